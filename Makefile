@@ -1,0 +1,36 @@
+# Every target sets up what it needs: a machine with Python 3.11, pip and make is enough.
+PYTHON ?= python3.11
+VENV := .venv
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin/python -m
+
+.PHONY: demo install test test-slow lint format clean
+
+demo: install
+	$(VENV)/bin/agentgym run babyai-goto-redball
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) was not found; name a Python 3.11 with PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $(STAMP)
+
+test: lint
+	$(RUN) pytest -m "not slow"
+
+test-slow: install
+	$(RUN) pytest -m slow
+
+lint: install
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: install
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+clean:
+	rm -rf $(VENV)

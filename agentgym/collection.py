@@ -1,0 +1,173 @@
+"""collect(recipe, path): an expert's episodes, each from its own seed, recorded by all cores into one dataset.
+
+Seeds are cut into fixed chunks; a chunk is recorded by one worker and committed as one shard, in order. So the dataset is
+the same for any number of workers, and an interrupted recording goes on with the first chunk that is missing.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from joblib import Parallel, delayed
+
+from agentgym import environments, experts
+from agentgym.actions import ActionCodec
+from agentgym.errors import UserError
+from agentgym.recipes import DatasetRecipe, differences
+from agentgym.recorder import Recorder
+from agentgym.samples import Sample
+from agentgym.store import Attempt, DatasetWriter, Header, Row, SampleDataset, count_outcomes, encode_row
+
+CHUNK = 100  # seeds a shard: about a second of work, the most that a crash can cost each worker
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive seeds of one task."""
+
+    task: str
+    seeds: range
+
+
+def collect(
+    recipe: DatasetRecipe, path: str | Path, *, workers: int | None = None, advance: Advance = lambda count: None
+) -> dict[str, int]:
+    """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
+
+    `advance(n)` is called as episodes are done. Raises UserError for an unknown task or expert, an expert that does not
+    fit the environment, or a folder that holds something else.
+    """
+    header = make_header(recipe)
+    refuse_other_recipe(path, recipe)
+    with DatasetWriter(path, header) as writer:
+        done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}
+        chunks = [chunk for chunk in make_chunks(recipe) if (chunk.task, chunk.seeds[0]) not in done]
+        advance(len(done))
+        jobs = min(workers or os.cpu_count() or 1, max(1, len(chunks)))
+        parallel = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
+        for rows, attempts in parallel(delayed(record_chunk)(recipe, chunk) for chunk in chunks):
+            writer.append_encoded(rows, attempts)
+            writer.commit()
+            advance(len(attempts))
+        return count_outcomes(writer.attempts())
+
+
+def is_complete(recipe: DatasetRecipe, path: str | Path) -> bool:
+    """Whether every episode of the recipe is in the dataset."""
+    if not any(Path(path).glob("shard-*.arrow")):
+        return False
+    dataset = SampleDataset(path)
+    return all(set(chunk.seeds) <= dataset.seeds(chunk.task) for chunk in make_chunks(recipe))
+
+
+def refuse_other_recipe(path: str | Path, recipe: DatasetRecipe) -> None:
+    """Raises UserError, naming the first difference, when the folder holds a dataset of another recipe or other files."""
+    path = Path(path)
+    if any(path.glob("shard-*.arrow")):
+        changed = differences(dict(SampleDataset(path).header.recipe), recipe.model_dump(mode="json"))
+        if changed:
+            raise UserError(f"{path}: holds a dataset of another recipe ({changed[0]}); choose another folder or --overwrite")
+    elif path.exists() and (not path.is_dir() or any(f.name != ".lock" and f.suffix != ".tmp" for f in path.iterdir())):
+        raise UserError(f"{path}: exists and is no dataset; choose another folder or --overwrite")
+
+
+def make_header(recipe: DatasetRecipe) -> Header:
+    """The header of the recipe's dataset; all tasks of its suite share frames and actions, or UserError."""
+    environments.check_suite(recipe.suite)
+    found = []
+    for task in recipe.suite.tasks:
+        env = environments.make(task.id, frame=recipe.suite.frame)
+        experts.make(recipe.expert).check(env)
+        codec = ActionCodec.of(env.action_space, env.action_names)
+        height, width, _ = env.observation_space["frame"].shape
+        found.append(Header(codec, (height, width, 3), recipe.model_dump(mode="json")))
+        env.close()
+        if found[-1] != found[0]:
+            first = recipe.suite.tasks[0].id
+            raise UserError(f"suite {recipe.suite.name}: {task.id} and {first} differ in frame size or actions; use two suites")
+    return found[0]
+
+
+def make_chunks(recipe: DatasetRecipe) -> list[Chunk]:
+    """All seeds of the recipe in chunks, task by task."""
+    last = recipe.first_seed + recipe.episodes
+    return [
+        Chunk(task.id, range(first, min(first + CHUNK, last)))
+        for task in recipe.suite.tasks
+        for first in range(recipe.first_seed, last, CHUNK)
+    ]
+
+
+def record_chunk(recipe: DatasetRecipe, chunk: Chunk) -> tuple[list[Row], list[Attempt]]:
+    """Records a chunk: the encoded episodes that the recipe keeps, and what became of every seed."""
+    if os.getpid() != os.getpgid(0):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    samples: list[Sample] = []
+    env = environments.make(chunk.task, frame=recipe.suite.frame)
+    recorder = Recorder(env, samples, task=chunk.task, expert=recipe.expert)
+    expert = experts.make(recipe.expert)
+    attempts = [Attempt(chunk.task, seed, _attempt(recorder, env, expert, seed, recipe)) for seed in chunk.seeds]
+    recorder.close()
+    kept = [encode_row(sample) for sample in samples if sample.success or recipe.keep == "all"]
+    return kept, attempts
+
+
+def _attempt(
+    recorder: Recorder, env: environments.MiniGridTask, expert: experts.Expert, seed: int, recipe: DatasetRecipe
+) -> str:
+    """The outcome of one episode. Whatever the expert does costs this episode only."""
+    try:
+        with time_limit(recipe.budget.seconds):
+            observation, info = recorder.reset(seed=seed)
+            expert.start(env, seed)
+            done = False
+            while not done:
+                observation, _, terminated, truncated, info = recorder.step(expert.act(observation))
+                done = terminated or truncated
+    except OutOfTime:
+        recorder.discard()
+        return "timeout"
+    except UserError:
+        raise
+    except Exception:  # an expert is foreign code and may raise anything; the outcome table counts it
+        recorder.discard()
+        return "error"
+    return "solved" if info["is_success"] else "failed"
+
+
+class OutOfTime(BaseException):
+    """Not an Exception, so that an expert's own `except Exception` cannot swallow it."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises OutOfTime inside the block after that many seconds, even from an endless loop. Main thread only."""
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def replay(sample: Sample, recipe: DatasetRecipe) -> Sequence[bool]:
+    """For each frame of a sample, whether the installed environment draws the same one again."""
+    env = environments.make(sample.task, frame=recipe.suite.frame)
+    observation, _ = env.reset(seed=sample.seed)
+    same = [bool((observation["frame"] == sample.frames[0]).all())]
+    for action, frame in zip(sample.actions, sample.frames[1:], strict=True):
+        observation = env.step(action)[0]
+        same.append(bool((observation["frame"] == frame).all()))
+    env.close()
+    return same

@@ -1,0 +1,58 @@
+"""THE drawing: the order of tokens in the model's sequence. Every other file points here.
+
+    pad  w w w | v v v v | a | v v v v | a | v v v v | a
+    <-- L ---->|<-- k -->|<n>|
+               |   step 1    |   step 2    |   step 3
+
+* W, the instruction: L tokens, padded on the left, so that every step stands at the same place in each row of a batch
+  and positions (counted without padding) do not depend on the padding.
+* then, per step t: the k visual tokens of V_t and the n tokens of A_t.
+* Steps that pad a short window stand at the end; under the causal mask nothing real sees them.
+
+What predicts what: the logits at w_{j-1} give w_j; those at the last visual token of V_t give the first token of A_t;
+those at (a_t)_i give (a_t)_{i+1}. One causal mask over the whole sequence is all the attention structure there is.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The places of one batch's tokens: `instruction` L, `visual` k a step, `action` n a step, `steps` T."""
+
+    instruction: int
+    visual: int
+    action: int
+    steps: int
+
+    @property
+    def step(self) -> int:
+        """Tokens a step."""
+        return self.visual + self.action
+
+    @property
+    def length(self) -> int:
+        """Tokens in all."""
+        return self.instruction + self.steps * self.step
+
+    def join(self, instruction: Tensor, visual: Tensor, action: Tensor) -> Tensor:
+        """The sequence [batch, length, width] of embeddings [batch, L, width], [batch, T, k, width], [batch, T, n, width]."""
+        steps = torch.cat([visual, action], dim=2).flatten(1, 2)
+        return torch.cat([instruction, steps], dim=1)
+
+    def predicts_instruction(self, hidden: Tensor) -> Tensor:
+        """[batch, L - 1, width]: what predicts w_2 ... w_L (w_1 is the start token, always given)."""
+        return hidden[:, : self.instruction - 1]
+
+    def predicts_actions(self, hidden: Tensor) -> Tensor:
+        """[batch, T, n, width]: what predicts the n tokens of each A_t."""
+        steps = hidden[:, self.instruction :].unflatten(1, (self.steps, self.step))
+        return steps[:, :, self.visual - 1 : self.step - 1]
+
+    def attention_mask(self, instruction_mask: Tensor) -> Tensor:
+        """[batch, length]: 1 where a token counts; only the instruction's padding does not."""
+        ones = instruction_mask.new_ones(len(instruction_mask), self.length - self.instruction)
+        return torch.cat([instruction_mask, ones], dim=1)

@@ -1,0 +1,315 @@
+"""Typed recipes from TOML: suites of environments, datasets and experiments.
+
+A recipe file is the one place where a thing is set. Loading resolves what it names (an experiment names a dataset, a
+dataset names a suite) into one nested value, applies `key=value` overrides last, and checks everything at once. A wrong
+recipe is a `UserError` that names the file, the key, the value and the remedy. This module knows no environment, no
+model and no file format but TOML.
+"""
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from agentgym.errors import UserError, did_you_mean
+
+
+class Recipe(BaseModel):
+    """What all recipes share: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FrameRecipe(Recipe):
+    """How a frame of a grid world is drawn."""
+
+    view: Literal["partial", "full"] = "partial"
+    tile_size: Annotated[int, Field(ge=1, le=64)] = 8
+
+
+class TaskRecipe(Recipe):
+    """One task of a suite: a Gymnasium id."""
+
+    id: str
+
+
+class SuiteRecipe(Recipe):
+    """envs/*.toml: the tasks and how their frames look."""
+
+    name: str
+    description: str
+    frame: FrameRecipe = FrameRecipe()
+    tasks: Annotated[list[TaskRecipe], Field(min_length=1)]
+
+
+class BudgetRecipe(Recipe):
+    """What one episode of the expert may cost before it is given up."""
+
+    seconds: Annotated[float, Field(gt=0)] = 20.0
+
+
+class DatasetRecipe(Recipe):
+    """datasets/*.toml: who acts where, for how many episodes, and what is kept.
+
+    `episodes` counts attempts, so the seeds [first_seed, first_seed + episodes) of each task are fixed beforehand.
+    `held_out` is the fraction of episodes that training never sees.
+    """
+
+    name: str
+    description: str
+    suite: SuiteRecipe
+    expert: str
+    episodes: Annotated[int, Field(ge=1)]
+    first_seed: Annotated[int, Field(ge=0)] = 1_000_000
+    keep: Literal["solved", "all"] = "solved"
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    budget: BudgetRecipe = BudgetRecipe()
+
+
+class ModelRecipe(Recipe):
+    """Which preset, and the few sizes that an experiment may change."""
+
+    preset: Literal["tiny", "small", "paper"] = "tiny"
+    patch_merge: Annotated[int, Field(ge=1)] | None = None
+
+
+class LossRecipe(Recipe):
+    """The weight of each loss and how the masked-image loss is taken (see `agentgym.losses`)."""
+
+    language: Annotated[float, Field(ge=0)] = 1.0
+    masked_image: Annotated[float, Field(ge=0)] = 1.0
+    action: Annotated[float, Field(ge=0)] = 1.0
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    pixel_reduction: Literal["mean", "sum"] = "mean"
+
+
+class TrainingRecipe(Recipe):
+    """The loop: one update is `accumulation` batches of `batch_size` windows of `window` steps."""
+
+    window: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    updates: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    warmup_updates: Annotated[int, Field(ge=0)] = 100
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: Annotated[int, Field(ge=0)] = 0
+    log_every: Annotated[int, Field(ge=1)] = 20
+    checkpoint_every: Annotated[int, Field(ge=1)] = 200
+    evaluate_every: Annotated[int, Field(ge=1)] = 650
+    evaluate_episodes: Annotated[int, Field(ge=0)] = 64
+
+
+class EvaluationRecipe(Recipe):
+    """Which seeds are rolled out and how: the seeds [first_seed, first_seed + episodes) of each task."""
+
+    episodes: Annotated[int, Field(ge=1)] = 500
+    first_seed: Annotated[int, Field(ge=0)] = 0
+    environments: Annotated[int, Field(ge=1)] = 50
+    deterministic: bool = True
+    videos: Annotated[int, Field(ge=0)] = 6
+
+
+class ExperimentRecipe(Recipe):
+    """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run."""
+
+    name: str
+    description: str
+    dataset: DatasetRecipe
+    model: ModelRecipe = ModelRecipe()
+    losses: LossRecipe = LossRecipe()
+    training: TrainingRecipe
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of recipe: its folder, its type, and the keys by which it names recipes of other kinds."""
+
+    folder: str
+    recipe: type[Recipe]
+    references: dict[str, str]
+
+
+KINDS = {
+    "suite": Kind("envs", SuiteRecipe, {}),
+    "dataset": Kind("datasets", DatasetRecipe, {"suite": "suite"}),
+    "experiment": Kind("experiments", ExperimentRecipe, {"dataset": "dataset"}),
+}
+
+R = TypeVar("R", bound=Recipe)
+
+
+def load_suite(reference: str, overrides: Sequence[str] = ()) -> SuiteRecipe:
+    """The suite of that name or TOML path. Raises UserError."""
+    return _load(SuiteRecipe, "suite", reference, overrides)
+
+
+def load_dataset(reference: str, overrides: Sequence[str] = ()) -> DatasetRecipe:
+    """The dataset recipe of that name or TOML path, its suite resolved. Raises UserError."""
+    return _load(DatasetRecipe, "dataset", reference, overrides)
+
+
+def load_experiment(reference: str, overrides: Sequence[str] = ()) -> ExperimentRecipe:
+    """The experiment of that name or TOML path, its dataset and suite resolved. Raises UserError."""
+    return _load(ExperimentRecipe, "experiment", reference, overrides)
+
+
+def shipped(kind: str) -> Iterator[Path]:
+    """The TOML files of that kind that come with the package, by name."""
+    yield from sorted((_shipped_root() / KINDS[kind].folder).glob("*.toml"))
+
+
+def describe(path: Path) -> str:
+    """The description line of a recipe file."""
+    return str(_read_toml(path).get("description", ""))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys whose values differ between two dumped recipes, as `key: old -> new`."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return found
+
+
+def _load(recipe_type: type[R], kind: str, reference: str, overrides: Sequence[str]) -> R:
+    files: dict[tuple[str, ...], Path] = {}
+    parsed = [_parse_override(override) for override in overrides]
+    values = _resolve(kind, reference, parsed, at=(), relative_to=None, files=files)
+    try:
+        return recipe_type.model_validate(values)
+    except ValidationError as error:
+        overridden = {path for path, _ in parsed}
+        raise UserError(_first_problem(recipe_type, error, files, overridden)) from None
+
+
+def _resolve(
+    kind: str,
+    reference: str,
+    overrides: list[tuple[tuple[str, ...], Any]],
+    *,
+    at: tuple[str, ...],
+    relative_to: Path | None,
+    files: dict[tuple[str, ...], Path],
+) -> dict[str, Any]:
+    """The raw values of a recipe with everything it names put in its place; remembers which file each part is from."""
+    path = _find(kind, reference, relative_to)
+    files[at] = path
+    values = _read_toml(path)
+    if "name" in values:
+        raise UserError(f"{path}: key 'name': a recipe is named by its file; remove the key")
+    references = KINDS[kind].references
+    for keys, value in overrides:
+        if not (len(keys) > 1 and keys[0] in references):
+            _put(values, keys, value, path)
+    for key, other in references.items():
+        if isinstance(values.get(key), str):
+            below = [(keys[1:], value) for keys, value in overrides if len(keys) > 1 and keys[0] == key]
+            values[key] = _resolve(other, values[key], below, at=(*at, key), relative_to=path.parent, files=files)
+    return {"name": path.stem, **values}
+
+
+def _find(kind: str, reference: str, relative_to: Path | None) -> Path:
+    if reference.endswith(".toml"):
+        path = (relative_to or Path()) / reference
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such {kind} recipe")
+        return path
+    known = {path.stem: path for path in shipped(kind)}
+    if reference not in known:
+        hint = did_you_mean(reference, known) or f"; 'agentgym list' shows them, a path ends in .toml ({len(known)} known)"
+        raise UserError(f"no {kind} recipe is named '{reference}'{hint}")
+    return known[reference]
+
+
+def _shipped_root() -> Path:
+    """Where the recipes are: inside an installed wheel, or at the top of the source tree."""
+    inside = Path(__file__).parent / "shipped"
+    return inside if inside.is_dir() else Path(__file__).parent.parent
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+
+
+def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
+    """`a.b=1` as (("a", "b"), 1); what is no TOML value is taken as a string."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {override}: expected key=value, for example --set training.updates=100")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    return tuple(key.strip().split(".")), value
+
+
+def _put(values: dict[str, Any], keys: tuple[str, ...], value: Any, path: Path) -> None:
+    table = values
+    for key in keys[:-1]:
+        if key.isdigit() and isinstance(table, list):
+            table = table[int(key)]
+            continue
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict | list):
+            raise UserError(f"--set {'.'.join(keys)}: '{key}' of {path} is a value, not a table")
+    if isinstance(table, list):
+        table[int(keys[-1])] = value
+    else:
+        table[keys[-1]] = value
+
+
+def _first_problem(
+    recipe_type: type[Recipe],
+    error: ValidationError,
+    files: dict[tuple[str, ...], Path],
+    overridden: set[tuple[str, ...]],
+) -> str:
+    problem = error.errors()[0]
+    location = tuple(str(part) for part in problem["loc"])
+    prefix = max((at for at in files if location[: len(at)] == at), key=len)
+    where = "--set" if location in overridden else str(files[prefix])
+    key = ".".join(location[len(prefix) :] if where != "--set" else location)
+    return f"{where}: key '{key}': {_say(recipe_type, problem, location)}"
+
+
+def _say(recipe_type: type[Recipe], problem: ErrorDetails, location: tuple[str, ...]) -> str:
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(recipe_type, location[:-1])
+        hint = did_you_mean(location[-1], known) or f"; known keys: {', '.join(sorted(known))}"
+        return f"unknown key (value {problem['input']!r}){hint}"
+    if problem["type"] == "missing":
+        return "missing; add it"
+    expected = problem["msg"][0].lower() + problem["msg"][1:]
+    hint = ""
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        hint = did_you_mean(problem["input"], problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
+    return f"found {problem['input']!r}; {expected}{hint}"
+
+
+def _fields_at(recipe_type: type[Recipe], location: tuple[str, ...]) -> set[str]:
+    """The known keys of the table at a location."""
+    here: Any = recipe_type
+    for key in location:
+        if key.isdigit():
+            continue
+        annotation = here.model_fields[key].annotation
+        arguments = getattr(annotation, "__args__", ())
+        here = next((a for a in (annotation, *arguments) if isinstance(a, type) and issubclass(a, Recipe)), Recipe)
+    return {name for name in here.model_fields if name != "name"}
