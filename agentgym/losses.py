@@ -1,0 +1,95 @@
+"""The three losses, and the one place that divides.
+
+    L(S) = (λ_lang L_lang + λ_mae L_mae + λ_act L_act) / (|W| + Σ_t (|V_t| + |A_t|))          arXiv 2402.05929, eq. 6
+
+    L_lang = − Σ_j log p(w_j | w_<j)
+    L_mae  =   Σ_t ‖U(V_t) − U(D_θ(E_θ(M(V_t))))‖²       U keeps the masked patches
+    L_act  = − Σ_t Σ_i log p((a_t)_i | W, V_≤t, A_<t, (a_t)_<i)
+
+|W| counts the tokens that are predicted (the start token is given), |V_t| the patches of a frame, |A_t| the tokens of an
+action. The loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a squared norm;
+`pixel_reduction` chooses the mean over a patch's pixels or their sum.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from agentgym.model.agent import AgentOutput, Reconstruction
+from agentgym.recipes import LossRecipe
+from agentgym.windows import Batch
+
+
+@dataclass(frozen=True)
+class Part:
+    """One loss over a batch, before weight and normaliser: its sum, and how many terms were summed."""
+
+    sum: Tensor
+    count: int
+
+    @property
+    def mean(self) -> float:
+        """The sum over the count, 0 where nothing was summed."""
+        return self.sum.item() / self.count if self.count else 0.0
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` is what is minimised; the parts are for looking at. `correct` counts right action tokens."""
+
+    total: Float[Tensor, ""]
+    language: Part  # nats, by token
+    masked_image: Part  # squared error of normalised pixels, by masked patch
+    action: Part  # nats, by action token
+    correct: int
+
+
+def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Losses:
+    """The losses of a batch of windows."""
+    vocabulary = output.action_logits.shape[-1]
+    text_tokens = vocabulary - batch.num_action_tokens
+
+    words = batch.instruction[:, 1:]
+    word_mask = batch.instruction_mask[:, :-1].bool()  # predicted: every token that has one before it
+    language = _nll(output.language_logits, words) * word_mask
+
+    targets = batch.actions + text_tokens
+    action_mask = batch.step_mask[..., None].expand_as(targets)
+    action = (_nll(output.action_logits, targets) * action_mask).flatten(1)
+
+    frames_per_sample = batch.step_mask.sum(1)
+    if output.reconstruction is None:
+        masked_image, num_masked = action.new_zeros(len(words)), 0
+    else:
+        error = _patch_errors(output.reconstruction, recipe)
+        sample_of_frame = torch.arange(len(words), device=error.device).repeat_interleave(frames_per_sample)
+        masked_image = error.new_zeros(len(words)).index_add(0, sample_of_frame, error)
+        num_masked = int(output.reconstruction.masked.sum())
+
+    weighted = (
+        recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
+    )
+    normaliser = word_mask.sum(1) + frames_per_sample * (batch.patches_per_frame + targets.shape[2])
+    right = output.action_logits[..., text_tokens:].argmax(-1) == batch.actions
+    return Losses(
+        total=(weighted / normaliser).mean(),
+        language=Part(language.sum().detach(), int(word_mask.sum())),
+        masked_image=Part(masked_image.sum().detach(), num_masked),
+        action=Part(action.sum().detach(), int(action_mask.sum())),
+        correct=int((right & action_mask).sum()),
+    )
+
+
+def _nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """−log p of each target, in float32, shaped as the targets."""
+    return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
+
+
+def _patch_errors(reconstruction: Reconstruction, recipe: LossRecipe) -> Float[Tensor, "frames"]:
+    """The squared error of each frame over its masked patches."""
+    squared = (reconstruction.predicted.float() - reconstruction.patches).square()
+    by_patch = squared.mean(-1) if recipe.pixel_reduction == "mean" else squared.sum(-1)
+    return (by_patch * reconstruction.masked).sum(1)

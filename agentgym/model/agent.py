@@ -1,0 +1,204 @@
+"""AgentModel: E_θ, ℓ and F_φ as one model, with the masked autoencoder's D_θ beside them.
+
+    Â_t = F_φ(W, ℓ(E_θ(V_1)), A_1, ..., A_{t-1}, ℓ(E_θ(V_t)))                          (arXiv 2402.05929, section 3)
+
+The order of the sequence is drawn in `agentgym.layout`. A checkpoint is a folder with config.json, model.safetensors and
+tokenizer files. This module knows neither text nor environments: tokens, frames and actions come in as tensors.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, OPTConfig, OPTModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from agentgym.errors import UserError
+from agentgym.layout import Layout
+from agentgym.model.vision import MaskedAutoencoder, VisualEncoder, split_patches
+
+CHECKPOINT_FORMAT = 1
+
+
+class AgentConfig(PreTrainedConfig):
+    """The sizes of the parts, the text vocabulary, and the actions and tasks that the agent knows."""
+
+    model_type = "agentgym"
+    sub_configs_defaults = {"vision_config": CLIPVisionConfig, "language_config": OPTConfig}  # noqa: RUF012
+
+    vision_config: dict | CLIPVisionConfig | None = None  # type: ignore[type-arg]
+    language_config: dict | OPTConfig | None = None  # type: ignore[type-arg]
+    patch_merge: int = 1  # neighbouring patches merged into one visual token: a square of this side
+    decoder_width: int = 64
+    decoder_layers: int = 1
+    decoder_heads: int = 2
+    num_text_tokens: int = 1
+    action_names: list[str] | None = None
+    action_start: int = 0
+    action_length: int = 1
+    window: int = 8  # M, the frames and actions that the agent sees
+    tasks: list[str] | None = None
+    checkpoint_format: int = CHECKPOINT_FORMAT
+
+
+@dataclass(frozen=True)
+class AgentOutput:
+    """What the losses need: logits over the whole vocabulary, and the reconstruction where it was asked for."""
+
+    language_logits: Float[Tensor, "batch tokens vocabulary"]  # at w_1 ... w_{L-1}, for w_2 ... w_L
+    action_logits: Float[Tensor, "batch time action vocabulary"]
+    reconstruction: "Reconstruction | None"
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Patches of the real frames of a batch, in order, with their reconstruction; `masked` are those that were hidden."""
+
+    patches: Float[Tensor, "frames patches pixels"]
+    predicted: Float[Tensor, "frames patches pixels"]
+    masked: Bool[Tensor, "frames patches"]
+
+
+class AgentModel(PreTrainedModel):
+    """The interactive agent foundation model."""
+
+    config_class = AgentConfig
+    config: AgentConfig
+    base_model_prefix = "agent"
+    _supports_sdpa = True
+
+    def __init__(self, config: AgentConfig) -> None:
+        super().__init__(config)
+        vision, language = config.vision_config, config.language_config
+        assert isinstance(vision, CLIPVisionConfig)
+        assert isinstance(language, OPTConfig)
+        self.vision = VisualEncoder(vision)
+        self.merged_side = math.ceil(self.vision.side / config.patch_merge)
+        self.visual_tokens = self.merged_side**2
+        self.projector = nn.Linear(vision.hidden_size * config.patch_merge**2, language.word_embed_proj_dim)
+        self.language = OPTModel(language)
+        self.decoder = MaskedAutoencoder(
+            vision.hidden_size,
+            self.vision.num_patches,
+            3 * self.vision.patch_size**2,
+            width=config.decoder_width,
+            layers=config.decoder_layers,
+            heads=config.decoder_heads,
+        )
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, VisualEncoder | MaskedAutoencoder):
+            module.initialize()
+        elif module is self.projector:
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def encode(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames visual width"]:
+        """ℓ(E_θ(V)): the visual tokens of each frame."""
+        return self._project(self.vision(self.vision.patchify(frames)))
+
+    def reconstruct(
+        self, patches: Float[Tensor, "frames patches pixels"], noise: Float[Tensor, "frames patches"], mask_ratio: float
+    ) -> Reconstruction:
+        """D_θ(E_θ(M(V))): the patches with the most noise are masked."""
+        visible, masked = split_patches(noise, mask_ratio)
+        predicted = self.decoder(self.vision(patches, visible), visible)
+        return Reconstruction(patches, predicted, masked)
+
+    def read(
+        self,
+        instruction: Int[Tensor, "batch tokens"],
+        instruction_mask: Int[Tensor, "batch tokens"],
+        visual: Float[Tensor, "batch time visual width"],
+        actions: Int[Tensor, "batch time action"],
+    ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
+        """F_φ over the whole sequence: its layout and the hidden states. `actions` are action tokens from 0."""
+        layout = Layout(instruction.shape[1], visual.shape[2], actions.shape[2], visual.shape[1])
+        embed = self.language.get_input_embeddings()
+        embeddings = layout.join(
+            embed(instruction), visual.to(embed.weight.dtype), embed(actions + self.config.num_text_tokens)
+        )
+        padded = not bool(instruction_mask.all())
+        mask = layout.attention_mask(instruction_mask) if padded else None
+        hidden = self.language(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
+        return layout, hidden
+
+    def logits(self, hidden: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes vocabulary"]:
+        """The tied output head: text tokens first, then action tokens."""
+        return F.linear(hidden, self.language.get_input_embeddings().weight)
+
+    def forward(
+        self,
+        instruction: Int[Tensor, "batch tokens"],
+        instruction_mask: Int[Tensor, "batch tokens"],
+        frames: UInt8[Tensor, "batch time height width 3"],
+        actions: Int[Tensor, "batch time action"],
+        step_mask: Bool[Tensor, "batch time"],
+        mask_noise: Float[Tensor, "frames patches"] | None = None,
+        mask_ratio: float = 0.75,
+    ) -> AgentOutput:
+        """Logits for a batch of windows; padded steps cost nothing in the encoder.
+
+        With `mask_noise`, one row for each real frame, the masked autoencoder runs too.
+        """
+        real = step_mask.flatten().nonzero().squeeze(1)
+        patches = self.vision.patchify(frames.flatten(0, 1)[real])
+        tokens = self._project(self.vision(patches))
+        visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, real, tokens)
+        layout, hidden = self.read(instruction, instruction_mask, visual.unflatten(0, step_mask.shape), actions)
+        return AgentOutput(
+            language_logits=self.logits(layout.predicts_instruction(hidden)),
+            action_logits=self.logits(layout.predicts_actions(hidden)),
+            reconstruction=None if mask_noise is None else self.reconstruct(patches, mask_noise, mask_ratio),
+        )
+
+    def _project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:
+        """ℓ on CLIP's normalised features, squares of `patch_merge` patches at a time (zeros beyond the edge)."""
+        features = self.vision.clip.post_layernorm(features)
+        merge, side = self.config.patch_merge, self.vision.side
+        if merge > 1:
+            beyond = self.merged_side * merge - side
+            grid = F.pad(features.unflatten(1, (side, side)), (0, 0, 0, beyond, 0, beyond))
+            grid = grid.unflatten(2, (self.merged_side, merge)).unflatten(1, (self.merged_side, merge))
+            features = grid.transpose(2, 3).flatten(3).flatten(1, 2)
+        return self.projector(features)
+
+
+def load_agent(path: str | Path) -> AgentModel:
+    """The model of a checkpoint folder, in float32, ready to act. Raises UserError unless every tensor has its place."""
+    path = Path(path)
+    config_file = path / "config.json"
+    if not config_file.is_file():
+        raise UserError(f"{path}: no config.json; name a checkpoint folder, such as runs/NAME/model")
+    values: dict[str, Any] = json.loads(config_file.read_text())
+    if values.get("model_type") != AgentConfig.model_type:
+        raise UserError(f"{config_file}: model_type is {values.get('model_type')!r}, not 'agentgym': another kind of model")
+    if values.get("checkpoint_format") != CHECKPOINT_FORMAT:
+        found = values.get("checkpoint_format")
+        raise UserError(f"{config_file}: checkpoint format {found}; this agentgym reads format {CHECKPOINT_FORMAT}")
+    if not list(path.glob("*.safetensors")):
+        raise UserError(f"{path}: has no model.safetensors; the weights are missing")
+    transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what differs is said below, as an error
+    try:
+        model, report = AgentModel.from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True, local_files_only=True, ignore_mismatched_sizes=True
+        )
+    except Exception as error:  # a damaged file raises whatever its reader raises
+        raise UserError(f"{path}: the weights cannot be read: {str(error).splitlines()[0]}") from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    for problem, keys in (("missing", "missing_keys"), ("left over", "unexpected_keys"), ("of another shape", "mismatched_keys")):
+        if report[keys]:
+            raise UserError(f"{path}: tensor {min(str(key) for key in report[keys])} is {problem} ({len(report[keys])} in all)")
+    return model.eval()
+
+

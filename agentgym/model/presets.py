@@ -1,0 +1,89 @@
+"""Presets: the sizes of the model's parts, as data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import CLIPVisionConfig, OPTConfig
+
+from agentgym.actions import ActionCodec
+from agentgym.errors import UserError
+from agentgym.model.agent import AgentConfig
+
+# `image` None: the side of the data set's own frames.
+PRESETS: dict[str, dict[str, Any]] = {
+    # From scratch on two cores: 8-pixel patches are the cells of a 56x56 grid world. One token a frame learns fastest.
+    "tiny": {
+        "image": None,
+        "patch_merge": 7,
+        "vision": {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2,
+                   "patch_size": 8, "hidden_act": "relu"},
+        "language": {"hidden_size": 128, "ffn_dim": 512, "num_hidden_layers": 3, "num_attention_heads": 4},
+        "decoder": (64, 1, 2),
+    },
+    "small": {
+        "image": None,
+        "patch_merge": 2,
+        "vision": {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 6,
+                   "patch_size": 8, "hidden_act": "gelu"},
+        "language": {"hidden_size": 256, "ffn_dim": 1024, "num_hidden_layers": 4, "num_attention_heads": 8},
+        "decoder": (128, 2, 4),
+    },
+    # The paper's parts: CLIP ViT-B/16 and OPT-125M; all 196 patches of a frame enter the language model.
+    "paper": {
+        "image": 224,
+        "patch_merge": 1,
+        "vision": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+                   "patch_size": 16, "hidden_act": "quick_gelu"},
+        "language": {"hidden_size": 768, "ffn_dim": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+                     "max_position_embeddings": 2048},
+        "decoder": (512, 8, 16),
+    },
+}  # fmt: skip
+
+
+def make_config(
+    preset: str,
+    *,
+    num_text_tokens: int,
+    instruction_tokens: int,
+    codec: ActionCodec,
+    frame_side: int,
+    window: int,
+    tasks: Sequence[str],
+    patch_merge: int | None = None,
+) -> AgentConfig:
+    """The configuration of a preset for some data. Dropout is 0 throughout, for imitation and reinforcement alike.
+
+    Raises UserError when the frames do not divide into patches or the window does not fit the language model.
+    """
+    sizes = PRESETS[preset]
+    image = sizes["image"] or frame_side
+    patch = sizes["vision"]["patch_size"]
+    if image % patch:
+        raise UserError(f"preset '{preset}' cuts frames into patches of {patch} pixels, which do not divide {image}")
+    merge = patch_merge or sizes["patch_merge"]
+    side = -(-(image // patch) // merge)
+    needed = instruction_tokens + window * (side**2 + codec.length)
+    positions = sizes["language"].get("max_position_embeddings", needed)
+    if needed > positions:
+        raise UserError(f"window {window} needs {needed} positions, preset '{preset}' has {positions}: choose a smaller window")
+    width, layers, heads = sizes["decoder"]
+    return AgentConfig(
+        vision_config=CLIPVisionConfig(**sizes["vision"], image_size=image).to_dict(),
+        language_config=OPTConfig(
+            **{**sizes["language"], "max_position_embeddings": positions},
+            word_embed_proj_dim=sizes["language"]["hidden_size"],
+            vocab_size=num_text_tokens + codec.num_tokens,
+            dropout=0.0,
+        ).to_dict(),
+        patch_merge=merge,
+        decoder_width=width,
+        decoder_layers=layers,
+        decoder_heads=heads,
+        num_text_tokens=num_text_tokens,
+        action_names=list(codec.names),
+        action_start=codec.start,
+        action_length=codec.length,
+        window=window,
+        tasks=list(tasks),
+    )

@@ -1,0 +1,66 @@
+"""The text tokenizer: byte-level BPE trained on a data set's instructions, in the conventions of OPT.
+
+Ids 0 to 3 are <s>, <pad>, </s> and <unk>; every instruction starts with </s>, as OPT's do. The action tokens follow the
+text tokens, so that the saved tokenizer names every id of the model.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from agentgym.actions import ActionCodec
+from agentgym.errors import UserError
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+PAD, START = 1, 2
+
+
+def train_tokenizer(instructions: Iterable[str], codec: ActionCodec, *, vocabulary: int = 1000) -> PreTrainedTokenizerFast:
+    """A tokenizer for those instructions (any other text is still encoded, byte by byte), with the action tokens last."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sorted(set(instructions)), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", START)])
+    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in codec.tokens])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="</s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        padding_side="left",
+    )
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a checkpoint folder. Raises UserError when it has none."""
+    if not (Path(path) / "tokenizer.json").is_file():
+        raise UserError(f"{path}: has no tokenizer.json; the checkpoint is not whole")
+    return PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
+
+
+def tokenize(tokenizer: PreTrainedTokenizerFast, instruction: str) -> NDArray[np.int64]:
+    """W: the start token and the tokens of the instruction."""
+    return np.array(tokenizer(instruction)["input_ids"], dtype=np.int64)
+
+
+def pad_left(rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token rows of different lengths as one array [rows, longest], padded on the left, and its mask."""
+    longest = max(len(row) for row in rows)
+    tokens = np.full((len(rows), longest), PAD, dtype=np.int64)
+    mask = np.zeros((len(rows), longest), dtype=np.int64)
+    for i, row in enumerate(rows):
+        tokens[i, longest - len(row) :] = row
+        mask[i, longest - len(row) :] = 1
+    return tokens, mask

@@ -1,0 +1,143 @@
+"""Windows of steps as batches: the table of windows, padding, and an order that can be resumed.
+
+The order is a function of (seed, epoch), and a batch a function of its number, so nothing has to be saved to go on where
+a run stopped. Padding stands at the end of a window and is marked; only padding is marked.
+"""
+
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agentgym.actions import ActionCodec
+from agentgym.model.tokenizer import pad_left
+from agentgym.store import SampleDataset, window_table
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows as tensors. Actions are action tokens counted from 0."""
+
+    instruction: Int[Tensor, "batch tokens"]
+    instruction_mask: Int[Tensor, "batch tokens"]
+    frames: UInt8[Tensor, "batch time height width 3"]
+    actions: Int[Tensor, "batch time action"]
+    step_mask: Bool[Tensor, "batch time"]
+    episodes: tuple[int, ...]
+    patches_per_frame: int
+    num_action_tokens: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        return replace(self, **moved)
+
+
+class WindowSource:
+    """Makes batches of a dataset's windows."""
+
+    def __init__(
+        self,
+        dataset: SampleDataset,
+        episodes: NDArray[np.int64],
+        *,
+        window: int,
+        tokenize: Callable[[str], NDArray[np.int64]],
+        patches_per_frame: int,
+    ) -> None:
+        self._dataset = dataset
+        self._codec: ActionCodec = dataset.header.codec
+        self._patches_per_frame = patches_per_frame
+        rows = window_table(dataset.lengths[episodes], window)
+        self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
+        self._actions = dataset.column("actions")
+        instructions = dataset.column("instruction")
+        tokens = {text: tokenize(text) for text in set(instructions)}
+        self._instructions = [tokens[text] for text in instructions]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def batch(self, indices: NDArray[np.int64]) -> Batch:
+        """The windows of those rows of the table."""
+        rows = self.table[indices]
+        longest = int((rows[:, 2] - rows[:, 1]).max())
+        height, width, _ = self._dataset.header.frame_shape
+        frames = np.zeros((len(rows), longest, height, width, 3), np.uint8)
+        actions = np.zeros((len(rows), longest, self._codec.length), np.int64)
+        step_mask = np.zeros((len(rows), longest), bool)
+        for i, (episode, start, stop) in enumerate(rows.tolist()):
+            steps = stop - start
+            frames[i, :steps] = self._dataset.frames(episode, start, stop)
+            actions[i, :steps] = self._codec.encode(np.array(self._actions[episode][start:stop]))
+            step_mask[i, :steps] = True
+        instruction, instruction_mask = pad_left([self._instructions[episode] for episode in rows[:, 0]])
+        return Batch(
+            instruction=torch.from_numpy(instruction),
+            instruction_mask=torch.from_numpy(instruction_mask),
+            frames=torch.from_numpy(frames),
+            actions=torch.from_numpy(actions),
+            step_mask=torch.from_numpy(step_mask),
+            episodes=tuple(rows[:, 0].tolist()),
+            patches_per_frame=self._patches_per_frame,
+            num_action_tokens=self._codec.num_tokens,
+        )
+
+
+def order(size: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
+    """Places [first, first + count) of the endless order over `size` windows: one permutation an epoch, by (seed, epoch)."""
+    places = np.arange(first, first + count)
+    epochs = places // size
+    chosen = np.empty(count, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        permutation = np.random.default_rng([seed, int(epoch)]).permutation(size)
+        here = epochs == epoch
+        chosen[here] = permutation[places[here] % size]
+    return chosen
+
+
+def split_episodes(dataset: SampleDataset, held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Episodes to train on and episodes held out; where an episode belongs depends on its task and seed alone."""
+    keys = zip(dataset.column("task"), dataset.column("seed"), strict=True)
+    share = np.array([zlib.crc32(f"{task}:{seed}".encode()) / 2**32 for task, seed in keys])
+    return np.flatnonzero(share >= held_out), np.flatnonzero(share < held_out)
+
+
+def prefetch(make: Callable[[int], Batch], numbers: range, *, depth: int = 4) -> Iterator[Batch]:
+    """make(n) for each number in order, made ahead of their use by one thread; its errors are raised here."""
+    made: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def work() -> None:
+        for number in numbers:
+            try:
+                item: Batch | BaseException = make(number)
+            except BaseException as error:  # handed to the consumer, whatever it is
+                item = error
+            while not stopped.is_set():
+                try:
+                    made.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if stopped.is_set() or isinstance(item, BaseException):
+                return
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        for _ in numbers:
+            item = made.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
