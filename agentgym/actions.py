@@ -6,13 +6,15 @@ of its text vocabulary. It knows the space, not the environment and not the mode
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.errors import UserError
+
+if TYPE_CHECKING:
+    import gymnasium
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,14 @@ class ActionCodec:
     start: int = 0
 
     @staticmethod
-    def of(space: gymnasium.Space[Any], names: Sequence[str] | None = None) -> "ActionCodec":
+    def of(space: "gymnasium.Space[Any]", names: Sequence[str] | None = None) -> "ActionCodec":
         """The codec of a space; names default to numbers. Raises UserError for a space that has no tokens."""
+        import gymnasium  # here alone: the model reads codecs without it
+
         if not isinstance(space, gymnasium.spaces.Discrete):
-            raise UserError(f"action space {space}: action tokens exist for Discrete spaces; wrap the environment in one")
+            raise UserError(
+                f"action space {space}: action tokens exist for Discrete spaces; wrap the environment in one"
+            )
         size, start = int(space.n), int(space.start)
         chosen = tuple(names) if names is not None else tuple(str(start + i) for i in range(size))
         if len(chosen) != size:
@@ -52,7 +58,9 @@ class ActionCodec:
         """Actions [...] as tokens [..., |A_t|]. Raises ValueError for an action outside the space."""
         tokens = np.asarray(actions, dtype=np.int64) - self.start
         if tokens.size and (tokens.min() < 0 or tokens.max() >= len(self.names)):
-            raise ValueError(f"actions must lie in [{self.start}, {self.start + len(self.names)}), found {np.unique(actions)}")
+            raise ValueError(
+                f"actions must lie in [{self.start}, {self.start + len(self.names)}), found {np.unique(actions)}"
+            )
         return tokens[..., None]
 
     def decode(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:

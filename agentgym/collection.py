@@ -1,7 +1,7 @@
 """collect(recipe, path): an expert's episodes, each from its own seed, recorded by all cores into one dataset.
 
-Seeds are cut into fixed chunks; a chunk is recorded by one worker and committed as one shard, in order. So the dataset is
-the same for any number of workers, and an interrupted recording goes on with the first chunk that is missing.
+Seeds are cut into fixed chunks; a chunk is recorded by one worker and committed as one shard, in order. So the dataset
+is the same for any number of workers, and an interrupted recording goes on with the first chunk that is missing.
 """
 
 import os
@@ -67,12 +67,14 @@ def is_complete(recipe: DatasetRecipe, path: str | Path) -> bool:
 
 
 def refuse_other_recipe(path: str | Path, recipe: DatasetRecipe) -> None:
-    """Raises UserError, naming the first difference, when the folder holds a dataset of another recipe or other files."""
+    """Raises UserError, naming the first difference, when the folder holds another recipe's dataset or other files."""
     path = Path(path)
     if any(path.glob("shard-*.arrow")):
         changed = differences(dict(SampleDataset(path).header.recipe), recipe.model_dump(mode="json"))
         if changed:
-            raise UserError(f"{path}: holds a dataset of another recipe ({changed[0]}); choose another folder or --overwrite")
+            raise UserError(
+                f"{path}: holds a dataset of another recipe ({changed[0]}); choose another folder or --overwrite"
+            )
     elif path.exists() and (not path.is_dir() or any(f.name != ".lock" and f.suffix != ".tmp" for f in path.iterdir())):
         raise UserError(f"{path}: exists and is no dataset; choose another folder or --overwrite")
 
@@ -90,7 +92,9 @@ def make_header(recipe: DatasetRecipe) -> Header:
         env.close()
         if found[-1] != found[0]:
             first = recipe.suite.tasks[0].id
-            raise UserError(f"suite {recipe.suite.name}: {task.id} and {first} differ in frame size or actions; use two suites")
+            raise UserError(
+                f"suite {recipe.suite.name}: {task.id} and {first} differ in frame size or actions; use two suites"
+            )
     return found[0]
 
 

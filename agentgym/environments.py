@@ -103,7 +103,9 @@ class MiniGridTask(gymnasium.Env[Observation, np.int64]):
         self.symbolic: NDArray[np.uint8] = np.zeros((*cells, 3), np.uint8)
         self._instruction = encode_instruction("")
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
         """The first observation of the episode of that seed; without one, of a seed drawn from the last one given."""
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else seed
@@ -151,7 +153,9 @@ def draw_partial_view(symbolic: NDArray[np.uint8], tile_size: int) -> NDArray[np
     for code in np.unique(missing):
         tiles[code] = _draw_tile(int(code), len(tiles) // 2, tile_size)
         drawn[code] = True
-    picture: NDArray[np.uint8] = tiles[codes.T].transpose(0, 2, 1, 3, 4).reshape(rows * tile_size, columns * tile_size, 3)
+    picture: NDArray[np.uint8] = (
+        tiles[codes.T].transpose(0, 2, 1, 3, 4).reshape(rows * tile_size, columns * tile_size, 3)
+    )
     return picture
 
 

@@ -39,7 +39,7 @@ class Layout:
         return self.instruction + self.steps * self.step
 
     def join(self, instruction: Tensor, visual: Tensor, action: Tensor) -> Tensor:
-        """The sequence [batch, length, width] of embeddings [batch, L, width], [batch, T, k, width], [batch, T, n, width]."""
+        """The sequence [batch, length, width] of embeddings [batch, L | T, k | T, n, width]."""
         steps = torch.cat([visual, action], dim=2).flatten(1, 2)
         return torch.cat([instruction, steps], dim=1)
 

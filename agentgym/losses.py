@@ -6,9 +6,9 @@
     L_mae  =   Σ_t ‖U(V_t) − U(D_θ(E_θ(M(V_t))))‖²       U keeps the masked patches
     L_act  = − Σ_t Σ_i log p((a_t)_i | W, V_≤t, A_<t, (a_t)_<i)
 
-|W| counts the tokens that are predicted (the start token is given), |V_t| the patches of a frame, |A_t| the tokens of an
-action. The loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a squared norm;
-`pixel_reduction` chooses the mean over a patch's pixels or their sum.
+|W| counts the tokens that are predicted (the start token is given), |V_t| the patches of a frame, |A_t| the tokens of
+an action. The loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a squared
+norm; `pixel_reduction` chooses the mean over a patch's pixels or their sum.
 """
 
 from dataclasses import dataclass
@@ -69,9 +69,7 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
         masked_image = error.new_zeros(len(words)).index_add(0, sample_of_frame, error)
         num_masked = int(output.reconstruction.masked.sum())
 
-    weighted = (
-        recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
-    )
+    weighted = recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
     normaliser = word_mask.sum(1) + frames_per_sample * (batch.patches_per_frame + targets.shape[2])
     right = output.action_logits[..., text_tokens:].argmax(-1) == batch.actions
     return Losses(

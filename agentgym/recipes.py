@@ -230,7 +230,9 @@ def _find(kind: str, reference: str, relative_to: Path | None) -> Path:
         return path
     known = {path.stem: path for path in shipped(kind)}
     if reference not in known:
-        hint = did_you_mean(reference, known) or f"; 'agentgym list' shows them, a path ends in .toml ({len(known)} known)"
+        hint = (
+            did_you_mean(reference, known) or f"; 'agentgym list' shows them, a path ends in .toml ({len(known)} known)"
+        )
         raise UserError(f"no {kind} recipe is named '{reference}'{hint}")
     return known[reference]
 
@@ -299,7 +301,9 @@ def _say(recipe_type: type[Recipe], problem: ErrorDetails, location: tuple[str, 
     expected = problem["msg"][0].lower() + problem["msg"][1:]
     hint = ""
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
-        hint = did_you_mean(problem["input"], problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
+        hint = did_you_mean(
+            problem["input"], problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        )
     return f"found {problem['input']!r}; {expected}{hint}"
 
 

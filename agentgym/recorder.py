@@ -37,7 +37,9 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         self._versions = versions()
         self.discard()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
         """As the environment's; a new episode begins."""
         self._finish(terminated=False, truncated=False, success=False)
         observation, info = self.env.reset(seed=seed, options=options)

@@ -50,7 +50,9 @@ class Sample:
         """The sample of those steps, with the frame that follows the last of them."""
         start, stop, stride = steps.indices(len(self))
         if stride != 1 or stop <= start:
-            raise ValueError(f"steps [{steps.start}:{steps.stop}:{steps.step}] are no run of at least one step of {len(self)}")
+            raise ValueError(
+                f"steps [{steps.start}:{steps.stop}:{steps.step}] are no run of at least one step of {len(self)}"
+            )
         last = stop == len(self)
         return replace(
             self,

@@ -83,7 +83,9 @@ class Header:
     def from_json(values: Mapping[str, Any], path: Path) -> "Header":
         """From plain values. Raises UserError for a format that this version does not read."""
         if values["format"].split(".")[0] != FORMAT.split(".")[0]:
-            raise UserError(f"{path}: format {values['format']}; this agentgym reads {FORMAT}: install a version that fits")
+            raise UserError(
+                f"{path}: format {values['format']}; this agentgym reads {FORMAT}: install a version that fits"
+            )
         codec = ActionCodec(tuple(values["actions"]["names"]), values["actions"]["start"])
         height, width, channels = values["frame_shape"]
         return Header(codec, (height, width, channels), values["recipe"])
@@ -156,7 +158,9 @@ class DatasetWriter:
             self._shards = [Shard(file) for file in _shard_files(self.path)]
             for shard in self._shards:
                 if shard.header != header:
-                    raise UserError(f"{self.path}: holds episodes of another recipe or action space; choose another folder")
+                    raise UserError(
+                        f"{self.path}: holds episodes of another recipe or action space; choose another folder"
+                    )
         except UserError:
             self._lock.release()
             raise
@@ -197,7 +201,7 @@ class DatasetWriter:
     def close(self) -> None:
         """Commits, writes the manifest and lets the next writer in."""
         self.commit()
-        _replace_file(self.path / "manifest.json", json.dumps(_manifest(self.path, self._shards), indent=2) + "\n")
+        replace_file(self.path / "manifest.json", json.dumps(_manifest(self.path, self._shards), indent=2) + "\n")
         self._lock.release()
 
     def attempts(self) -> list[Attempt]:
@@ -222,7 +226,9 @@ class Shard:
             batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{file}: not a whole shard ({reason}); 'agentgym check {file.parent}' says what is lost") from None
+            raise UserError(
+                f"{file}: not a whole shard ({reason}); 'agentgym check {file.parent}' says what is lost"
+            ) from None
         self.header = Header.from_json(values, file)
         self.attempts = [Attempt(task, seed, outcome) for task, seed, outcome in values["attempts"]]
         self.table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
@@ -363,7 +369,9 @@ def check(path: str | Path) -> list[str]:
         except (UserError, pa.ArrowException, UnicodeDecodeError, ValueError) as error:
             problems.append(f"{file}: every episode in it is lost: {error}")
             continue
-        problems += [f"{file}: episode {row} (seed {shard.table['seed'][row]}) is damaged: wrong checksum" for row in bad]
+        problems += [
+            f"{file}: episode {row} (seed {shard.table['seed'][row]}) is damaged: wrong checksum" for row in bad
+        ]
     try:
         _refuse_missing_shards(path, len(_shard_files(path)))
     except UserError as error:
@@ -401,11 +409,13 @@ def _manifest(path: Path, shards: Sequence[Shard]) -> dict[str, Any]:
         "episodes": sum(len(shard) for shard in shards),
         "steps": int(sum(shard.lengths.sum() for shard in shards)),
         "outcomes": count_outcomes([attempt for shard in shards for attempt in shard.attempts]),
-        "shards": [{"file": shard.file.name, "episodes": len(shard), "bytes": shard.file.stat().st_size} for shard in shards],
+        "shards": [
+            {"file": shard.file.name, "episodes": len(shard), "bytes": shard.file.stat().st_size} for shard in shards
+        ],
     }
 
 
-def _replace_file(file: Path, text: str) -> None:
+def replace_file(file: Path, text: str) -> None:
     """The file holds the text, or what it held before, whatever happens."""
     temporary = file.with_name(file.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as stream:

@@ -1,7 +1,7 @@
 """Windows of steps as batches: the table of windows, padding, and an order that can be resumed.
 
-The order is a function of (seed, epoch), and a batch a function of its number, so nothing has to be saved to go on where
-a run stopped. Padding stands at the end of a window and is marked; only padding is marked.
+The order is a function of (seed, epoch), and a batch a function of its number, so nothing has to be saved to go on
+where a run stopped. Padding stands at the end of a window and is marked; only padding is marked.
 """
 
 import queue
@@ -36,7 +36,9 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        moved = {
+            f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -92,7 +94,7 @@ class WindowSource:
 
 
 def order(size: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
-    """Places [first, first + count) of the endless order over `size` windows: one permutation an epoch, by (seed, epoch)."""
+    """Places [first, first + count) of the endless order over `size` windows: a permutation an epoch, by (seed, epoch)."""
     places = np.arange(first, first + count)
     epochs = places // size
     chosen = np.empty(count, dtype=np.int64)

@@ -2,8 +2,8 @@
 
     Â_t = F_φ(W, ℓ(E_θ(V_1)), A_1, ..., A_{t-1}, ℓ(E_θ(V_t)))                          (arXiv 2402.05929, section 3)
 
-The order of the sequence is drawn in `agentgym.layout`. A checkpoint is a folder with config.json, model.safetensors and
-tokenizer files. This module knows neither text nor environments: tokens, frames and actions come in as tensors.
+The order of the sequence is drawn in `agentgym.layout`. A checkpoint is a folder with config.json, model.safetensors
+and tokenizer files. This module knows neither text nor environments: tokens, frames and actions come in as tensors.
 """
 
 import json
@@ -58,7 +58,7 @@ class AgentOutput:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Patches of the real frames of a batch, in order, with their reconstruction; `masked` are those that were hidden."""
+    """Patches of the real frames of a batch, in order, and their reconstruction; `masked` are those that were hidden."""
 
     patches: Float[Tensor, "frames patches pixels"]
     predicted: Float[Tensor, "frames patches pixels"]
@@ -172,14 +172,16 @@ class AgentModel(PreTrainedModel):
 
 
 def load_agent(path: str | Path) -> AgentModel:
-    """The model of a checkpoint folder, in float32, ready to act. Raises UserError unless every tensor has its place."""
+    """The model of a checkpoint folder, in float32, ready to act. Raises UserError unless each tensor has its place."""
     path = Path(path)
     config_file = path / "config.json"
     if not config_file.is_file():
         raise UserError(f"{path}: no config.json; name a checkpoint folder, such as runs/NAME/model")
     values: dict[str, Any] = json.loads(config_file.read_text())
     if values.get("model_type") != AgentConfig.model_type:
-        raise UserError(f"{config_file}: model_type is {values.get('model_type')!r}, not 'agentgym': another kind of model")
+        raise UserError(
+            f"{config_file}: model_type is {values.get('model_type')!r}, not 'agentgym': another kind of model"
+        )
     if values.get("checkpoint_format") != CHECKPOINT_FORMAT:
         found = values.get("checkpoint_format")
         raise UserError(f"{config_file}: checkpoint format {found}; this agentgym reads format {CHECKPOINT_FORMAT}")
@@ -196,9 +198,13 @@ def load_agent(path: str | Path) -> AgentModel:
         raise UserError(f"{path}: the weights cannot be read: {str(error).splitlines()[0]}") from None
     finally:
         transformers_logging.set_verbosity(verbosity)
-    for problem, keys in (("missing", "missing_keys"), ("left over", "unexpected_keys"), ("of another shape", "mismatched_keys")):
+    for problem, keys in (
+        ("missing", "missing_keys"),
+        ("left over", "unexpected_keys"),
+        ("of another shape", "mismatched_keys"),
+    ):
         if report[keys]:
-            raise UserError(f"{path}: tensor {min(str(key) for key in report[keys])} is {problem} ({len(report[keys])} in all)")
+            raise UserError(
+                f"{path}: tensor {min(str(key) for key in report[keys])} is {problem} ({len(report[keys])} in all)"
+            )
     return model.eval()
-
-

@@ -15,10 +15,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "image": None,
         "patch_merge": 7,
-        "vision": {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "vision": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
                    "patch_size": 8, "hidden_act": "relu"},
         "language": {"hidden_size": 128, "ffn_dim": 512, "num_hidden_layers": 3, "num_attention_heads": 4},
-        "decoder": (64, 1, 2),
+        "decoder": (32, 1, 1),
     },
     "small": {
         "image": None,
@@ -66,7 +66,9 @@ def make_config(
     needed = instruction_tokens + window * (side**2 + codec.length)
     positions = sizes["language"].get("max_position_embeddings", needed)
     if needed > positions:
-        raise UserError(f"window {window} needs {needed} positions, preset '{preset}' has {positions}: choose a smaller window")
+        raise UserError(
+            f"window {window} needs {needed} positions, preset '{preset}' has {positions}: choose a smaller window"
+        )
     width, layers, heads = sizes["decoder"]
     return AgentConfig(
         vision_config=CLIPVisionConfig(**sizes["vision"], image_size=image).to_dict(),

@@ -19,8 +19,10 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 PAD, START = 1, 2
 
 
-def train_tokenizer(instructions: Iterable[str], codec: ActionCodec, *, vocabulary: int = 1000) -> PreTrainedTokenizerFast:
-    """A tokenizer for those instructions (any other text is still encoded, byte by byte), with the action tokens last."""
+def train_tokenizer(
+    instructions: Iterable[str], codec: ActionCodec, *, vocabulary: int = 1000
+) -> PreTrainedTokenizerFast:
+    """A tokenizer for those instructions (any other text is encoded too, byte by byte), with the action tokens last."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,8 +1,8 @@
 """The visual encoder E_θ and the decoder D_θ of the masked autoencoder.
 
 E_θ is `transformers.CLIPVisionModel` whose learned positions are replaced by fixed two-dimensional sine-cosine ones
-(He et al. 2022, arXiv 2111.06377), so that it can run on all patches to act and on the visible ones alone for the masked
-autoencoder. Frames come in as uint8 and are normalised here, with CLIP's own constants.
+(He et al. 2022, arXiv 2111.06377), so that it can run on all patches to act and on the visible ones alone for the
+masked autoencoder. Frames come in as uint8 and are normalised here, with CLIP's own constants.
 """
 
 import math
@@ -74,7 +74,9 @@ class VisualEncoder(nn.Module):
 class MaskedAutoencoder(nn.Module):
     """D_θ: from the encoder's features of the visible patches to the pixels of all."""
 
-    def __init__(self, encoder_width: int, num_patches: int, pixels: int, *, width: int, layers: int, heads: int) -> None:
+    def __init__(
+        self, encoder_width: int, num_patches: int, pixels: int, *, width: int, layers: int, heads: int
+    ) -> None:
         super().__init__()
         self.side = math.isqrt(num_patches)
         self.embed = nn.Linear(encoder_width, width)

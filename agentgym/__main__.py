@@ -1,0 +1,5 @@
+"""`python -m agentgym`, so that `accelerate launch -m agentgym train ...` works."""
+
+from agentgym.cli import main
+
+main()
