@@ -1,5 +1,6 @@
 """The command line: verbs, each a few lines of wiring. Errors that a user can mend are one line and exit code 2."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -136,6 +137,21 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     out.print(f"report: {write_report(run)}", highlight=False, soft_wrap=True)
 
 
+@app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    to: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("experiments"),
+) -> None:
+    """Write a run's results beside its recipe: numbers, table and figure; a README.md with marks for them is updated."""
+    from agentgym import publish as publishing
+
+    page = publishing.publish(run, to)
+    document = Path("README.md")
+    if document.is_file():
+        publishing.update_results(document, page.stem, json.loads(page.with_suffix(".json").read_text()))
+    out.print(f"results: {page}", highlight=False, soft_wrap=True)
+
+
 @app.command("run")
 def run_experiment(
     experiment: Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")],
@@ -200,28 +216,25 @@ def _evaluate(
     runs.prepare_evaluation(run, protocol, overwrite=overwrite)
     with _bar("evaluating", 3 * protocol.episodes * len(recipe.dataset.suite.tasks), "episodes") as advance:
         evaluation = runs.evaluate_run(run, protocol, workers=workers, advance=advance)
-    out.print(score_table(evaluation))
-
-
-def score_table(evaluation: dict[str, Any]) -> Table:
-    """The scores of an evaluation.json: agent, random and expert of every task."""
-    table = Table(title_justify="left")
-    for heading in ("task", "policy", "success", "95 % interval", "return", "95 % interval", "length", "episodes"):
-        table.add_column(heading, justify="left" if heading in ("task", "policy") else "right")
     for task in evaluation["tasks"]:
-        for policy, score in (("agent", task), ("random", task["random"]), (task["expert"]["name"], task["expert"])):
-            low, high = score["success_ci95"]
-            return_low, return_high = score["return_ci95"]
-            table.add_row(
-                escape(task["task"]) if policy == "agent" else "",
-                policy,
-                f"{score['success_rate']:.1%}",
-                f"{low:.1%} to {high:.1%}",
-                f"{score['return_mean']:.3f}",
-                f"{return_low:.3f} to {return_high:.3f}",
-                f"{score['length_mean']:.1f}",
-                f"{score['episodes']:,}",
-            )
+        out.print(score_table(task))
+
+
+def score_table(task: dict[str, Any]) -> Table:
+    """The scores of one task of an evaluation.json: agent, random and expert, with their 95 % intervals."""
+    title = f"{task['task']}, seeds {task['first_seed']} to {task['first_seed'] + task['episodes'] - 1}"
+    table = Table(title=escape(title), title_justify="left")
+    for heading in ("policy", "success [95 %]", "mean return [95 %]", "mean length"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
+    for policy, score in (("agent", task), ("random", task["random"]), (task["expert"]["name"], task["expert"])):
+        low, high = score["success_ci95"]
+        return_low, return_high = score["return_ci95"]
+        table.add_row(
+            policy,
+            escape(f"{score['success_rate']:.1%} [{low:.1%}, {high:.1%}]"),
+            escape(f"{score['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}]"),
+            f"{score['length_mean']:.1f}",
+        )
     return table
 
 

@@ -50,7 +50,8 @@ def collect(
         chunks = [chunk for chunk in make_chunks(recipe) if (chunk.task, chunk.seeds[0]) not in done]
         advance(len(done))
         jobs = min(workers or os.cpu_count() or 1, max(1, len(chunks)))
-        parallel = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
+        # The initializer runs in worker processes alone: one job is done in this process, which keeps its Ctrl-C.
+        parallel = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", initializer=ignore_interrupts)
         for rows, attempts in parallel(delayed(record_chunk)(recipe, chunk) for chunk in chunks):
             writer.append_encoded(rows, attempts)
             writer.commit()
@@ -87,8 +88,7 @@ def make_header(recipe: DatasetRecipe) -> Header:
         env = environments.make(task.id, frame=recipe.suite.frame)
         experts.make(recipe.expert).check(env)
         codec = ActionCodec.of(env.action_space, env.action_names)
-        height, width, _ = env.observation_space["frame"].shape
-        found.append(Header(codec, (height, width, 3), recipe.model_dump(mode="json")))
+        found.append(Header(codec, env.frame_shape, recipe.model_dump(mode="json")))
         env.close()
         if found[-1] != found[0]:
             first = recipe.suite.tasks[0].id
@@ -110,8 +110,6 @@ def make_chunks(recipe: DatasetRecipe) -> list[Chunk]:
 
 def record_chunk(recipe: DatasetRecipe, chunk: Chunk) -> tuple[list[Row], list[Attempt]]:
     """Records a chunk: the encoded episodes that the recipe keeps, and what became of every seed."""
-    if os.getpid() != os.getpgid(0):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     samples: list[Sample] = []
     env = environments.make(chunk.task, frame=recipe.suite.frame)
     recorder = Recorder(env, samples, task=chunk.task, expert=recipe.expert)
@@ -120,6 +118,11 @@ def record_chunk(recipe: DatasetRecipe, chunk: Chunk) -> tuple[list[Row], list[A
     recorder.close()
     kept = [encode_row(sample) for sample in samples if sample.success or recipe.keep == "all"]
     return kept, attempts
+
+
+def ignore_interrupts() -> None:
+    """Leaves Ctrl-C, which reaches the whole process group, to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _attempt(

@@ -79,6 +79,9 @@ class MiniGridTask(gymnasium.Env[Observation, np.int64]):
     `minigrid` is the environment within, for experts that plan on the true grid; `symbolic` its latest partial view.
     """
 
+    observation_space: gymnasium.spaces.Dict  # type: ignore[assignment]  # Gymnasium types it Space[dict[str, Any]]
+    action_space: gymnasium.spaces.Discrete
+
     def __init__(self, task: str, frame: FrameRecipe) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a few ids are registered twice or marked as outdated upstream
@@ -93,10 +96,10 @@ class MiniGridTask(gymnasium.Env[Observation, np.int64]):
         self.action_space = gymnasium.spaces.Discrete(len(self.action_names))
         self.max_steps = inner.max_steps
         cells = (inner.height, inner.width) if frame.view == "full" else (inner.agent_view_size,) * 2
-        shape = (cells[0] * frame.tile_size, cells[1] * frame.tile_size, 3)
+        self.frame_shape = (cells[0] * frame.tile_size, cells[1] * frame.tile_size, 3)
         self.observation_space = gymnasium.spaces.Dict(
             {
-                "frame": gymnasium.spaces.Box(0, 255, shape, np.uint8),
+                "frame": gymnasium.spaces.Box(0, 255, self.frame_shape, np.uint8),
                 "instruction": gymnasium.spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8),
             }
         )
@@ -120,7 +123,7 @@ class MiniGridTask(gymnasium.Env[Observation, np.int64]):
         info = {"is_success": bool(terminated and reward > 0)} if terminated or truncated else {}
         return self._observe(inner), float(reward), bool(terminated), bool(truncated), info
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8]:
         """The whole grid from above, uint8[height, width, 3], what the agent sees highlighted."""
         return np.asarray(self.minigrid.get_frame(highlight=True, tile_size=32), dtype=np.uint8)
 

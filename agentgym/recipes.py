@@ -19,9 +19,9 @@ from agentgym.errors import UserError, did_you_mean
 
 
 class Recipe(BaseModel):
-    """What all recipes share: unknown keys are errors, values are frozen."""
+    """What all recipes share: unknown keys are errors, a value of another type too, and values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class FrameRecipe(Recipe):
@@ -98,7 +98,7 @@ class TrainingRecipe(Recipe):
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
     warmup_updates: Annotated[int, Field(ge=0)] = 100
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.98)  # TOML has lists, no tuples
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -146,6 +146,7 @@ KINDS = {
 }
 
 R = TypeVar("R", bound=Recipe)
+Override = tuple[tuple[str, ...], Any]  # the parts of a dotted key, and the value
 
 
 def load_suite(reference: str, overrides: Sequence[str] = ()) -> SuiteRecipe:
@@ -199,7 +200,7 @@ def _load(recipe_type: type[R], kind: str, reference: str, overrides: Sequence[s
 def _resolve(
     kind: str,
     reference: str,
-    overrides: list[tuple[tuple[str, ...], Any]],
+    overrides: list[Override],
     *,
     at: tuple[str, ...],
     relative_to: Path | None,
@@ -209,16 +210,20 @@ def _resolve(
     path = _find(kind, reference, relative_to)
     files[at] = path
     values = _read_toml(path)
+    for keys, value in overrides:
+        if len(keys) == 1:
+            _put(values, keys, value, path)
     if "name" in values:
         raise UserError(f"{path}: key 'name': a recipe is named by its file; remove the key")
-    references = KINDS[kind].references
+    below: dict[str, list[Override]] = {key: [] for key in KINDS[kind].references if isinstance(values.get(key), str)}
     for keys, value in overrides:
-        if not (len(keys) > 1 and keys[0] in references):
+        if len(keys) > 1 and keys[0] in below:
+            below[keys[0]].append((keys[1:], value))
+        elif len(keys) > 1:
             _put(values, keys, value, path)
-    for key, other in references.items():
-        if isinstance(values.get(key), str):
-            below = [(keys[1:], value) for keys, value in overrides if len(keys) > 1 and keys[0] == key]
-            values[key] = _resolve(other, values[key], below, at=(*at, key), relative_to=path.parent, files=files)
+    for key, deeper in below.items():
+        other = KINDS[kind].references[key]
+        values[key] = _resolve(other, values[key], deeper, at=(*at, key), relative_to=path.parent, files=files)
     return {"name": path.stem, **values}
 
 
@@ -250,7 +255,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid TOML: {error}") from None
 
 
-def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
+def _parse_override(override: str) -> Override:
     """`a.b=1` as (("a", "b"), 1); what is no TOML value is taken as a string."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
@@ -263,18 +268,24 @@ def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _put(values: dict[str, Any], keys: tuple[str, ...], value: Any, path: Path) -> None:
-    table = values
-    for key in keys[:-1]:
-        if key.isdigit() and isinstance(table, list):
-            table = table[int(key)]
-            continue
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict | list):
-            raise UserError(f"--set {'.'.join(keys)}: '{key}' of {path} is a value, not a table")
-    if isinstance(table, list):
-        table[int(keys[-1])] = value
-    else:
-        table[keys[-1]] = value
+    """Sets the value at a dotted key; tables that are missing are made, places in a list have to be there."""
+    table: Any = values
+    for depth, key in enumerate(keys):
+        if isinstance(table, list):
+            if not (key.isdecimal() and int(key) < len(table)):
+                places = f"0 to {len(table) - 1}"
+                raise UserError(f"--set {'.'.join(keys)}: '{key}' is no place in a list of {path}; known: {places}")
+            place: Any = int(key)
+        elif isinstance(table, dict):
+            place = key
+        else:
+            raise UserError(f"--set {'.'.join(keys)}: '{keys[depth - 1]}' of {path} is a value, not a table")
+        if depth == len(keys) - 1:
+            table[place] = value
+        elif isinstance(table, dict):
+            table = table.setdefault(place, {})
+        else:
+            table = table[place]
 
 
 def _first_problem(
@@ -286,7 +297,9 @@ def _first_problem(
     problem = error.errors()[0]
     location = tuple(str(part) for part in problem["loc"])
     prefix = max((at for at in files if location[: len(at)] == at), key=len)
-    where = "--set" if location in overridden else str(files[prefix])
+    here = [keys for keys in overridden if len(keys) > len(prefix)]  # a shorter one chose the file that is wrong
+    by_override = any(keys[: len(location)] == location[: len(keys)] for keys in here)
+    where = "--set" if by_override else str(files[prefix])
     key = ".".join(location[len(prefix) :] if where != "--set" else location)
     return f"{where}: key '{key}': {_say(recipe_type, problem, location)}"
 

@@ -35,7 +35,11 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         self._task = task
         self._expert = expert
         self._versions = versions()
-        self.discard()
+        self._instruction = ""
+        self._seed = 0
+        self._frames: list[NDArray[np.uint8]] = []
+        self._actions: list[int] = []
+        self._rewards: list[float] = []
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -65,9 +69,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
 
     def discard(self) -> None:
         """Forgets the episode in hand."""
-        self._frames: list[NDArray[np.uint8]] = []
-        self._actions: list[int] = []
-        self._rewards: list[float] = []
+        self._frames, self._actions, self._rewards = [], [], []
 
     def _finish(self, *, terminated: bool, truncated: bool, success: bool) -> None:
         if self._actions:

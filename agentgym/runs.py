@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from transformers.utils.logging import disable_progress_bar
 
 from agentgym import environments, pictures, scores, videos
 from agentgym.actions import ActionCodec
@@ -114,6 +115,7 @@ def train_run(
         return
     temporary = run / "model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
+    disable_progress_bar()  # the bar of this command is the only one
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(run / "model", ignore_errors=True)

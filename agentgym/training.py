@@ -232,6 +232,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, first: int) -> None:
+        path.mkdir(parents=True, exist_ok=True)
         self._file = path / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["update"] <= first]
         self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))

@@ -94,7 +94,7 @@ class WindowSource:
 
 
 def order(size: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
-    """Places [first, first + count) of the endless order over `size` windows: a permutation an epoch, by (seed, epoch)."""
+    """Places [first, first + count) of the endless order over `size` windows: a permutation an epoch, by seed."""
     places = np.arange(first, first + count)
     epochs = places // size
     chosen = np.empty(count, dtype=np.int64)

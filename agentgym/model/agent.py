@@ -32,8 +32,8 @@ class AgentConfig(PreTrainedConfig):
     model_type = "agentgym"
     sub_configs_defaults = {"vision_config": CLIPVisionConfig, "language_config": OPTConfig}  # noqa: RUF012
 
-    vision_config: dict | CLIPVisionConfig | None = None  # type: ignore[type-arg]
-    language_config: dict | OPTConfig | None = None  # type: ignore[type-arg]
+    vision_config: dict | CLIPVisionConfig | None = None
+    language_config: dict | OPTConfig | None = None
     patch_merge: int = 1  # neighbouring patches merged into one visual token: a square of this side
     decoder_width: int = 64
     decoder_layers: int = 1
@@ -58,7 +58,7 @@ class AgentOutput:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Patches of the real frames of a batch, in order, and their reconstruction; `masked` are those that were hidden."""
+    """Patches of the real frames of a batch, in order, and their reconstruction; `masked` are the hidden ones."""
 
     patches: Float[Tensor, "frames patches pixels"]
     predicted: Float[Tensor, "frames patches pixels"]

@@ -21,6 +21,9 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 class VisualEncoder(nn.Module):
     """Frames to patch features."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: CLIPVisionConfig) -> None:
         super().__init__()
         self.patch_size = int(config.patch_size)
@@ -73,6 +76,8 @@ class VisualEncoder(nn.Module):
 
 class MaskedAutoencoder(nn.Module):
     """D_θ: from the encoder's features of the visible patches to the pixels of all."""
+
+    positions: Tensor
 
     def __init__(
         self, encoder_width: int, num_patches: int, pixels: int, *, width: int, layers: int, heads: int

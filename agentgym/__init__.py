@@ -1,0 +1,16 @@
+"""Record demonstrations in Gymnasium environments, train one multimodal agent on them, score it, use it as a policy."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentgym.environments import MiniGridTask
+    from agentgym.recipes import FrameRecipe
+
+__all__ = ["make"]
+
+
+def make(task: str, *, frame: "FrameRecipe | None" = None) -> "MiniGridTask":
+    """The environment of a task id; see `agentgym.environments.make`, which is imported only when it is needed."""
+    from agentgym import environments
+
+    return environments.make(task, frame=frame)

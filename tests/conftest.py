@@ -1,0 +1,29 @@
+"""What several test files share: one small recorded dataset, read by all and changed by none."""
+
+import pytest
+
+from agentgym import collection
+from agentgym.recipes import load_dataset
+from agentgym.store import SampleDataset
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    """Twelve GoToRedBall episodes of the bot."""
+    return load_dataset("babyai-goto-redball", ["episodes=12"])
+
+
+@pytest.fixture(scope="session")
+def recorded(recipe, tmp_path_factory):
+    """The folder of those episodes, in three shards, recorded in this process."""
+    path = tmp_path_factory.mktemp("recorded") / "small"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collection, "CHUNK", 4)
+        collection.collect(recipe, path, workers=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def dataset(recorded):
+    """Those episodes."""
+    return SampleDataset(recorded)

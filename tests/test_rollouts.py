@@ -1,0 +1,86 @@
+"""Rollouts: one episode a seed, the same for any number of environments or workers."""
+
+import numpy as np
+import pytest
+from worlds import TASK
+
+from agentgym import environments
+from agentgym.recipes import FrameRecipe
+from agentgym.rollouts import Episode, ExpertPolicy, replay_frames, rollout, rollout_expert
+
+FRAME = FrameRecipe()
+
+
+class ByFrame:
+    """A policy whose action is a function of the frame alone."""
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        sums = observation["frame"].reshape(len(observation["frame"]), -1).sum(axis=1)
+        return sums % 3, state
+
+
+class Watching(ByFrame):
+    def __init__(self):
+        self.starts = []
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        self.starts.append(episode_start.copy())
+        return super().predict(observation)
+
+
+def play(policy, seeds, num_environments):
+    return rollout(
+        policy, TASK, frame=FRAME, seeds=seeds, num_environments=num_environments, deterministic=True
+    )
+
+
+def test_episodes_do_not_depend_on_how_many_environments_run_at_once():
+    assert play(ByFrame(), range(10), 1) == play(ByFrame(), range(10), 4) == play(ByFrame(), range(10), 16)
+
+
+def test_every_seed_is_played_once_in_order():
+    assert [episode.seed for episode in play(ByFrame(), [5, 3, 9], 2)] == [5, 3, 9]
+
+
+def test_episode_start_is_true_exactly_at_the_first_step_of_an_episode():
+    policy = Watching()
+    episodes = play(policy, range(3), 1)
+    starts = [int(start[0]) for start in policy.starts]
+    expected = [step for episode in episodes for step in [1] + [0] * (episode.length - 1)]
+    assert starts == expected
+
+
+def test_the_bot_solves_the_levels_and_is_scored_by_the_same_code():
+    episodes = play(ExpertPolicy("babyai-bot"), range(8), 3)
+    assert all(episode.success for episode in episodes)
+    assert episodes == play(ExpertPolicy("babyai-bot"), range(8), 1)
+
+
+@pytest.mark.parametrize("name", ["random", "babyai-bot"])
+def test_an_experts_episodes_do_not_depend_on_the_number_of_workers(name):
+    episodes = [
+        rollout_expert(name, TASK, frame=FRAME, seeds=range(30), workers=workers, advance=lambda count: None)
+        for workers in (1, 2)
+    ]
+    assert episodes[0] == episodes[1]
+
+
+def test_an_episode_is_reproduced_by_its_seed_and_actions():
+    episode = play(ExpertPolicy("babyai-bot"), [4], 1)[0]
+    seen, world = replay_frames(episode, FRAME)
+    env = environments.make(TASK)
+    observation, _ = env.reset(seed=4)
+    np.testing.assert_array_equal(seen[0], observation["frame"])
+    total = 0.0
+    for action in episode.actions:
+        _, reward, terminated, _, info = env.step(action)
+        total += reward
+    assert terminated
+    assert info["is_success"]
+    assert total == episode.total_reward
+    assert len(seen) == len(world) == episode.length + 1
+
+
+def test_an_episode_survives_json():
+    episode = play(ByFrame(), [1], 1)[0]
+    assert Episode.from_json(episode.to_json()) == episode

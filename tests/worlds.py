@@ -1,0 +1,122 @@
+"""The smallest worlds that several test files share: a few recorded episodes, a model two layers deep, a run folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agentgym import collection, recipes
+from agentgym.actions import ActionCodec
+from agentgym.errors import UserError
+from agentgym.model.agent import AgentModel
+from agentgym.model.presets import make_config
+from agentgym.model.tokenizer import tokenize, train_tokenizer
+from agentgym.recipes import DatasetRecipe, ExperimentRecipe
+from agentgym.samples import Sample
+from agentgym.store import Header, SampleDataset
+from agentgym.windows import WindowSource, split_episodes
+
+TASK = "BabyAI-GoToRedBall-v0"
+
+
+def dataset_recipe(*overrides: str) -> DatasetRecipe:
+    """Twenty-four GoToRedBall episodes, a quarter of them held out."""
+    return recipes.load_dataset("babyai-goto-redball", ["episodes=24", "held_out=0.25", *overrides])
+
+
+def experiment_recipe(*overrides: str) -> ExperimentRecipe:
+    """Six updates on `dataset_recipe`'s episodes."""
+    small = (
+        "dataset.episodes=24",
+        "dataset.held_out=0.25",
+        "training.updates=6",
+        "training.batch_size=4",
+        "training.window=4",
+        "training.warmup_updates=2",
+        "training.log_every=1",
+        "training.checkpoint_every=3",
+        "training.evaluate_every=6",
+        "training.evaluate_episodes=0",
+        "evaluation.episodes=6",
+        "evaluation.videos=2",
+    )
+    return recipes.load_experiment("babyai-goto-redball", [*small, *overrides])
+
+
+def record(path: Path) -> SampleDataset:
+    """`dataset_recipe`, recorded in this process."""
+    collection.collect(dataset_recipe(), path, workers=1)
+    return SampleDataset(path)
+
+
+def tokenizer_of(dataset: SampleDataset):
+    """A tokenizer for a dataset's instructions."""
+    return train_tokenizer(dataset.column("instruction"), dataset.header.codec)
+
+
+def model_of(dataset: SampleDataset, *, window: int = 4, **changes) -> AgentModel:
+    """A fresh `tiny` model for a dataset; seed torch before."""
+    codec = dataset.header.codec
+    config = make_config(
+        "tiny",
+        num_text_tokens=len(tokenizer_of(dataset)) - codec.num_tokens,
+        instruction_tokens=64,
+        codec=codec,
+        frame_side=dataset.header.frame_shape[0],
+        window=window,
+        tasks=[TASK],
+        **changes,
+    )
+    return AgentModel(config)
+
+
+def sources_of(dataset: SampleDataset, *, window: int = 4) -> tuple[WindowSource, WindowSource]:
+    """Windows to train on and windows held out."""
+    tokenizer = tokenizer_of(dataset)
+    trained, held_out = split_episodes(dataset, 0.25)
+    first, second = (
+        WindowSource(
+            dataset,
+            episodes,
+            window=window,
+            tokenize=lambda text: tokenize(tokenizer, text),
+            patches_per_frame=49,
+        )
+        for episodes in (trained, held_out)
+    )
+    return first, second
+
+
+def counted_sample(seed: int = 0, steps: int = 5, **changes) -> Sample:
+    """An episode whose frames show the number of their step, from ten times the seed on, and whose actions and rewards count too."""
+    frames = (10 * seed + np.arange(steps + 1)).astype(np.uint8)
+    values = {
+        "instruction": f"count to {steps}",
+        "frames": np.tile(frames[:, None, None, None], (1, 8, 8, 3)),
+        "actions": np.arange(steps) % 3,
+        "rewards": np.arange(steps) / 7,
+        "terminated": True,
+        "truncated": False,
+        "success": True,
+        "seed": seed,
+        "task": "Count-v0",
+        "expert": "counter",
+        "versions": {"count": "1"},
+    }
+    return Sample(**{**values, **changes})
+
+
+def counted_header(**changes) -> Header:
+    """The header of a dataset of counted samples."""
+    values = {"codec": ActionCodec(("one", "two", "three")), "frame_shape": (8, 8, 3), "recipe": {"name": "count"}}
+    return Header(**{**values, **changes})
+
+
+def refusal(function, *arguments, **keywords) -> str:
+    """The one line with which a call is refused."""
+    with pytest.raises(UserError) as caught:
+        function(*arguments, **keywords)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text
+    return text
