@@ -1,6 +1,7 @@
 """The command line: verbs, each a few lines of wiring. Errors that a user can mend are one line and exit code 2."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -38,6 +39,9 @@ Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/
 
 def main() -> None:
     """The entry point of the `agentgym` command."""
+    # Threads that spin while they wait starve each other as soon as anything else runs on the same cores: a training
+    # slowed down nine times was seen. Read by OpenMP when torch is imported, which no verb has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(standalone_mode=False)
     except UserError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium
 import minigrid  # noqa: F401  (registers its environments with Gymnasium)
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from minigrid.core.constants import IDX_TO_OBJECT, OBJECT_TO_IDX
 from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
@@ -50,7 +51,8 @@ def check_suite(suite: SuiteRecipe) -> None:
 @cache
 def task_ids() -> tuple[str, ...]:
     """All ids that `make` takes, sorted."""
-    return tuple(sorted(name for name in gymnasium.registry if name.startswith(("BabyAI-", "MiniGrid-"))))
+    known = (name for name in gymnasium.registry if name.startswith(("BabyAI-", "MiniGrid-")))
+    return tuple(sorted(name for name in known if "-WFC-" not in name))  # minigrid's wheel lacks their patterns
 
 
 def versions() -> dict[str, str]:
@@ -82,7 +84,9 @@ class MiniGridTask(gymnasium.Env[Observation, np.int64]):
     observation_space: gymnasium.spaces.Dict  # type: ignore[assignment]  # Gymnasium types it Space[dict[str, Any]]
     action_space: gymnasium.spaces.Discrete
 
-    def __init__(self, task: str, frame: FrameRecipe) -> None:
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, task: str, frame: FrameRecipe, render_mode: str = "rgb_array") -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a few ids are registered twice or marked as outdated upstream
             inner = gymnasium.make(task, render_mode="rgb_array", disable_env_checker=True).unwrapped
@@ -90,11 +94,12 @@ class MiniGridTask(gymnasium.Env[Observation, np.int64]):
         self.minigrid = inner
         self.task = task
         self.frame_recipe = frame
-        self.render_mode = "rgb_array"
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+        self.render_mode = render_mode
+        self.spec = EnvSpec(
+            f"agentgym/{task}", "agentgym.environments:MiniGridTask", kwargs={"task": task, "frame": frame}
+        )
         self.action_names = tuple(action.name for action in inner.actions)
         self.action_space = gymnasium.spaces.Discrete(len(self.action_names))
-        self.max_steps = inner.max_steps
         cells = (inner.height, inner.width) if frame.view == "full" else (inner.agent_view_size,) * 2
         self.frame_shape = (cells[0] * frame.tile_size, cells[1] * frame.tile_size, 3)
         self.observation_space = gymnasium.spaces.Dict(

@@ -104,7 +104,7 @@ class TrainingRecipe(Recipe):
     seed: Annotated[int, Field(ge=0)] = 0
     log_every: Annotated[int, Field(ge=1)] = 20
     checkpoint_every: Annotated[int, Field(ge=1)] = 200
-    evaluate_every: Annotated[int, Field(ge=1)] = 650
+    evaluate_every: Annotated[int, Field(ge=1)] = 400
     evaluate_episodes: Annotated[int, Field(ge=0)] = 64
 
 
@@ -294,7 +294,9 @@ def _first_problem(
     files: dict[tuple[str, ...], Path],
     overridden: set[tuple[str, ...]],
 ) -> str:
-    problem = error.errors()[0]
+    problems = error.errors()
+    # A key that is misspelt is missing too; the misspelling is what to tell.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     location = tuple(str(part) for part in problem["loc"])
     prefix = max((at for at in files if location[: len(at)] == at), key=len)
     here = [keys for keys in overridden if len(keys) > len(prefix)]  # a shorter one chose the file that is wrong

@@ -33,7 +33,7 @@ from agentgym.samples import Sample
 
 FORMAT = "1.0"  # readers take any 1.x: a new minor number adds columns, a new major one changes what there is
 OUTCOMES = ("solved", "failed", "error", "timeout")
-METADATA_KEY = b"agentgym"
+METADATA_KEY, METADATA_CRC_KEY = b"agentgym", b"agentgym.crc32"
 
 SCHEMA = pa.schema(
     [
@@ -183,8 +183,8 @@ class DatasetWriter:
         if not self._attempts:
             return
         attempts = [[a.task, a.seed, a.outcome] for a in self._attempts]
-        metadata = {METADATA_KEY: json.dumps({**self._header.to_json(), "attempts": attempts})}
-        schema = SCHEMA.with_metadata(metadata)
+        values = json.dumps({**self._header.to_json(), "attempts": attempts}).encode()
+        schema = SCHEMA.with_metadata({METADATA_KEY: values, METADATA_CRC_KEY: str(zlib.crc32(values))})
         batch = pa.RecordBatch.from_pylist(self._rows, schema=schema)
         file = self.path / f"shard-{len(self._shards):06d}.arrow"
         temporary = file.with_suffix(".tmp")
@@ -222,16 +222,17 @@ class Shard:
         self.file = file
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(file)))
-            values = json.loads(reader.schema.metadata[METADATA_KEY])
+            values = _read_metadata(reader.schema)
             batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            self.table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
+            self.table.validate(full=True)  # a wrong offset would be read as an address
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
                 f"{file}: not a whole shard ({reason}); 'agentgym check {file.parent}' says what is lost"
             ) from None
         self.header = Header.from_json(values, file)
         self.attempts = [Attempt(task, seed, outcome) for task, seed, outcome in values["attempts"]]
-        self.table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
         self.lengths: NDArray[np.int64] = self.table["length"].to_numpy()
         if len(self.table):
             frames = self.table["frames"].chunk(0)
@@ -366,7 +367,7 @@ def check(path: str | Path) -> list[str]:
         try:
             shard = Shard(file)
             bad = [row for row in range(len(shard)) if not shard.verify(row)]
-        except (UserError, pa.ArrowException, UnicodeDecodeError, ValueError) as error:
+        except UserError as error:
             problems.append(f"{file}: every episode in it is lost: {error}")
             continue
         problems += [
@@ -383,6 +384,17 @@ def count_outcomes(attempts: Iterator[Attempt] | Sequence[Attempt]) -> dict[str,
     """How many attempts ended in each of OUTCOMES."""
     counts = Counter(attempt.outcome for attempt in attempts)
     return {outcome: counts[outcome] for outcome in OUTCOMES}
+
+
+def _read_metadata(schema: pa.Schema) -> Any:
+    """What is the same for all rows of a shard. Raises KeyError, TypeError or ValueError when the schema is damaged."""
+    encoded = schema.metadata[METADATA_KEY]
+    if zlib.crc32(encoded) != int(schema.metadata[METADATA_CRC_KEY]):
+        raise ValueError("its header has a wrong checksum")
+    for field in SCHEMA:
+        if schema.field(field.name).type != field.type:
+            raise ValueError(f"column '{field.name}' is {schema.field(field.name).type}, not {field.type}")
+    return json.loads(encoded)
 
 
 def _shard_files(path: Path) -> list[Path]:

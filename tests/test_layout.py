@@ -7,7 +7,7 @@ from agentgym.layout import Layout
 LAYOUT = Layout(instruction=3, visual=4, action=2, steps=2)
 
 # The drawing for L = 3, k = 4, n = 2, T = 2, each token by its place in its own part.
-DRAWING = "w0 w1 w2 v00 v01 v02 v03 a00 a01 v10 v11 v12 v13 a10 a11".split()
+DRAWING = "w0 w1 w2 | v00 v01 v02 v03 | a00 a01 | v10 v11 v12 v13 | a10 a11".replace("|", "").split()
 
 
 def numbered(names):

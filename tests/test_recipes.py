@@ -214,7 +214,8 @@ def test_what_is_wrong_with_a_set_is_named(override):
 
 
 def test_a_mistake_in_a_file_that_set_chose_is_that_files(own):
-    path = write(own / "other.toml", DATASET.replace("episodes = 7", "episodes = 0"))
+    wrong = DATASET.replace("suite.toml", "data/suite.toml").replace("episodes = 7", "episodes = 0")
+    path = write(own / "other.toml", wrong)
     assert refusal(load_experiment, str(own / "experiment.toml"), ["dataset=other.toml"]).startswith(path)
 
 

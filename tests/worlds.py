@@ -88,7 +88,7 @@ def sources_of(dataset: SampleDataset, *, window: int = 4) -> tuple[WindowSource
 
 
 def counted_sample(seed: int = 0, steps: int = 5, **changes) -> Sample:
-    """An episode whose frames show the number of their step, from ten times the seed on, and whose actions and rewards count too."""
+    """An episode whose frames show ten times the seed plus the step; actions and rewards count too."""
     frames = (10 * seed + np.arange(steps + 1)).astype(np.uint8)
     values = {
         "instruction": f"count to {steps}",

@@ -177,7 +177,10 @@ def load_agent(path: str | Path) -> AgentModel:
     config_file = path / "config.json"
     if not config_file.is_file():
         raise UserError(f"{path}: no config.json; name a checkpoint folder, such as runs/NAME/model")
-    values: dict[str, Any] = json.loads(config_file.read_text())
+    try:
+        values: dict[str, Any] = json.loads(config_file.read_text())
+    except ValueError as error:
+        raise UserError(f"{config_file}: not valid JSON: {error}; the checkpoint is not whole") from None
     if values.get("model_type") != AgentConfig.model_type:
         raise UserError(
             f"{config_file}: model_type is {values.get('model_type')!r}, not 'agentgym': another kind of model"

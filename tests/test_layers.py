@@ -1,0 +1,69 @@
+"""The direction of imports: every module from rows above its own, and the walls between what acts and what learns."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "agentgym"
+
+ROWS = [
+    {"errors"},
+    {"recipes", "samples", "actions", "layout"},
+    {"environments", "store", "model.vision", "model.tokenizer", "scores"},
+    {"model.agent", "experts.babyai", "experts.random"},
+    {"model.presets", "experts", "recorder", "windows", "pictures", "videos"},
+    {"losses", "collection", "report"},
+    {"training", "policy", "rollouts"},
+    {"runs", "publish"},
+    {"cli"},
+    {"__main__"},
+]
+ROW = {module: number for number, row in enumerate(ROWS) for module in row}
+
+WITHOUT_TORCH = ["recipes", "environments", "store", "recorder", "experts", "collection", "scores", "rollouts"]
+WITHOUT_GYMNASIUM = ["model.agent", "model.presets", "model.tokenizer", "losses", "windows", "training"]
+
+
+def modules():
+    for file in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        if name not in ("__init__", "model"):  # the package's door, and an empty file
+            yield name, file
+
+
+def imports(file):
+    """The modules of agentgym that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("agentgym."):
+            found.add(node.module.removeprefix("agentgym."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "agentgym":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("agentgym.") for alias in node.names if "agentgym." in alias.name}
+    return found
+
+
+@pytest.mark.parametrize(("module", "file"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_module_imports_from_rows_above_its_own(module, file):
+    assert module in ROW, f"{module} has no row: give it one"
+    wrong = {name for name in imports(file) if ROW.get(name, len(ROWS)) >= ROW[module]}
+    assert not wrong, f"{module} imports {wrong}, which stand beside or below it"
+
+
+def test_every_module_of_the_rows_exists():
+    assert set(ROW) - {name for name, _ in modules()} == set()
+
+
+@pytest.mark.parametrize(
+    ("names", "library"),
+    [(WITHOUT_TORCH, "torch"), (WITHOUT_GYMNASIUM, "gymnasium")],
+    ids=["recording and scoring without torch", "model and training without gymnasium"],
+)
+def test_the_walls_stand(names, library):
+    lines = [f"import agentgym.{name}; assert '{library}' not in sys.modules, '{name}'" for name in names]
+    result = subprocess.run([sys.executable, "-c", "\n".join(["import sys", *lines])], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

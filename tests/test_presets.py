@@ -1,0 +1,72 @@
+"""Presets: the sizes that they promise, checked where no memory is needed."""
+
+import pytest
+import torch
+from worlds import refusal
+
+from agentgym.actions import ActionCodec
+from agentgym.model.agent import AgentModel
+from agentgym.model.presets import PRESETS, make_config
+
+CODEC = ActionCodec(tuple("abcdefg"), start=2)
+DATA = {"num_text_tokens": 500, "instruction_tokens": 10, "codec": CODEC, "frame_side": 56, "window": 4, "tasks": ["t"]}
+
+
+def config_of(preset, **changes):
+    return make_config(preset, **{**DATA, **changes})
+
+
+def model_of(preset, **changes):
+    with torch.device("meta"):
+        return AgentModel(config_of(preset, **changes))
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_paper_preset_is_clip_b_16_and_opt_125m():
+    opt_vocabulary = 50_272
+    model = model_of("paper", num_text_tokens=opt_vocabulary, window=9)
+    assert count(model.vision) == 85_799_424  # openai/clip-vit-base-patch16's vision model
+    assert count(model.language) - CODEC.num_tokens * 768 == 125_239_296  # facebook/opt-125m
+    assert model.visual_tokens == 196
+    assert count(model.projector) == 768 * 768 + 768
+
+
+def test_the_nine_frames_of_the_paper_fit_and_eleven_do_not():
+    assert config_of("paper", window=9).language_config.max_position_embeddings == 2048
+    line = refusal(config_of, "paper", window=11)
+    assert line == "window 11 needs 2177 positions, preset 'paper' has 2048: choose a smaller window"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_can_be_built_and_knows_its_actions(preset):
+    model = model_of(preset)
+    assert model.language.get_input_embeddings().num_embeddings == 500 + 7
+    config = model.config
+    assert (config.action_names, config.action_start, config.action_length) == (list("abcdefg"), 2, 1)
+    assert (config.window, config.tasks) == (4, ["t"])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_preset_has_dropout(preset):
+    config = config_of(preset)
+    for part, names in (
+        (config.language_config, ("dropout", "attention_dropout", "layerdrop")),
+        (config.vision_config, ("attention_dropout",)),
+    ):
+        assert [getattr(part, name) for name in names] == [0.0] * len(names)
+
+
+@pytest.mark.parametrize(("preset", "merge", "tokens"), [("tiny", None, 1), ("tiny", 1, 49), ("tiny", 2, 16)])
+def test_a_frame_has_as_many_tokens_as_its_merge_leaves(preset, merge, tokens):
+    model = model_of(preset, patch_merge=merge)
+    assert model.visual_tokens == tokens
+    assert model.config.language_config.max_position_embeddings == 10 + 4 * (tokens + 1)
+
+
+def test_frames_that_do_not_divide_into_patches_are_refused():
+    assert refusal(config_of, "tiny", frame_side=60) == (
+        "preset 'tiny' cuts frames into patches of 8 pixels, which do not divide 60"
+    )

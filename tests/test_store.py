@@ -1,0 +1,287 @@
+"""A dataset on disk: what goes in comes out, what was committed stays, and damage is named."""
+
+import json
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from test_samples import same
+from worlds import counted_header, counted_sample, refusal
+
+from agentgym.actions import ActionCodec
+from agentgym.store import (
+    SCHEMA,
+    Attempt,
+    DatasetWriter,
+    SampleDataset,
+    check,
+    decode_frame,
+    encode_frame,
+    replace_file,
+    window_table,
+)
+
+LENGTHS = (3, 1, 5, 4)
+SAMPLES = [counted_sample(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Four counted episodes in two shards."""
+    with DatasetWriter(tmp_path / "data", counted_header()) as writer:
+        for i, sample in enumerate(SAMPLES):
+            writer.append(sample)
+            if i == 1:
+                writer.commit()
+    return tmp_path / "data"
+
+
+def damage(file, part):
+    """Flips a bit in the middle of a byte string that the file holds once."""
+    content = bytearray(file.read_bytes())
+    assert content.count(part) == 1
+    content[content.index(part) + len(part) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_every_episode_comes_back_as_it_went_in(path):
+    dataset = SampleDataset(path)
+    assert len(dataset) == len(SAMPLES)
+    assert all(same(stored, sample) for stored, sample in zip(dataset, SAMPLES, strict=True))
+    assert dataset.header == counted_header()
+
+
+def test_unfinished_and_failed_episodes_come_back_too(tmp_path):
+    sample = counted_sample(terminated=False, truncated=True, success=False, instruction="größer → 球", versions={})
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append(sample)
+    assert same(SampleDataset(tmp_path)[0], sample)
+
+
+def test_frames_are_lossless(path):
+    frame = np.random.default_rng(0).integers(0, 256, (56, 56, 3), dtype=np.uint8)
+    assert np.array_equal(decode_frame(encode_frame(frame)), frame)
+    table = pa.ipc.open_file(path / "shard-000000.arrow").read_all()  # by any Arrow reader
+    frames = table["frames"][0].as_py()
+    assert [frame[:4] for frame in frames] == [b"\x89PNG"] * 4
+    assert np.array_equal(decode_frame(frames[2]), SAMPLES[0].frames[2])
+
+
+def test_steps_of_an_episode_are_the_slice_of_the_sample(path):
+    dataset = SampleDataset(path)
+    for episode, length in enumerate(LENGTHS):
+        for start in range(length):
+            for stop in range(start + 1, length + 1):
+                assert same(dataset.steps(episode, start, stop), SAMPLES[episode][start:stop])
+
+
+def test_frames_of_an_episode_are_its_frames(path):
+    assert np.array_equal(SampleDataset(path).frames(2, 1, 4), SAMPLES[2].frames[1:4])
+
+
+def test_an_episode_that_is_not_there_is_an_index_error(path):
+    dataset = SampleDataset(path)
+    for episode in (-1, 4):
+        with pytest.raises(IndexError, match="4"):
+            dataset[episode]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 100])
+def test_every_step_is_in_exactly_one_window_and_no_window_crosses_an_episode(path, length):
+    windows = SampleDataset(path).windows(length)
+    assert all(1 <= len(window) <= length for window in windows)
+    assert all(same(window, SAMPLES[e][a:b]) for window, (e, a, b) in zip(windows, windows.table, strict=True))
+    steps = [(episode, step) for episode, start, stop in windows.table for step in range(start, stop)]
+    assert steps == [(episode, step) for episode, steps in enumerate(LENGTHS) for step in range(steps)]
+
+
+def test_the_windows_of_no_episodes_are_none():
+    assert window_table(np.array([], dtype=np.int64), 4).shape == (0, 3)
+
+
+def test_outcomes_count_the_attempts_that_left_no_episode_too(tmp_path):
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append(counted_sample(1))
+        writer.append(counted_sample(2, success=False))
+        writer.append_encoded([], [Attempt("Count-v0", 3, "error"), Attempt("Other-v0", 4, "timeout")])
+    dataset = SampleDataset(tmp_path)
+    assert dataset.outcomes() == {"solved": 1, "failed": 1, "error": 1, "timeout": 1}
+    assert dataset.seeds("Count-v0") == {1, 2, 3}
+    assert len(dataset) == 2
+
+
+def test_a_dataset_whose_every_attempt_failed_is_whole_and_has_no_episode(tmp_path):
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append_encoded([], [Attempt("Count-v0", 3, "error")])
+    assert len(SampleDataset(tmp_path)) == 0
+    assert check(tmp_path) == []
+
+
+def test_nothing_is_seen_before_it_is_committed_and_all_of_it_after(tmp_path):
+    writer = DatasetWriter(tmp_path, counted_header(), commit_seconds=1000)
+    for sample in SAMPLES:
+        writer.append(sample)
+    assert "holds no episodes" in refusal(SampleDataset, tmp_path)
+    writer.commit()
+    assert len(SampleDataset(tmp_path)) == len(SAMPLES)  # though the writer still lives
+    writer.close()
+
+
+def test_an_open_dataset_does_not_change_when_more_is_appended(path):
+    before = SampleDataset(path)
+    with DatasetWriter(path, counted_header()) as writer:
+        writer.append(counted_sample(9))
+    assert all(same(stored, sample) for stored, sample in zip(before, SAMPLES, strict=True))
+    assert len(SampleDataset(path)) == len(SAMPLES) + 1
+
+
+def test_an_episode_is_committed_by_itself_when_it_has_waited_long_enough(tmp_path):
+    with DatasetWriter(tmp_path, counted_header(), commit_seconds=0) as writer:
+        writer.append(counted_sample())
+        assert len(SampleDataset(tmp_path)) == 1
+        assert writer.attempts() == [Attempt("Count-v0", 0, "solved")]
+
+
+def test_what_a_crash_left_half_written_is_not_seen_and_is_removed_by_the_next_writer(path):
+    leftover = path / "shard-000002.tmp"
+    leftover.write_bytes((path / "shard-000001.arrow").read_bytes()[:100])
+    assert len(SampleDataset(path)) == len(SAMPLES)
+    assert check(path) == []
+    DatasetWriter(path, counted_header()).close()
+    assert not leftover.exists()
+
+
+def test_the_manifest_is_derived_from_the_shards(path):
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert (manifest["episodes"], manifest["steps"]) == (4, sum(LENGTHS))
+    assert [shard["episodes"] for shard in manifest["shards"]] == [2, 2]
+    (path / "manifest.json").unlink()
+    assert len(SampleDataset(path)) == 4
+    DatasetWriter(path, counted_header()).close()
+    assert json.loads((path / "manifest.json").read_text()) == manifest
+
+
+def test_the_same_episodes_make_the_same_bytes(path, tmp_path):
+    with DatasetWriter(tmp_path / "again", counted_header()) as writer:
+        for i, sample in enumerate(SAMPLES):
+            writer.append(sample)
+            if i == 1:
+                writer.commit()
+    for file in sorted(path.glob("*.arrow")):
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+def test_a_second_writer_is_refused_until_the_first_has_closed(path):
+    with DatasetWriter(path, counted_header()):
+        assert "another process is writing" in refusal(DatasetWriter, path, counted_header())
+    DatasetWriter(path, counted_header()).close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"recipe": {"name": "other"}}, {"frame_shape": (4, 4, 3)}, {"codec": ActionCodec(("one", "two"))}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_writer_with_another_header_is_refused_and_lets_the_next_one_in(path, changes):
+    assert str(path) in refusal(DatasetWriter, path, counted_header(**changes))
+    DatasetWriter(path, counted_header()).close()
+
+
+def test_a_missing_or_empty_folder_is_refused(tmp_path):
+    for reader in (SampleDataset, check):
+        assert refusal(reader, tmp_path / "none").startswith(f"{tmp_path / 'none'}: there is no such dataset folder")
+        assert refusal(reader, tmp_path).startswith(f"{tmp_path}: holds no episodes")
+
+
+def test_a_shard_that_is_cut_short_is_refused_and_listed(path):
+    file = path / "shard-000001.arrow"
+    whole = file.read_bytes()
+    for length in (0, 1, 8, len(whole) // 3, len(whole) // 2, len(whole) - 100, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        assert refusal(SampleDataset, path).startswith(f"{file}: not a whole shard")
+        problems = check(path)
+        assert len(problems) == 1
+        assert problems[0].startswith(f"{file}: every episode in it is lost")
+
+
+def test_a_flipped_bit_of_a_frame_is_listed_with_its_episode(path):
+    damage(path / "shard-000001.arrow", encode_frame(SAMPLES[3].frames[1]))
+    expected = f"{path / 'shard-000001.arrow'}: episode 1 (seed 3) is damaged: wrong checksum"
+    assert check(path) == [expected]
+
+
+def test_a_flipped_bit_of_a_reward_is_listed_with_its_episode(path):
+    damage(path / "shard-000001.arrow", SAMPLES[2].rewards.tobytes())
+    assert check(path) == [f"{path / 'shard-000001.arrow'}: episode 0 (seed 2) is damaged: wrong checksum"]
+
+
+def test_a_flipped_bit_of_the_header_is_listed(path):
+    damage_at = b'"solved"], ["Count-v0", 3'
+    content = (path / "shard-000001.arrow").read_bytes()
+    (path / "shard-000001.arrow").write_bytes(content.replace(damage_at, b'"failed"], ["Count-v0", 3'))
+    assert "wrong checksum" in check(path)[0]
+
+
+def test_a_flipped_bit_anywhere_is_found_or_changes_nothing(path):
+    file = path / "shard-000000.arrow"
+    whole = file.read_bytes()
+    generator = random.Random(0)
+    found = 0
+    for _ in range(150):
+        content = bytearray(whole)
+        content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        file.unlink()  # a mapped file must not change under its reader
+        file.write_bytes(content)
+        problems = check(path)
+        found += bool(problems)
+        if not problems:
+            assert all(same(stored, sample) for stored, sample in zip(SampleDataset(path), SAMPLES, strict=True))
+            assert SampleDataset(path).outcomes()["solved"] == 4
+    assert found > 50
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_missing_shard_is_refused_and_listed(path, missing):
+    (path / f"shard-00000{missing}.arrow").unlink()
+    expected = f"{path}: 1 of 2 shards are missing; record the dataset again"
+    assert refusal(SampleDataset, path) == expected
+    assert check(path) == [expected]
+
+
+def test_a_damaged_manifest_is_refused_with_the_remedy(path):
+    (path / "manifest.json").write_text('{"shards": ')
+    line = f"{path / 'manifest.json'}: not readable; delete it, it is made again from the shards"
+    assert refusal(SampleDataset, path) == line
+    assert check(path) == [line]
+
+
+def test_a_file_that_is_no_shard_is_refused(path):
+    (path / "shard-000002.arrow").write_text("hello")
+    assert refusal(SampleDataset, path).startswith(f"{path / 'shard-000002.arrow'}: not a whole shard")
+
+
+def test_a_newer_minor_format_is_read_and_a_newer_major_one_refused(tmp_path, monkeypatch):
+    for version in ("1.7", "2.0"):
+        monkeypatch.setattr("agentgym.store.FORMAT", version)
+        writer = DatasetWriter(tmp_path / version, counted_header())
+        writer.append(counted_sample())
+        writer.close()
+    monkeypatch.setattr("agentgym.store.FORMAT", "1.0")
+    assert len(SampleDataset(tmp_path / "1.7")) == 1
+    assert "format 2.0; this agentgym reads 1.0" in refusal(SampleDataset, tmp_path / "2.0")
+
+
+def test_a_column_is_one_value_an_episode(path):
+    dataset = SampleDataset(path)
+    assert dataset.column("length") == list(LENGTHS)
+    assert dataset.column("actions") == [sample.actions.tolist() for sample in SAMPLES]
+    assert set(SCHEMA.names) >= {"frames", "seed", "task", "success", "expert", "versions"}
+
+
+def test_a_replaced_file_holds_the_new_text_and_leaves_nothing_beside_it(tmp_path):
+    file = tmp_path / "values.json"
+    for text in ("one", "two"):
+        replace_file(file, text)
+        assert file.read_text() == text
+    assert list(tmp_path.iterdir()) == [file]
