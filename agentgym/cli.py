@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Record demonstrations, train an agent foundation model on them, score it and look at it.",
 )
+INTERRUPTED = 130
 out = Console()
 err = Console(stderr=True)
 
@@ -50,9 +51,8 @@ def main() -> None:
     except typer._click.exceptions.ClickException as error:
         err.print(f"agentgym: {error.format_message()}", style="red", highlight=False, markup=False, soft_wrap=True)
         code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    if code == INTERRUPTED:  # what Typer makes of Ctrl-C
         err.print("agentgym: interrupted; the same command goes on from here", highlight=False)
-        code = 130
     sys.exit(code or 0)
 
 
@@ -79,7 +79,8 @@ def collect(
     """Record an expert's demonstrations into a dataset."""
     resolved = recipes.load_dataset(recipe, set_ or ())
     path = to or Path("data") / resolved.name
-    _prepare(path, overwrite)
+    _refuse_unrecordable(resolved)
+    _make_room(path, overwrite)
     _collect(resolved, path, workers)
 
 
@@ -108,8 +109,10 @@ def train(
     """Train the agent of an experiment on its recorded dataset."""
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
-    _prepare(folder, overwrite)
-    _train(resolved, data or Path("data") / resolved.dataset.name, folder)
+    data = data or Path("data") / resolved.dataset.name
+    _refuse_untrainable(resolved, data)
+    _make_room(folder, overwrite)
+    _train(resolved, data, folder)
 
 
 @app.command()
@@ -146,7 +149,7 @@ def publish(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     to: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("experiments"),
 ) -> None:
-    """Write a run's results beside its recipe: numbers, table and figure; a README.md with marks for them is updated."""
+    """Write a run's results beside its recipe: numbers, table, figure; a README.md with marks is updated."""
     from agentgym import publish as publishing
 
     page = publishing.publish(run, to)
@@ -169,8 +172,9 @@ def run_experiment(
     resolved = recipes.load_experiment(experiment, set_ or ())
     data_folder = data or Path("data") / resolved.dataset.name
     folder = run or Path("runs") / resolved.name
+    _refuse_unrecordable(resolved.dataset)
     for path in (data_folder, folder):
-        _prepare(path, overwrite)
+        _make_room(path, overwrite)
     page = folder / "report.html"
     done = page.is_file()
     _collect(resolved.dataset, data_folder, workers)
@@ -217,9 +221,8 @@ def _evaluate(
 ) -> None:
     from agentgym import runs
 
-    runs.prepare_evaluation(run, protocol, overwrite=overwrite)
     with _bar("evaluating", 3 * protocol.episodes * len(recipe.dataset.suite.tasks), "episodes") as advance:
-        evaluation = runs.evaluate_run(run, protocol, workers=workers, advance=advance)
+        evaluation = runs.evaluate_run(run, protocol, workers=workers, overwrite=overwrite, advance=advance)
     for task in evaluation["tasks"]:
         out.print(score_table(task))
 
@@ -242,7 +245,21 @@ def score_table(task: dict[str, Any]) -> Table:
     return table
 
 
-def _prepare(path: Path, overwrite: bool) -> None:
+def _refuse_unrecordable(recipe: DatasetRecipe) -> None:
+    """Whatever is wrong with the recipe's environments or expert is said before anything is deleted or made."""
+    from agentgym import collection
+
+    collection.make_header(recipe)
+
+
+def _refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
+    """Whatever is wrong with the dataset is said before anything is deleted or made."""
+    from agentgym import runs
+
+    runs.open_dataset(data, recipe.dataset)
+
+
+def _make_room(path: Path, overwrite: bool) -> None:
     """With --overwrite, the folder is gone; nothing outside of what agentgym writes is ever deleted."""
     if not overwrite or not path.exists():
         return
@@ -264,7 +281,7 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def _bar(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar on stderr with count, rate, time left and a note."""
+    """A progress bar on stderr: count, rate, time left, note. It appears with the first step, not before an error."""
     columns = (
         TextColumn("{task.description:>10}"),
         BarColumn(),
@@ -273,10 +290,15 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Callable[[int, str
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=err, refresh_per_second=4) as progress:
-        task = progress.add_task(description, total=total, unit=unit, note="")
+    progress = Progress(*columns, console=err, refresh_per_second=4)
+    task = progress.add_task(description, total=total, unit=unit, note="")
 
-        def advance(count: int, note: str) -> None:
-            progress.update(task, advance=count, **({"note": note} if note else {}))
+    def advance(count: int, note: str) -> None:
+        progress.start()
+        progress.update(task, advance=count, note=note or progress.tasks[task].fields["note"])
 
+    try:
         yield advance
+    finally:
+        if progress.live.is_started:
+            progress.stop()

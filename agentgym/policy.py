@@ -1,7 +1,7 @@
 """AgentPolicy: the trained agent behind the `predict` of Stable-Baselines3.
 
-The history of each environment (the visual tokens of the last M frames, and the actions between them) is in `state`; the
-policy object itself holds none, so that several rollouts can share it. The sequence is built by the functions that
+The history of each environment (the visual tokens of the last M frames, and the actions between them) is in `state`;
+the policy object itself holds none, so that several rollouts can share it. The sequence is built by the functions that
 training uses, so acting on a recorded episode gives the logits that training saw.
 """
 
@@ -41,7 +41,7 @@ class AgentPolicy:
         config = model.config
         self.codec = ActionCodec(tuple(config.action_names or ()), config.action_start)
         self.tasks = tuple(config.tasks or ())
-        self.frame_side = int(config.vision_config.image_size)
+        self.frame_side = model.vision.side * model.vision.patch_size
         self._window = config.window
         self._temperature = temperature
         self._generator = torch.Generator().manual_seed(seed)

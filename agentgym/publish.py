@@ -1,4 +1,4 @@
-"""publish(run, to): a run's results beside its recipe, as stored numbers, a table and a figure, never written by hand."""
+"""publish(run, to): a run's results beside its recipe, as numbers, a table and a figure, never written by hand."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from agentgym.errors import UserError
 
 
 def publish(run: Path, to: Path) -> Path:
-    """Writes NAME.json, NAME.svg and NAME.md of a run into folder `to`; returns the page. Raises UserError if unscored."""
+    """Writes a run's NAME.json, NAME.svg and NAME.md into `to`; the page. Raises UserError if it is not scored."""
     files = {name: run / name for name in ("recipe.json", "training.json", "evaluation.json", "metrics.jsonl")}
     for file in files.values():
         if not file.is_file():
@@ -32,7 +32,8 @@ def results_table(evaluation: dict[str, Any]) -> str:
     for task in evaluation["tasks"]:
         last = task["first_seed"] + task["episodes"] - 1
         lines += [
-            f"| {task['task']}, seeds {task['first_seed']} to {last} | success [95 %] | mean return [95 %] | mean length |",
+            f"| {task['task']}, seeds {task['first_seed']} to {last} "
+            "| success [95 %] | mean return [95 %] | mean length |",
             "|---|---|---|---|",
         ]
         for policy, scored in (("agent", task), ("random", task["random"]), (task["expert"]["name"], task["expert"])):
@@ -50,7 +51,9 @@ def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> boo
     """Puts the table between a document's `<!-- results:NAME -->` marks; whether it has such marks."""
     text = document.read_text(encoding="utf-8")
     pattern = rf"(<!-- results:{re.escape(name)} -->\n).*?(<!-- /results -->)"
-    changed, count = re.subn(pattern, lambda match: f"{match[1]}{results_table(evaluation)}{match[2]}", text, flags=re.DOTALL)
+    changed, count = re.subn(
+        pattern, lambda match: f"{match[1]}{results_table(evaluation)}{match[2]}", text, flags=re.DOTALL
+    )
     if count:
         document.write_text(changed, encoding="utf-8")
     return bool(count)
@@ -61,13 +64,14 @@ _STORED = ("recipe", "training", "evaluation")
 
 def _page(recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any]) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in evaluation["versions"].items())
+    loop = recipe["training"]
     return f"""# {recipe["name"]}
 
 {recipe["description"]}.
 
 {results_table(evaluation)}
-Trained for {training["updates"]:,} updates of {recipe["training"]["batch_size"]} windows ({training["targets"]:,} action targets)
-in {training["seconds"]:,.0f} s, {training["precision"]}, {training["parameters"]:,} parameters, seed {recipe["training"]["seed"]}.
+Trained for {training["updates"]:,} updates of {loop["batch_size"]} windows ({training["targets"]:,} action targets)
+in {training["seconds"]:,.0f} s, {training["precision"]}, {training["parameters"]:,} parameters, seed {loop["seed"]}.
 
 ![Learning curves]({recipe["name"]}.svg)
 

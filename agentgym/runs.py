@@ -40,7 +40,6 @@ from agentgym.windows import WindowSource, split_episodes
 EVALUATION_FORMAT = 1
 ROLLOUT_SEED = 2_000_000_000  # the periodic evaluation's levels: neither demonstrations nor the final evaluation's
 
-Advance = Callable[[int], None]
 AdvanceWithNote = Callable[[int, str], None]
 
 
@@ -74,8 +73,7 @@ def train_run(
     """Trains the recipe's model on a recorded dataset into run/model. Returns at once when that is done."""
     if (run / "training.json").is_file():
         return
-    dataset = SampleDataset(data)
-    _refuse_other_data(dataset, recipe.dataset, data)
+    dataset = open_dataset(data, recipe.dataset)
     started, codec = time.perf_counter(), dataset.header.codec
     height, width, _ = dataset.header.frame_shape
     if height != width:
@@ -141,20 +139,23 @@ def evaluate_run(
     protocol: EvaluationRecipe,
     *,
     workers: int | None = None,
+    overwrite: bool = False,
     advance: AdvanceWithNote = lambda count, note: None,
 ) -> dict[str, Any]:
     """Scores the run's agent, the random policy and the expert on the protocol's seeds, and films some episodes.
 
     Writes evaluation.json, episodes.json and videos/; returns what evaluation.json holds. Raises UserError when the
-    seeds overlap the demonstrations'.
+    seeds overlap the demonstrations', or the run holds an evaluation by another protocol that may not be overwritten.
     """
     recipe = read_recipe(run)
     _refuse_overlap(protocol, recipe.dataset)
-    prepare_evaluation(run, protocol, overwrite=False)
+    policy = AgentPolicy.from_pretrained(run)
+    for task in recipe.dataset.suite.tasks:
+        refuse_other_environment(policy, environments.make(task.id, frame=recipe.dataset.suite.frame))
+    _make_room(run, protocol, overwrite)
     if (run / "evaluation.json").is_file():
         found: dict[str, Any] = read_json(run / "evaluation.json")
         return found
-    policy = AgentPolicy.from_pretrained(run)
     episodes: dict[str, Any] = {"protocol": _identity(protocol)}
     if (run / "episodes.json").is_file():
         episodes = read_json(run / "episodes.json")  # an interrupted evaluation goes on with the next policy
@@ -165,9 +166,7 @@ def evaluate_run(
         played = [
             episode
             for task in recipe.dataset.suite.tasks
-            for episode in _play(
-                name, policy, task, recipe, protocol, workers, lambda count, name=name: advance(count, name)
-            )
+            for episode in _play(name, policy, task, recipe, protocol, workers, advance)
         ]
         episodes[name] = [episode.to_json() for episode in played]
         write_json(run / "episodes.json", episodes)
@@ -183,7 +182,7 @@ def evaluate_run(
     return evaluation
 
 
-def prepare_evaluation(run: Path, protocol: EvaluationRecipe, *, overwrite: bool) -> None:
+def _make_room(run: Path, protocol: EvaluationRecipe, overwrite: bool) -> None:
     """Makes room for an evaluation. Raises UserError when there is one by another protocol, unless overwriting."""
     file = run / "episodes.json"
     if overwrite:
@@ -225,13 +224,14 @@ def _play(
     recipe: ExperimentRecipe,
     protocol: EvaluationRecipe,
     workers: int | None,
-    advance: Advance,
+    advance: AdvanceWithNote,
 ) -> list[Episode]:
+    def with_note(count: int) -> None:
+        advance(count, name)
+
     frame = recipe.dataset.suite.frame
     seeds = range(protocol.first_seed, protocol.first_seed + protocol.episodes)
     if name == "agent":
-        env = environments.make(task.id, frame=frame)
-        refuse_other_environment(policy, env)
         return rollout(
             policy,
             task.id,
@@ -239,11 +239,11 @@ def _play(
             seeds=seeds,
             num_environments=protocol.environments,
             deterministic=protocol.deterministic,
-            advance=advance,
+            advance=with_note,
         )
     expert = "random" if name == "random" else recipe.dataset.expert
     jobs = workers or os.cpu_count() or 1
-    return rollout_expert(expert, task.id, frame=frame, seeds=seeds, workers=jobs, advance=advance)
+    return rollout_expert(expert, task.id, frame=frame, seeds=seeds, workers=jobs, advance=with_note)
 
 
 def refuse_other_environment(policy: AgentPolicy, env: MiniGridTask) -> None:
@@ -273,7 +273,9 @@ def _score_task(
     }
 
 
-def _refuse_other_data(dataset: SampleDataset, recipe: DatasetRecipe, data: Path) -> None:
+def open_dataset(data: Path, recipe: DatasetRecipe) -> SampleDataset:
+    """The recorded dataset of a recipe. Raises UserError when it is another one or holds nothing to learn from."""
+    dataset = SampleDataset(data)
     changed = differences(dict(dataset.header.recipe), recipe.model_dump(mode="json"))
     if changed:
         raise UserError(
@@ -281,6 +283,9 @@ def _refuse_other_data(dataset: SampleDataset, recipe: DatasetRecipe, data: Path
         )
     if dataset.header.codec != make_header(recipe).codec:
         raise UserError(f"{data}: its actions are not those of the installed environments; record it again")
+    if not len(dataset):
+        raise UserError(f"{data}: no attempt was kept ({dataset.outcomes()}); there is nothing to train on")
+    return dataset
 
 
 def _refuse_overlap(protocol: EvaluationRecipe, recipe: DatasetRecipe) -> None:
@@ -321,7 +326,7 @@ def _film(
     folder.mkdir()
     listed = []
     for episode in [*successes, *failures]:
-        outcome = "success" if episode.success else "failure"
+        outcome: videos.Outcome = "success" if episode.success else "failure"
         file = f"{outcome}-{episode.task}-{episode.seed}.mp4"
         seen, world = replay_frames(episode, recipe.dataset.suite.frame)
         videos.write_video(

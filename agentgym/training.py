@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from agentgym.windows import Batch, WindowSource, order, prefetch
 
 HELD_OUT_WINDOWS = 256  # enough for two digits of accuracy, in seconds
 
+Sums = defaultdict[str, float]
 Rollout = Callable[[AgentModel], Mapping[str, float]]
 
 
@@ -190,8 +191,8 @@ def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[s
     scores: dict[str, float] = {}
     source, size = loop.held_out, loop.recipe.batch_size
     count = min(len(source), HELD_OUT_WINDOWS)
-    chosen = order(len(source), 0, 0, count) if count else []
-    sums: Counter[str] = Counter()
+    chosen = order(len(source), 0, 0, count) if count else np.zeros(0, np.int64)
+    sums: Sums = defaultdict(float)
     for start in range(0, count, size):
         batch = source.batch(chosen[start : start + size]).to(accelerator.device)
         generator = torch.Generator().manual_seed(start)
@@ -206,9 +207,9 @@ def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[s
     return scores
 
 
-def _add(sums: Counter[str], losses: Losses, batch: Batch) -> None:
+def _add(sums: Sums, losses: Losses, batch: Batch) -> None:
     sums["samples"] += len(batch.episodes)
-    sums["loss/total"] += losses.total.item() * len(batch.episodes)  # type: ignore[assignment]
+    sums["loss/total"] += losses.total.item() * len(batch.episodes)
     for name, part in (("language", losses.language), ("masked_image", losses.masked_image), ("action", losses.action)):
         sums[f"loss/{name}"] += part.sum.item()
         sums[f"count/{name}"] += part.count
@@ -237,7 +238,7 @@ class Journal:
         kept = [line for line in read_metrics(path) if line["update"] <= first]
         self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._tensorboard = SummaryWriter(str(path / "tensorboard"), purge_step=first + 1)
-        self._sums: Counter[str] = Counter()
+        self._sums: Sums = defaultdict(float)
         self._seconds = 0.0
         self._started = 0.0
 
@@ -261,7 +262,7 @@ class Journal:
             update, {**values, "learning_rate": rate, "gradient_norm": gradient_norm, "targets_per_second": speed}
         )
         note = f"action loss {values['loss/action']:.3f}, accuracy {values['accuracy/action']:.1%}"
-        self._sums, self._seconds = Counter(), 0.0
+        self._sums, self._seconds = defaultdict(float), 0.0
         return note
 
     def write_values(self, update: int, values: Mapping[str, float]) -> None:

@@ -95,7 +95,7 @@ def test_episode_start_resets_its_row_and_no_other(policy, dataset):
     _, state = policy.predict(observation_of([first, second], 0))
     _, state = policy.predict(observation_of([first, second], 1), state, np.array([False, True]))
     assert state.steps.tolist() == [2, 1]
-    alone_actions, alone = policy.predict(observation_of([second], 1))
+    _, alone = policy.predict(observation_of([second], 1))
     np.testing.assert_allclose(state.visual[1, :1], alone.visual[0, :1], atol=1e-5)
 
 
@@ -143,9 +143,7 @@ def test_evaluate_policy_gives_the_score_of_our_own_rollout_on_the_same_seeds(po
     vec_env = DummyVecEnv([lambda: Monitor(agentgym.make(TASK))] * 4)
     vec_env.seed(100)  # seeds 100 to 103
     returns, lengths = evaluate_policy(policy, vec_env, n_eval_episodes=4, return_episode_rewards=True)
-    ours = rollout(
-        policy, TASK, frame=FrameRecipe(), seeds=range(100, 104), num_environments=2, deterministic=True
-    )
+    ours = rollout(policy, TASK, frame=FrameRecipe(), seeds=range(100, 104), num_environments=2, deterministic=True)
     assert sorted(lengths) == sorted(episode.length for episode in ours)
     assert sorted(returns) == pytest.approx(sorted(episode.total_reward for episode in ours), abs=1e-5)
 
@@ -153,7 +151,10 @@ def test_evaluate_policy_gives_the_score_of_our_own_rollout_on_the_same_seeds(po
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frame": np.zeros((1, 64, 64, 3), np.uint8)}, r"uint8\[64, 64, 3\]; the agent was trained on uint8\[56, 56, 3\]"),
+        (
+            {"frame": np.zeros((1, 64, 64, 3), np.uint8)},
+            r"uint8\[64, 64, 3\]; the agent was trained on uint8\[56, 56, 3\]",
+        ),
         ({"frame": np.zeros((1, 56, 56, 3), np.float32)}, "the frame is float32"),
         ({"instruction": None}, "no 'instruction'"),
     ],

@@ -47,7 +47,13 @@ def test_the_make_targets_exist_and_do_what_the_readme_says(target):
 @pytest.mark.parametrize("code", [text for language, text in BLOCKS if language == "python"])
 def test_the_python_blocks_run(folder, code):
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=ONE_THREAD, timeout=120, check=False
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=ONE_THREAD,
+        timeout=120,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout

@@ -29,9 +29,7 @@ class Watching(ByFrame):
 
 
 def play(policy, seeds, num_environments):
-    return rollout(
-        policy, TASK, frame=FRAME, seeds=seeds, num_environments=num_environments, deterministic=True
-    )
+    return rollout(policy, TASK, frame=FRAME, seeds=seeds, num_environments=num_environments, deterministic=True)
 
 
 def test_episodes_do_not_depend_on_how_many_environments_run_at_once():

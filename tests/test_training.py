@@ -95,7 +95,9 @@ def test_two_batches_accumulated_equal_one_of_twice_the_size(dataset, loop, tmp_
     once = dataclasses.replace(with_recipe(loop, batch_size=8), path=tmp_path / "once")
     twice = dataclasses.replace(with_recipe(loop, batch_size=4, accumulation=2), path=tmp_path / "twice")
     models = [train(fresh_model(dataset), each) for each in (once, twice)]
-    first = [[line["loss/action"] for line in read_metrics(each.path) if "loss/action" in line] for each in (once, twice)]
+    first = [
+        [line["loss/action"] for line in read_metrics(each.path) if "loss/action" in line] for each in (once, twice)
+    ]
     assert first[0][0] == pytest.approx(first[1][0], abs=1e-5)
     assert models[0].num_parameters() == models[1].num_parameters()
 
