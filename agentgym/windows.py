@@ -1,7 +1,8 @@
 """Windows of steps as batches: the table of windows, padding, and an order that can be resumed.
 
 The order is a function of (seed, epoch), and a batch a function of its number, so nothing has to be saved to go on
-where a run stopped. Padding stands at the end of a window and is marked; only padding is marked.
+where a run stopped. Windows are cut where the policy's window moves (`agentgym.layout`). Padding stands at the end of a
+window and is marked; only padding is marked.
 """
 
 import queue
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentgym.actions import ActionCodec
+from agentgym.layout import kept_steps
 from agentgym.model.tokenizer import pad_left
 from agentgym.store import SampleDataset, window_table
 
@@ -57,7 +59,7 @@ class WindowSource:
         self._dataset = dataset
         self._codec: ActionCodec = dataset.header.codec
         self._patches_per_frame = patches_per_frame
-        rows = window_table(dataset.lengths[episodes], window)
+        rows = window_table(dataset.lengths[episodes], window, kept_steps(window))
         self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
         self._actions = dataset.column("actions")
         instructions = dataset.column("instruction")

@@ -112,6 +112,19 @@ class AgentModel(PreTrainedModel):
         predicted = self.decoder(self.vision(patches, visible), visible)
         return Reconstruction(patches, predicted, masked)
 
+    def embed(
+        self,
+        instruction: Int[Tensor, "batch tokens"],
+        visual: Float[Tensor, "batch time visual width"],
+        actions: Int[Tensor, "batch time action"],
+    ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
+        """The whole sequence before F_φ: its layout and the embeddings. `actions` are action tokens from 0."""
+        layout = Layout(instruction.shape[1], visual.shape[2], actions.shape[2], visual.shape[1])
+        embed = self.language.get_input_embeddings()
+        return layout, layout.join(
+            embed(instruction), visual.to(embed.weight.dtype), embed(actions + self.config.num_text_tokens)
+        )
+
     def read(
         self,
         instruction: Int[Tensor, "batch tokens"],
@@ -120,11 +133,7 @@ class AgentModel(PreTrainedModel):
         actions: Int[Tensor, "batch time action"],
     ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
         """F_φ over the whole sequence: its layout and the hidden states. `actions` are action tokens from 0."""
-        layout = Layout(instruction.shape[1], visual.shape[2], actions.shape[2], visual.shape[1])
-        embed = self.language.get_input_embeddings()
-        embeddings = layout.join(
-            embed(instruction), visual.to(embed.weight.dtype), embed(actions + self.config.num_text_tokens)
-        )
+        layout, embeddings = self.embed(instruction, visual, actions)
         padded = not bool(instruction_mask.all())
         mask = layout.attention_mask(instruction_mask) if padded else None
         hidden = self.language(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
