@@ -22,7 +22,7 @@ from agentgym.actions import ActionCodec
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentModel, load_agent
-from agentgym.model.reading import empty_cache, read_on
+from agentgym.model.reading import Reader
 from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
 
 
@@ -52,6 +52,7 @@ class AgentPolicy:
         self.tasks = tuple(config.tasks or ())
         self.frame_side = model.vision.side * model.vision.patch_size
         self._window = config.window
+        self._reader = Reader(self.model)
         self._temperature = temperature
         self._generator = torch.Generator().manual_seed(seed)
         self._tokens = lru_cache(maxsize=10_000)(lambda text: tokenize(tokenizer, text))
@@ -93,7 +94,7 @@ class AgentPolicy:
         frames, instructions, single = read_observation(observation, self.frame_side)
         starts = _read_starts(episode_start, len(frames))
         old = self._check(state, len(frames))
-        visual = self.model.encode(torch.from_numpy(frames)).numpy()
+        visual = self._reader.encode(torch.from_numpy(frames)).numpy()
         seen, actions, steps, unread = self._remember(visual, instructions, old, starts)
         hidden, keys_values = self._read(instructions, seen, actions, steps, unread, old)
         chosen = self._choose(self.model.logits(hidden)[:, self.model.config.num_text_tokens :], deterministic)
@@ -151,7 +152,7 @@ class AgentPolicy:
         language, words = self.model.language, [self._tokens(text) for text in instructions]
         visual, action = seen.shape[2], actions.shape[2]
         lengths = np.array([len(row) for row in words]) + steps * (visual + action) - action
-        cache = empty_cache(language, len(steps), int(lengths.max()))
+        cache = self._reader.empty_cache(len(steps), int(lengths.max()))
         hidden = torch.empty(len(steps), language.config.word_embed_proj_dim)
         known = np.flatnonzero(~unread)
         if len(known):
@@ -180,9 +181,9 @@ class AgentPolicy:
     def _read_rows(self, rows: NDArray[np.int64], new: Tensor, cache: Tensor, read: NDArray[np.int64]) -> Tensor:
         """The hidden states of new tokens of those rows; their keys and values are in the cache then."""
         if len(rows) == cache.shape[2]:  # all of them: no copy
-            return read_on(self.model.language, new, cache, torch.from_numpy(read))
+            return self._reader.read_on(new, cache, torch.from_numpy(read))
         part = cache[:, :, rows]
-        hidden = read_on(self.model.language, new, part, torch.from_numpy(read))
+        hidden = self._reader.read_on(new, part, torch.from_numpy(read))
         cache[:, :, rows] = part
         return hidden
 

@@ -102,7 +102,7 @@ class AgentModel(PreTrainedModel):
 
     def encode(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame."""
-        return self._project(self.vision(self.vision.patchify(frames)))
+        return self.project(self.vision(self.vision.patchify(frames)))
 
     def reconstruct(
         self, patches: Float[Tensor, "frames patches pixels"], noise: Float[Tensor, "frames patches"], mask_ratio: float
@@ -159,7 +159,7 @@ class AgentModel(PreTrainedModel):
         """
         real = step_mask.flatten().nonzero().squeeze(1)
         patches = self.vision.patchify(frames.flatten(0, 1)[real])
-        tokens = self._project(self.vision(patches))
+        tokens = self.project(self.vision(patches))
         visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, real, tokens)
         layout, hidden = self.read(instruction, instruction_mask, visual.unflatten(0, step_mask.shape), actions)
         return AgentOutput(
@@ -168,7 +168,7 @@ class AgentModel(PreTrainedModel):
             reconstruction=None if mask_noise is None else self.reconstruct(patches, mask_noise, mask_ratio),
         )
 
-    def _project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:
+    def project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:
         """ℓ on CLIP's normalised features, squares of `patch_merge` patches at a time (zeros beyond the edge)."""
         features = self.vision.clip.post_layernorm(features)
         merge, side = self.config.patch_merge, self.vision.side

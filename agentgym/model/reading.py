@@ -1,53 +1,65 @@
-"""F_φ, reading on: a few more tokens of each row, with the keys and values of those before them.
+"""The agent at one step: a frame to its visual tokens, and F_φ reading on from what it has read before.
 
 The rows of a batch may have different lengths. Token i of a row stands at place i of the cache and has position i, so
 that a causal mask by places is right for all of them: what stands beyond a row's end is not seen, and overwritten by
-the tokens that come there. Transformers' own caches have one length for all rows.
+the tokens that come there. (Transformers' own caches have one length for all rows.)
 """
 
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from transformers import OPTModel
+
+from agentgym.model.agent import AgentModel
+from agentgym.model.blocks import Block
 
 
-def empty_cache(language: OPTModel, rows: int, places: int) -> Float[Tensor, "layers 2 rows heads places head"]:
-    """Keys and values of nothing yet. Zeros, since places that are masked still enter the products."""
-    config = language.config
-    heads = config.num_attention_heads
-    return torch.zeros(config.num_hidden_layers, 2, rows, heads, places, config.hidden_size // heads)
+class Reader:
+    """Reads frames and tokens with a model's own weights; holds nothing of what it has read."""
 
+    def __init__(self, model: AgentModel) -> None:
+        self._model = model
+        self._decoder = model.language.decoder
+        self._vision = [Block.of_clip(layer) for layer in model.vision.clip.encoder.layers]
+        self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
 
-def read_on(
-    language: OPTModel,
-    embeddings: Float[Tensor, "rows new width"],
-    cache: Float[Tensor, "layers 2 rows heads places head"],
-    lengths: Int[Tensor, "rows"],
-) -> Float[Tensor, "rows new width"]:
-    """Hidden states of `new` tokens that follow the `lengths` tokens read before; writes their keys and values."""
-    decoder = language.decoder
-    places = lengths[:, None] + torch.arange(embeddings.shape[1])
-    unseen = torch.arange(cache.shape[4]) > places[..., None]
-    mask = torch.zeros(unseen.shape).masked_fill_(unseen, -torch.inf)[:, None]
-    hidden = embeddings if decoder.project_in is None else decoder.project_in(embeddings)
-    hidden = hidden + decoder.embed_positions(None, position_ids=places)
-    keys_values = _KeysValues(cache, places)
-    for layer in decoder.layers:
-        hidden = layer(hidden, attention_mask=mask, past_key_values=keys_values)
-    if decoder.final_layer_norm is not None:
-        hidden = decoder.final_layer_norm(hidden)
-    return hidden if decoder.project_out is None else decoder.project_out(hidden)
+    def encode(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames visual width"]:
+        """ℓ(E_θ(V)): the visual tokens of each frame, as `AgentModel.encode` gives them."""
+        vision = self._model.vision
+        hidden = vision.embed(vision.patchify(frames))
+        for block in self._vision:
+            hidden = block.run(hidden, F.scaled_dot_product_attention)
+        return self._model.project(hidden[:, 1:])
 
+    def empty_cache(self, rows: int, places: int) -> Float[Tensor, "layers 2 rows heads places head"]:
+        """Keys and values of nothing yet. Zeros, since places that are masked still enter the products."""
+        config = self._model.language.config
+        heads = config.num_attention_heads
+        return torch.zeros(config.num_hidden_layers, 2, rows, heads, places, config.hidden_size // heads)
 
-class _KeysValues:
-    """What an OPT layer asks of a cache: write the new keys and values, give back all of them."""
+    def read_on(
+        self,
+        embeddings: Float[Tensor, "rows new width"],
+        cache: Float[Tensor, "layers 2 rows heads places head"],
+        lengths: Int[Tensor, "rows"],
+    ) -> Float[Tensor, "rows new width"]:
+        """Hidden states of `new` tokens that follow the `lengths` tokens read before; writes their keys and values."""
+        decoder = self._decoder
+        places = lengths[:, None] + torch.arange(embeddings.shape[1])
+        seen = (torch.arange(cache.shape[4]) <= places[..., None])[:, None]
+        written = (torch.arange(len(places))[:, None], slice(None), places)
+        hidden = embeddings if decoder.project_in is None else decoder.project_in(embeddings)
+        hidden = hidden + F.embedding(places + decoder.embed_positions.offset, decoder.embed_positions.weight)
+        for block, (all_keys, all_values) in zip(self._language, cache, strict=True):
 
-    def __init__(self, cache: Tensor, places: Tensor) -> None:
-        self._cache = cache
-        self._rows = torch.arange(len(places))[:, None]
-        self._places = places
+            def attend(
+                queries: Tensor, keys: Tensor, values: Tensor, held: tuple[Tensor, Tensor] = (all_keys, all_values)
+            ) -> Tensor:
+                for known, new in zip(held, (keys, values), strict=True):
+                    known[written] = new.transpose(1, 2)
+                return F.scaled_dot_product_attention(queries, *held, attn_mask=seen)
 
-    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        for kind, new in enumerate((keys, values)):
-            self._cache[layer, kind][self._rows, :, self._places] = new.transpose(1, 2)
-        return self._cache[layer, 0], self._cache[layer, 1]
+            hidden = block.run(hidden, attend)
+        if decoder.final_layer_norm is not None:
+            hidden = decoder.final_layer_norm(hidden)
+        return hidden if decoder.project_out is None else decoder.project_out(hidden)

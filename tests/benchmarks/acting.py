@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 import agentgym
-import agentgym.policy as policy_module
 from agentgym.actions import ActionCodec
 from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentModel
@@ -145,12 +144,11 @@ def measure(preset, window, environments, tile_size):
             states[name] = play(way, worlds[name], states[name], steps, spent)
             rates[name].append(environments * steps / (time.perf_counter() - began))
     spent.clear()
-    policy.model.encode = timed(policy.model.encode, "encoder", spent)
-    policy_module.read_on, plain = timed(policy_module.read_on, "language model", spent), policy_module.read_on
+    policy._reader.encode = timed(policy._reader.encode, "encoder", spent)
+    policy._reader.read_on = timed(policy._reader.read_on, "language model", spent)
     began = time.perf_counter()
     play(ways["ours"], worlds["ours"], states["ours"], ROUNDS * steps, spent)
     total = time.perf_counter() - began
-    policy_module.read_on = plain
     shares = {name: spent[name] / total for name in ("environment", "encoder", "language model")}
     return {name: statistics.median(rate) for name, rate in rates.items()}, shares
 
