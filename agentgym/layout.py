@@ -17,7 +17,7 @@ forgets all but the latest third and grows again. So what F_φ has computed stay
 training cuts its windows at the same places.
 
     M = 6    steps 0 1 2 3 4 5          predicts 0 to 5
-                           4 5 6 7 8 9          predicts 6 to 9 (and, in training, 4 and 5)
+                           4 5 6 7 8 9          predicts 6 to 9
 """
 
 from dataclasses import dataclass

@@ -155,7 +155,8 @@ def measure(preset, window, environments, tile_size):
 
 def main():
     lines = [
-        f"Env-steps a second, median of {ROUNDS} rounds in turns, {torch.get_num_threads()} threads, torch {torch.__version__}.",
+        f"Env-steps a second, median of {ROUNDS} rounds in turns; threads {torch.get_num_threads()}, "
+        f"torch {torch.__version__}.",
         "",
         "| preset | M | environments | ours | sliding | ratio | same windows | ratio |",
         "|---|---|---|---|---|---|---|---|",
@@ -171,7 +172,8 @@ def main():
         rates, shares = measure(preset, window, environments, tile_size)
         ours, sliding, same = (rates[name] for name in ("ours", "sliding", "same windows"))
         lines.append(
-            f"| {preset} | {window} | {environments} | {ours:,.1f} | {sliding:,.1f} | {ours / sliding:.2f} | {same:,.1f} | {ours / same:.2f} |"
+            f"| {preset} | {window} | {environments} | {ours:,.1f} "
+            f"| {sliding:,.1f} | {ours / sliding:.2f} | {same:,.1f} | {ours / same:.2f} |"
         )
         parts = " | ".join(f"{share:.0%}" for share in (*shares.values(), 1 - sum(shares.values())))
         places.append(f"| {preset} | {environments} | {parts} |")
