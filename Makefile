@@ -4,7 +4,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
 
-.PHONY: demo install test test-slow lint format clean
+.PHONY: demo install test test-slow benchmark lint format clean
 
 demo: install
 	$(VENV)/bin/agentgym run babyai-goto-redball
@@ -22,6 +22,9 @@ test: lint
 
 test-slow: install
 	$(RUN) pytest -m slow
+
+benchmark: install
+	$(VENV)/bin/python tests/benchmarks/acting.py
 
 lint: install
 	$(RUN) ruff check .

@@ -11,12 +11,24 @@
 
 What predicts what: the logits at w_{j-1} give w_j; those at the last visual token of V_t give the first token of A_t;
 those at (a_t)_i give (a_t)_{i+1}. One causal mask over the whole sequence is all the attention structure there is.
+
+Of a longer episode the agent sees a window of at most M steps, which moves by blocks: it grows until it is full, then
+forgets all but the latest third and grows again. So what F_φ has computed stays true until the window moves, and
+training cuts its windows at the same places.
+
+    M = 6    steps 0 1 2 3 4 5          predicts 0 to 5
+                           4 5 6 7 8 9          predicts 6 to 9
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+def kept_steps(window: int) -> int:
+    """How many of its M steps a full window keeps when it moves: a third, rounded down."""
+    return window // 3
 
 
 @dataclass(frozen=True)

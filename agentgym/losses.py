@@ -57,7 +57,8 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
     language = _nll(output.language_logits, words) * word_mask
 
     targets = batch.actions + text_tokens
-    action_mask = batch.step_mask[..., None].expand_as(targets)
+    target_mask = batch.step_mask & ~batch.context_mask
+    action_mask = target_mask[..., None].expand_as(targets)
     action = (_nll(output.action_logits, targets) * action_mask).flatten(1)
 
     frames_per_sample = batch.step_mask.sum(1)
@@ -70,7 +71,8 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
         num_masked = int(output.reconstruction.masked.sum())
 
     weighted = recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
-    normaliser = word_mask.sum(1) + frames_per_sample * (batch.patches_per_frame + targets.shape[2])
+    frames, actions = frames_per_sample * batch.patches_per_frame, target_mask.sum(1) * targets.shape[2]
+    normaliser = word_mask.sum(1) + frames + actions
     right = output.action_logits[..., text_tokens:].argmax(-1) == batch.actions
     return Losses(
         total=(weighted / normaliser).mean(),

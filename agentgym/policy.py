@@ -1,24 +1,28 @@
 """AgentPolicy: the trained agent behind the `predict` of Stable-Baselines3.
 
-The history of each environment (the visual tokens of the last M frames, and the actions between them) is in `state`;
-the policy object itself holds none, so that several rollouts can share it. The sequence is built by the functions that
-training uses, so acting on a recorded episode gives the logits that training saw.
+The history of each environment is in `state`; the policy object itself holds none, so that several rollouts can share
+it. The sequence is built by the functions that training uses, so acting on a recorded episode gives the logits that
+training saw. Frames are encoded once, and F_φ reads only what is new, until the window moves (`agentgym.layout`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from agentgym.acting import Actor
 from agentgym.actions import ActionCodec
 from agentgym.errors import UserError
+from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentModel, load_agent
+from agentgym.model.reading import Reader
 from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
 
 
@@ -26,9 +30,12 @@ from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
 class PolicyState:
     """The history of N environments. A value: `predict` returns a new one and never changes the one it got."""
 
+    policy: str  # the fingerprint of the policy that made it
+    instructions: tuple[str, ...]
     visual: NDArray[np.float32]  # [N, M, visual tokens, width]
     actions: NDArray[np.int64]  # [N, M, action tokens]; the last one held is the latest chosen
     steps: NDArray[np.int64]  # [N], how many of the M places are taken
+    keys_values: NDArray[np.float32]  # of all tokens but the latest action's, as `agentgym.model.reading` has them
 
 
 class AgentPolicy:
@@ -37,26 +44,24 @@ class AgentPolicy:
     def __init__(
         self, model: AgentModel, tokenizer: PreTrainedTokenizerFast, *, temperature: float = 1.0, seed: int = 0
     ) -> None:
+        if not temperature > 0:
+            raise UserError(f"temperature {temperature}: expected more than 0; for the likeliest action: deterministic")
         self.model = model.eval()
         config = model.config
         self.codec = ActionCodec(tuple(config.action_names or ()), config.action_start)
         self.tasks = tuple(config.tasks or ())
         self.frame_side = model.vision.side * model.vision.patch_size
         self._window = config.window
+        self._reader = Reader(self.model)
         self._temperature = temperature
         self._generator = torch.Generator().manual_seed(seed)
         self._tokens = lru_cache(maxsize=10_000)(lambda text: tokenize(tokenizer, text))
+        self._fingerprint = fingerprint(model)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, temperature: float = 1.0, seed: int = 0) -> "AgentPolicy":
         """The policy of a run folder or a checkpoint folder. Raises UserError when it is not whole."""
-        folder = Path(path)
-        if not folder.is_dir():
-            raise UserError(f"{folder}: there is no such folder; name a run (runs/NAME) or a checkpoint folder")
-        if (folder / "recipe.json").is_file():
-            folder = folder / "model"
-            if not folder.is_dir():
-                raise UserError(f"{path}: the run has no model yet; 'agentgym train' goes on with it")
+        folder = find_checkpoint(path)
         return cls(load_agent(folder), load_tokenizer(folder), temperature=temperature, seed=seed)
 
     def refuse_other_actions(self, codec: ActionCodec, task: str) -> None:
@@ -67,6 +72,11 @@ class AgentPolicy:
                 f"the agent was trained for {', '.join(self.codec.names)}"
             )
 
+    def actor(self, *, deterministic: bool = True) -> Actor:
+        """An object that holds the history of one environment, or of a vector of them, and acts in it."""
+        return Actor(self, deterministic=deterministic)
+
+    @torch.inference_mode()
     def predict(
         self,
         observation: Mapping[str, NDArray[np.uint8]],
@@ -78,84 +88,176 @@ class AgentPolicy:
 
         `observation` is {"frame": uint8[N, H, W, 3], "instruction": uint8[N, L]}, or one environment's without N (the
         action then has no N either); frames may come channels first. Rows where `episode_start` is true begin anew.
-        Raises UserError for frames of another size or type than the agent was trained on.
+        A row whose instruction has changed goes on with its history. Raises UserError for frames of another size or
+        type than the agent was trained on, and for a state that is not one of this policy and this many environments.
         """
-        frames, instructions, single = self._read_observation(observation)
-        history = self._remember(frames, state, episode_start)
-        logits = self.action_logits(history, instructions)
-        tokens = self._choose(logits, deterministic)
-        history.actions[np.arange(len(tokens)), history.steps - 1] = tokens
-        actions = self.codec.decode(tokens)
-        return (actions[0] if single else actions), history
+        frames, instructions, single = read_observation(observation, self.frame_side)
+        starts = _read_starts(episode_start, len(frames))
+        old = self._check(state, len(frames))
+        visual = self._reader.encode(torch.from_numpy(frames)).numpy()
+        seen, actions, steps, unread = self._remember(visual, instructions, old, starts)
+        hidden, keys_values = self._read(instructions, seen, actions, steps, unread, old)
+        chosen = self._choose(self.model.logits(hidden)[:, self.model.config.num_text_tokens :], deterministic)
+        actions[np.arange(len(steps)), steps - 1] = chosen
+        new = PolicyState(self._fingerprint, instructions, seen, actions, steps, keys_values)
+        decoded = self.codec.decode(chosen)
+        return (decoded[0] if single else decoded), new
 
-    @torch.inference_mode()
-    def action_logits(self, history: PolicyState, instructions: list[str]) -> torch.Tensor:
-        """Logits over the action tokens for the latest frame of each row, float32[N, actions]."""
-        instruction, mask = pad_left([self._tokens(text) for text in instructions])
-        longest = int(history.steps.max())
-        layout, hidden = self.model.read(
-            torch.from_numpy(instruction),
-            torch.from_numpy(mask),
-            torch.from_numpy(history.visual[:, :longest]),
-            torch.from_numpy(history.actions[:, :longest]),
-        )
-        latest = layout.predicts_actions(hidden)[torch.arange(len(hidden)), torch.from_numpy(history.steps - 1), 0]
-        return self.model.logits(latest)[:, self.model.config.num_text_tokens :]
-
-    @torch.inference_mode()
-    def _remember(
-        self, frames: NDArray[np.uint8], state: PolicyState | None, episode_start: NDArray[np.bool_] | None
-    ) -> PolicyState:
-        """A new history with the frames appended; a full row forgets its oldest step first."""
-        visual = self.model.encode(torch.from_numpy(frames)).numpy()
+    def _check(self, state: PolicyState | None, rows: int) -> PolicyState | None:
         if state is None:
-            shape = (len(frames), self._window)
-            history = PolicyState(
-                visual=np.zeros((*shape, *visual.shape[1:]), np.float32),
-                actions=np.zeros((*shape, self.codec.length), np.int64),
-                steps=np.zeros(len(frames), np.int64),
-            )
-        else:
-            if len(state.steps) != len(frames):
-                raise UserError(f"the state is of {len(state.steps)} environments, the observation of {len(frames)}")
-            history = PolicyState(state.visual.copy(), state.actions.copy(), state.steps.copy())
-        if episode_start is not None:
-            starts = np.array(episode_start, dtype=bool)
-            history.steps[starts] = 0
-        full = history.steps == self._window
-        history.visual[full, :-1] = history.visual[full, 1:]
-        history.actions[full, :-1] = history.actions[full, 1:]
-        history.steps[~full] += 1
-        history.visual[np.arange(len(frames)), history.steps - 1] = visual
-        return history
+            return None
+        if not isinstance(state, PolicyState) or state.policy != self._fingerprint:
+            raise UserError("the state is not of this policy: pass None at first, then what its own predict gave back")
+        if len(state.steps) != rows:
+            raise UserError(f"the state is of {len(state.steps)} environments, the observation of {rows}")
+        return state
 
-    def _choose(self, logits: torch.Tensor, deterministic: bool) -> NDArray[np.int64]:
+    def _remember(
+        self,
+        visual: NDArray[np.float32],
+        instructions: tuple[str, ...],
+        old: PolicyState | None,
+        starts: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """New histories with the latest frames (visual tokens, actions, steps), and which rows to read from the start.
+
+        Those are the rows that begin, whose window has moved, or whose instruction has changed.
+        """
+        rows, window, kept = len(visual), self._window, kept_steps(self._window)
+        if old is None:
+            seen = np.zeros((rows, window, *visual.shape[1:]), np.float32)
+            actions = np.zeros((rows, window, self.codec.length), np.int64)
+            steps, unread = np.zeros(rows, np.int64), np.ones(rows, bool)
+        else:
+            seen, actions, steps = old.visual.copy(), old.actions.copy(), old.steps.copy()
+            steps[starts] = 0
+            full = steps == window
+            for values in (seen, actions):
+                values[full, :kept] = values[full, window - kept :]
+            steps[full] = kept
+            unread = starts | full | np.array([a != b for a, b in zip(instructions, old.instructions, strict=True)])
+        seen[np.arange(rows), steps] = visual
+        return seen, actions, steps + 1, unread
+
+    def _read(
+        self,
+        instructions: tuple[str, ...],
+        seen: NDArray[np.float32],
+        actions: NDArray[np.int64],
+        steps: NDArray[np.int64],
+        unread: NDArray[np.bool_],
+        old: PolicyState | None,
+    ) -> tuple[Tensor, NDArray[np.float32]]:
+        """F_φ at each row's latest visual token, float32[N, width], and the keys and values up to there."""
+        language, words = self.model.language, [self._tokens(text) for text in instructions]
+        visual, action = seen.shape[2], actions.shape[2]
+        lengths = np.array([len(row) for row in words]) + steps * (visual + action) - action
+        cache = self._reader.empty_cache(len(steps), int(lengths.max()))
+        hidden = torch.empty(len(steps), language.config.word_embed_proj_dim)
+        known = np.flatnonzero(~unread)
+        if len(known):
+            assert old is not None
+            held = min(cache.shape[4], old.keys_values.shape[4])
+            cache[..., :held, :] = torch.from_numpy(old.keys_values[..., :held, :])
+            embed = language.get_input_embeddings()
+            latest = torch.from_numpy(actions[known, steps[known] - 2] + self.model.config.num_text_tokens)
+            new = torch.cat([embed(latest), torch.from_numpy(seen[known, steps[known] - 1])], dim=1)
+            read = lengths[known] - visual - action
+            hidden[known] = self._read_rows(known, new, cache, read)[:, -1]
+        fresh = np.flatnonzero(unread)
+        if len(fresh):
+            instruction, mask = pad_left([words[row] for row in fresh])
+            longest = int(steps[fresh].max())
+            _, padded = self.model.embed(
+                torch.from_numpy(instruction),
+                torch.from_numpy(seen[fresh, :longest]),
+                torch.from_numpy(actions[fresh, :longest]),
+            )
+            new = _drop_padding(padded, torch.from_numpy((mask == 0).sum(1)), int(lengths[fresh].max()))
+            everything = self._read_rows(fresh, new, cache, np.zeros(len(fresh), np.int64))
+            hidden[fresh] = everything[torch.arange(len(fresh)), torch.from_numpy(lengths[fresh] - 1)]
+        return hidden, cache.numpy()
+
+    def _read_rows(self, rows: NDArray[np.int64], new: Tensor, cache: Tensor, read: NDArray[np.int64]) -> Tensor:
+        """The hidden states of new tokens of those rows; their keys and values are in the cache then."""
+        if len(rows) == cache.shape[2]:  # all of them: no copy
+            return self._reader.read_on(new, cache, torch.from_numpy(read))
+        part = cache[:, :, rows]
+        hidden = self._reader.read_on(new, part, torch.from_numpy(read))
+        cache[:, :, rows] = part
+        return hidden
+
+    def _choose(self, logits: Tensor, deterministic: bool) -> NDArray[np.int64]:
         """Action tokens [N, 1]: the likeliest, or drawn at the policy's temperature."""
         if deterministic:
             return logits.argmax(-1, keepdim=True).numpy()
         probabilities = (logits / self._temperature).softmax(-1)
         return torch.multinomial(probabilities, 1, generator=self._generator).numpy()
 
-    def _read_observation(
-        self, observation: Mapping[str, NDArray[np.uint8]]
-    ) -> tuple[NDArray[np.uint8], list[str], bool]:
-        """Frames [N, H, W, 3], instructions as text, and whether the observation was a single one."""
-        missing = {"frame", "instruction"} - set(observation)
-        if missing:
-            raise UserError(
-                f"the observation has no '{min(missing)}'; expected {{'frame', 'instruction'}}, as of agentgym.make"
-            )
-        frames, padded = np.asarray(observation["frame"]), np.asarray(observation["instruction"])
-        single = frames.ndim == 3
-        if single:
-            frames, padded = frames[None], padded[None]
-        side = self.frame_side
-        if frames.ndim == 4 and frames.shape[1:] == (3, side, side):
-            frames = frames.transpose(0, 2, 3, 1)
-        if frames.dtype != np.uint8 or frames.shape[1:] != (side, side, 3):
-            raise UserError(
-                f"the frame is {frames.dtype}{list(frames.shape[1:])}; "
-                f"the agent was trained on uint8[{side}, {side}, 3]"
-            )
-        texts: list[Any] = [bytes(row).rstrip(b"\0").decode("utf-8") for row in padded]
-        return np.ascontiguousarray(frames), texts, single
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint folder of a run folder, or itself. Raises UserError when there is none."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder; name a run (runs/NAME) or a checkpoint folder")
+    if (folder / "recipe.json").is_file():
+        folder = folder / "model"
+        if not folder.is_dir():
+            raise UserError(f"{path}: the run has no model yet; 'agentgym train' goes on with it")
+    return folder
+
+
+def fingerprint(model: AgentModel) -> str:
+    """What tells one policy's states from another's: a hash of the configuration and of some numbers of each tensor."""
+    digest = blake2b(model.config.to_json_string().encode(), digest_size=8)
+    for name, tensor in model.state_dict().items():
+        some = tensor.detach().flatten()[:: max(1, tensor.numel() // 32)]
+        digest.update(name.encode() + some.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_observation(
+    observation: Mapping[str, NDArray[np.uint8]], side: int
+) -> tuple[NDArray[np.uint8], tuple[str, ...], bool]:
+    """Frames [N, side, side, 3], instructions as text, and whether the observation was a single one."""
+    missing = {"frame", "instruction"} - set(observation)
+    if missing:
+        raise UserError(
+            f"the observation has no '{min(missing)}'; expected {{'frame', 'instruction'}}, as of agentgym.make"
+        )
+    frames, padded = np.asarray(observation["frame"]), np.asarray(observation["instruction"])
+    single = frames.ndim == 3
+    if single:
+        frames, padded = frames[None], padded[None]
+    if frames.ndim == 4 and frames.shape[1:] == (3, side, side):
+        frames = frames.transpose(0, 2, 3, 1)
+    if frames.dtype != np.uint8 or frames.shape[1:] != (side, side, 3):
+        raise UserError(
+            f"the frame is {frames.dtype}{list(frames.shape[1:])}; the agent was trained on uint8[{side}, {side}, 3]"
+        )
+    if padded.dtype != np.uint8 or padded.ndim != 2 or len(padded) != len(frames):
+        raise UserError(
+            f"the instruction is {padded.dtype}{list(padded.shape)}; "
+            f"expected uint8[{len(frames)}, L], zero-padded UTF-8, one row for each frame"
+        )
+    try:
+        texts = tuple(bytes(row).rstrip(b"\0").decode("utf-8") for row in padded)
+    except UnicodeDecodeError as error:
+        raise UserError(f"the instruction is no UTF-8 ({error}); expected zero-padded UTF-8") from None
+    return np.ascontiguousarray(frames), texts, single
+
+
+def _read_starts(episode_start: NDArray[np.bool_] | None, rows: int) -> NDArray[np.bool_]:
+    """A copy of `episode_start`, which Stable-Baselines3 changes in place; all false for None."""
+    if episode_start is None:
+        return np.zeros(rows, bool)
+    starts = np.array(episode_start, dtype=bool).reshape(-1)
+    if len(starts) != rows:
+        raise UserError(f"episode_start is of {len(starts)} environments, the observation of {rows}")
+    return starts
+
+
+def _drop_padding(padded: Tensor, padding: Tensor, length: int) -> Tensor:
+    """Rows [rows, length, width] without their `padding` places on the left; beyond a row's end stands anything."""
+    places = (padding[:, None] + torch.arange(length)).clamp(max=padded.shape[1] - 1)
+    return padded.gather(1, places[..., None].expand(-1, -1, padded.shape[2]))

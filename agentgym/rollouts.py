@@ -6,13 +6,14 @@ code. Each seed is one episode, whatever the number of environments. This module
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from agentgym import environments, experts
+from agentgym.acting import Policy
 from agentgym.environments import MiniGridTask, Observation, decode_instruction
 from agentgym.recipes import FrameRecipe
 
@@ -37,16 +38,6 @@ class Episode:
     def from_json(values: Mapping[str, Any]) -> "Episode":
         """From plain values."""
         return Episode(**{**values, "actions": tuple(values["actions"])})
-
-
-class Policy(Protocol):
-    """Stable-Baselines3's PolicyPredictor."""
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[Any, Any]:
-        """Actions for a batch of observations, and the state to hand back."""
-        ...
 
 
 class ExpertPolicy:

@@ -125,7 +125,7 @@ def train_run(
         {
             "updates": recipe.training.updates,
             "windows": windows,
-            "targets": int(windows * np.diff(training.table[:, 1:]).mean()),
+            "targets": int(windows * dataset.lengths[trained].sum() / len(training)),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "seconds": round(time.perf_counter() - started, 1),
             "precision": "bfloat16" if uses_bfloat16(recipe.training.precision) else "float32",

@@ -347,12 +347,16 @@ class Windows(Sequence[Sample]):
         return self.dataset.steps(episode, start, stop)
 
 
-def window_table(lengths: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """int64[windows, 3]: episode, first step and the step after the last one, of windows of at most `length` steps."""
+def window_table(lengths: NDArray[np.int64], length: int, kept: int = 0) -> NDArray[np.int64]:
+    """int64[windows, 3]: episode, first step and the step after the last one, of windows of at most `length` steps.
+
+    Each window begins with the last `kept` steps of the one before.
+    """
     rows = [
         (episode, start, min(start + length, int(steps)))
         for episode, steps in enumerate(lengths)
-        for start in range(0, int(steps), length)
+        for start in range(0, int(steps), length - kept)
+        if start == 0 or start + kept < steps
     ]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 

@@ -1,7 +1,8 @@
 """Windows of steps as batches: the table of windows, padding, and an order that can be resumed.
 
 The order is a function of (seed, epoch), and a batch a function of its number, so nothing has to be saved to go on
-where a run stopped. Padding stands at the end of a window and is marked; only padding is marked.
+where a run stopped. Windows are cut where the policy's window moves (`agentgym.layout`); an action is a target in one
+of them alone. Padding stands at the end of a window and is marked; only padding is marked.
 """
 
 import queue
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentgym.actions import ActionCodec
+from agentgym.layout import kept_steps
 from agentgym.model.tokenizer import pad_left
 from agentgym.store import SampleDataset, window_table
 
@@ -30,6 +32,7 @@ class Batch:
     frames: UInt8[Tensor, "batch time height width 3"]
     actions: Int[Tensor, "batch time action"]
     step_mask: Bool[Tensor, "batch time"]
+    context_mask: Bool[Tensor, "batch time"]  # steps that are seen here and were targets of the window before
     episodes: tuple[int, ...]
     patches_per_frame: int
     num_action_tokens: int
@@ -57,7 +60,8 @@ class WindowSource:
         self._dataset = dataset
         self._codec: ActionCodec = dataset.header.codec
         self._patches_per_frame = patches_per_frame
-        rows = window_table(dataset.lengths[episodes], window)
+        self._kept = kept_steps(window)
+        rows = window_table(dataset.lengths[episodes], window, self._kept)
         self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
         self._actions = dataset.column("actions")
         instructions = dataset.column("instruction")
@@ -75,11 +79,13 @@ class WindowSource:
         frames = np.zeros((len(rows), longest, height, width, 3), np.uint8)
         actions = np.zeros((len(rows), longest, self._codec.length), np.int64)
         step_mask = np.zeros((len(rows), longest), bool)
+        context_mask = np.zeros((len(rows), longest), bool)
         for i, (episode, start, stop) in enumerate(rows.tolist()):
             steps = stop - start
             frames[i, :steps] = self._dataset.frames(episode, start, stop)
             actions[i, :steps] = self._codec.encode(np.array(self._actions[episode][start:stop]))
             step_mask[i, :steps] = True
+            context_mask[i, : self._kept if start else 0] = True
         instruction, instruction_mask = pad_left([self._instructions[episode] for episode in rows[:, 0]])
         return Batch(
             instruction=torch.from_numpy(instruction),
@@ -87,6 +93,7 @@ class WindowSource:
             frames=torch.from_numpy(frames),
             actions=torch.from_numpy(actions),
             step_mask=torch.from_numpy(step_mask),
+            context_mask=torch.from_numpy(context_mask),
             episodes=tuple(rows[:, 0].tolist()),
             patches_per_frame=self._patches_per_frame,
             num_action_tokens=self._codec.num_tokens,

@@ -12,12 +12,12 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 ROWS = [
     {"errors"},
     {"recipes", "samples", "actions", "layout"},
-    {"environments", "store", "model.vision", "model.tokenizer", "scores"},
+    {"environments", "store", "model.vision", "model.blocks", "model.tokenizer", "scores", "acting"},
     {"model.agent", "experts.babyai", "experts.random"},
-    {"model.presets", "experts", "recorder", "windows", "pictures", "videos"},
+    {"model.presets", "model.reading", "experts", "recorder", "windows", "pictures", "videos"},
     {"losses", "collection", "report"},
     {"training", "policy", "rollouts"},
-    {"runs", "publish"},
+    {"runs", "publish", "sb3"},
     {"cli"},
     {"__main__"},
 ]

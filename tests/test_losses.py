@@ -30,6 +30,7 @@ def world(seed=0, batch=2, steps=3, words=3):
         frames=torch.zeros(batch, steps, 8, 8, 3, dtype=torch.uint8),
         actions=torch.randint(0, ACTIONS, (batch, steps, 1), generator=generator),
         step_mask=torch.ones(batch, steps, dtype=torch.bool),
+        context_mask=torch.zeros(batch, steps, dtype=torch.bool),
         episodes=tuple(range(batch)),
         patches_per_frame=PATCHES,
         num_action_tokens=ACTIONS,
@@ -68,6 +69,7 @@ def by_hand():
         frames=torch.zeros(1, 2, 8, 8, 3, dtype=torch.uint8),
         actions=torch.tensor([[[0], [1]]]),
         step_mask=torch.ones(1, 2, dtype=torch.bool),
+        context_mask=torch.zeros(1, 2, dtype=torch.bool),
         episodes=(0,),
         patches_per_frame=PATCHES,
         num_action_tokens=ACTIONS,
@@ -138,12 +140,24 @@ def test_right_action_tokens_are_counted_among_the_action_tokens_alone():
     assert losses.correct == 2
 
 
+def test_a_step_that_is_only_context_is_no_target():
+    output, inputs = world()
+    before = compute_losses(output, inputs, LossRecipe())
+    inputs.context_mask[:, 0] = True
+    after = compute_losses(output, inputs, LossRecipe())
+    assert after.action.count == before.action.count - len(inputs.actions)
+    assert after.masked_image == before.masked_image
+    changed = replace(inputs, actions=inputs.actions.clone())
+    changed.actions[:, 0] = (changed.actions[:, 0] + 1) % ACTIONS
+    assert compute_losses(output, changed, LossRecipe()).total == after.total
+
+
 def test_two_half_batches_average_to_the_whole():
     output, inputs = world(batch=4)
 
     def half(rows, frames):
         part = Reconstruction(*(value[frames] for value in vars(output.reconstruction).values()))
-        names = ("instruction", "instruction_mask", "frames", "actions", "step_mask", "episodes")
+        names = ("instruction", "instruction_mask", "frames", "actions", "step_mask", "context_mask", "episodes")
         return (
             AgentOutput(output.language_logits[rows], output.action_logits[rows], part),
             replace(inputs, **{name: getattr(inputs, name)[rows] for name in names}),
@@ -181,6 +195,7 @@ def test_padding_changes_nothing(by_hand):
         frames=torch.zeros(1, 5, 8, 8, 3, dtype=torch.uint8),
         actions=torch.cat([inputs.actions, torch.zeros(1, 3, 1, dtype=torch.long)], dim=1),
         step_mask=torch.tensor([[True, True, False, False, False]]),
+        context_mask=torch.zeros(1, 5, dtype=torch.bool),
     )
     after = compute_losses(padded_output, padded_inputs, LossRecipe())
     assert after.total.item() == pytest.approx(before.total.item())

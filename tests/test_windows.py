@@ -38,7 +38,7 @@ def test_every_action_is_a_target_exactly_once_an_epoch(dataset, window):
     targets = []
     for index in order(len(source), 0, 0, len(source)):
         batch = source.batch(np.array([index]))
-        steps = batch.frames[0, batch.step_mask[0], 0, 0, 0].tolist()
+        steps = batch.frames[0, batch.step_mask[0] & ~batch.context_mask[0], 0, 0, 0].tolist()
         targets += [(batch.episodes[0], step) for step in steps]
     expected = [(episode, 10 * episode + step) for episode, steps in enumerate(LENGTHS) for step in range(steps)]
     assert sorted(targets) == expected

@@ -102,7 +102,7 @@ class AgentModel(PreTrainedModel):
 
     def encode(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame."""
-        return self._project(self.vision(self.vision.patchify(frames)))
+        return self.project(self.vision(self.vision.patchify(frames)))
 
     def reconstruct(
         self, patches: Float[Tensor, "frames patches pixels"], noise: Float[Tensor, "frames patches"], mask_ratio: float
@@ -112,6 +112,19 @@ class AgentModel(PreTrainedModel):
         predicted = self.decoder(self.vision(patches, visible), visible)
         return Reconstruction(patches, predicted, masked)
 
+    def embed(
+        self,
+        instruction: Int[Tensor, "batch tokens"],
+        visual: Float[Tensor, "batch time visual width"],
+        actions: Int[Tensor, "batch time action"],
+    ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
+        """The whole sequence before F_φ: its layout and the embeddings. `actions` are action tokens from 0."""
+        layout = Layout(instruction.shape[1], visual.shape[2], actions.shape[2], visual.shape[1])
+        embed = self.language.get_input_embeddings()
+        return layout, layout.join(
+            embed(instruction), visual.to(embed.weight.dtype), embed(actions + self.config.num_text_tokens)
+        )
+
     def read(
         self,
         instruction: Int[Tensor, "batch tokens"],
@@ -120,11 +133,7 @@ class AgentModel(PreTrainedModel):
         actions: Int[Tensor, "batch time action"],
     ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
         """F_φ over the whole sequence: its layout and the hidden states. `actions` are action tokens from 0."""
-        layout = Layout(instruction.shape[1], visual.shape[2], actions.shape[2], visual.shape[1])
-        embed = self.language.get_input_embeddings()
-        embeddings = layout.join(
-            embed(instruction), visual.to(embed.weight.dtype), embed(actions + self.config.num_text_tokens)
-        )
+        layout, embeddings = self.embed(instruction, visual, actions)
         padded = not bool(instruction_mask.all())
         mask = layout.attention_mask(instruction_mask) if padded else None
         hidden = self.language(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
@@ -150,7 +159,7 @@ class AgentModel(PreTrainedModel):
         """
         real = step_mask.flatten().nonzero().squeeze(1)
         patches = self.vision.patchify(frames.flatten(0, 1)[real])
-        tokens = self._project(self.vision(patches))
+        tokens = self.project(self.vision(patches))
         visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, real, tokens)
         layout, hidden = self.read(instruction, instruction_mask, visual.unflatten(0, step_mask.shape), actions)
         return AgentOutput(
@@ -159,7 +168,7 @@ class AgentModel(PreTrainedModel):
             reconstruction=None if mask_noise is None else self.reconstruct(patches, mask_noise, mask_ratio),
         )
 
-    def _project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:
+    def project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:
         """ℓ on CLIP's normalised features, squares of `patch_merge` patches at a time (zeros beyond the edge)."""
         features = self.vision.clip.post_layernorm(features)
         merge, side = self.config.patch_merge, self.vision.side

@@ -54,14 +54,20 @@ class VisualEncoder(nn.Module):
         self, patches: Float[Tensor, "frames patches pixels"], visible: Int[Tensor, "frames visible"] | None = None
     ) -> Float[Tensor, "frames visible width"]:
         """CLIP's last hidden state at the patches, all of them or the visible ones alone."""
+        return self.clip.encoder(inputs_embeds=self.embed(patches, visible)).last_hidden_state[:, 1:]
+
+    def embed(
+        self, patches: Float[Tensor, "frames patches pixels"], visible: Int[Tensor, "frames visible"] | None = None
+    ) -> Float[Tensor, "frames tokens width"]:
+        """What CLIP's layers take: the start token, then the patches, all of them or the visible ones alone."""
         embeddings = self.clip.embeddings
         positions = embeddings.position_embedding.weight
         hidden = F.linear(patches, embeddings.patch_embedding.weight.flatten(1)) + positions[1:]
         if visible is not None:
             hidden = take(hidden, visible)
         start = (embeddings.class_embedding + positions[0]).to(hidden.dtype).expand(len(hidden), 1, -1)
-        hidden = self.clip.pre_layrnorm(torch.cat([start, hidden], dim=1))
-        return self.clip.encoder(inputs_embeds=hidden).last_hidden_state[:, 1:]
+        embedded: Tensor = self.clip.pre_layrnorm(torch.cat([start, hidden], dim=1))
+        return embedded
 
     @torch.no_grad()
     def initialize(self) -> None:

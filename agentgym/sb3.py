@@ -1,0 +1,234 @@
+"""The agent in Stable-Baselines3's on-policy algorithms: a trained checkpoint as the start of PPO or A2C.
+
+    env = HistoryObservation(agentgym.make(task), window=8)
+    model = PPO(AgentActorCriticPolicy, env, policy_kwargs={"checkpoint": "runs/NAME"}, learning_rate=1e-5)
+
+These algorithms shuffle single observations, so the history is in the observation; the window moves as the policy's
+does (`agentgym.layout`). The body and the action head are the checkpoint's, bit by bit; the value head is new.
+"""
+
+import shutil
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+from jaxtyping import Float
+from numpy.typing import NDArray
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from agentgym.actions import ActionCodec
+from agentgym.environments import decode_instruction
+from agentgym.errors import UserError
+from agentgym.layout import kept_steps
+from agentgym.model.agent import load_agent
+from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
+from agentgym.policy import find_checkpoint
+
+
+class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, dict[str, NDArray[Any]], np.int64]):
+    """Shows the window that the agent sees: its frames, the actions between them, and which places are taken.
+
+    {"frames": uint8[M, H, W, 3], "actions": int64[M], "mask": int8[M], "instruction": uint8[L]}; actions count from 0,
+    the action at a place is the one taken on its frame, and 0 where none has been taken yet.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], *, window: int) -> None:
+        super().__init__(env)
+        seen, actions = env.observation_space, env.action_space
+        if not isinstance(seen, Dict) or not {"frame", "instruction"} <= set(seen.spaces):
+            raise UserError(f"observation space {seen}: expected {{'frame', 'instruction'}}, as of agentgym.make")
+        if not isinstance(actions, Discrete):
+            raise UserError(f"action space {actions}: expected a Discrete one")
+        shape = seen["frame"].shape
+        assert shape is not None
+        self.observation_space: Dict = Dict(  # type: ignore[assignment]  # Gymnasium types it Space[dict[str, Any]]
+            {
+                "frames": Box(0, 255, (window, *shape), np.uint8),
+                "actions": Box(0, int(actions.n) - 1, (window,), np.int64),
+                "mask": MultiBinary(window),
+                "instruction": seen["instruction"],
+            }
+        )
+        self._first_action = int(actions.start)
+        self._frames = np.zeros((window, *shape), np.uint8)
+        self._actions = np.zeros(window, np.int64)
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """The first frame alone."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._steps = 0
+        return self._append(observation), info
+
+    def step(self, action: np.int64) -> tuple[dict[str, NDArray[Any]], Any, bool, bool, dict[str, Any]]:
+        """The window with the next frame; a full one moves first."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._actions[self._steps - 1] = int(action) - self._first_action
+        window, kept = len(self._actions), kept_steps(len(self._actions))
+        if self._steps == window:
+            for values in (self._frames, self._actions):
+                values[:kept] = values[window - kept :]
+            self._steps = kept
+        return self._append(observation), reward, terminated, truncated, info
+
+    def _append(self, observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        self._frames[self._steps] = observation["frame"]
+        self._steps += 1
+        self._frames[self._steps :] = 0
+        self._actions[self._steps - 1 :] = 0
+        return {
+            "frames": self._frames.copy(),
+            "actions": self._actions.copy(),
+            "mask": (np.arange(len(self._actions)) < self._steps).astype(np.int8),
+            "instruction": observation["instruction"],
+        }
+
+
+class AgentFeatures(BaseFeaturesExtractor):
+    """F_φ's hidden state at the latest frame of each window; the model of a checkpoint, without dropout."""
+
+    def __init__(self, observation_space: Dict, checkpoint: str) -> None:
+        folder = find_checkpoint(checkpoint)
+        agent = load_agent(folder)
+        super().__init__(observation_space, features_dim=agent.language.config.word_embed_proj_dim)
+        side = agent.config.vision_config.image_size  # type: ignore[union-attr]  # a config's dict is built by then
+        expected = (agent.config.window, side, side, 3)
+        frames = observation_space.spaces.get("frames") if isinstance(observation_space, Dict) else None
+        if frames is None or frames.shape != expected:
+            found = "no 'frames'" if frames is None else f"frames {list(frames.shape or ())}"
+            raise UserError(
+                f"the observation has {found}; {checkpoint} takes {list(expected)}: "
+                f"wrap the environment in HistoryObservation(env, window={expected[0]})"
+            )
+        for module in agent.modules():
+            for name in ("dropout", "attention_dropout", "layerdrop"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
+        self.agent = agent
+        self.tokenizer = load_tokenizer(folder)
+        self._tokens = lru_cache(maxsize=10_000)(
+            lambda raw: tokenize(self.tokenizer, decode_instruction(np.frombuffer(raw, np.uint8)))
+        )
+
+    def forward(self, observations: dict[str, Tensor]) -> Float[Tensor, "rows width"]:
+        """From the observations of `HistoryObservation`, in the float32 that Stable-Baselines3 makes of them."""
+        mask = observations["mask"].bool()
+        steps = mask.sum(1)
+        mask = mask[:, : int(steps.max())]
+        real = mask.flatten().nonzero().squeeze(1)
+        frames = observations["frames"][:, : mask.shape[1]].flatten(0, 1)[real]
+        encoded = self.agent.encode(frames.to(torch.uint8))
+        visual = encoded.new_zeros(mask.numel(), *encoded.shape[1:]).index_copy(0, real, encoded)
+        instruction, instruction_mask = pad_left(
+            [self._tokens(row.tobytes()) for row in observations["instruction"].to(torch.uint8).cpu().numpy()]
+        )
+        layout, hidden = self.agent.read(
+            torch.from_numpy(instruction).to(mask.device),
+            torch.from_numpy(instruction_mask).to(mask.device),
+            visual.unflatten(0, mask.shape),
+            observations["actions"][:, : mask.shape[1], None].long(),
+        )
+        return layout.predicts_actions(hidden)[torch.arange(len(mask)), steps - 1, 0]
+
+
+class AgentActorCriticPolicy(ActorCriticPolicy):
+    """A checkpoint's agent as actor, and a value head on the same features.
+
+    `value_rate` is the value head's learning rate as a multiple of the algorithm's, which is the agent's own: the agent
+    knows something already, the value head nothing.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        lr_schedule: Any,
+        checkpoint: str,
+        *,
+        value_rate: float = 30.0,
+        use_sde: bool = False,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        if use_sde:
+            raise UserError("use_sde=True: state-dependent exploration is for continuous actions")
+        self.checkpoint = str(checkpoint)
+        self.value_rate = value_rate
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=[],
+            ortho_init=False,  # True would draw the agent's weights again
+            features_extractor_class=AgentFeatures,
+            features_extractor_kwargs={"checkpoint": self.checkpoint},
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+
+    def save_checkpoint(self, path: str | Path) -> None:
+        """Writes the agent as a checkpoint folder, or as a run folder if it came from one; `evaluate` reads that.
+
+        Raises UserError when there is something in the folder.
+        """
+        folder, recipe = Path(path), Path(self.checkpoint) / "recipe.json"
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder}: exists; choose another folder for the tuned agent")
+        folder.mkdir(parents=True, exist_ok=True)
+        if recipe.is_file():
+            shutil.copy(recipe, folder)
+            folder = folder / "model"
+        self.features_extractor.agent.save_pretrained(folder)
+        self.features_extractor.tokenizer.save_pretrained(folder)
+
+    def _build(self, lr_schedule: Any) -> None:
+        self._build_mlp_extractor()  # no layers: the features as they are
+        config = self.features_extractor.agent.config
+        codec = ActionCodec(tuple(config.action_names or ()), config.action_start)
+        if self.action_space != Discrete(codec.num_tokens, start=codec.start):
+            raise UserError(
+                f"action space {self.action_space}; {self.checkpoint} was trained for {', '.join(codec.names)}"
+            )
+        self.action_net = nn.Identity()  # the agent's output head is its embedding table
+        self.value_net = nn.Linear(self.features_dim, 1)
+        nn.init.zeros_(self.value_net.weight)
+        nn.init.zeros_(self.value_net.bias)
+        groups = [
+            {"params": list(self.features_extractor.parameters()), "rate": 1.0},
+            {"params": list(self.value_net.parameters()), "rate": self.value_rate},
+        ]
+        self.optimizer = self.optimizer_class(groups, lr=lr_schedule(1), **self.optimizer_kwargs)
+        # The algorithms set one learning rate for all groups before they train: the groups' rates act on each step.
+        self.optimizer.register_step_pre_hook(lambda optimizer, *_: _scale_rates(optimizer, 1))
+        self.optimizer.register_step_post_hook(lambda optimizer, *_: _scale_rates(optimizer, -1))
+
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
+        agent = self.features_extractor.agent
+        return self.action_dist.proba_distribution(
+            action_logits=agent.logits(latent_pi)[:, agent.config.num_text_tokens :]
+        )
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "checkpoint": self.checkpoint,
+            "value_rate": self.value_rate,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
+
+
+def _scale_rates(optimizer: torch.optim.Optimizer, power: int) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] *= group["rate"] ** power

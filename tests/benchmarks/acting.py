@@ -1,0 +1,186 @@
+"""How fast the policy acts, beside a policy that encodes and reads its whole window at every step: `make benchmark`.
+
+Both act in the same environments with the same untrained weights, in turns within one run, once their windows are
+full. "sliding" is the plain way, the last M steps at every step; "same windows" reads exactly what ours sees. Prints
+the tables of tests/benchmarks/acting.md and writes that file.
+"""
+
+import statistics
+import time
+from collections import defaultdict
+from functools import wraps
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import agentgym
+from agentgym.actions import ActionCodec
+from agentgym.layout import kept_steps
+from agentgym.model.agent import AgentModel
+from agentgym.model.presets import make_config
+from agentgym.model.tokenizer import pad_left, tokenize, train_tokenizer
+from agentgym.policy import AgentPolicy, read_observation
+from agentgym.recipes import FrameRecipe
+
+TASK = "BabyAI-GoToRedBall-v0"
+CASES = [("tiny", 9, 32, 8), ("tiny", 9, 1, 8), ("paper", 4, 1, 32)]  # preset, M, environments, pixels a cell
+ROUNDS = 5
+
+
+class WholeWindow:
+    """The plain way: raw frames are kept, all of them are encoded and read again at every step."""
+
+    def __init__(self, policy, tokenizer, *, slides):
+        self._policy, self._tokenizer, self._slides = policy, tokenizer, slides
+        self._window = policy.model.config.window
+
+    @torch.inference_mode()
+    def predict(self, observation, state):
+        model = self._policy.model
+        latest, texts, _ = read_observation(observation, self._policy.frame_side)
+        frames, actions = state or (latest[:, None][:, :0], np.zeros((len(latest), 0, 1), np.int64))
+        if frames.shape[1] == self._window:
+            first = 1 if self._slides else self._window - kept_steps(self._window)
+            frames, actions = frames[:, first:], actions[:, first:]
+        frames = np.concatenate([frames, latest[:, None]], axis=1)
+        padded = np.concatenate([actions, np.zeros((len(latest), 1, 1), np.int64)], axis=1)
+        visual = model.encode(torch.from_numpy(frames).flatten(0, 1)).unflatten(0, frames.shape[:2])
+        instruction, mask = pad_left([tokenize(self._tokenizer, text) for text in texts])
+        layout, hidden = model.read(
+            torch.from_numpy(instruction), torch.from_numpy(mask), visual, torch.from_numpy(padded)
+        )
+        logits = model.logits(layout.predicts_actions(hidden)[:, -1, 0])[:, model.config.num_text_tokens :]
+        tokens = logits.argmax(-1, keepdim=True).numpy()
+        return self._policy.codec.decode(tokens), (frames, np.concatenate([actions, tokens[:, None]], axis=1))
+
+
+class Ours:
+    """The policy as it is."""
+
+    def __init__(self, policy):
+        self._policy = policy
+
+    def predict(self, observation, state):
+        return self._policy.predict(observation, state, deterministic=True)
+
+
+class World:
+    """Environments that go on for ever: an episode that ends begins anew within the same history."""
+
+    def __init__(self, environments, tile_size):
+        self.envs = [agentgym.make(TASK, frame=FrameRecipe(tile_size=tile_size)) for _ in range(environments)]
+        self.observations = [env.reset(seed=seed)[0] for seed, env in enumerate(self.envs)]
+
+    def observation(self):
+        return {key: np.stack([each[key] for each in self.observations]) for key in self.observations[0]}
+
+    def step(self, actions):
+        for i, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
+            self.observations[i], _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                self.observations[i] = {**env.reset()[0], "instruction": self.observations[i]["instruction"]}
+
+
+def play(actor, world, state, steps, spent):
+    """The state after those steps; adds the seconds in the environments to `spent`."""
+    for _ in range(steps):
+        actions, state = actor.predict(world.observation(), state)
+        began = time.perf_counter()
+        world.step(actions)
+        spent["environment"] += time.perf_counter() - began
+    return state
+
+
+def timed(function, name, spent):
+    """The function, its seconds added to spent[name]."""
+
+    @wraps(function)
+    def run(*arguments, **keywords):
+        began = time.perf_counter()
+        result = function(*arguments, **keywords)
+        spent[name] += time.perf_counter() - began
+        return result
+
+    return run
+
+
+def make_policy(preset, window, tile_size):
+    env = agentgym.make(TASK, frame=FrameRecipe(tile_size=tile_size))
+    codec = ActionCodec.of(env.action_space, env.action_names)
+    tokenizer = train_tokenizer(
+        [bytes(env.reset(seed=i)[0]["instruction"]).decode().rstrip("\0") for i in range(9)], codec
+    )
+    torch.manual_seed(0)
+    config = make_config(
+        preset,
+        num_text_tokens=len(tokenizer) - codec.num_tokens,
+        instruction_tokens=64,
+        codec=codec,
+        frame_side=7 * tile_size,
+        window=window,
+        tasks=[TASK],
+    )
+    return AgentPolicy(AgentModel(config), tokenizer), tokenizer
+
+
+def measure(preset, window, environments, tile_size):
+    """Env-steps a second of each way, median over rounds, and where ours spends its time."""
+    policy, tokenizer = make_policy(preset, window, tile_size)
+    ways = {
+        "ours": Ours(policy),
+        "sliding": WholeWindow(policy, tokenizer, slides=True),
+        "same windows": WholeWindow(policy, tokenizer, slides=False),
+    }
+    worlds = {name: World(environments, tile_size) for name in ways}
+    spent = defaultdict(float)
+    states = {name: play(way, worlds[name], None, window, spent) for name, way in ways.items()}
+    cycles = 1 if preset == "paper" else 10
+    steps = cycles * (window - kept_steps(window))  # whole cycles of the window, so that every round has its moves
+    rates = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            states[name] = play(way, worlds[name], states[name], steps, spent)
+            rates[name].append(environments * steps / (time.perf_counter() - began))
+    spent.clear()
+    policy._reader.encode = timed(policy._reader.encode, "encoder", spent)
+    policy._reader.read_on = timed(policy._reader.read_on, "language model", spent)
+    began = time.perf_counter()
+    play(ways["ours"], worlds["ours"], states["ours"], ROUNDS * steps, spent)
+    total = time.perf_counter() - began
+    shares = {name: spent[name] / total for name in ("environment", "encoder", "language model")}
+    return {name: statistics.median(rate) for name, rate in rates.items()}, shares
+
+
+def main():
+    lines = [
+        f"Env-steps a second, median of {ROUNDS} rounds in turns; threads {torch.get_num_threads()}, "
+        f"torch {torch.__version__}.",
+        "",
+        "| preset | M | environments | ours | sliding | ratio | same windows | ratio |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    places = [
+        "",
+        "Where ours spends its time:",
+        "",
+        "| preset | environments | environment | encoder | language model | rest |",
+        "|---|---|---|---|---|---|",
+    ]
+    for preset, window, environments, tile_size in CASES:
+        rates, shares = measure(preset, window, environments, tile_size)
+        ours, sliding, same = (rates[name] for name in ("ours", "sliding", "same windows"))
+        lines.append(
+            f"| {preset} | {window} | {environments} | {ours:,.1f} "
+            f"| {sliding:,.1f} | {ours / sliding:.2f} | {same:,.1f} | {ours / same:.2f} |"
+        )
+        parts = " | ".join(f"{share:.0%}" for share in (*shares.values(), 1 - sum(shares.values())))
+        places.append(f"| {preset} | {environments} | {parts} |")
+    text = "\n".join(lines + places) + "\n"
+    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The agent in PPO and A2C: it starts as the checkpoint, bit by bit, and goes back to one."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.env_checker import check_env
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage
+from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of
+
+from agentgym import runs
+from agentgym.policy import AgentPolicy
+from agentgym.sb3 import AgentActorCriticPolicy, HistoryObservation
+
+M = 4
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    """A run folder with an untrained agent whose actions depend on what it sees."""
+    path = tmp_path_factory.mktemp("runs") / "agent"
+    runs.open_run(path, experiment_recipe())
+    torch.manual_seed(0)
+    model = model_of(dataset, window=M)
+    torch.nn.init.normal_(model.projector.weight, std=1.0)
+    model.save_pretrained(path / "model")
+    tokenizer_of(dataset).save_pretrained(path / "model")
+    return path
+
+
+def make_env():
+    return HistoryObservation(CountingEnv(), window=M)
+
+
+def make(algorithm, run, env, **policy_kwargs):
+    sizes = {PPO: {"n_steps": 8, "batch_size": 8, "n_epochs": 1}, A2C: {"n_steps": 4}}[algorithm]
+    kwargs = {"checkpoint": str(run), **policy_kwargs}
+    return algorithm(AgentActorCriticPolicy, env, learning_rate=1e-5, seed=0, policy_kwargs=kwargs, **sizes)
+
+
+def agent_weights(model):
+    return {name: value.clone() for name, value in model.policy.features_extractor.agent.state_dict().items()}
+
+
+def test_the_history_passes_stable_baselines_own_check():
+    check_env(make_env(), warn=False)  # it warns of frames with a time axis
+
+
+def test_the_weights_after_construction_are_the_checkpoints_to_the_last_bit(run):
+    stored = AgentPolicy.from_pretrained(run).model.state_dict()
+    built = agent_weights(make(PPO, run, make_env()))
+    assert built.keys() == stored.keys()
+    for name, value in stored.items():
+        assert torch.equal(built[name], value), name
+
+
+def test_the_distribution_is_that_of_the_agent_policy_at_every_step(run, monkeypatch):
+    model, policy = make(PPO, run, make_env()), AgentPolicy.from_pretrained(run)
+    seen = []
+    monkeypatch.setattr(policy, "_choose", lambda logits, _: (seen.append(logits.clone()), np.array([[action]]))[1])
+    plain, wrapped = CountingEnv(), make_env()
+    one, other, state, done, t = plain.reset(seed=11)[0], wrapped.reset(seed=11)[0], None, False, 0
+    while not done:
+        action = (3 * t + 1) % 7
+        _, state = policy.predict(one, state)
+        distribution = model.policy.get_distribution(model.policy.obs_to_tensor(other)[0]).distribution
+        torch.testing.assert_close(distribution.logits.detach(), seen[-1].log_softmax(-1), atol=1e-4, rtol=0)
+        one, _, done, _, _ = plain.step(action)
+        other, _, _, _, _ = wrapped.step(action)
+        t += 1
+    assert t > 2 * M - 1
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "wrap"),
+    [
+        (PPO, lambda: DummyVecEnv([make_env] * 2)),
+        (PPO, lambda: SubprocVecEnv([make_env] * 2, start_method="fork")),
+        (PPO, lambda: VecTransposeImage(DummyVecEnv([make_env] * 2))),
+        (A2C, lambda: DummyVecEnv([make_env] * 2)),
+    ],
+    ids=["dummy", "subprocess", "transposed", "a2c"],
+)
+def test_it_learns_in_every_vector_environment(run, algorithm, wrap):
+    env = wrap()
+    model = make(algorithm, run, env)
+    before = agent_weights(model)
+    model.learn(16)
+    env.close()
+    after = agent_weights(model)
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("vision"))
+    assert all(torch.isfinite(value).all() for value in after.values())
+
+
+def test_the_value_head_has_its_own_learning_rate(run):
+    model = make(PPO, run, make_env(), value_rate=100.0)
+    before, head = agent_weights(model), model.policy.value_net.weight.detach().clone()
+    model.learn(8)  # one step of Adam, which moves what has a gradient by the learning rate
+    moved = max(float((agent_weights(model)[name] - before[name]).abs().max()) for name in before)
+    assert moved == pytest.approx(1e-5, rel=0.05)
+    assert float((model.policy.value_net.weight.detach() - head).abs().max()) == pytest.approx(1e-3, rel=0.05)
+
+
+def test_training_mode_changes_nothing(run):
+    policy = make(PPO, run, make_env()).policy
+    observation = policy.obs_to_tensor(make_env().reset(seed=3)[0])[0]
+    logits = []
+    for mode in (True, False):
+        policy.set_training_mode(mode)
+        logits.append(policy.get_distribution(observation).distribution.logits)
+    assert torch.equal(*logits)
+
+
+def test_a_saved_model_acts_the_same_in_another_process(run, tmp_path):
+    model = make(PPO, run, make_env())
+    model.learn(8)
+    model.save(tmp_path / "model.zip")
+    observation, _ = make_env().reset(seed=5)
+    np.savez(tmp_path / "observation.npz", **observation)
+    code = """if True:
+        import numpy as np
+        from stable_baselines3 import PPO
+        model = PPO.load("model.zip")
+        observation = model.policy.obs_to_tensor(dict(np.load("observation.npz")))[0]
+        print(model.policy.get_distribution(observation).distribution.logits.tolist())"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    logits = model.policy.get_distribution(model.policy.obs_to_tensor(observation)[0]).distribution.logits
+    np.testing.assert_allclose(eval(ran.stdout), logits.detach().numpy(), atol=1e-6)
+
+
+def test_a_policy_is_saved_and_loaded_alone(run, tmp_path):
+    policy = make(PPO, run, make_env()).policy
+    policy.save(tmp_path / "policy.pt")
+    loaded = AgentActorCriticPolicy.load(tmp_path / "policy.pt")
+    observation, _ = make_env().reset(seed=5)
+    assert loaded.predict(observation, deterministic=True)[0] == policy.predict(observation, deterministic=True)[0]
+
+
+def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path):
+    model = make(PPO, run, make_env())
+    model.learn(8)
+    model.policy.save_checkpoint(tmp_path / "tuned")
+    stored = AgentPolicy.from_pretrained(tmp_path / "tuned").model.state_dict()
+    for name, value in agent_weights(model).items():
+        assert torch.equal(stored[name], value), name
+    protocol = runs.read_recipe(tmp_path / "tuned").evaluation.model_copy(update={"episodes": 1, "videos": 0})
+    assert runs.evaluate_run(tmp_path / "tuned", protocol, workers=1)["tasks"][0]["episodes"] == 1
+    assert "choose another folder" in refusal(model.policy.save_checkpoint, tmp_path / "tuned")
+
+
+def test_what_does_not_fit_is_one_clear_line(run):
+    other = HistoryObservation(CountingEnv(), window=M + 1)
+    text = refusal(make, PPO, run, other)
+    assert "frames [5, 56, 56, 3]" in text
+    assert "HistoryObservation(env, window=4)" in text
+    fewer = make_env()
+    fewer.action_space = type(fewer.action_space)(5)
+    assert "action space Discrete(5)" in refusal(make, PPO, run, fewer)
