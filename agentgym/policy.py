@@ -50,7 +50,7 @@ class AgentPolicy:
         config = model.config
         self.codec = ActionCodec(tuple(config.action_names or ()), config.action_start)
         self.tasks = tuple(config.tasks or ())
-        self.frame_side = model.vision.side * model.vision.patch_size
+        self.frame_side = model.frame_side
         self._window = config.window
         self._reader = Reader(self.model)
         self._temperature = temperature

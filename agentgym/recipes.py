@@ -70,11 +70,19 @@ class DatasetRecipe(Recipe):
     budget: BudgetRecipe = BudgetRecipe()
 
 
+class InitRecipe(Recipe):
+    """Published models to start from: local folders or Hub ids (see `agentgym.model.pretrained`)."""
+
+    vision: str
+    language: str
+
+
 class ModelRecipe(Recipe):
-    """Which preset, and the few sizes that an experiment may change."""
+    """Which preset, and the few sizes that an experiment may change. With `init`, E_θ and F_φ have published sizes."""
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
     patch_merge: Annotated[int, Field(ge=1)] | None = None
+    init: InitRecipe | None = None
 
 
 class LossRecipe(Recipe):

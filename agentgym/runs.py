@@ -29,6 +29,7 @@ from agentgym.environments import MiniGridTask
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
+from agentgym.model.pretrained import read_parts
 from agentgym.model.tokenizer import tokenize, train_tokenizer
 from agentgym.policy import AgentPolicy
 from agentgym.recipes import DatasetRecipe, EvaluationRecipe, ExperimentRecipe, TaskRecipe, differences
@@ -78,7 +79,9 @@ def train_run(
     height, width, _ = dataset.header.frame_shape
     if height != width:
         raise UserError(f"{data}: frames are {height}x{width}; the visual encoder takes square ones")
-    tokenizer = train_tokenizer(dataset.column("instruction"), codec)
+    init = recipe.model.init
+    parts = read_parts(init.vision, init.language) if init else None
+    tokenizer = parts.tokenizer(codec) if parts else train_tokenizer(dataset.column("instruction"), codec)
     torch.manual_seed(recipe.training.seed)
     config = make_config(
         recipe.model.preset,
@@ -89,8 +92,11 @@ def train_run(
         window=recipe.training.window,
         tasks=[task.id for task in recipe.dataset.suite.tasks],
         patch_merge=recipe.model.patch_merge,
+        parts=parts.configs if parts else None,
     )
     model = AgentModel(config)
+    if parts:
+        parts.copy_into(model)
     trained, held_out = split_episodes(dataset, recipe.dataset.held_out)
 
     def source(episodes: Any) -> WindowSource:
@@ -346,13 +352,13 @@ def _picture_reconstructions(model: AgentModel, source: WindowSource, recipe: Ex
     """Eight frames beside their masked input and the autoencoder's reconstruction (masked patches only)."""
     model.eval()
     batch = source.batch(np.arange(min(8, len(source))))
-    frames = batch.frames[:, 0].to(model.device)
-    patches = model.vision.patchify(frames)
+    patches = model.vision.patchify(batch.frames[:, 0].to(model.device))
     noise = torch.rand(patches.shape[:2], generator=torch.Generator().manual_seed(0)).to(model.device)
     result = model.reconstruct(patches, noise, recipe.losses.mask_ratio)
     hidden = result.masked[..., None]
     masked = model.vision.unpatchify(patches.masked_fill(hidden, 0.0))
     predicted = model.vision.unpatchify(torch.where(hidden, result.predicted, patches))
     (run / "pictures").mkdir(exist_ok=True)
+    frames = model.vision.unpatchify(patches)  # at the size that the encoder sees
     picture = pictures.reconstructions(frames.cpu().numpy(), masked.cpu().numpy(), predicted.cpu().numpy(), scale=2)
     (run / "pictures" / "reconstructions.png").write_bytes(picture)

@@ -34,6 +34,7 @@ class AgentConfig(PreTrainedConfig):
 
     vision_config: dict | CLIPVisionConfig | None = None
     language_config: dict | OPTConfig | None = None
+    frame_side: int | None = None  # of the data's frames, which E_θ resizes; None: they are as the encoder takes them
     patch_merge: int = 1  # neighbouring patches merged into one visual token: a square of this side
     decoder_width: int = 64
     decoder_layers: int = 1
@@ -79,6 +80,7 @@ class AgentModel(PreTrainedModel):
         assert isinstance(vision, CLIPVisionConfig)
         assert isinstance(language, OPTConfig)
         self.vision = VisualEncoder(vision)
+        self.frame_side = int(config.frame_side or vision.image_size)
         self.merged_side = math.ceil(self.vision.side / config.patch_merge)
         self.visual_tokens = self.merged_side**2
         self.projector = nn.Linear(vision.hidden_size * config.patch_merge**2, language.word_embed_proj_dim)
@@ -92,6 +94,13 @@ class AgentModel(PreTrainedModel):
             heads=config.decoder_heads,
         )
         self.post_init()
+
+    @staticmethod
+    def from_pretrained_parts(*, vision: str | Path, language: str | Path, **sizes: Any) -> "AgentModel":
+        """An agent of a published CLIP and OPT; see `agentgym.model.pretrained.from_pretrained_parts`."""
+        from agentgym.model import pretrained  # it builds agents, so it comes after this module
+
+        return pretrained.from_pretrained_parts(vision=vision, language=language, **sizes)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, VisualEncoder | MaskedAutoencoder):

@@ -51,33 +51,47 @@ def make_config(
     window: int,
     tasks: Sequence[str],
     patch_merge: int | None = None,
+    parts: tuple[CLIPVisionConfig, OPTConfig] | None = None,
 ) -> AgentConfig:
     """The configuration of a preset for some data. Dropout is 0 throughout, for imitation and reinforcement alike.
 
-    Raises UserError when the frames do not divide into patches or the window does not fit the language model.
+    With `parts`, the sizes of E_θ and F_φ are those of published models and the preset gives the rest. Raises UserError
+    when the frames do not divide into patches or the window does not fit the language model.
     """
     sizes = PRESETS[preset]
-    image = sizes["image"] or frame_side
-    patch = sizes["vision"]["patch_size"]
+    vision, language, image = sizes["vision"], sizes["language"], sizes["image"] or frame_side
+    if parts:
+        vision, language = parts[0].to_dict(), parts[1].to_dict()
+        image = vision["image_size"]
+    patch = vision["patch_size"]
     if image % patch:
         raise UserError(f"preset '{preset}' cuts frames into patches of {patch} pixels, which do not divide {image}")
     merge = patch_merge or sizes["patch_merge"]
     side = -(-(image // patch) // merge)
     needed = instruction_tokens + window * (side**2 + codec.length)
-    positions = sizes["language"].get("max_position_embeddings", needed)
+    positions = language.get("max_position_embeddings", needed)
     if needed > positions:
         raise UserError(
-            f"window {window} needs {needed} positions, preset '{preset}' has {positions}: choose a smaller window"
+            f"window {window} needs {needed} positions, the language model has {positions}: choose a smaller window"
         )
     width, layers, heads = sizes["decoder"]
     return AgentConfig(
-        vision_config=CLIPVisionConfig(**sizes["vision"], image_size=image).to_dict(),
-        language_config=OPTConfig(
-            **{**sizes["language"], "max_position_embeddings": positions},
-            word_embed_proj_dim=sizes["language"]["hidden_size"],
-            vocab_size=num_text_tokens + codec.num_tokens,
-            dropout=0.0,
+        vision_config=CLIPVisionConfig.from_dict(
+            {**vision, "image_size": image, "attention_dropout": 0.0, "dtype": None}
         ).to_dict(),
+        language_config=OPTConfig.from_dict(
+            {
+                "word_embed_proj_dim": language["hidden_size"],
+                **language,
+                "max_position_embeddings": positions,
+                "vocab_size": num_text_tokens + codec.num_tokens,
+                "dropout": 0.0,
+                "attention_dropout": 0.0,
+                "layerdrop": 0.0,
+                "dtype": None,
+            }
+        ).to_dict(),
+        frame_side=frame_side,
         patch_merge=merge,
         decoder_width=width,
         decoder_layers=layers,

@@ -33,6 +33,38 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(sorted(set(instructions)), trainer)
+    return _with_actions(tokenizer, codec)
+
+
+def read_pretrained_tokenizer(folder: Path, codec: ActionCodec, *, vocabulary: int) -> PreTrainedTokenizerFast:
+    """The tokenizer that an OPT was published with, the action tokens last.
+
+    OPT's table has more rows than its tokenizer has tokens; each such row gets a name, so that every id has one.
+    Raises UserError when the folder has no tokenizer or one of another kind.
+    """
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_special_tokens(SPECIAL)
+    else:
+        raise UserError(f"{folder}: has no tokenizer; put tokenizer.json, or vocab.json and merges.txt, there")
+    for name, expected in (("<pad>", PAD), ("</s>", START)):
+        if tokenizer.token_to_id(name) != expected:
+            raise UserError(f"{folder}: token {name} has id {tokenizer.token_to_id(name)}; in OPT's it is {expected}")
+    size = tokenizer.get_vocab_size()
+    if size > vocabulary:
+        raise UserError(f"{folder}: the tokenizer has {size} tokens, the model's table {vocabulary} rows")
+    tokenizer.add_tokens([AddedToken(f"<unused:{i}>", normalized=False) for i in range(size, vocabulary)])
+    return _with_actions(tokenizer, codec)
+
+
+def _with_actions(tokenizer: Tokenizer, codec: ActionCodec) -> PreTrainedTokenizerFast:
+    """Every text starts with the start token; the action tokens come last."""
     tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", START)])
     tokenizer.add_tokens([AddedToken(name, normalized=False) for name in codec.tokens])
     return PreTrainedTokenizerFast(

@@ -36,14 +36,20 @@ class VisualEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1))
 
     def patchify(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames patches pixels"]:
-        """Normalised patches, row by row; a patch's pixels in the order (channel, y, x) of CLIP's convolution."""
-        size = self.patch_size
-        pixels = (frames.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        """Normalised patches, row by row; a patch's pixels in the order (channel, y, x) of CLIP's convolution.
+
+        Frames of another size are resized first (bilinear, smoothed where they shrink).
+        """
+        size, image = self.patch_size, self.side * self.patch_size
+        pixels = frames.permute(0, 3, 1, 2).float() / 255
+        if pixels.shape[2:] != (image, image):
+            pixels = F.interpolate(pixels, (image, image), mode="bilinear", antialias=True)
+        pixels = (pixels - self.mean) / self.std
         grid = pixels.unflatten(3, (self.side, size)).unflatten(2, (self.side, size))
         return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
     def unpatchify(self, patches: Float[Tensor, "frames patches pixels"]) -> UInt8[Tensor, "frames height width 3"]:
-        """The inverse of `patchify`, rounded to whole pixel values."""
+        """The inverse of `patchify`, rounded to whole pixel values; the frames have the encoder's size."""
         size = self.patch_size
         grid = patches.unflatten(2, (3, size, size)).unflatten(1, (self.side, self.side))
         pixels = grid.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)

@@ -1,0 +1,225 @@
+"""Pretrained parts: a published CLIP becomes E_θ and a published OPT becomes F_φ, as in arXiv 2402.05929, section 4.
+
+It owns the formats in which these models are published: a local folder or a Hub id, safetensors or .bin, whole or in
+shards, in float16 or float32, with the names of transformers 4 or 5. It is strict: a tensor that is missing, left over
+or of another shape is an error that names it. These alone differ from the files, and `Part.set_aside` lists them:
+
+* CLIP's learned positions, for which the sine-cosine ones of `vision` stand;
+* CLIP's text tower and projections, which an agent does not have;
+* OPT's output head, tied to its embedding table (it must equal the table);
+* the rows of the action tokens, which are new: the mean of the text rows plus the noise of a fresh table, so that no
+  action is likelier than another and text stays as likely as it was (Hewitt 2021).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, HTTPError
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, OPTConfig, PreTrainedTokenizerFast
+
+from agentgym.actions import ActionCodec
+from agentgym.errors import UserError
+from agentgym.model.agent import AgentModel
+from agentgym.model.presets import make_config
+from agentgym.model.tokenizer import read_pretrained_tokenizer
+
+POSITIONS = "embeddings.position_embedding.weight"
+EMBEDDING = "decoder.embed_tokens.weight"
+HEAD = "lm_head.weight"
+TEXT_TOWER = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A published model: its folder, its sizes, and its tensors under the names that an AgentModel gives them."""
+
+    source: str
+    folder: Path
+    config: CLIPVisionConfig | OPTConfig
+    tensors: dict[str, Tensor]  # float32
+    set_aside: tuple[str, ...]  # tensors of the files that are expected not to enter
+
+
+@dataclass(frozen=True)
+class PretrainedParts:
+    """What an AgentModel starts from."""
+
+    vision: Part
+    language: Part
+
+    @property
+    def configs(self) -> tuple[CLIPVisionConfig, OPTConfig]:
+        """The sizes of both."""
+        return self.vision.config, self.language.config
+
+    def tokenizer(self, codec: ActionCodec) -> PreTrainedTokenizerFast:
+        """The language part's own tokenizer, grown by the action tokens."""
+        size = self.language.config.vocab_size
+        return read_pretrained_tokenizer(self.language.folder, codec, vocabulary=size)
+
+    def copy_into(self, model: AgentModel) -> None:
+        """Puts the tensors in their places. Raises UserError naming one that is missing, left over or misshapen."""
+        _copy(self.vision, model.vision.clip, kept=(POSITIONS,))
+        table = model.language.get_input_embeddings().weight
+        text = self.language.tensors[EMBEDDING]
+        with torch.no_grad():
+            table[len(text) :] += text.mean(0)
+        grown = torch.cat([text, table[len(text) :].detach().cpu()])
+        _copy(self.language, model.language, replaced={EMBEDDING: grown})
+
+
+def read_parts(vision: str | Path, language: str | Path) -> PretrainedParts:
+    """The published models of two folders or Hub ids. Raises UserError when one is not there or not of its kind."""
+    return PretrainedParts(_read_vision(str(vision)), _read_language(str(language)))
+
+
+def from_pretrained_parts(
+    *,
+    vision: str | Path,
+    language: str | Path,
+    codec: ActionCodec | None = None,
+    window: int = 8,
+    preset: str = "paper",
+    frame_side: int | None = None,
+    instruction_tokens: int = 64,
+    patch_merge: int | None = None,
+    tasks: Sequence[str] = (),
+) -> AgentModel:
+    """An agent of published parts; what they do not give (ℓ, D_θ, the merge of patches) is the preset's, from scratch.
+
+    Without a codec it has no actions and is the language model alone. Raises UserError like `read_parts`.
+    """
+    parts = read_parts(vision, language)
+    config = make_config(
+        preset,
+        num_text_tokens=parts.language.config.vocab_size,
+        instruction_tokens=instruction_tokens,
+        codec=codec or ActionCodec(()),
+        frame_side=frame_side or parts.vision.config.image_size,
+        window=window,
+        tasks=tasks,
+        patch_merge=patch_merge,
+        parts=parts.configs,
+    )
+    model = AgentModel(config)
+    parts.copy_into(model)
+    return model
+
+
+def _read_vision(source: str) -> Part:
+    folder = find_folder(source)
+    values = _read_config(folder, ("clip", "clip_vision_model"))
+    config = CLIPVisionConfig.from_dict(values.get("vision_config", values))
+    tensors: dict[str, Tensor] = {}
+    aside = []
+    for name, tensor in _read_tensors(folder).items():
+        inner = name.removeprefix("vision_model.")
+        if name.startswith(TEXT_TOWER) or name.endswith("position_ids") or inner == POSITIONS:
+            aside.append(name)
+        else:
+            tensors[inner] = tensor
+    return Part(source, folder, config, tensors, tuple(sorted(aside)))
+
+
+def _read_language(source: str) -> Part:
+    folder = find_folder(source)
+    config = OPTConfig.from_dict(_read_config(folder, ("opt",)))
+    tensors = {name.removeprefix("model."): tensor for name, tensor in _read_tensors(folder).items()}
+    aside = []
+    if "decoder.version" in tensors:  # a mark that early files carry
+        del tensors["decoder.version"]
+        aside.append("decoder.version")
+    if EMBEDDING not in tensors:
+        raise UserError(f"{folder}: tensor {EMBEDDING} is missing; the language part must be an OPT model")
+    if HEAD in tensors:
+        if not torch.equal(tensors.pop(HEAD), tensors[EMBEDDING]):
+            raise UserError(f"{folder}: {HEAD} is not tied to {EMBEDDING}; the agent's output head is its table")
+        aside.append(HEAD)
+    return Part(source, folder, config, tensors, tuple(aside))
+
+
+def find_folder(source: str) -> Path:
+    """The folder of a local path or of a Hub id (downloaded once). Raises UserError saying what to put where."""
+    if Path(source).is_dir():
+        return Path(source)
+    wanted = ["config.json", *TOKENIZER_FILES]
+    try:
+        for weights in (["model*.safetensors*"], ["pytorch_model*.bin*"]):
+            folder = Path(snapshot_download(source, allow_patterns=[*wanted, *weights]))
+            if any(folder.glob(weights[0])):
+                break
+    except HFValidationError:
+        raise UserError(f"{source}: there is no such folder, and it is no Hub id (owner/name)") from None
+    except (OSError, HTTPError) as error:
+        raise UserError(
+            f"{source}: there is no such folder, and the Hugging Face Hub did not give it ({type(error).__name__}); "
+            "put its config.json, weights (model.safetensors or pytorch_model.bin) and, for the language part, "
+            "tokenizer.json or vocab.json and merges.txt into a folder and name that folder"
+        ) from None
+    return folder
+
+
+def _read_config(folder: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise UserError(f"{folder}: has no config.json; put the published one beside the weights")
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: not valid JSON: {error}") from None
+    if values.get("model_type") not in kinds:
+        raise UserError(f"{file}: model_type is {values.get('model_type')!r}; expected {' or '.join(map(repr, kinds))}")
+    return values
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a folder in float32, under the names of the file; safetensors before .bin."""
+    tensors: dict[str, Tensor] = {}
+    for file, read in _weight_files(folder):
+        if not file.is_file():
+            raise UserError(f"{file}: is missing; {folder} names it as a part of the weights")
+        try:
+            tensors |= read(file)
+        except Exception as error:  # a damaged file raises whatever its reader raises
+            raise UserError(f"{file}: the weights cannot be read: {str(error).splitlines()[0]}") from None
+    return {name: t.to(torch.float32) if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def _weight_files(folder: Path) -> list[tuple[Path, Callable[[Path], dict[str, Tensor]]]]:
+    readers = (
+        ("model.safetensors", safetensors.torch.load_file),
+        ("pytorch_model.bin", lambda file: torch.load(file, map_location="cpu", weights_only=True)),
+    )
+    for name, read in readers:
+        if (folder / name).is_file():
+            return [(folder / name, read)]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            return [(folder / shard, read) for shard in sorted(set(places.values()))]
+    raise UserError(f"{folder}: has no weights; put model.safetensors or pytorch_model.bin there")
+
+
+@torch.no_grad()
+def _copy(
+    part: Part, target: nn.Module, *, kept: tuple[str, ...] = (), replaced: dict[str, Tensor] | None = None
+) -> None:
+    """Copies a part's tensors into a module, except those that it keeps."""
+    tensors = {**part.tensors, **(replaced or {})}
+    places = {name: tensor for name, tensor in target.state_dict().items() if name not in kept}
+    for problem, names in (("missing", places.keys() - tensors.keys()), ("left over", tensors.keys() - places.keys())):
+        if names:
+            raise UserError(f"{part.source}: tensor {min(names)} is {problem} ({len(names)} in all)")
+    for name, place in places.items():
+        if tensors[name].shape != place.shape:
+            found, expected = list(tensors[name].shape), list(place.shape)
+            raise UserError(f"{part.source}: tensor {name} is {found}; its config.json says {expected}")
+        place.copy_(tensors[name])
