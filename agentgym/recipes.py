@@ -10,9 +10,9 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from agentgym.errors import UserError, did_you_mean
@@ -71,10 +71,21 @@ class DatasetRecipe(Recipe):
 
 
 class InitRecipe(Recipe):
-    """Published models to start from: local folders or Hub ids (see `agentgym.model.pretrained`)."""
+    """What to start from: published models for E_θ and F_φ, local folders or Hub ids (see `agentgym.model.pretrained`).
 
-    vision: str
-    language: str
+    Or an `agent` to fine-tune: a run folder or a checkpoint folder, whose sizes, tokenizer and actions stay.
+    """
+
+    vision: str | None = None
+    language: str | None = None
+    agent: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = self.vision is not None, self.language is not None, self.agent is not None
+        if given not in ((True, True, False), (False, False, True)):
+            raise ValueError("expected both 'vision' and 'language', or 'agent' alone")
+        return self
 
 
 class ModelRecipe(Recipe):
@@ -95,8 +106,32 @@ class LossRecipe(Recipe):
     pixel_reduction: Literal["mean", "sum"] = "mean"
 
 
+class PartRates(Recipe):
+    """What the learning rate is multiplied with in each part of the model; 0 freezes the part."""
+
+    vision: Annotated[float, Field(ge=0)] = 1.0
+    projector: Annotated[float, Field(ge=0)] = 1.0
+    language: Annotated[float, Field(ge=0)] = 1.0
+    decoder: Annotated[float, Field(ge=0)] = 1.0
+
+
+Factors = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], Field(strict=False)]
+
+
+class ColourJitter(Recipe):
+    """Between which factors the colours of a window vary (see `agentgym.augmentation`); hue in turns, both ways."""
+
+    brightness: Factors = (0.7, 1.4)
+    contrast: Factors = (0.7, 1.4)
+    saturation: Factors = (0.7, 1.4)
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+
+
 class TrainingRecipe(Recipe):
-    """The loop: one update is `accumulation` batches of `batch_size` windows of `window` steps."""
+    """The loop: one update is `accumulation` batches of `batch_size` windows of `window` steps.
+
+    `gradient_checkpointing` computes activations twice instead of keeping them. `colour_jitter` absent: none.
+    """
 
     window: Annotated[int, Field(ge=1)] = 8
     batch_size: Annotated[int, Field(ge=1)] = 16
@@ -108,7 +143,10 @@ class TrainingRecipe(Recipe):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.98)  # TOML has lists, no tuples
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    part_rates: PartRates = PartRates()
+    colour_jitter: ColourJitter | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    gradient_checkpointing: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     log_every: Annotated[int, Field(ge=1)] = 20
     checkpoint_every: Annotated[int, Field(ge=1)] = 200

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from transformers import PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
 from agentgym import environments, pictures, scores, videos
@@ -30,7 +31,7 @@ from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
 from agentgym.model.pretrained import read_parts
-from agentgym.model.tokenizer import tokenize, train_tokenizer
+from agentgym.model.tokenizer import load_tokenizer, tokenize, train_tokenizer
 from agentgym.policy import AgentPolicy
 from agentgym.recipes import DatasetRecipe, EvaluationRecipe, ExperimentRecipe, TaskRecipe, differences
 from agentgym.rollouts import Episode, replay_frames, rollout, rollout_expert
@@ -75,28 +76,9 @@ def train_run(
     if (run / "training.json").is_file():
         return
     dataset = open_dataset(data, recipe.dataset)
-    started, codec = time.perf_counter(), dataset.header.codec
-    height, width, _ = dataset.header.frame_shape
-    if height != width:
-        raise UserError(f"{data}: frames are {height}x{width}; the visual encoder takes square ones")
-    init = recipe.model.init
-    parts = read_parts(init.vision, init.language) if init else None
-    tokenizer = parts.tokenizer(codec) if parts else train_tokenizer(dataset.column("instruction"), codec)
+    started = time.perf_counter()
     torch.manual_seed(recipe.training.seed)
-    config = make_config(
-        recipe.model.preset,
-        num_text_tokens=len(tokenizer) - codec.num_tokens,
-        instruction_tokens=environments.INSTRUCTION_BYTES,
-        codec=codec,
-        frame_side=height,
-        window=recipe.training.window,
-        tasks=[task.id for task in recipe.dataset.suite.tasks],
-        patch_merge=recipe.model.patch_merge,
-        parts=parts.configs if parts else None,
-    )
-    model = AgentModel(config)
-    if parts:
-        parts.copy_into(model)
+    model, tokenizer = first_model(recipe, dataset)
     trained, held_out = split_episodes(dataset, recipe.dataset.held_out)
 
     def source(episodes: Any) -> WindowSource:
@@ -138,6 +120,47 @@ def train_run(
             "versions": all_versions(),
         },
     )
+
+
+def first_model(recipe: ExperimentRecipe, dataset: SampleDataset) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+    """The model that training starts with, and its tokenizer: from scratch, of published parts, or a trained agent.
+
+    Raises UserError when what it starts from does not fit the dataset.
+    """
+    codec, init = dataset.header.codec, recipe.model.init
+    height, width, _ = dataset.header.frame_shape
+    if height != width:
+        raise UserError(f"{recipe.dataset.name}: frames are {height}x{width}; the visual encoder takes square ones")
+    tasks = [task.id for task in recipe.dataset.suite.tasks]
+    if init and init.agent:
+        policy = AgentPolicy.from_pretrained(init.agent)
+        policy.refuse_other_actions(codec, recipe.dataset.name)
+        model, window = policy.model, recipe.training.window
+        if (model.frame_side, model.config.window) != (height, window):
+            raise UserError(
+                f"{init.agent}: sees {model.config.window} frames of {model.frame_side} pixels; "
+                f"this recipe has {window} of {height}"
+            )
+        model.config.tasks = sorted({*(model.config.tasks or ()), *tasks})
+        folder = Path(init.agent)
+        return model, load_tokenizer(folder / "model" if (folder / "recipe.json").is_file() else folder)
+    parts = read_parts(init.vision, init.language) if init and init.vision and init.language else None
+    tokenizer = parts.tokenizer(codec) if parts else train_tokenizer(dataset.column("instruction"), codec)
+    config = make_config(
+        recipe.model.preset,
+        num_text_tokens=len(tokenizer) - codec.num_tokens,
+        instruction_tokens=environments.INSTRUCTION_BYTES,
+        codec=codec,
+        frame_side=height,
+        window=recipe.training.window,
+        tasks=tasks,
+        patch_merge=recipe.model.patch_merge,
+        parts=parts.configs if parts else None,
+    )
+    model = AgentModel(config)
+    if parts:
+        parts.copy_into(model)
+    return model, tokenizer
 
 
 def evaluate_run(

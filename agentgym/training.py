@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from agentgym.augmentation import jitter_colours
 from agentgym.errors import UserError
 from agentgym.losses import Losses, compute_losses
 from agentgym.model.agent import AgentModel
-from agentgym.recipes import LossRecipe, TrainingRecipe
+from agentgym.recipes import LossRecipe, PartRates, TrainingRecipe
 from agentgym.windows import Batch, WindowSource, order, prefetch
 
 HELD_OUT_WINDOWS = 256  # enough for two digits of accuracy, in seconds
@@ -57,7 +58,10 @@ def train(
     recipe = loop.recipe
     AcceleratorState._reset_state()  # one process may train twice with different precisions
     accelerator = Accelerator(mixed_precision="bf16" if uses_bfloat16(recipe.precision) else "no")
-    optimizer = torch.optim.AdamW(parameter_groups(model, recipe.weight_decay), lr=0.0, betas=recipe.betas, fused=True)
+    if recipe.gradient_checkpointing:
+        model.activation_checkpointing_enable()
+    groups = parameter_groups(model, recipe.weight_decay, recipe.part_rates)
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
     first = _resume(accelerator, loop.path)
     journal = Journal(loop.path, first) if accelerator.is_main_process else None
@@ -120,13 +124,26 @@ def learning_rate(update: int, recipe: TrainingRecipe) -> float:
     return low + (recipe.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; vectors and embedding tables do not; what is frozen is left out."""
+def parameter_groups(
+    model: torch.nn.Module, weight_decay: float, rates: PartRates | None = None
+) -> list[dict[str, Any]]:
+    """Matrices decay; vectors and embedding tables do not; what is frozen is left out.
+
+    Parts whose rate is 0 are frozen here; a group's `rate` multiplies the learning rate.
+    """
+    factors = (rates or PartRates()).model_dump()
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    trained = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in embeddings]
-    others = [p for p in trained if p.ndim < 2 or id(p) in embeddings]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        rate = factors[name.split(".")[0]]
+        if rate == 0:
+            parameter.requires_grad_(False)
+        if parameter.requires_grad:
+            groups[rate, parameter.ndim >= 2 and id(parameter) not in embeddings].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "rate": rate}
+        for (rate, decays), parameters in sorted(groups.items(), key=lambda item: item[0], reverse=True)
+    ]
 
 
 def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple[Batch, Tensor]]:
@@ -140,7 +157,11 @@ def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple
     numbers = range(first * recipe.accumulation, recipe.updates * recipe.accumulation)
 
     def make(number: int) -> Batch:
-        return source.batch(order(len(source), recipe.seed, number * everywhere, everywhere)[mine])
+        batch = source.batch(order(len(source), recipe.seed, number * everywhere, everywhere)[mine])
+        if recipe.colour_jitter is None:
+            return batch
+        chances = np.random.default_rng([recipe.seed, number]).random((everywhere, 4), np.float32)[mine]
+        return replace(batch, frames=jitter_colours(batch.frames, torch.from_numpy(chances), recipe.colour_jitter))
 
     for number, batch in zip(numbers, prefetch(make, numbers), strict=True):
         generator = torch.Generator().manual_seed(_batch_seed(recipe.seed, number))
@@ -181,7 +202,7 @@ def _refuse_not_finite(losses: Losses, batch: Batch, update: int, path: Path) ->
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group["rate"]
 
 
 @torch.no_grad()

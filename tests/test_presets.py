@@ -37,7 +37,7 @@ def test_the_paper_preset_is_clip_b_16_and_opt_125m():
 def test_the_nine_frames_of_the_paper_fit_and_eleven_do_not():
     assert config_of("paper", window=9).language_config.max_position_embeddings == 2048
     line = refusal(config_of, "paper", window=11)
-    assert line == "window 11 needs 2177 positions, preset 'paper' has 2048: choose a smaller window"
+    assert line == "window 11 needs 2177 positions, the language model has 2048: choose a smaller window"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

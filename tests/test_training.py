@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
+from accelerate import Accelerator
 from worlds import experiment_recipe, model_of, record, sources_of
 
 from agentgym import training
 from agentgym.errors import UserError
+from agentgym.recipes import ColourJitter, PartRates
 from agentgym.training import Loop, learning_rate, parameter_groups, read_metrics, train, uses_bfloat16
 
 
@@ -140,3 +142,36 @@ def test_training_in_bfloat16_gives_a_float32_model_and_finite_losses(dataset, l
     model = train(fresh_model(dataset), with_recipe(loop, precision="bfloat16", updates=2))
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     assert all(math.isfinite(line["loss/total"]) for line in read_metrics(loop.path) if "loss/total" in line)
+
+
+def test_a_part_has_its_own_rate_and_a_rate_of_zero_freezes_it(dataset, loop):
+    rates = PartRates(vision=0.0, language=0.5)
+    groups = parameter_groups(fresh_model(dataset), 0.1, rates)
+    assert [(group["rate"], group["weight_decay"]) for group in groups] == [(1.0, 0.1), (1.0, 0), (0.5, 0.1), (0.5, 0)]
+    before = {name: tensor.clone() for name, tensor in fresh_model(dataset).state_dict().items()}
+    after = train(fresh_model(dataset), with_recipe(loop, part_rates=rates, updates=2)).state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"projector", "language", "decoder"}
+
+
+def test_gradient_checkpointing_changes_no_weight(dataset, loop, tmp_path):
+    loops = [
+        dataclasses.replace(with_recipe(loop, gradient_checkpointing=flag, updates=2), path=tmp_path / str(flag))
+        for flag in (False, True)
+    ]
+    kept, computed_again = (train(fresh_model(dataset), each) for each in loops)
+    assert computed_again.language.decoder.gradient_checkpointing
+    assert computed_again.vision.clip.encoder.gradient_checkpointing
+    assert computed_again.decoder.layers.gradient_checkpointing
+    for name, tensor in kept.state_dict().items():
+        assert torch.allclose(tensor, computed_again.state_dict()[name], atol=1e-6), name
+
+
+def test_colours_are_a_function_of_seed_and_batch_alone(dataset, loop):
+    jittered = with_recipe(loop, colour_jitter=ColourJitter())
+    whole, resumed, plain = (
+        [batch.frames for batch, _ in training._batches(each, Accelerator(), first)]
+        for each, first in ((jittered, 0), (jittered, 2), (loop, 0))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(whole[2:], resumed, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(whole, plain, strict=True))

@@ -73,6 +73,7 @@ class AgentModel(PreTrainedModel):
     config: AgentConfig
     base_model_prefix = "agent"
     _supports_sdpa = True
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: AgentConfig) -> None:
         super().__init__(config)

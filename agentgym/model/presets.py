@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from transformers import CLIPVisionConfig, OPTConfig
 
 from agentgym.actions import ActionCodec
 from agentgym.errors import UserError
-from agentgym.model.agent import AgentConfig
+from agentgym.model.agent import AgentConfig, AgentModel
 
 # `image` None: the side of the data set's own frames.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -103,3 +104,10 @@ def make_config(
         window=window,
         tasks=list(tasks),
     )
+
+
+def count_parameters(config: AgentConfig) -> dict[str, int]:
+    """The parameters of each part, fixed positions among them; counted without allocating any."""
+    with torch.device("meta"):
+        model = AgentModel(config)
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
