@@ -9,7 +9,7 @@ import pytest
 import torch
 from worlds import dataset_recipe, experiment_recipe, record, refusal
 
-from agentgym import recipes, runs
+from agentgym import recipes, runs, training
 from agentgym.actions import ActionCodec
 from agentgym.model.presets import PRESETS, count_parameters, make_config
 from agentgym.policy import AgentPolicy
@@ -42,10 +42,10 @@ def test_every_preset_says_how_large_its_frames_are(preset):
 )
 def test_the_papers_recipes_have_the_papers_settings(name, window, masked):
     recipe = recipes.load_experiment(name)
-    training, jitter = recipe.training, recipe.training.colour_jitter
-    assert (training.window, recipe.losses.mask_ratio) == (window, masked)
-    assert (training.learning_rate, training.final_learning_rate) == (1e-4, 0.0)
-    assert training.warmup_updates > 0
+    loop, jitter = recipe.training, recipe.training.colour_jitter
+    assert (loop.window, recipe.losses.mask_ratio) == (window, masked)
+    assert (loop.learning_rate, loop.final_learning_rate) == (1e-4, 0.0)
+    assert loop.warmup_updates > 0
     assert {jitter.brightness, jitter.contrast, jitter.saturation} == {(0.7, 1.4)}
     assert jitter.hue == 0.05
     assert (recipe.losses.language, recipe.losses.masked_image, recipe.losses.action) == (1, 1, 1)
@@ -74,7 +74,8 @@ def test_a_start_that_is_not_one_way_is_refused(init):
 
 
 @pytest.mark.slow
-def test_the_paper_preset_trains_a_step_saves_loads_and_acts_within_16_gib(tmp_path):
+def test_the_paper_preset_trains_a_step_saves_loads_and_acts_within_16_gib(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "HELD_OUT_WINDOWS", 1)
     data = record(tmp_path / "data")
     recipe = experiment_recipe(
         'model.preset="paper"',
