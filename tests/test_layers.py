@@ -11,17 +11,19 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
     {"errors"},
-    {"recipes", "samples", "actions", "layout"},
-    {"environments", "store", "model.vision", "model.blocks", "model.tokenizer", "scores", "acting"},
+    {"recipes", "samples", "actions", "action_spaces", "layout"},
+    {"environments", "store", "model.vision", "model.blocks", "model.tokenizer", "augmentation", "scores", "acting"},
     {"model.agent", "experts.babyai", "experts.random"},
     {"model.presets", "model.reading", "experts", "recorder", "windows", "pictures", "videos"},
-    {"losses", "collection", "report"},
+    {"losses", "collection", "model.pretrained", "report"},
     {"training", "policy", "rollouts"},
     {"runs", "publish", "sb3"},
     {"cli"},
     {"__main__"},
 ]
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
+
+DOORS = {"model.agent": {"model.pretrained"}}  # AgentModel.from_pretrained_parts, imported where it is called
 
 WITHOUT_TORCH = ["recipes", "environments", "store", "recorder", "experts", "collection", "scores", "rollouts"]
 WITHOUT_GYMNASIUM = ["model.agent", "model.presets", "model.tokenizer", "losses", "windows", "training"]
@@ -50,7 +52,7 @@ def imports(file):
 @pytest.mark.parametrize(("module", "file"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
 def test_a_module_imports_from_rows_above_its_own(module, file):
     assert module in ROW, f"{module} has no row: give it one"
-    wrong = {name for name in imports(file) if ROW.get(name, len(ROWS)) >= ROW[module]}
+    wrong = {name for name in imports(file) if ROW.get(name, len(ROWS)) >= ROW[module]} - DOORS.get(module, set())
     assert not wrong, f"{module} imports {wrong}, which stand beside or below it"
 
 

@@ -99,9 +99,9 @@ class AgentModel(PreTrainedModel):
     @staticmethod
     def from_pretrained_parts(*, vision: str | Path, language: str | Path, **sizes: Any) -> "AgentModel":
         """An agent of a published CLIP and OPT; see `agentgym.model.pretrained.from_pretrained_parts`."""
-        from agentgym.model import pretrained  # it builds agents, so it comes after this module
+        from agentgym.model.pretrained import from_pretrained_parts  # it builds agents, so it comes after this module
 
-        return pretrained.from_pretrained_parts(vision=vision, language=language, **sizes)
+        return from_pretrained_parts(vision=vision, language=language, **sizes)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, VisualEncoder | MaskedAutoencoder):
