@@ -1,8 +1,9 @@
 """Episodes -> success rate, return and length, each with its 95 % interval; and one set of scores over many tasks.
 
 A normalised score is 0 for the random policy and 1 for the expert, both measured on the very seeds. Over tasks, after
-Agarwal et al. 2021 (arXiv 2108.13264): interquartile mean, mean and optimality gap of the tasks' scores. Their intervals
-come from a stratified bootstrap: each task's episodes are drawn again by themselves. The references are held fixed.
+Agarwal et al. 2021 (arXiv 2108.13264): interquartile mean, mean and optimality gap of the tasks' scores. Their
+intervals come from a stratified bootstrap: each task's episodes are drawn again by themselves, with the references
+held fixed.
 """
 from collections.abc import Sequence
 from typing import Any
@@ -102,5 +103,6 @@ def percentiles(values: NDArray[np.float64]) -> Interval:
 
 
 def _resampled_mean(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    parts = [values[generator.integers(len(values), size=(500, len(values)))].mean(axis=1) for _ in range(RESAMPLES // 500)]
+    size = (500, len(values))
+    parts = [values[generator.integers(len(values), size=size)].mean(axis=1) for _ in range(RESAMPLES // 500)]
     return np.concatenate(parts)
