@@ -113,33 +113,24 @@ def make_plan(
     )
 
 
-def prepare_folder(plan: Plan, *, overwrite: bool) -> None:
-    """Makes room for an evaluation. Raises UserError when there is one by another protocol, unless overwriting."""
-    file = plan.folder / "episodes.json"
-    if overwrite:
-        for name in ("episodes.json", "evaluation.json"):
-            (plan.folder / name).unlink(missing_ok=True)
-    elif file.is_file():
-        changed = differences(read_json(file)["protocol"], plan.identity)
-        if changed:
-            raise UserError(
-                f"{plan.folder}: holds an evaluation by another protocol ({changed[0]}); --overwrite replaces it"
-            )
-
-
 def evaluate(
-    plan: Plan, *, workers: int | None = None, advance: AdvanceWithNote = lambda count, note: None
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    advance: AdvanceWithNote = lambda count, note: None,
 ) -> dict[str, Any]:
     """Plays the plan, the random policy and the expert on the same seeds; writes the folder and returns its evaluation.
 
-    Raises UserError when seeds overlap the demonstrations', or an environment does not fit the policy.
+    Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or the folder
+    holds an evaluation by another protocol that may not be overwritten.
     """
     checked = refuse_overlap(plan)
-    prepare_folder(plan, overwrite=False)
+    refuse_misfits(plan)
+    _make_room(plan, overwrite)
     if (plan.folder / "evaluation.json").is_file():
         found: dict[str, Any] = read_json(plan.folder / "evaluation.json")
         return found
-    refuse_misfits(plan)
     plan.folder.mkdir(parents=True, exist_ok=True)
     episodes: dict[str, Any] = {"protocol": plan.identity}
     if (plan.folder / "episodes.json").is_file():
@@ -203,6 +194,20 @@ def refuse_misfits(plan: Plan) -> None:
         else:
             players.refuse_misfit(policy, env)
         env.close()
+
+
+def _make_room(plan: Plan, overwrite: bool) -> None:
+    """Makes room for an evaluation. Raises UserError when there is one by another protocol, unless overwriting."""
+    file = plan.folder / "episodes.json"
+    if overwrite:
+        for name in ("episodes.json", "evaluation.json"):
+            (plan.folder / name).unlink(missing_ok=True)
+    elif file.is_file():
+        changed = differences(read_json(file)["protocol"], plan.identity)
+        if changed:
+            raise UserError(
+                f"{plan.folder}: holds an evaluation by another protocol ({changed[0]}); --overwrite replaces it"
+            )
 
 
 def _choose_expert(asked: str | None, usual: str, suite: SuiteRecipe) -> str | None:
@@ -367,7 +372,7 @@ def _film(plan: Plan, played: Sequence[Episode]) -> None:
     folder.mkdir()
     listed = []
     for episode in [*successes, *failures]:
-        outcome = "success" if episode.success else "failure"
+        outcome: videos.Outcome = "success" if episode.success else "failure"
         file = f"{outcome}-{episode.task}-{episode.seed}.mp4"
         seen, world = replay_frames(episode, plan.suite.frame)
         names = environments.make(episode.task, frame=plan.suite.frame).action_names

@@ -220,6 +220,4 @@ class _Slot:
 
     def _episode(self, *, success: bool, error: str | None = None) -> Episode:
         actions = tuple(self.actions)
-        return Episode(
-            self.task, self.seed, self.instruction, success, self.total_reward, len(actions), actions, error
-        )
+        return Episode(self.task, self.seed, self.instruction, success, self.total_reward, len(actions), actions, error)

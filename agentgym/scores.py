@@ -5,6 +5,7 @@ Agarwal et al. 2021 (arXiv 2108.13264): interquartile mean, mean and optimality 
 intervals come from a stratified bootstrap: each task's episodes are drawn again by themselves, with the references
 held fixed.
 """
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -10,7 +10,8 @@ from agentgym.comparison import compare, compare_episodes
 
 def episodes(task, returns, first_seed=0):
     return [
-        {"task": task, "seed": first_seed + i, "success": each > 0, "total_reward": each} for i, each in enumerate(returns)
+        {"task": task, "seed": first_seed + i, "success": each > 0, "total_reward": each}
+        for i, each in enumerate(returns)
     ]
 
 

@@ -12,18 +12,29 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 ROWS = [
     {"errors"},
     {"recipes", "samples", "actions", "layout"},
-    {"environments", "store", "model.vision", "model.tokenizer", "scores"},
+    {"environments", "store", "model.vision", "model.tokenizer", "scores", "next_action"},
     {"model.agent", "experts.babyai", "experts.random"},
-    {"model.presets", "experts", "recorder", "windows", "pictures", "videos"},
+    {"model.presets", "experts", "recorder", "windows", "pictures", "videos", "comparison"},
     {"losses", "collection", "report"},
     {"training", "policy", "rollouts"},
-    {"runs", "publish"},
+    {"runs", "publish", "players", "held_out"},
+    {"evaluation"},
     {"cli"},
     {"__main__"},
 ]
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 
-WITHOUT_TORCH = ["recipes", "environments", "store", "recorder", "experts", "collection", "scores", "rollouts"]
+WITHOUT_TORCH = [
+    "recipes",
+    "environments",
+    "store",
+    "recorder",
+    "experts",
+    "collection",
+    "scores",
+    "comparison",
+    "rollouts",
+]
 WITHOUT_GYMNASIUM = ["model.agent", "model.presets", "model.tokenizer", "losses", "windows", "training"]
 
 
