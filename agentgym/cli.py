@@ -334,9 +334,10 @@ def _evaluate(plan: "Plan", workers: int | None, overwrite: bool, talk: Talk) ->
 
 def summary(evaluation: dict[str, Any]) -> Iterator[str]:
     """What an evaluation.json says beside its tables: how it acted, over all tasks, on recordings, what went wrong."""
-    against = evaluation["seeds_checked_against"]
-    checked = f"seeds checked against {against}" if against else "it is not known what it was trained on"
-    yield f"actions {'the likeliest' if evaluation['deterministic'] else 'sampled'}; {checked}"
+    if evaluation["kind"] != "expert":
+        against = evaluation["seeds_checked_against"]
+        checked = f"seeds checked against {against}" if against else "what it was trained on is not known"
+        yield f"actions: {'the likeliest' if evaluation['deterministic'] else 'sampled'}; {checked}"
     overall = evaluation["over_tasks"]
     if overall:
         named = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap"}
@@ -344,7 +345,8 @@ def summary(evaluation: dict[str, Any]) -> Iterator[str]:
             f"{label} {overall[key]:.3f} [{overall[f'{key}_ci95'][0]:.3f}, {overall[f'{key}_ci95'][1]:.3f}]"
             for key, label in named.items()
         ]
-        yield f"random = 0, expert = 1, over {overall['tasks']} tasks: {', '.join(parts)}"
+        tasks = "1 task" if overall["tasks"] == 1 else f"{overall['tasks']} tasks"
+        yield f"random = 0, expert = 1, over {tasks}: {', '.join(parts)}"
     actions = evaluation["next_action"]
     if actions:
         yield (

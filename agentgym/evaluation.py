@@ -149,6 +149,7 @@ def evaluate(
     evaluation = {
         "format": EVALUATION_FORMAT,
         "policy": plan.player.who,
+        "kind": plan.player.kind,
         "name": plan.player.name,
         "suite": plan.suite.name,
         "deterministic": plan.protocol.deterministic,

@@ -36,10 +36,10 @@ def suite(tmp_path):
 
 @pytest.fixture
 def scored(tmp_path, suite):
-    """Scores WHO on four levels of each task of the suite."""
+    """Scores WHO on two levels of each task of the suite."""
 
     def score(who, to="scored", workers=1, **changes):
-        plan = make_plan(str(who), to=tmp_path / to, **{"suite": suite, "episodes": 4, "environments": 4, **changes})
+        plan = make_plan(str(who), to=tmp_path / to, **{"suite": suite, "episodes": 2, "environments": 2, **changes})
         return evaluate(plan, workers=workers)
 
     return score
@@ -67,8 +67,8 @@ def test_a_run_is_scored_on_its_own_suite_or_on_another(run, scored):
     other = scored(run, "other")
     assert [task["task"] for task in other["tasks"]] == [TASK, "BabyAI-GoToObj-v0"]
     assert other["tasks"][0]["return_mean"] == alone["tasks"][0]["return_mean"]
-    checkpoint = scored(run / "model", "checkpoint")
-    assert checkpoint["tasks"] == other["tasks"]
+    checkpoint = scored(run / "model", "checkpoint", suite=None, videos=0)
+    assert checkpoint["tasks"] == alone["tasks"]
 
 
 def test_next_actions_are_scored_where_the_recordings_are(run, scored):
@@ -79,17 +79,22 @@ def test_next_actions_are_scored_where_the_recordings_are(run, scored):
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_the_result_does_not_depend_on_environments_or_workers(run, scored, sampled):
-    changes = {"deterministic": not sampled, "suite": None, "videos": 0}
-    one, many = (scored(run, str(count), environments=count, **changes) for count in (1, 4))
-    two = scored(run, "workers", workers=2, environments=3, **changes)
-    assert one["tasks"] == many["tasks"] == two["tasks"]
+def test_the_result_does_not_depend_on_how_many_environments_run_at_once(run, scored, sampled):
+    changes = {"deterministic": not sampled, "suite": None, "videos": 0, "episodes": 3}
+    one, many = (scored(run, str(count), environments=count, **changes) for count in (1, 3))
+    assert one["tasks"] == many["tasks"]
     assert one["deterministic"] is not sampled
 
 
+@pytest.mark.slow  # each worker imports torch
+def test_the_result_does_not_depend_on_the_number_of_workers(run, scored):
+    changes = {"deterministic": False, "suite": None, "videos": 0}
+    assert scored(run, "one", **changes)["tasks"] == scored(run, "two", workers=2, **changes)["tasks"]
+
+
 def test_drawn_actions_are_others_than_the_likeliest(run, scored, tmp_path):
-    scored(run, "likeliest")
-    scored(run, "sampled", deterministic=False)
+    scored(run, "likeliest", suite=None, videos=0)
+    scored(run, "sampled", suite=None, videos=0, deterministic=False)
     likeliest, sampled = (
         json.loads((tmp_path / name / "episodes.json").read_text()) for name in ("likeliest", "sampled")
     )
@@ -139,13 +144,13 @@ def test_an_experts_errors_are_counted_and_are_failures(scored, monkeypatch):
 
     class Fragile(bot):
         def start(self, environment, seed):
-            assert seed != 2
+            assert seed != 1
             super().start(environment, seed)
 
     monkeypatch.setitem(experts.EXPERTS, "fragile", (Fragile, ""))
     task = scored("fragile")["tasks"][0]
     assert task["errors"] == 1
-    assert task["success_rate"] == 0.75
+    assert task["success_rate"] == 0.5
     assert task["expert"]["errors"] == 0
 
 
