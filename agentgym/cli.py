@@ -6,8 +6,9 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,6 +20,10 @@ from rich.text import Text
 from agentgym import recipes
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
+
+if TYPE_CHECKING:
+    from agentgym.comparison import Comparison
+    from agentgym.evaluation import Plan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +41,35 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in 
 Workers = Annotated[int | None, typer.Option(help="Processes; all cores when not given.")]
 Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
 Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How a command speaks: for people, for machines (one JSON value on stdout at the end), or not at all."""
+
+    quiet: bool
+    json: bool
+
+    def say(self, *what: Any, **style: Any) -> None:
+        """Prints for people."""
+        if not (self.quiet or self.json):
+            out.print(*what, **{"highlight": False, "soft_wrap": True, **style})
+
+    def result(self, values: dict[str, Any]) -> None:
+        """Prints for machines."""
+        if self.json:
+            sys.stdout.write(json.dumps(values) + "\n")
+
+    @contextmanager
+    def bar(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+        """A progress bar on stderr, unless quiet."""
+        if self.quiet:
+            yield lambda count, note: None
+        else:
+            with _bar(description, total, unit) as advance:
+                yield advance
 
 
 def main() -> None:
@@ -75,27 +109,36 @@ def collect(
     workers: Workers = None,
     set_: Set = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Record an expert's demonstrations into a dataset."""
     resolved = recipes.load_dataset(recipe, set_ or ())
     path = to or Path("data") / resolved.name
     _refuse_unrecordable(resolved)
     _make_room(path, overwrite)
-    _collect(resolved, path, workers)
+    talk = Talk(quiet, json_)
+    talk.result(_collect(resolved, path, workers, talk))
 
 
 @app.command()
-def check(data: Annotated[Path, typer.Argument(help="A dataset folder.")]) -> None:
+def check(
+    data: Annotated[Path, typer.Argument(help="A dataset folder.")], quiet: Quiet = False, json_: Json = False
+) -> None:
     """Say whether a dataset is whole; what is damaged is named, and the exit code is 1."""
     from agentgym import store
 
+    talk = Talk(quiet, json_)
     problems = store.check(data)
     for problem in problems:
-        out.print(problem, style="red", markup=False, soft_wrap=True)
+        (err.print if quiet else talk.say)(problem, style="red", markup=False, soft_wrap=True)
     if problems:
+        talk.result({"data": str(data), "problems": problems})
         raise typer.Exit(1)
     dataset = store.SampleDataset(data)
-    out.print(f"{data}: whole; {len(dataset):,} episodes, {int(dataset.lengths.sum()):,} steps", highlight=False)
+    episodes, steps = len(dataset), int(dataset.lengths.sum())
+    talk.say(f"{data}: whole; {episodes:,} episodes, {steps:,} steps")
+    talk.result({"data": str(data), "problems": [], "episodes": episodes, "steps": steps})
 
 
 @app.command()
@@ -105,6 +148,8 @@ def train(
     run: Run = None,
     set_: Set = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Train the agent of an experiment on its recorded dataset."""
     resolved = recipes.load_experiment(experiment, set_ or ())
@@ -112,42 +157,87 @@ def train(
     data = data or Path("data") / resolved.dataset.name
     _refuse_untrainable(resolved, data)
     _make_room(folder, overwrite)
-    _train(resolved, data, folder)
+    talk = Talk(quiet, json_)
+    talk.result(_train(resolved, data, folder, talk))
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    who: Annotated[str, typer.Argument(help="A run or checkpoint folder, an expert (random), or sb3:PATH.")],
+    suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; a run's own when not given.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The folder; the run's, or evaluations/SUITE/WHO.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Episodes a task; the recipe's when not given.")] = None,
     first_seed: Annotated[int | None, typer.Option(help="The first seed; the recipe's when not given.")] = None,
     environments: Annotated[int | None, typer.Option(help="Environments stepped at once.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw actions instead of taking the likeliest.")] = False,
+    expert: Annotated[str | None, typer.Option(help="Whose score is 1; the run's, or the BabyAI bot.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The dataset that the agent was trained on.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")] = False,
     workers: Workers = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
-    """Score a run's agent beside the random policy and the expert, on seeds that no demonstration used."""
-    from agentgym import runs
+    """Score WHO beside the random policy and the expert, on seeds that no demonstration used."""
+    from agentgym import evaluation
 
     changes = {"episodes": episodes, "first_seed": first_seed, "environments": environments}
-    for name, value in changes.items():
+    for name, value in {**changes, "workers": workers}.items():
         if value is not None and value < (0 if name == "first_seed" else 1):
             raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {0 if name == 'first_seed' else 1}")
-    recipe = runs.read_recipe(run)
-    protocol = recipe.evaluation.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    _evaluate(run, recipe, protocol, workers, overwrite)
+    plan = evaluation.make_plan(
+        who,
+        suite=suite,
+        to=to,
+        data=data,
+        expert=expert,
+        trust=trust,
+        deterministic=False if sample else None,
+        **changes,
+    )
+    talk = Talk(quiet, json_)
+    talk.result(_evaluate(plan, workers, overwrite, talk))
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Two or more run or evaluation folders; the first is A.")],
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Say how much better the first evaluation is than each of the others, level by level, and whether by chance."""
+    from agentgym import comparison
+
+    if len(folders) < 2:
+        raise UserError(f"{folders[0]}: name at least two folders to compare")
+    compared = [comparison.compare(folders[0], other) for other in folders[1:]]
+    talk = Talk(quiet, json_)
+    for each in compared:
+        talk.say(comparison_table(each), soft_wrap=False)
+        if each.left_out:
+            talk.say(f"left out, as only one of them played it: {', '.join(each.left_out)}", markup=False)
+        talk.say(each.sentence, markup=False)
+    talk.result({"comparisons": [each.to_json() for each in compared]})
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")], quiet: Quiet = False, json_: Json = False
+) -> None:
     """Write a run's report.html: scores, curves, videos, pictures and settings on one self-contained page."""
     from agentgym.report import write_report
 
-    out.print(f"report: {write_report(run)}", highlight=False, soft_wrap=True)
+    talk, page = Talk(quiet, json_), write_report(run)
+    talk.say(f"report: {page}", markup=False)
+    talk.result({"report": str(page)})
 
 
 @app.command()
 def publish(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     to: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("experiments"),
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Write a run's results beside its recipe: numbers, table, figure; a README.md with marks is updated."""
     from agentgym import publish as publishing
@@ -156,7 +246,9 @@ def publish(
     document = Path("README.md")
     if document.is_file():
         publishing.update_results(document, page.stem, json.loads(page.with_suffix(".json").read_text()))
-    out.print(f"results: {page}", highlight=False, soft_wrap=True)
+    talk = Talk(quiet, json_)
+    talk.say(f"results: {page}", markup=False)
+    talk.result({"results": str(page)})
 
 
 @app.command("run")
@@ -167,6 +259,8 @@ def run_experiment(
     workers: Workers = None,
     set_: Set = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Do all of it: record, train, evaluate, report. Goes on where it was interrupted."""
     resolved = recipes.load_experiment(experiment, set_ or ())
@@ -175,71 +269,135 @@ def run_experiment(
     _refuse_unrecordable(resolved.dataset)
     for path in (data_folder, folder):
         _make_room(path, overwrite)
-    page = folder / "report.html"
+    from agentgym import evaluation
+
+    talk, page = Talk(quiet, json_), folder / "report.html"
     done = page.is_file()
-    _collect(resolved.dataset, data_folder, workers)
-    _train(resolved, data_folder, folder)
-    _evaluate(folder, resolved, resolved.evaluation, workers, overwrite=False)
+    found = {
+        "collect": _collect(resolved.dataset, data_folder, workers, talk),
+        "train": _train(resolved, data_folder, folder, talk),
+        "evaluate": _evaluate(evaluation.make_plan(str(folder)), workers, overwrite=False, talk=talk),
+        "report": str(page),
+    }
     if done:
-        out.print(f"{folder} is complete; nothing was done again", highlight=False)
+        talk.say(f"{folder} is complete; nothing was done again", markup=False)
     else:
         from agentgym.report import write_report
 
         write_report(folder)
-    out.print(f"report: {page}", highlight=False, soft_wrap=True)
+    talk.say(f"report: {page}", markup=False)
+    talk.result(found)
 
 
-def _collect(recipe: DatasetRecipe, path: Path, workers: int | None) -> None:
+def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, talk: Talk) -> dict[str, Any]:
     from agentgym import collection, store
 
     collection.refuse_other_recipe(path, recipe)
     if collection.is_complete(recipe, path):
         outcomes = store.SampleDataset(path).outcomes()
-        out.print(f"{path} is complete", highlight=False)
+        talk.say(f"{path} is complete", markup=False)
     else:
         total = recipe.episodes * len(recipe.suite.tasks)
-        with _bar("recording", total, "episodes") as advance:
+        with talk.bar("recording", total, "episodes") as advance:
             outcomes = collection.collect(recipe, path, workers=workers, advance=lambda count: advance(count, ""))
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
-    out.print(f"{path}: {counts}", highlight=False)
+    talk.say(f"{path}: {counts}", markup=False)
+    return {"data": str(path), "outcomes": outcomes}
 
 
-def _train(recipe: ExperimentRecipe, data: Path, run: Path) -> None:
+def _train(recipe: ExperimentRecipe, data: Path, run: Path, talk: Talk) -> dict[str, Any]:
     from agentgym import runs
 
     runs.open_run(run, recipe)
     if (run / "training.json").is_file():
-        out.print(f"{run}/model is trained", highlight=False)
-        return
-    with _bar("training", recipe.training.updates, "updates") as advance:
-        runs.train_run(recipe, data, run, advance=advance)
-    out.print(f"{run}/model: trained for {recipe.training.updates:,} updates", highlight=False)
+        talk.say(f"{run}/model is trained", markup=False)
+    else:
+        with talk.bar("training", recipe.training.updates, "updates") as advance:
+            runs.train_run(recipe, data, run, advance=advance)
+        talk.say(f"{run}/model: trained for {recipe.training.updates:,} updates", markup=False)
+    return {"run": str(run), "training": runs.read_json(run / "training.json")}
 
 
-def _evaluate(
-    run: Path, recipe: ExperimentRecipe, protocol: recipes.EvaluationRecipe, workers: int | None, overwrite: bool
-) -> None:
-    from agentgym import runs
+def _evaluate(plan: "Plan", workers: int | None, overwrite: bool, talk: Talk) -> dict[str, Any]:
+    from agentgym import evaluation
 
-    with _bar("evaluating", 3 * protocol.episodes * len(recipe.dataset.suite.tasks), "episodes") as advance:
-        evaluation = runs.evaluate_run(run, protocol, workers=workers, overwrite=overwrite, advance=advance)
+    with talk.bar("evaluating", plan.num_episodes, "episodes") as advance:
+        found = evaluation.evaluate(plan, workers=workers, overwrite=overwrite, advance=advance)
+    who = "agent" if plan.player.kind == "agent" else plan.player.name
+    for task in found["tasks"]:
+        talk.say(score_table(task, who), soft_wrap=False)
+    for line in summary(found):
+        talk.say(line, markup=False)
+    talk.say(f"scores: {plan.folder / 'evaluation.json'}", markup=False)
+    return {"folder": str(plan.folder), "evaluation": found}
+
+
+def summary(evaluation: dict[str, Any]) -> Iterator[str]:
+    """What an evaluation.json says beside its tables: how it acted, over all tasks, on recordings, what went wrong."""
+    if evaluation["kind"] != "expert":
+        against = evaluation["seeds_checked_against"]
+        checked = f"seeds checked against {against}" if against else "what it was trained on is not known"
+        yield f"actions: {'the likeliest' if evaluation['deterministic'] else 'sampled'}; {checked}"
+    overall = evaluation["over_tasks"]
+    if overall:
+        named = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap"}
+        parts = [
+            f"{label} {overall[key]:.3f} [{overall[f'{key}_ci95'][0]:.3f}, {overall[f'{key}_ci95'][1]:.3f}]"
+            for key, label in named.items()
+        ]
+        tasks = "1 task" if overall["tasks"] == 1 else f"{overall['tasks']} tasks"
+        yield f"random = 0, expert = 1, over {tasks}: {', '.join(parts)}"
+    actions = evaluation["next_action"]
+    if actions:
+        yield (
+            f"next action on {actions['actions']:,} held-out steps: accuracy {actions['accuracy']:.1%}, perplexity "
+            f"{actions['perplexity']:.3f}, BLEU-4 {actions['bleu4']:.3f} "
+            f"({actions['bleu4_with_delimiters']:.3f} with the paper's constant start and end tokens)"
+        )
     for task in evaluation["tasks"]:
-        out.print(score_table(task))
+        expert = task.get("expert")
+        for name, errors in {"it": task["errors"], **({expert["name"]: expert["errors"]} if expert else {})}.items():
+            if errors:
+                yield f"{task['task']}: {name} raised or took too long in {errors} episodes, counted as failures"
 
 
-def score_table(task: dict[str, Any]) -> Table:
-    """The scores of one task of an evaluation.json: agent, random and expert, with their 95 % intervals."""
+def comparison_table(compared: "Comparison") -> Table:
+    """A against B, task by task."""
+    table = Table(title=escape(f"{compared.a} against {compared.b}"), title_justify="left")
+    for heading in ("task", "success A", "success B", "difference [95 %]", "A better on"):
+        table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
+    for task in compared.tasks:
+        low, high = task.difference_ci95
+        table.add_row(
+            escape(task.task),
+            f"{task.success[0]:.1%}",
+            f"{task.success[1]:.1%}",
+            escape(f"{task.difference:+.3f} [{low:.3f}, {high:.3f}]"),
+            f"{task.better:.1%} of {task.pairs}",
+            style="bold" if task.beyond_chance else None,
+        )
+    return table
+
+
+def score_table(task: dict[str, Any], who: str = "agent") -> Table:
+    """The scores of one task of an evaluation.json: who was scored, random and expert, with their 95 % intervals."""
     title = f"{task['task']}, seeds {task['first_seed']} to {task['first_seed'] + task['episodes'] - 1}"
     table = Table(title=escape(title), title_justify="left")
-    for heading in ("policy", "success [95 %]", "mean return [95 %]", "mean length"):
+    for heading in ("policy", "success [95 %]", "mean return [95 %]", "normalised", "published", "mean length"):
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
-    for policy, score in (("agent", task), ("random", task["random"]), (task["expert"]["name"], task["expert"])):
+    normalised, published = task["normalised"], task["published"] or {}
+    rows = [(who, task, normalised, None), ("random", task["random"], 0.0, published.get("random"))]
+    if "expert" in task:
+        rows.append((task["expert"]["name"], task["expert"], 1.0, published.get("expert")))
+    for policy, score, scaled, elsewhere in rows:
         low, high = score["success_ci95"]
         return_low, return_high = score["return_ci95"]
         table.add_row(
-            policy,
+            escape(policy),
             escape(f"{score['success_rate']:.1%} [{low:.1%}, {high:.1%}]"),
             escape(f"{score['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}]"),
+            "" if scaled is None or normalised is None else f"{scaled:.3f}",
+            "" if elsewhere is None else f"{elsewhere:.3f}",
             f"{score['length_mean']:.1f}",
         )
     return table

@@ -31,10 +31,19 @@ class FrameRecipe(Recipe):
     tile_size: Annotated[int, Field(ge=1, le=64)] = 8
 
 
+class ReferenceRecipe(Recipe):
+    """Published mean returns on a task, shown beside those that an evaluation measures, and where they come from."""
+
+    random: float
+    expert: float
+    source: str
+
+
 class TaskRecipe(Recipe):
-    """One task of a suite: a Gymnasium id."""
+    """One task of a suite: a Gymnasium id, and what others reached on it."""
 
     id: str
+    reference: Annotated[ReferenceRecipe | None, Field(exclude_if=lambda reference: reference is None)] = None
 
 
 class SuiteRecipe(Recipe):
@@ -213,6 +222,12 @@ def load_experiment(reference: str, overrides: Sequence[str] = ()) -> Experiment
 def shipped(kind: str) -> Iterator[Path]:
     """The TOML files of that kind that come with the package, by name."""
     yield from sorted((_shipped_root() / KINDS[kind].folder).glob("*.toml"))
+
+
+def published_reference(task: str) -> ReferenceRecipe | None:
+    """The published returns on a task that one of the shipped suites names, or None."""
+    tasks = (each for path in shipped("suite") for each in load_suite(path.stem).tasks)
+    return next((each.reference for each in tasks if each.id == task and each.reference), None)
 
 
 def describe(path: Path) -> str:

@@ -1,12 +1,13 @@
 """Rollouts: any `predict` x environment x seeds -> episodes.
 
 A policy is known only by `predict`, so that a random, scripted, Stable-Baselines3 or agent policy is scored by the same
-code. Each seed is one episode, whatever the number of environments. This module knows no model and no statistics.
+code. Each seed is one episode, whatever the number of environments. Experts, who plan on the environment's own state,
+are played one at a time, and what they do wrong costs their own episode. This module knows no model and no statistics.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -14,13 +15,18 @@ from numpy.typing import NDArray
 
 from agentgym import environments, experts
 from agentgym.acting import Policy
-from agentgym.environments import MiniGridTask, Observation, decode_instruction
+from agentgym.collection import OutOfTime, ignore_interrupts, time_limit
+from agentgym.environments import MiniGridTask, decode_instruction
+from agentgym.errors import UserError
 from agentgym.recipes import FrameRecipe
+
+LIMIT_S = 20.0  # what one episode of an expert may take; BabyAI's bot loops for ever on some levels
+CHUNK = 25  # seeds that a worker plays before it is given more
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One rolled-out episode; its seed and actions reproduce it."""
+    """One rolled-out episode; its seed and actions reproduce it. `error` says why an expert gave it up."""
 
     task: str
     seed: int
@@ -29,6 +35,7 @@ class Episode:
     total_reward: float
     length: int
     actions: tuple[int, ...]
+    error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -40,30 +47,13 @@ class Episode:
         return Episode(**{**values, "actions": tuple(values["actions"])})
 
 
-class ExpertPolicy:
-    """An expert as a policy: it is shown the environment when an episode starts, and may plan on its state."""
+@runtime_checkable
+class Seeded(Protocol):
+    """A policy that draws by the episode's seed, so that its draws do not depend on what else is in the batch."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._experts: dict[int, experts.Expert] = {}
-
-    def start(self, row: int, environment: MiniGridTask, seed: int) -> None:
+    def start(self, row: int, seed: int) -> None:
         """An episode of that seed has begun in row `row` of the batch."""
-        self._experts[row] = experts.make(self._name)
-        self._experts[row].start(environment, seed)
-
-    def stop(self, row: int) -> None:
-        """Row `row` has no further episode."""
-        del self._experts[row]
-
-    def predict(
-        self, observation: Observation, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[NDArray[np.int64], None]:
-        """The experts' actions; 0 for rows that have no further episode."""
-        actions = np.zeros(len(observation["frame"]), np.int64)
-        for row, expert in self._experts.items():
-            actions[row] = expert.act({key: values[row] for key, values in observation.items()})
-        return actions, None
+        ...
 
 
 def rollout(
@@ -83,9 +73,14 @@ def rollout(
     slots = [_Slot(environments.make(task, frame=frame), task) for _ in range(min(num_environments, len(seeds)))]
     waiting = iter(enumerate(seeds))
     finished: dict[int, Episode] = {}
-    for row, slot in enumerate(slots):
-        slot.begin(*next(waiting))
-        _show(policy, row, slot)
+
+    def begin(row: int, number: int, seed: int) -> None:
+        slots[row].begin(number, seed)
+        if isinstance(policy, Seeded):
+            policy.start(row, seed)
+
+    for row in range(len(slots)):
+        begin(row, *next(waiting))
     episode_start, state = np.ones(len(slots), dtype=bool), None
     while len(finished) < len(seeds):
         live = [row for row, slot in enumerate(slots) if not slot.idle]
@@ -103,30 +98,74 @@ def rollout(
             following = next(waiting, None)
             slot.idle = following is None
             if following is not None:
-                slot.begin(*following)
-                _show(policy, row, slot)
-            elif isinstance(policy, ExpertPolicy):
-                policy.stop(row)
+                begin(row, *following)
     for slot in slots:
         slot.environment.close()
     return [finished[number] for number in range(len(seeds))]
 
 
 def rollout_expert(
-    name: str, task: str, *, frame: FrameRecipe, seeds: Sequence[int], workers: int, advance: Callable[[int], None]
+    name: str,
+    task: str,
+    *,
+    frame: FrameRecipe,
+    seeds: Sequence[int],
+    workers: int,
+    limit_s: float = LIMIT_S,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> list[Episode]:
-    """An expert's episodes, by all workers; the same for any number of them."""
-    chunks = [seeds[start : start + 25] for start in range(0, len(seeds), 25)]
-    parallel = Parallel(n_jobs=min(workers, len(chunks)), return_as="generator")
+    """An expert's episodes, by all workers; the same for any number of them.
+
+    An episode in which the expert raises, or takes longer than `limit_s`, is a failure that says so in its `error`.
+    """
+
+    def chunk_of(seeds: Sequence[int]) -> tuple[Any, ...]:
+        return name, task, frame, seeds, limit_s
+
+    return on_workers(_expert_episodes, [chunk_of(seeds) for seeds in chunks(seeds, CHUNK)], workers, advance)
+
+
+def chunks(seeds: Sequence[int], size: int) -> list[Sequence[int]]:
+    """The seeds in consecutive parts of at most `size`."""
+    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
+
+
+def on_workers(
+    play: Callable[..., list[Episode]], jobs: list[tuple[Any, ...]], workers: int, advance: Callable[[int], None]
+) -> list[Episode]:
+    """The episodes of play(*job) for each job, in order, by as many processes; one worker is this process."""
+    parallel = Parallel(n_jobs=min(workers, len(jobs)), return_as="generator", initializer=ignore_interrupts)
     episodes: list[Episode] = []
-    for chunk in parallel(delayed(_rollout_chunk)(name, task, frame, chunk) for chunk in chunks):
-        episodes += chunk
-        advance(len(chunk))
+    for played in parallel(delayed(play)(*job) for job in jobs):
+        episodes += played
+        advance(len(played))
     return episodes
 
 
-def _rollout_chunk(name: str, task: str, frame: FrameRecipe, seeds: Sequence[int]) -> list[Episode]:
-    return rollout(ExpertPolicy(name), task, frame=frame, seeds=seeds, num_environments=1, deterministic=True)
+def _expert_episodes(name: str, task: str, frame: FrameRecipe, seeds: Sequence[int], limit_s: float) -> list[Episode]:
+    slot = _Slot(environments.make(task, frame=frame), task)
+    expert = experts.make(name)
+    episodes = [_play_expert(expert, slot, number, seed, limit_s) for number, seed in enumerate(seeds)]
+    slot.environment.close()
+    return episodes
+
+
+def _play_expert(expert: experts.Expert, slot: "_Slot", number: int, seed: int, limit_s: float) -> Episode:
+    slot.begin(number, seed)
+    try:
+        with time_limit(limit_s):
+            expert.start(slot.environment, seed)
+            episode = None
+            while episode is None:
+                episode = slot.step(expert.act(slot.observation))
+            return episode
+    except OutOfTime:
+        return slot.give_up(f"no end after {limit_s:g} s")
+    except UserError:
+        raise
+    except Exception as error:  # an expert is foreign code and may raise anything
+        reason = str(error).partition("\n")[0]
+        return slot.give_up(f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
 
 
 def replay_frames(episode: Episode, frame: FrameRecipe) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -164,11 +203,12 @@ class _Slot:
         self.total_reward += reward
         if not (terminated or truncated):
             return None
-        success, length = info["is_success"], len(self.actions)
-        return Episode(self.task, self.seed, self.instruction, success, self.total_reward, length, tuple(self.actions))
+        return self._episode(success=info["is_success"])
 
+    def give_up(self, error: str) -> Episode:
+        """The episode as far as it came: a failure."""
+        return self._episode(success=False, error=error)
 
-def _show(policy: Policy, row: int, slot: _Slot) -> None:
-    """Experts are shown the environment; other policies have only observations."""
-    if isinstance(policy, ExpertPolicy):
-        policy.start(row, slot.environment, slot.seed)
+    def _episode(self, *, success: bool, error: str | None = None) -> Episode:
+        actions = tuple(self.actions)
+        return Episode(self.task, self.seed, self.instruction, success, self.total_reward, len(actions), actions, error)

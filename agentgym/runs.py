@@ -1,18 +1,17 @@
-"""The stages of a run: what `agentgym train`, `evaluate` and `run` do, as functions of folders.
+"""The run folder and its training, as functions of folders; `agentgym.evaluation` adds the scores.
 
     runs/NAME/recipe.json        the resolved recipe            runs/NAME/model/          the checkpoint
     runs/NAME/metrics.jsonl      the curves                     runs/NAME/training.json   what the training was
     runs/NAME/evaluation.json    the scores                     runs/NAME/episodes.json   the episodes behind them
     runs/NAME/videos/            films of some of them          runs/NAME/report.html     all of it as a page
 
-Each stage goes on where it was interrupted and does nothing that is done.
+Training goes on where it was interrupted and does nothing that is done.
 """
 
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,23 +22,20 @@ from accelerate import PartialState
 from transformers import PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
-from agentgym import environments, pictures, scores, videos
-from agentgym.actions import ActionCodec
+from agentgym import environments, pictures
 from agentgym.collection import make_header
-from agentgym.environments import MiniGridTask
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
 from agentgym.model.pretrained import read_parts
 from agentgym.model.tokenizer import load_tokenizer, tokenize, train_tokenizer
 from agentgym.policy import AgentPolicy
-from agentgym.recipes import DatasetRecipe, EvaluationRecipe, ExperimentRecipe, TaskRecipe, differences
-from agentgym.rollouts import Episode, replay_frames, rollout, rollout_expert
+from agentgym.recipes import DatasetRecipe, ExperimentRecipe, differences
+from agentgym.rollouts import rollout
 from agentgym.store import SampleDataset, replace_file
 from agentgym.training import Loop, train, uses_bfloat16
 from agentgym.windows import WindowSource, split_episodes
 
-EVALUATION_FORMAT = 1
 ROLLOUT_SEED = 2_000_000_000  # the periodic evaluation's levels: neither demonstrations nor the final evaluation's
 
 AdvanceWithNote = Callable[[int, str], None]
@@ -117,6 +113,7 @@ def train_run(
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "seconds": round(time.perf_counter() - started, 1),
             "precision": "bfloat16" if uses_bfloat16(recipe.training.precision) else "float32",
+            "data": str(data),
             "versions": all_versions(),
         },
     )
@@ -163,71 +160,6 @@ def first_model(recipe: ExperimentRecipe, dataset: SampleDataset) -> tuple[Agent
     return model, tokenizer
 
 
-def evaluate_run(
-    run: Path,
-    protocol: EvaluationRecipe,
-    *,
-    workers: int | None = None,
-    overwrite: bool = False,
-    advance: AdvanceWithNote = lambda count, note: None,
-) -> dict[str, Any]:
-    """Scores the run's agent, the random policy and the expert on the protocol's seeds, and films some episodes.
-
-    Writes evaluation.json, episodes.json and videos/; returns what evaluation.json holds. Raises UserError when the
-    seeds overlap the demonstrations', or the run holds an evaluation by another protocol that may not be overwritten.
-    """
-    recipe = read_recipe(run)
-    _refuse_overlap(protocol, recipe.dataset)
-    policy = AgentPolicy.from_pretrained(run)
-    for task in recipe.dataset.suite.tasks:
-        refuse_other_environment(policy, environments.make(task.id, frame=recipe.dataset.suite.frame))
-    _make_room(run, protocol, overwrite)
-    if (run / "evaluation.json").is_file():
-        found: dict[str, Any] = read_json(run / "evaluation.json")
-        return found
-    episodes: dict[str, Any] = {"protocol": _identity(protocol)}
-    if (run / "episodes.json").is_file():
-        episodes = read_json(run / "episodes.json")  # an interrupted evaluation goes on with the next policy
-    for name in ("agent", "random", "expert"):
-        if name in episodes:
-            advance(len(episodes[name]), name)
-            continue
-        played = [
-            episode
-            for task in recipe.dataset.suite.tasks
-            for episode in _play(name, policy, task, recipe, protocol, workers, advance)
-        ]
-        episodes[name] = [episode.to_json() for episode in played]
-        write_json(run / "episodes.json", episodes)
-    _film(run, policy, [Episode.from_json(values) for values in episodes["agent"]], recipe, protocol)
-    evaluation = {
-        "format": EVALUATION_FORMAT,
-        "policy": str(run),
-        "deterministic": protocol.deterministic,
-        "versions": all_versions(),
-        "tasks": [_score_task(task, episodes, recipe, protocol) for task in recipe.dataset.suite.tasks],
-    }
-    write_json(run / "evaluation.json", evaluation)
-    return evaluation
-
-
-def _make_room(run: Path, protocol: EvaluationRecipe, overwrite: bool) -> None:
-    """Makes room for an evaluation. Raises UserError when there is one by another protocol, unless overwriting."""
-    file = run / "episodes.json"
-    if overwrite:
-        for name in ("episodes.json", "evaluation.json"):
-            (run / name).unlink(missing_ok=True)
-    elif file.is_file():
-        changed = differences(read_json(file)["protocol"], _identity(protocol))
-        if changed:
-            raise UserError(f"{run}: holds an evaluation by another protocol ({changed[0]}); --overwrite replaces it")
-
-
-def _identity(protocol: EvaluationRecipe) -> dict[str, Any]:
-    """What decides an evaluation's result: everything but how many environments run at once."""
-    return protocol.model_dump(mode="json", exclude={"environments"})
-
-
 def all_versions() -> dict[str, str]:
     """The versions of everything that decides a result."""
     return {**environments.versions(), **{name: version(name) for name in ("torch", "transformers", "accelerate")}}
@@ -246,62 +178,6 @@ def write_json(file: Path, values: Any) -> None:
     replace_file(file, json.dumps(values, indent=1) + "\n")
 
 
-def _play(
-    name: str,
-    policy: AgentPolicy,
-    task: TaskRecipe,
-    recipe: ExperimentRecipe,
-    protocol: EvaluationRecipe,
-    workers: int | None,
-    advance: AdvanceWithNote,
-) -> list[Episode]:
-    def with_note(count: int) -> None:
-        advance(count, name)
-
-    frame = recipe.dataset.suite.frame
-    seeds = range(protocol.first_seed, protocol.first_seed + protocol.episodes)
-    if name == "agent":
-        return rollout(
-            policy,
-            task.id,
-            frame=frame,
-            seeds=seeds,
-            num_environments=protocol.environments,
-            deterministic=protocol.deterministic,
-            advance=with_note,
-        )
-    expert = "random" if name == "random" else recipe.dataset.expert
-    jobs = workers or os.cpu_count() or 1
-    return rollout_expert(expert, task.id, frame=frame, seeds=seeds, workers=jobs, advance=with_note)
-
-
-def refuse_other_environment(policy: AgentPolicy, env: MiniGridTask) -> None:
-    """Raises UserError when the environment's actions or frames are not the ones the agent was trained for."""
-    policy.refuse_other_actions(ActionCodec.of(env.action_space, env.action_names), env.task)
-    shape = env.observation_space["frame"].shape
-    if shape != (policy.frame_side, policy.frame_side, 3):
-        side = policy.frame_side
-        raise UserError(f"{env.task}: its frames are {list(shape or ())}; the agent was trained on [{side}, {side}, 3]")
-
-
-def _score_task(
-    task: TaskRecipe, episodes: dict[str, Any], recipe: ExperimentRecipe, protocol: EvaluationRecipe
-) -> dict[str, Any]:
-    def scored(name: str) -> dict[str, Any]:
-        mine = [episode for episode in episodes[name] if episode["task"] == task.id]
-        return scores.score(
-            [e["success"] for e in mine], [e["total_reward"] for e in mine], [e["length"] for e in mine]
-        )
-
-    return {
-        "task": task.id,
-        "first_seed": protocol.first_seed,
-        **scored("agent"),
-        "random": scored("random"),
-        "expert": {"name": recipe.dataset.expert, **scored("expert")},
-    }
-
-
 def open_dataset(data: Path, recipe: DatasetRecipe) -> SampleDataset:
     """The recorded dataset of a recipe. Raises UserError when it is another one or holds nothing to learn from."""
     dataset = SampleDataset(data)
@@ -315,15 +191,6 @@ def open_dataset(data: Path, recipe: DatasetRecipe) -> SampleDataset:
     if not len(dataset):
         raise UserError(f"{data}: no attempt was kept ({dataset.outcomes()}); there is nothing to train on")
     return dataset
-
-
-def _refuse_overlap(protocol: EvaluationRecipe, recipe: DatasetRecipe) -> None:
-    last, last_demonstration = protocol.first_seed + protocol.episodes, recipe.first_seed + recipe.episodes
-    if protocol.first_seed < last_demonstration and recipe.first_seed < last:
-        raise UserError(
-            f"evaluation seeds [{protocol.first_seed}, {last}) overlap the demonstrations' "
-            f"[{recipe.first_seed}, {last_demonstration}); choose another evaluation.first_seed"
-        )
 
 
 def _periodic_score(policy: AgentPolicy, recipe: ExperimentRecipe) -> dict[str, float]:
@@ -342,32 +209,6 @@ def _periodic_score(policy: AgentPolicy, recipe: ExperimentRecipe) -> dict[str, 
         )
     ]
     return {"rollout/success_rate": float(np.mean([episode.success for episode in played]))}
-
-
-def _film(
-    run: Path, policy: AgentPolicy, played: Sequence[Episode], recipe: ExperimentRecipe, protocol: EvaluationRecipe
-) -> None:
-    """Films of some failures and successes, the first of each; fewer failures leave more places for successes."""
-    failures = [episode for episode in played if not episode.success][: (protocol.videos + 1) // 2]
-    successes = [episode for episode in played if episode.success][: protocol.videos - len(failures)]
-    folder = run / "videos"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    listed = []
-    for episode in [*successes, *failures]:
-        outcome: videos.Outcome = "success" if episode.success else "failure"
-        file = f"{outcome}-{episode.task}-{episode.seed}.mp4"
-        seen, world = replay_frames(episode, recipe.dataset.suite.frame)
-        videos.write_video(
-            folder / file,
-            frames=seen,
-            world=world,
-            actions=[policy.codec.name(action) for action in episode.actions],
-            instruction=episode.instruction,
-            outcome=outcome,
-        )
-        listed.append({"file": file, **{k: v for k, v in episode.to_json().items() if k != "actions"}})
-    write_json(folder / "videos.json", listed)
 
 
 @torch.inference_mode()

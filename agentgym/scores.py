@@ -1,4 +1,10 @@
-"""Episodes -> success rate, return and length, each with its 95 % interval where it has one."""
+"""Episodes -> success rate, return and length, each with its 95 % interval; and one set of scores over many tasks.
+
+A normalised score is 0 for the random policy and 1 for the expert, both measured on the very seeds. Over tasks, after
+Agarwal et al. 2021 (arXiv 2108.13264): interquartile mean, mean and optimality gap of the tasks' scores. Their
+intervals come from a stratified bootstrap: each task's episodes are drawn again by themselves, with the references
+held fixed.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,3 +45,65 @@ def bootstrap_interval(values: NDArray[np.float64], *, seed: int = 0) -> Interva
         (values,), np.mean, n_resamples=RESAMPLES, confidence_level=0.95, method="percentile", rng=seed, batch=500
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def normalise(returns: Sequence[float], *, random: float, expert: float) -> NDArray[np.float64] | None:
+    """The returns on the scale of random = 0 and expert = 1; None where the expert is not above the random policy."""
+    if expert <= random:
+        return None
+    return (np.asarray(returns, dtype=np.float64) - random) / (expert - random)
+
+
+def over_tasks(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> dict[str, Any]:
+    """The scores over tasks of their episodes' normalised scores, as plain values. Raises ValueError without tasks."""
+    if not tasks:
+        raise ValueError("no tasks to score")
+    means = np.array([[task.mean() for task in tasks]])
+    drawn = resampled_means(tasks, np.random.default_rng(seed))
+    found: dict[str, Any] = {"tasks": len(tasks)}
+    for name, statistic in STATISTICS.items():
+        found[name] = float(statistic(means)[0])
+        found[f"{name}_ci95"] = percentiles(statistic(drawn))
+    return {**found, "profile": performance_profile(tasks)}
+
+
+def interquartile_mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of the middle half of each row (a quarter of its places, rounded down, is left out at either end)."""
+    return np.asarray(stats.trim_mean(scores, 0.25, axis=1))
+
+
+def mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each row."""
+    return np.asarray(scores.mean(axis=1))
+
+
+def optimality_gap(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each row falls short of 1 on average, what is above 1 counted as 1: lower is better."""
+    return np.asarray(1.0 - np.minimum(scores, 1.0).mean(axis=1))
+
+
+STATISTICS = {"iqm": interquartile_mean, "mean": mean, "optimality_gap": optimality_gap}
+
+
+def performance_profile(tasks: Sequence[NDArray[np.float64]]) -> dict[str, list[float]]:
+    """The share of episodes, all tasks weighing the same, whose normalised score is above each threshold."""
+    thresholds = np.linspace(0.0, 1.2, 61)
+    shares = np.mean([(task[:, None] > thresholds).mean(axis=0) for task in tasks], axis=0)
+    return {"thresholds": thresholds.round(6).tolist(), "shares": shares.tolist()}
+
+
+def resampled_means(tasks: Sequence[NDArray[np.float64]], generator: np.random.Generator) -> NDArray[np.float64]:
+    """float64[RESAMPLES, tasks]: the mean of each task's values, drawn again with replacement, task by task."""
+    return np.column_stack([_resampled_mean(task, generator) for task in tasks])
+
+
+def percentiles(values: NDArray[np.float64]) -> Interval:
+    """The middle 95 % of the values."""
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _resampled_mean(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    size = (500, len(values))
+    parts = [values[generator.integers(len(values), size=size)].mean(axis=1) for _ in range(RESAMPLES // 500)]
+    return np.concatenate(parts)

@@ -188,7 +188,7 @@ def test_patches_are_merged_in_squares_and_every_patch_counts(merge, tokens):
     model = model_of(patch_merge=merge)
     frames = inputs_of()["frames"].flatten(0, 1)[:1]
     patches = model.vision.patchify(frames).requires_grad_()
-    visual = model._project(model.vision(patches))
+    visual = model.project(model.vision(patches))
     assert visual.shape == (1, tokens, 32)
     visual.square().sum().backward()
     assert (patches.grad.abs().sum(-1) > 0).all()
@@ -198,7 +198,7 @@ def test_a_merged_token_holds_the_patches_of_its_square(model):
     features = torch.zeros(1, 9, 16)
     features[0, 5] = torch.arange(16.0)  # row 1, column 2: the square at the right of the upper row
     with torch.no_grad():
-        changed = (model._project(features) - model._project(torch.zeros(1, 9, 16))).abs().sum(-1)[0] > 0
+        changed = (model.project(features) - model.project(torch.zeros(1, 9, 16))).abs().sum(-1)[0] > 0
     assert changed.tolist() == [False, True, False, False]
 
 

@@ -12,12 +12,16 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 ROWS = [
     {"errors"},
     {"recipes", "samples", "actions", "action_spaces", "layout"},
-    {"environments", "store", "model.vision", "model.blocks", "model.tokenizer", "augmentation", "scores", "acting"},
+    {
+        *("environments", "store", "model.vision", "model.blocks", "model.tokenizer"),
+        *("augmentation", "scores", "next_action", "acting"),
+    },
     {"model.agent", "experts.babyai", "experts.random"},
-    {"model.presets", "model.reading", "experts", "recorder", "windows", "pictures", "videos"},
+    {"model.presets", "model.reading", "experts", "recorder", "windows", "pictures", "videos", "comparison"},
     {"losses", "collection", "model.pretrained", "report"},
     {"training", "policy", "rollouts"},
-    {"runs", "publish", "sb3"},
+    {"runs", "publish", "players", "held_out", "sb3"},
+    {"evaluation"},
     {"cli"},
     {"__main__"},
 ]
@@ -25,7 +29,17 @@ ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 
 DOORS = {"model.agent": {"model.pretrained"}}  # AgentModel.from_pretrained_parts, imported where it is called
 
-WITHOUT_TORCH = ["recipes", "environments", "store", "recorder", "experts", "collection", "scores", "rollouts"]
+WITHOUT_TORCH = [
+    "recipes",
+    "environments",
+    "store",
+    "recorder",
+    "experts",
+    "collection",
+    "scores",
+    "comparison",
+    "rollouts",
+]
 WITHOUT_GYMNASIUM = ["model.agent", "model.presets", "model.tokenizer", "losses", "windows", "training"]
 
 

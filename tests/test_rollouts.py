@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from worlds import TASK
 
-from agentgym import environments
+from agentgym import environments, experts
 from agentgym.recipes import FrameRecipe
-from agentgym.rollouts import Episode, ExpertPolicy, replay_frames, rollout, rollout_expert
+from agentgym.rollouts import Episode, replay_frames, rollout, rollout_expert
 
 FRAME = FrameRecipe()
 
@@ -32,6 +32,51 @@ def play(policy, seeds, num_environments):
     return rollout(policy, TASK, frame=FRAME, seeds=seeds, num_environments=num_environments, deterministic=True)
 
 
+def expert_plays(name, seeds, workers=1, **changes):
+    return rollout_expert(name, TASK, frame=FRAME, seeds=seeds, workers=workers, **changes)
+
+
+class Broken(experts.EXPERTS["babyai-bot"][0]):
+    """The bot, but it raises on seed 1 and never returns on seed 2."""
+
+    def start(self, environment, seed):
+        super().start(environment, seed)
+        self.seed = seed
+
+    def act(self, observation):
+        assert self.seed != 1, "there is no way\nat all"
+        while self.seed == 2:
+            pass
+        return super().act(observation)
+
+
+def test_an_expert_that_raises_or_hangs_loses_that_episode_alone(monkeypatch):
+    monkeypatch.setitem(experts.EXPERTS, "broken", (Broken, ""))
+    episodes = expert_plays("broken", range(4), limit_s=0.5)
+    assert [episode.success for episode in episodes] == [True, False, False, True]
+    assert episodes[1].error == "AssertionError: there is no way"
+    assert episodes[2].error == "no end after 0.5 s"
+    whole = expert_plays("babyai-bot", range(4))
+    assert [episodes[0], episodes[3]] == [whole[0], whole[3]]
+
+
+class Drawing:
+    """Draws by the episode's seed alone."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def start(self, row, seed):
+        self.rows[row] = np.random.default_rng(seed)
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        return np.array([self.rows[row].integers(3) for row in range(len(observation["frame"]))]), state
+
+
+def test_a_policy_that_draws_is_told_the_seed_and_plays_the_same_in_any_batch():
+    assert play(Drawing(), range(8), 1) == play(Drawing(), range(8), 5)
+
+
 def test_episodes_do_not_depend_on_how_many_environments_run_at_once():
     assert play(ByFrame(), range(10), 1) == play(ByFrame(), range(10), 4) == play(ByFrame(), range(10), 16)
 
@@ -48,23 +93,17 @@ def test_episode_start_is_true_exactly_at_the_first_step_of_an_episode():
     assert starts == expected
 
 
-def test_the_bot_solves_the_levels_and_is_scored_by_the_same_code():
-    episodes = play(ExpertPolicy("babyai-bot"), range(8), 3)
-    assert all(episode.success for episode in episodes)
-    assert episodes == play(ExpertPolicy("babyai-bot"), range(8), 1)
+def test_the_bot_solves_the_levels():
+    assert all(episode.success and episode.error is None for episode in expert_plays("babyai-bot", range(8)))
 
 
 @pytest.mark.parametrize("name", ["random", "babyai-bot"])
 def test_an_experts_episodes_do_not_depend_on_the_number_of_workers(name):
-    episodes = [
-        rollout_expert(name, TASK, frame=FRAME, seeds=range(30), workers=workers, advance=lambda count: None)
-        for workers in (1, 2)
-    ]
-    assert episodes[0] == episodes[1]
+    assert expert_plays(name, range(30)) == expert_plays(name, range(30), workers=2)
 
 
 def test_an_episode_is_reproduced_by_its_seed_and_actions():
-    episode = play(ExpertPolicy("babyai-bot"), [4], 1)[0]
+    episode = expert_plays("babyai-bot", [4])[0]
     seen, world = replay_frames(episode, FRAME)
     env = environments.make(TASK)
     observation, _ = env.reset(seed=4)

@@ -1,0 +1,49 @@
+"""What a trained agent predicts on the recordings that its training never saw: the next action of every step."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agentgym.losses import compute_losses
+from agentgym.model.agent import load_agent
+from agentgym.model.tokenizer import load_tokenizer, tokenize
+from agentgym.next_action import next_action_scores
+from agentgym.recipes import LossRecipe
+from agentgym.store import SampleDataset
+from agentgym.windows import WindowSource, split_episodes
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def score_next_actions(checkpoint: Path, dataset: SampleDataset, held_out: float) -> dict[str, Any] | None:
+    """The next-action metrics over all held-out episodes, by the windows of training; None when none are held out.
+
+    Every action is predicted from the recorded steps before it in its window, not from the agent's own.
+    """
+    _, episodes = split_episodes(dataset, held_out)
+    if not len(episodes):
+        return None
+    model, tokenizer = load_agent(checkpoint).eval(), load_tokenizer(checkpoint)
+    source = WindowSource(
+        dataset,
+        episodes,
+        window=model.config.window,
+        tokenize=lambda text: tokenize(tokenizer, text),
+        patches_per_frame=model.vision.num_patches,
+    )
+    true: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
+    predicted: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
+    nats = 0.0
+    for start in range(0, len(source), BATCH):
+        batch = source.batch(np.arange(start, min(start + BATCH, len(source))))
+        output = model(batch.instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask)
+        nats += compute_losses(output, batch, LossRecipe()).action.sum.item()
+        likeliest = output.action_logits[..., model.config.num_text_tokens :].argmax(-1)
+        for row, episode in enumerate(batch.episodes):  # windows come in the order of their steps
+            taken = batch.step_mask[row]
+            true[episode] += [tuple(action) for action in batch.actions[row, taken].tolist()]
+            predicted[episode] += [tuple(action) for action in likeliest[row, taken].tolist()]
+    return next_action_scores(list(true.values()), list(predicted.values()), nats=nats)
