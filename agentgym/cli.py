@@ -24,6 +24,7 @@ from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 if TYPE_CHECKING:
     from agentgym.comparison import Comparison
     from agentgym.evaluation import Plan
+    from agentgym.store import SampleDataset
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -123,22 +124,79 @@ def collect(
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(help="A dataset folder.")], quiet: Quiet = False, json_: Json = False
+    data: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    repair: Annotated[bool, typer.Option("--repair", help="Keep the longest good prefix; set the rest aside.")] = False,
+    replay: Annotated[int, typer.Option(min=0, help="Replay that many random episodes, frame by frame.")] = 0,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Say whether a dataset is whole; what is damaged is named, and the exit code is 1."""
-    from agentgym import store
+    from agentgym import collection, store
 
     talk = Talk(quiet, json_)
-    problems = store.check(data)
+    problems = store.repair(data) if repair else store.check(data)
     for problem in problems:
-        (err.print if quiet else talk.say)(problem, style="red", markup=False, soft_wrap=True)
-    if problems:
+        (err.print if quiet else talk.say)(problem, style="yellow" if repair else "red", markup=False, soft_wrap=True)
+    if problems and not repair:
         talk.result({"data": str(data), "problems": problems})
         raise typer.Exit(1)
+    if not any(data.glob("shard-*.arrow")):
+        raise UserError(f"{data}: no episode could be kept; 'agentgym collect RECIPE --to {data}' records again")
     dataset = store.SampleDataset(data)
-    episodes, steps = len(dataset), int(dataset.lengths.sum())
-    talk.say(f"{data}: whole; {episodes:,} episodes, {steps:,} steps")
-    talk.result({"data": str(data), "problems": [], "episodes": episodes, "steps": steps})
+    replays = list(collection.replay_episodes(dataset, replay)) if replay else []
+    differing = [str(result) for result in replays if result.problem]
+    changes = sorted({line for result in replays for line in result.version_changes})
+    talk.say(f"{data}: whole; {_size(dataset)}")
+    if replay:
+        verdict = f"{len(differing)} episodes differ" if differing else "every frame is the recorded one"
+        talk.say(f"replayed {len(replays)} episodes, {sum(result.frames for result in replays):,} frames: {verdict}")
+    for line in (*differing, *changes):
+        (err.print if quiet else talk.say)(line, style="yellow", markup=False, soft_wrap=True)
+    values = {"data": str(data), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}
+    talk.result({**values, "problems": differing, "lost": problems, "version_changes": changes})
+    if differing:
+        raise typer.Exit(1)
+
+
+@app.command()
+def merge(
+    data: Annotated[list[Path], typer.Argument(help="Dataset folders.")],
+    to: Annotated[Path, typer.Option(help="The folder of the merged dataset.")],
+) -> None:
+    """Put several datasets together; frames are copied as they are."""
+    from agentgym import store
+
+    Talk(quiet=False, json=False).say(f"{to}: {_size(store.merge(data, to))}")
+
+
+@app.command()
+def select(
+    data: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    to: Annotated[Path, typer.Option(help="The folder of the new dataset.")],
+    task: Annotated[str | None, typer.Option(help="Keep the episodes of this task.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Keep what was solved, or what failed.")] = None,
+    min_return: Annotated[float | None, typer.Option(help="Keep episodes with at least this return.")] = None,
+) -> None:
+    """Keep the episodes of a dataset that pass every filter; frames are copied as they are."""
+    from agentgym import store
+
+    chosen = store.select(data, to, task=task, outcome=outcome, min_return=min_return)
+    Talk(quiet=False, json=False).say(f"{to}: {_size(chosen)}")
+
+
+@app.command()
+def view(
+    data: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    to: Annotated[Path | None, typer.Option(help="The page; view.html in the dataset's folder when not given.")] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Write the page without opening a browser.")] = False,
+) -> None:
+    """Write and open one self-contained page: manifest, histograms, a table of episodes, films of a sample."""
+    from agentgym.viewing import write_view
+
+    page = write_view(data, to)
+    Talk(quiet=False, json=False).say(f"view: {page}")
+    if not no_open:
+        typer.launch(str(page))
 
 
 @app.command()
@@ -287,6 +345,10 @@ def run_experiment(
         write_report(folder)
     talk.say(f"report: {page}", markup=False)
     talk.result(found)
+
+
+def _size(dataset: "SampleDataset") -> str:
+    return f"{len(dataset):,} episodes, {int(dataset.lengths.sum()):,} steps"
 
 
 def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, talk: Talk) -> dict[str, Any]:

@@ -6,12 +6,13 @@ is the same for any number of workers, and an interrupted recording goes on with
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 from joblib import Parallel, delayed
 
 from agentgym import environments, experts
@@ -32,7 +33,7 @@ class Chunk:
     """Consecutive seeds of one task."""
 
     task: str
-    seeds: range
+    seeds: Sequence[int]
 
 
 def collect(
@@ -47,7 +48,7 @@ def collect(
     refuse_other_recipe(path, recipe)
     with DatasetWriter(path, header) as writer:
         done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}
-        chunks = [chunk for chunk in make_chunks(recipe) if (chunk.task, chunk.seeds[0]) not in done]
+        chunks = [rest for chunk in make_chunks(recipe) if (rest := without(chunk, done)).seeds]
         advance(len(done))
         jobs = min(workers or os.cpu_count() or 1, max(1, len(chunks)))
         # The initializer runs in worker processes alone: one job is done in this process, which keeps its Ctrl-C.
@@ -76,8 +77,13 @@ def refuse_other_recipe(path: str | Path, recipe: DatasetRecipe) -> None:
             raise UserError(
                 f"{path}: holds a dataset of another recipe ({changed[0]}); choose another folder or --overwrite"
             )
-    elif path.exists() and (not path.is_dir() or any(f.name != ".lock" and f.suffix != ".tmp" for f in path.iterdir())):
+    elif path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
         raise UserError(f"{path}: exists and is no dataset; choose another folder or --overwrite")
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether a file is none of those that stay when a dataset has lost every episode."""
+    return file.name != ".lock" and file.suffix not in (".tmp", ".lost")
 
 
 def make_header(recipe: DatasetRecipe) -> Header:
@@ -106,6 +112,11 @@ def make_chunks(recipe: DatasetRecipe) -> list[Chunk]:
         for task in recipe.suite.tasks
         for first in range(recipe.first_seed, last, CHUNK)
     ]
+
+
+def without(chunk: Chunk, done: Set[tuple[str, int]]) -> Chunk:
+    """What is still to be recorded of a chunk; a repair may have kept its beginning."""
+    return Chunk(chunk.task, [seed for seed in chunk.seeds if (chunk.task, seed) not in done])
 
 
 def record_chunk(recipe: DatasetRecipe, chunk: Chunk) -> tuple[list[Row], list[Attempt]]:
@@ -166,6 +177,38 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One stored episode, played again in the installed packages."""
+
+    task: str
+    seed: int
+    frames: int
+    problem: str  # what differs; empty when every frame is the recorded one
+    version_changes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"{self.task}, seed {self.seed}: {self.problem or f'{self.frames} frames are the recorded ones'}"
+
+
+def replay_episodes(dataset: SampleDataset, count: int, *, seed: int = 0) -> Iterator[Replay]:
+    """Plays `count` episodes again, chosen by `seed`. Raises UserError for a dataset whose recipe cannot be played."""
+    recipe = DatasetRecipe.model_validate(dataset.header.recipe)
+    installed = environments.versions()
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
+    for episode in sorted(chosen.tolist()):
+        sample = dataset[episode]
+        wrong = np.flatnonzero(~np.array(replay(sample, recipe)))
+        problem = f"{len(wrong)} of {len(sample) + 1} frames differ, the first is {wrong[0]}" if len(wrong) else ""
+        changes = tuple(
+            f"{name}: recorded with {was}, installed is {installed.get(name, 'none')}"
+            for name, was in sample.versions.items()
+            if installed.get(name) != was
+        )
+        yield Replay(sample.task, sample.seed, len(sample) + 1, problem, changes)
 
 
 def replay(sample: Sample, recipe: DatasetRecipe) -> Sequence[bool]:

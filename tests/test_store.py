@@ -244,7 +244,7 @@ def test_a_flipped_bit_anywhere_is_found_or_changes_nothing(path):
 @pytest.mark.parametrize("missing", [0, 1])
 def test_a_missing_shard_is_refused_and_listed(path, missing):
     (path / f"shard-00000{missing}.arrow").unlink()
-    expected = f"{path}: 1 of 2 shards are missing; record the dataset again"
+    expected = f"{path}: 1 of 2 shards are missing; 'agentgym check {path} --repair' keeps what is before them"
     assert refusal(SampleDataset, path) == expected
     assert check(path) == [expected]
 
@@ -263,11 +263,11 @@ def test_a_file_that_is_no_shard_is_refused(path):
 
 def test_a_newer_minor_format_is_read_and_a_newer_major_one_refused(tmp_path, monkeypatch):
     for version in ("1.7", "2.0"):
-        monkeypatch.setattr("agentgym.store.FORMAT", version)
+        monkeypatch.setattr("agentgym.store.shard.FORMAT", version)
         writer = DatasetWriter(tmp_path / version, counted_header())
         writer.append(counted_sample())
         writer.close()
-    monkeypatch.setattr("agentgym.store.FORMAT", "1.0")
+    monkeypatch.setattr("agentgym.store.shard.FORMAT", "1.0")
     assert len(SampleDataset(tmp_path / "1.7")) == 1
     assert "format 2.0; this agentgym reads 1.0" in refusal(SampleDataset, tmp_path / "2.0")
 

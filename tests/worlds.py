@@ -5,17 +5,16 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from worlds_light import counted_header, counted_sample  # noqa: F401  (all worlds are found here)
 
 from agentgym import collection, recipes
-from agentgym.actions import ActionCodec
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import tokenize, train_tokenizer
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
-from agentgym.samples import Sample
-from agentgym.store import Header, SampleDataset
+from agentgym.store import SampleDataset
 from agentgym.windows import WindowSource, split_episodes
 
 TASK = "BabyAI-GoToRedBall-v0"
@@ -117,31 +116,6 @@ class CountingEnv(gymnasium.Env):
         frame = np.random.default_rng([self.number, self.steps, last_action]).integers(0, 256, (56, 56, 3), np.uint8)
         frame[0, 0] = self.number
         return {"frame": frame, "instruction": encode_instruction(f"count to {self.number % 6}", 32)}
-
-
-def counted_sample(seed: int = 0, steps: int = 5, **changes) -> Sample:
-    """An episode whose frames show ten times the seed plus the step; actions and rewards count too."""
-    frames = (10 * seed + np.arange(steps + 1)).astype(np.uint8)
-    values = {
-        "instruction": f"count to {steps}",
-        "frames": np.tile(frames[:, None, None, None], (1, 8, 8, 3)),
-        "actions": np.arange(steps) % 3,
-        "rewards": np.arange(steps) / 7,
-        "terminated": True,
-        "truncated": False,
-        "success": True,
-        "seed": seed,
-        "task": "Count-v0",
-        "expert": "counter",
-        "versions": {"count": "1"},
-    }
-    return Sample(**{**values, **changes})
-
-
-def counted_header(**changes) -> Header:
-    """The header of a dataset of counted samples."""
-    values = {"codec": ActionCodec(("one", "two", "three")), "frame_shape": (8, 8, 3), "recipe": {"name": "count"}}
-    return Header(**{**values, **changes})
 
 
 def refusal(function, *arguments, **keywords) -> str:

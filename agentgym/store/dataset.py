@@ -1,0 +1,136 @@
+"""Reading a dataset: episodes, windows of steps at random, columns, outcomes. Knows no writer."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.errors import UserError
+from agentgym.samples import Sample
+from agentgym.store.shard import SCHEMA, Shard, count_outcomes, shard_files
+
+
+class SampleDataset:
+    """Reads a dataset folder: `dataset[i]` is an episode as a Sample, `len(dataset)` how many there are.
+
+    Raises UserError when the folder is missing or empty, or lacks a shard; reading an episode that is damaged raises a
+    UserError that names it, and the others stay readable.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: there is no such dataset folder; 'agentgym collect RECIPE' records one")
+        files = shard_files(self.path)
+        if not files:
+            raise UserError(f"{self.path}: holds no episodes; 'agentgym collect RECIPE' records some")
+        self.shards = [Shard(file) for file in files]
+        refuse_missing_shards(self.path, len(files))
+        self.header = self.shards[0].header
+        self._starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
+        self.lengths: NDArray[np.int64] = np.concatenate([shard.lengths for shard in self.shards])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, episode: int) -> Sample:
+        return self.steps(episode, 0, int(self.lengths[episode]))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[episode] for episode in range(len(self)))
+
+    def steps(self, episode: int, start: int, stop: int) -> Sample:
+        """Steps [start, stop) of an episode, reading only their frames."""
+        shard, row = self._locate(episode)
+        shard.require_whole(row)
+        values = shard.row(row, [c for c in SCHEMA.names if c not in ("frames", "crc32", "length", "total_reward")])
+        last = stop == self.lengths[episode]
+        return Sample(
+            instruction=values["instruction"],
+            frames=shard.frames(row, start, stop + 1),
+            actions=np.array(values["actions"][start:stop], dtype=np.int64),
+            rewards=np.array(values["rewards"][start:stop], dtype=np.float64),
+            terminated=values["terminated"] and last,
+            truncated=values["truncated"] and last,
+            success=values["success"],
+            seed=values["seed"],
+            task=values["task"],
+            expert=values["expert"],
+            versions=json.loads(values["versions"]),
+        )
+
+    def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
+        """Frames [start, stop) alone."""
+        shard, row = self._locate(episode)
+        return shard.frames(row, start, stop)
+
+    def column(self, name: str) -> list[Any]:
+        """One value for each episode: a scalar column such as "instruction", or the list column "actions"."""
+        return [value for shard in self.shards for value in shard.table[name].to_pylist()]
+
+    def windows(self, length: int) -> "Windows":
+        """Random access to the windows of at most `length` steps; every step is in exactly one of them."""
+        return Windows(self, length)
+
+    def outcomes(self) -> dict[str, int]:
+        """How many attempts ended how."""
+        return count_outcomes(attempt for shard in self.shards for attempt in shard.attempts)
+
+    def seeds(self, task: str) -> set[int]:
+        """Every seed of a task that was tried, kept or not."""
+        return {attempt.seed for shard in self.shards for attempt in shard.attempts if attempt.task == task}
+
+    def _locate(self, episode: int) -> tuple[Shard, int]:
+        if not 0 <= episode < len(self):
+            raise IndexError(f"episode {episode} of {len(self)}")
+        shard = bisect_right(self._starts, episode) - 1
+        return self.shards[shard], episode - int(self._starts[shard])
+
+
+class Windows(Sequence[Sample]):
+    """The windows of a dataset, in order of episode and step; none crosses an episode."""
+
+    def __init__(self, dataset: SampleDataset, length: int) -> None:
+        self.dataset = dataset
+        self.table = window_table(dataset.lengths, length)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: Any) -> Any:
+        episode, start, stop = (int(value) for value in self.table[index])
+        return self.dataset.steps(episode, start, stop)
+
+
+def window_table(lengths: NDArray[np.int64], length: int, kept: int = 0) -> NDArray[np.int64]:
+    """int64[windows, 3]: episode, first step and the step after the last one, of windows of at most `length` steps.
+
+    Each window begins with the last `kept` steps of the one before.
+    """
+    rows = [
+        (episode, start, min(start + length, int(steps)))
+        for episode, steps in enumerate(lengths)
+        for start in range(0, int(steps), length - kept)
+        if start == 0 or start + kept < steps
+    ]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def refuse_missing_shards(path: Path, found: int) -> None:
+    """Raises UserError when a shard that the numbering or the manifest speaks of is not there."""
+    expected = int(shard_files(path)[-1].stem.split("-")[1]) + 1
+    manifest = path / "manifest.json"
+    if manifest.is_file():
+        try:
+            expected = max(expected, len(json.loads(manifest.read_text())["shards"]))
+        except (ValueError, KeyError):
+            raise UserError(f"{manifest}: not readable; delete it, it is made again from the shards") from None
+    if found < expected:
+        raise UserError(
+            f"{path}: {expected - found} of {expected} shards are missing; "
+            f"'agentgym check {path} --repair' keeps what is before them"
+        )

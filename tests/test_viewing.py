@@ -1,0 +1,59 @@
+"""The page of a dataset: everything on one page, nothing from the network, nothing that a dataset says is run."""
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+from worlds import counted_header, counted_sample
+
+from agentgym import cli
+from agentgym.store import DatasetWriter, sample_dataset
+from agentgym.viewing import write_view
+
+HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture
+def path(tmp_path):
+    with DatasetWriter(tmp_path / "data", counted_header(recipe={"name": HOSTILE}), commit_seconds=1000) as writer:
+        for seed in range(6):
+            writer.append(counted_sample(seed, instruction=HOSTILE, task=HOSTILE, success=seed % 2 == 0))
+    return tmp_path / "data"
+
+
+def data_of(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S).group(1))
+
+
+def test_the_page_lists_every_episode_and_films_a_sample(path):
+    page = write_view(path, films=3).read_text()
+    data = data_of(page)
+    assert data["episodes"] == list(range(6))
+    assert data["columns"]["instruction"] == [HOSTILE] * 6
+    assert len(data["films"]) == 3
+    assert "Films of 3 of 6 episodes" in page
+    for film in data["films"].values():
+        assert len(film["frames"]) == len(film["actions"]) + 1 == len(film["rewards"]) + 1
+        assert film["actions"][:3] == ["one", "two", "three"]
+
+
+def test_what_a_dataset_says_is_text(path):
+    page = write_view(path).read_text()
+    assert page.count("<script") == page.count("</script>") == 2
+    assert "<img src=x" not in page
+    assert "http" not in page.replace("<!doctype html>", "").replace("http-equiv", "")
+
+
+def test_a_view_leaves_the_dataset_whole_and_recordable(path):
+    write_view(path)
+    with DatasetWriter(path, counted_header(recipe={"name": HOSTILE})) as writer:
+        writer.append(counted_sample(9))
+    assert len(data_of(write_view(path).read_text())["episodes"]) == 7
+
+
+def test_the_command_line_writes_the_page_where_it_is_told(tmp_path):
+    to = tmp_path / "page.html"
+    result = CliRunner().invoke(cli.app, ["view", str(sample_dataset()), "--no-open", "--to", str(to)])
+    assert result.exit_code == 0, result.output
+    assert len(data_of(to.read_text())["episodes"]) == 40
