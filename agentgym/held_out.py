@@ -43,7 +43,7 @@ def score_next_actions(checkpoint: Path, dataset: SampleDataset, held_out: float
         nats += compute_losses(output, batch, LossRecipe()).action.sum.item()
         likeliest = output.action_logits[..., model.config.num_text_tokens :].argmax(-1)
         for row, episode in enumerate(batch.episodes):  # windows come in the order of their steps
-            taken = batch.step_mask[row]
+            taken = batch.step_mask[row] & ~batch.context_mask[row]
             true[episode] += [tuple(action) for action in batch.actions[row, taken].tolist()]
             predicted[episode] += [tuple(action) for action in likeliest[row, taken].tolist()]
     return next_action_scores(list(true.values()), list(predicted.values()), nats=nats)
