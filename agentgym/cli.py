@@ -445,23 +445,27 @@ def score_table(task: dict[str, Any], who: str = "agent") -> Table:
     """The scores of one task of an evaluation.json: who was scored, random and expert, with their 95 % intervals."""
     title = f"{task['task']}, seeds {task['first_seed']} to {task['first_seed'] + task['episodes'] - 1}"
     table = Table(title=escape(title), title_justify="left")
-    for heading in ("policy", "success [95 %]", "mean return [95 %]", "normalised", "published", "mean length"):
+    for heading in ("policy", "success [95 %]", "mean return [95 %]", "mean length"):
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
-    normalised, published = task["normalised"], task["published"] or {}
-    rows = [(who, task, normalised, None), ("random", task["random"], 0.0, published.get("random"))]
+    rows = [(who, task), ("random", task["random"])]
     if "expert" in task:
-        rows.append((task["expert"]["name"], task["expert"], 1.0, published.get("expert")))
-    for policy, score, scaled, elsewhere in rows:
+        rows.append((task["expert"]["name"], task["expert"]))
+    for policy, score in rows:
         low, high = score["success_ci95"]
         return_low, return_high = score["return_ci95"]
         table.add_row(
             escape(policy),
             escape(f"{score['success_rate']:.1%} [{low:.1%}, {high:.1%}]"),
             escape(f"{score['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}]"),
-            "" if scaled is None or normalised is None else f"{scaled:.3f}",
-            "" if elsewhere is None else f"{elsewhere:.3f}",
             f"{score['length_mean']:.1f}",
         )
+    notes = []
+    if task["normalised"] is not None:
+        notes.append(f"normalised return (random 0, expert 1): {task['normalised']:.3f}")
+    if task["published"]:
+        scores = (f"{name} {task['published'][name]:.3f}" for name in ("random", "expert") if name in task["published"])
+        notes.append(f"published returns: {', '.join(scores)}")
+    table.caption, table.caption_justify = escape("\n".join(notes)), "left"
     return table
 
 
