@@ -37,7 +37,7 @@ def write_view(path: str | Path, to: str | Path | None = None, *, films: int = F
     dataset = SampleDataset(path)
     everyone = np.random.default_rng(seed).permutation(len(dataset))
     filmed = sorted(everyone[:films].tolist())
-    listed = sorted({*filmed, *everyone[: LISTED - len(filmed)].tolist()})
+    listed = sorted(everyone[: max(LISTED, films)].tolist())  # the filmed ones among them
     columns = {name: dataset.column(name) for name in ("task", "instruction", "seed", "success", "length")}
     columns["return"] = [round(value, 4) for value in dataset.column("total_reward")]
     data = {

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 from worlds import counted_header, counted_sample
 
-from agentgym import cli
+from agentgym import cli, viewing
 from agentgym.store import DatasetWriter, sample_dataset
 from agentgym.viewing import write_view
 
@@ -36,6 +36,14 @@ def test_the_page_lists_every_episode_and_films_a_sample(path):
     for film in data["films"].values():
         assert len(film["frames"]) == len(film["actions"]) + 1 == len(film["rewards"]) + 1
         assert film["actions"][:3] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(("listed", "films"), [(6, 3), (4, 3), (2, 3)])
+def test_the_table_lists_as_many_as_it_may_and_all_that_are_filmed(path, monkeypatch, listed, films):
+    monkeypatch.setattr(viewing, "LISTED", listed)
+    data = data_of(write_view(path, films=films).read_text())
+    assert len(data["episodes"]) == max(listed, films)
+    assert {int(episode) for episode in data["films"]} <= set(data["episodes"])
 
 
 def test_what_a_dataset_says_is_text(path):
