@@ -1,5 +1,7 @@
 """What several test files share: one small recorded dataset, read by all and changed by none."""
 
+import signal
+
 import pytest
 
 from agentgym import collection
@@ -27,3 +29,12 @@ def recorded(recipe, tmp_path_factory):
 def dataset(recorded):
     """Those episodes."""
     return SampleDataset(recorded)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Ctrl-C reaches the programs that tests start, also where the tests themselves run in the background.
+
+    A shell starts what runs in its background with SIGINT ignored, and that would be inherited.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
