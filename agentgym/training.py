@@ -52,8 +52,8 @@ def train(
 ) -> AgentModel:
     """The model after `recipe.updates` updates, going on from the last checkpoint in the run folder.
 
-    Raises UserError when a loss is not finite, naming the update and the episodes of the batch; the last checkpoint
-    stays. `advance(n, note)` is called after updates.
+    Raises UserError when a loss or a gradient is not finite, naming the update and the episodes of the batch; the last
+    checkpoint stays. `advance(n, note)` is called after updates.
     """
     recipe = loop.recipe
     AcceleratorState._reset_state()  # one process may train twice with different precisions
@@ -77,13 +77,16 @@ def train(
             batch, noise = next(batches)
             batch, noise = batch.to(accelerator.device), noise.to(accelerator.device)
             losses = _forward(model, batch, noise, loop.losses, accelerator)
-            _refuse_not_finite(losses, batch, update, loop.path)
+            if not torch.isfinite(losses.total):
+                raise _not_finite("loss", losses, batch, update, loop.path)
             last = micro == recipe.accumulation - 1
             with nullcontext() if last else accelerator.no_sync(model):
                 accelerator.backward(losses.total / recipe.accumulation)
             if journal:
                 journal.add(losses, batch)
         gradient_norm = accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
+        if not torch.isfinite(gradient_norm):  # before the weights have it, and a checkpoint the weights
+            raise _not_finite("gradient", losses, batch, update, loop.path)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if journal:
@@ -190,14 +193,13 @@ def _forward(
     return compute_losses(output, batch, recipe)
 
 
-def _refuse_not_finite(losses: Losses, batch: Batch, update: int, path: Path) -> None:
-    if not torch.isfinite(losses.total):
-        means = {"language": losses.language, "masked image": losses.masked_image, "action": losses.action}
-        parts = ", ".join(f"{name} {part.mean:.3g}" for name, part in means.items())
-        raise UserError(
-            f"update {update}: the loss is not finite ({parts}) on episodes {sorted(set(batch.episodes))}; "
-            f"the last checkpoint in {path / 'checkpoints'} is kept: lower training.learning_rate and start again"
-        )
+def _not_finite(what: str, losses: Losses, batch: Batch, update: int, path: Path) -> UserError:
+    means = {"language": losses.language, "masked image": losses.masked_image, "action": losses.action}
+    parts = ", ".join(f"{name} {part.mean:.3g}" for name, part in means.items())
+    return UserError(
+        f"update {update}: the {what} is not finite ({parts}) on episodes {sorted(set(batch.episodes))}; "
+        f"the last checkpoint in {path / 'checkpoints'} is kept: lower training.learning_rate and start again"
+    )
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:

@@ -121,6 +121,20 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(d
     assert [folder.name for folder in (loop.path / "checkpoints").iterdir()] == ["0000003"]
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run_before_a_checkpoint_has_it(dataset, loop, monkeypatch):
+    model, calls = fresh_model(dataset), 0
+
+    def explode(gradient):
+        nonlocal calls
+        calls += 1
+        return gradient * math.inf if calls == 6 else gradient  # update 6 would be checkpointed
+
+    model.projector.weight.register_hook(explode)
+    with pytest.raises(UserError, match="update 6: the gradient is not finite"):
+        train(model, loop)
+    assert [folder.name for folder in (loop.path / "checkpoints").iterdir()] == ["0000003"]
+
+
 def test_a_journal_going_on_forgets_what_lies_beyond_the_checkpoint(tmp_path):
     lines = [{"update": update, "loss/total": 0.1} for update in (1, 2, 3, 4)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"update": 5, "lo')
