@@ -24,11 +24,23 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class FrameRecipe(Recipe):
-    """How a frame of a grid world is drawn."""
+def _absent() -> Any:
+    """None by default, and then left out of the stored recipe."""
+    return Field(default=None, exclude_if=lambda value: value is None)
 
-    view: Literal["partial", "full"] = "partial"
-    tile_size: Annotated[int, Field(ge=1, le=64)] = 8
+
+Side = Annotated[int, Field(ge=1, le=1024)]
+
+
+class FrameRecipe(Recipe):
+    """How a frame looks. Grid worlds: `view` (default partial) and `tile_size` (default 8 pixels); others: `size`.
+
+    `size` is [height, width] in pixels, absent: the family's own. What does not fit a family is refused there.
+    """
+
+    view: Literal["partial", "full"] | None = _absent()
+    tile_size: Annotated[int, Field(ge=1, le=64)] | None = _absent()
+    size: Annotated[tuple[Side, Side], Field(strict=False)] | None = _absent()
 
 
 class ReferenceRecipe(Recipe):
@@ -39,11 +51,24 @@ class ReferenceRecipe(Recipe):
     source: str
 
 
+Strings = Annotated[tuple[str, ...], Field(strict=False, exclude_if=lambda names: not names)]
+
+
 class TaskRecipe(Recipe):
-    """One task of a suite: a Gymnasium id, and what others reached on it."""
+    """One task of a suite: a Gymnasium id, what it needs besides, and what others reached on it.
+
+    `instructions` are wordings of one instruction, where the environment has no language; the episode's seed decides
+    which is shown. `limit` is a time limit in steps. `success_return` says from which return on an episode has
+    succeeded. `action_names` name the actions of a Discrete space. `arguments` go to `gymnasium.make`.
+    """
 
     id: str
-    reference: Annotated[ReferenceRecipe | None, Field(exclude_if=lambda reference: reference is None)] = None
+    instructions: Strings = ()
+    limit: Annotated[int, Field(ge=1)] | None = _absent()
+    success_return: float | None = _absent()
+    action_names: Strings = ()
+    arguments: Annotated[dict[str, Any], Field(exclude_if=lambda arguments: not arguments)] = {}
+    reference: ReferenceRecipe | None = _absent()
 
 
 class SuiteRecipe(Recipe):
@@ -53,6 +78,18 @@ class SuiteRecipe(Recipe):
     description: str
     frame: FrameRecipe = FrameRecipe()
     tasks: Annotated[list[TaskRecipe], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        ids = [task.id for task in self.tasks]
+        twice = next((task for task in ids if ids.count(task) > 1), None)
+        if twice:
+            raise ValueError(f"task {twice} is named twice; name each once")
+        return self
+
+    def task(self, name: str) -> TaskRecipe:
+        """The task of that id. Raises KeyError when the suite has none."""
+        return {task.id: task for task in self.tasks}[name]
 
 
 class BudgetRecipe(Recipe):
