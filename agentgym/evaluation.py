@@ -324,7 +324,7 @@ def _score_task(task: TaskRecipe, episodes: dict[str, Any], plan: Plan) -> dict[
         )
         return {**found, "errors": sum(e["error"] is not None for e in mine)}
 
-    normalised = normalised_returns(task.id, episodes)
+    normalised = normalised_returns(task, episodes)
     published = task.reference or recipes.published_reference(task.id)
     return {
         "task": task.id,
@@ -337,12 +337,17 @@ def _score_task(task: TaskRecipe, episodes: dict[str, Any], plan: Plan) -> dict[
     }
 
 
-def normalised_returns(task: str, episodes: dict[str, Any]) -> np.ndarray | None:
-    """Who is scored, episode by episode, on the scale of random = 0 and expert = 1; None without an expert above."""
+def normalised_returns(task: TaskRecipe, episodes: dict[str, Any]) -> np.ndarray | None:
+    """Who is scored, episode by episode, on the scale of random = 0 and expert = 1, or of the published human = 1.
+
+    None without an expert above and a human's return.
+    """
 
     def returns(role: str) -> list[float]:
-        return [episode["total_reward"] for episode in episodes[role] if episode["task"] == task]
+        return [episode["total_reward"] for episode in episodes[role] if episode["task"] == task.id]
 
+    if task.reference and task.reference.human is not None:
+        return scores.normalise(returns("agent"), random=task.reference.random, expert=task.reference.human)
     if "expert" not in episodes:
         return None
     random, expert = float(np.mean(returns("random"))), float(np.mean(returns("expert")))
@@ -351,7 +356,7 @@ def normalised_returns(task: str, episodes: dict[str, Any]) -> np.ndarray | None
 
 def _score_over_tasks(episodes: dict[str, Any], plan: Plan) -> dict[str, Any] | None:
     """The scores over the tasks that have a normalised one; None when none has."""
-    found = [normalised_returns(task.id, episodes) for task in plan.suite.tasks]
+    found = [normalised_returns(task, episodes) for task in plan.suite.tasks]
     normalised = [task for task in found if task is not None]
     return scores.over_tasks(normalised) if normalised else None
 

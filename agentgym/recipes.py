@@ -9,6 +9,7 @@ model and no file format but TOML.
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -44,10 +45,15 @@ class FrameRecipe(Recipe):
 
 
 class ReferenceRecipe(Recipe):
-    """Published mean returns on a task, shown beside those that an evaluation measures, and where they come from."""
+    """Published mean returns on a task, shown beside those that an evaluation measures, and where they come from.
+
+    With `human` (Atari) returns are normalised to these two numbers, as is usual there; with `expert` they are shown
+    alone, and returns are normalised to what the expert reaches here.
+    """
 
     random: float
-    expert: float
+    expert: float | None = _absent()
+    human: float | None = _absent()
     source: str
 
 
@@ -263,8 +269,13 @@ def shipped(kind: str) -> Iterator[Path]:
 
 def published_reference(task: str) -> ReferenceRecipe | None:
     """The published returns on a task that one of the shipped suites names, or None."""
+    return _published_references().get(task)
+
+
+@cache
+def _published_references() -> dict[str, ReferenceRecipe]:
     tasks = (each for path in shipped("suite") for each in load_suite(path.stem).tasks)
-    return next((each.reference for each in tasks if each.id == task and each.reference), None)
+    return {each.id: each.reference for each in tasks if each.reference}
 
 
 def describe(path: Path) -> str:

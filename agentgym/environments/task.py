@@ -60,11 +60,8 @@ class Task(gymnasium.Env[Observation, Any]):
         self.task = recipe.id
         self.recipe = recipe
         self.render_mode = "rgb_array"
-        self.spec = EnvSpec(
-            f"agentgym/{recipe.id.replace('/', '-')}",
-            "agentgym.environments:make",
-            kwargs={"task": recipe, "frame": frame},
-        )
+        name = f"agentgym/{recipe.id.replace('/', '-')}"
+        self.spec = EnvSpec(name, "agentgym.environments:remake", kwargs={"task": recipe, "frame": frame})
         self.action_space = action_space
         self.action_names = action_names
         self.frame_shape = frame_shape
