@@ -122,6 +122,25 @@ class DatasetRecipe(Recipe):
     budget: BudgetRecipe = BudgetRecipe()
 
 
+class ExpertRecipe(Recipe):
+    """datasets/experts/*.toml: experts to be trained by Stable-Baselines3, one for each task of the suite.
+
+    They read the environment's own state, not its frames. `settings` are what the algorithm takes besides; a learning
+    rate falls to zero over the `steps`, which are those of all `environments` together.
+    """
+
+    name: str
+    description: str
+    suite: SuiteRecipe
+    algorithm: Literal["ppo", "dqn"] = "ppo"
+    steps: Annotated[int, Field(ge=1)]
+    environments: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    settings: dict[str, Any] = {}
+    layers: Annotated[tuple[int, ...], Field(strict=False)] = (64, 64)
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
 class InitRecipe(Recipe):
     """What to start from: published models for E_θ and F_φ, local folders or Hub ids (see `agentgym.model.pretrained`).
 
@@ -240,6 +259,7 @@ class Kind:
 KINDS = {
     "suite": Kind("envs", SuiteRecipe, {}),
     "dataset": Kind("datasets", DatasetRecipe, {"suite": "suite"}),
+    "expert": Kind("datasets/experts", ExpertRecipe, {"suite": "suite"}),
     "experiment": Kind("experiments", ExperimentRecipe, {"dataset": "dataset"}),
 }
 
@@ -257,9 +277,24 @@ def load_dataset(reference: str, overrides: Sequence[str] = ()) -> DatasetRecipe
     return _load(DatasetRecipe, "dataset", reference, overrides)
 
 
+def load_expert(reference: str, overrides: Sequence[str] = ()) -> ExpertRecipe:
+    """The recipe of trained experts of that name or TOML path, its suite resolved. Raises UserError."""
+    return _load(ExpertRecipe, "expert", reference, overrides)
+
+
 def load_experiment(reference: str, overrides: Sequence[str] = ()) -> ExperimentRecipe:
     """The experiment of that name or TOML path, its dataset and suite resolved. Raises UserError."""
     return _load(ExperimentRecipe, "experiment", reference, overrides)
+
+
+def shipped_expert(task: str) -> Path:
+    """Where the zip of the trained expert for a task is, when it comes with the package."""
+    return _shipped_root() / KINDS["expert"].folder / expert_file(task)
+
+
+def expert_file(task: str) -> str:
+    """The name of the zip of a task's trained expert."""
+    return f"{task.lower().replace('/', '-')}.zip"
 
 
 def shipped(kind: str) -> Iterator[Path]:

@@ -35,6 +35,7 @@ class GenericTask(Task):
         shape = space.shape if self._shows_pictures else self._first_picture().shape
         assert shape is not None
         self._size = frame.size or (shape[0], shape[1])
+        self.state_space = space
         self.packages = _packages(self._inner)
         super().__init__(
             recipe,
@@ -43,6 +44,11 @@ class GenericTask(Task):
             action_names=tuple(recipe.action_names) or None,
             frame_shape=(*self._size, 3),
         )
+
+    @property
+    def state(self) -> Any:
+        """The environment's own observation."""
+        return self._seen
 
     def start(self, seed: int) -> None:
         """The environment's own reset with that seed."""

@@ -6,7 +6,7 @@ seed, the instruction, the time limit and what success is. This module knows no 
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import gymnasium
@@ -46,6 +46,7 @@ class Task(gymnasium.Env[Observation, Any]):
     packages: tuple[str, ...] = ()  # of the index, those that decide what an episode looks like
     knows_success = False  # whether the environment within says what success is
     default_limit: int | None = None  # steps; None: the environment's own limit alone
+    state_space: gymnasium.Space[Any] | None = None  # of `state`, where the world can be read other than by looking
 
     def __init__(
         self,
@@ -77,6 +78,11 @@ class Task(gymnasium.Env[Observation, Any]):
         self._steps, self._return = 0, 0.0
 
     @property
+    def state(self) -> Any:
+        """What the world shows besides its frame, for experts that read it; of `state_space`, where there is one."""
+        raise AttributeError(f"{self.task} has no state but its frame")
+
+    @property
     def defines_success(self) -> bool:
         """Whether an episode can succeed at all."""
         return self.knows_success or self.recipe.success_return is not None
@@ -87,19 +93,28 @@ class Task(gymnasium.Env[Observation, Any]):
         """The first observation of the episode of that seed; without one, of a seed drawn from the last one given."""
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else seed
-        self.start(episode_seed)
-        self._instruction = encode_instruction(self.instruct(episode_seed))
-        self._steps, self._return = 0, 0.0
+        self.begin(episode_seed)
         return self._observe(), {"seed": episode_seed}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One step; at the end of the episode `info["is_success"]` is set."""
+        step = self.play(action)
+        info = {"is_success": step.success} if step.terminated or step.truncated else {}
+        return self._observe(), step.reward, step.terminated, step.truncated, info
+
+    def begin(self, seed: int) -> None:
+        """The episode of that seed begins; nothing is drawn."""
+        self.start(seed)
+        self._instruction = encode_instruction(self.instruct(seed))
+        self._steps, self._return = 0, 0.0
+
+    def play(self, action: Any) -> Step:
+        """One step within the time limit, with the episode's success at its end; nothing is drawn."""
         step = self.advance(action)
         self._steps += 1
         self._return += step.reward
         truncated = step.truncated or (not step.terminated and self._steps == self.limit)
-        info = {"is_success": self._succeeded(step)} if step.terminated or truncated else {}
-        return self._observe(), step.reward, step.terminated, truncated, info
+        return replace(step, truncated=truncated, success=self._succeeded(step))
 
     def render(self) -> NDArray[np.uint8]:
         """A picture for people, uint8[height, width, 3]."""
