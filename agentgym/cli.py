@@ -42,6 +42,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in 
 Workers = Annotated[int | None, typer.Option(help="Processes; all cores when not given.")]
 Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
 Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]
 
@@ -108,6 +109,7 @@ def collect(
     recipe: Annotated[str, typer.Argument(help="A dataset recipe's name, or a path to a TOML file.")],
     to: Annotated[Path | None, typer.Option(help="Where to record; data/NAME when not given.")] = None,
     workers: Workers = None,
+    trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -116,10 +118,10 @@ def collect(
     """Record an expert's demonstrations into a dataset."""
     resolved = recipes.load_dataset(recipe, set_ or ())
     path = to or Path("data") / resolved.name
-    _refuse_unrecordable(resolved)
+    _refuse_unrecordable(resolved, trust)
     _make_room(path, overwrite)
     talk = Talk(quiet, json_)
-    talk.result(_collect(resolved, path, workers, talk))
+    talk.result(_collect(resolved, path, workers, trust, talk))
 
 
 @app.command()
@@ -219,6 +221,29 @@ def train(
     talk.result(_train(resolved, data, folder, talk))
 
 
+@app.command("train-expert")
+def train_expert(
+    recipe: Annotated[str, typer.Argument(help="An expert recipe's name, or a path to a TOML file.")],
+    task: Annotated[str | None, typer.Option(help="This task of the recipe's suite alone.")] = None,
+    to: Annotated[Path, typer.Option(help="The folder of the zips.")] = Path("runs/experts"),
+    set_: Set = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train experts with Stable-Baselines3 on an environment's own state: a zip for each task, good as sb3:PATH."""
+    resolved = recipes.load_expert(recipe, set_ or ())
+    from agentgym import expert_training
+
+    talk, chosen = Talk(quiet, json_), expert_training.choose_tasks(resolved, task)
+    made = {}
+    for each in chosen:
+        with talk.bar(each.id, resolved.steps, "steps") as advance:
+            path = expert_training.train_expert(resolved, each, to, advance=advance)
+        talk.say(f"{each.id}: {path}", markup=False)
+        made[each.id] = str(path)
+    talk.result(made)
+
+
 @app.command()
 def evaluate(
     who: Annotated[str, typer.Argument(help="A run or checkpoint folder, an expert (random), or sb3:PATH.")],
@@ -230,7 +255,7 @@ def evaluate(
     sample: Annotated[bool, typer.Option("--sample", help="Draw actions instead of taking the likeliest.")] = False,
     expert: Annotated[str | None, typer.Option(help="Whose score is 1; the run's, or the BabyAI bot.")] = None,
     data: Annotated[Path | None, typer.Option(help="The dataset that the agent was trained on.")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")] = False,
+    trust: Trust = False,
     workers: Workers = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -315,6 +340,7 @@ def run_experiment(
     data: Data = None,
     run: Run = None,
     workers: Workers = None,
+    trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -324,7 +350,7 @@ def run_experiment(
     resolved = recipes.load_experiment(experiment, set_ or ())
     data_folder = data or Path("data") / resolved.dataset.name
     folder = run or Path("runs") / resolved.name
-    _refuse_unrecordable(resolved.dataset)
+    _refuse_unrecordable(resolved.dataset, trust)
     for path in (data_folder, folder):
         _make_room(path, overwrite)
     from agentgym import evaluation
@@ -332,7 +358,7 @@ def run_experiment(
     talk, page = Talk(quiet, json_), folder / "report.html"
     done = page.is_file()
     found = {
-        "collect": _collect(resolved.dataset, data_folder, workers, talk),
+        "collect": _collect(resolved.dataset, data_folder, workers, trust, talk),
         "train": _train(resolved, data_folder, folder, talk),
         "evaluate": _evaluate(evaluation.make_plan(str(folder)), workers, overwrite=False, talk=talk),
         "report": str(page),
@@ -351,7 +377,7 @@ def _size(dataset: "SampleDataset") -> str:
     return f"{len(dataset):,} episodes, {int(dataset.lengths.sum()):,} steps"
 
 
-def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, talk: Talk) -> dict[str, Any]:
+def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, trust: bool, talk: Talk) -> dict[str, Any]:
     from agentgym import collection, store
 
     collection.refuse_other_recipe(path, recipe)
@@ -361,7 +387,9 @@ def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, talk: Talk)
     else:
         total = recipe.episodes * len(recipe.suite.tasks)
         with talk.bar("recording", total, "episodes") as advance:
-            outcomes = collection.collect(recipe, path, workers=workers, advance=lambda count: advance(count, ""))
+            outcomes = collection.collect(
+                recipe, path, workers=workers, trust=trust, advance=lambda count: advance(count, "")
+            )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
     talk.say(f"{path}: {counts}", markup=False)
     return {"data": str(path), "outcomes": outcomes}
@@ -473,10 +501,11 @@ def score_table(task: dict[str, Any], who: str = "agent") -> Table:
     return table
 
 
-def _refuse_unrecordable(recipe: DatasetRecipe) -> None:
+def _refuse_unrecordable(recipe: DatasetRecipe, trust: bool) -> None:
     """Whatever is wrong with the recipe's environments or expert is said before anything is deleted or made."""
-    from agentgym import collection
+    from agentgym import collection, experts
 
+    experts.refuse_untrusted(recipe.expert, trust=trust)
     collection.make_header(recipe)
 
 

@@ -37,13 +37,19 @@ class Chunk:
 
 
 def collect(
-    recipe: DatasetRecipe, path: str | Path, *, workers: int | None = None, advance: Advance = lambda count: None
+    recipe: DatasetRecipe,
+    path: str | Path,
+    *,
+    workers: int | None = None,
+    trust: bool = False,
+    advance: Advance = lambda count: None,
 ) -> dict[str, int]:
     """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
 
     `advance(n)` is called as episodes are done. Raises UserError for an unknown task or expert, an expert that does not
-    fit the environment, or a folder that holds something else.
+    fit the environment or is not trusted (`trust`, for a zip), or a folder that holds something else.
     """
+    experts.refuse_untrusted(recipe.expert, trust=trust)
     header = make_header(recipe)
     refuse_other_recipe(path, recipe)
     with DatasetWriter(path, header) as writer:

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from agentgym import environments
 from agentgym.environments import Task
-from agentgym.errors import UserError
+from agentgym.errors import UserError, did_you_mean
 from agentgym.recipes import ExpertRecipe, TaskRecipe, expert_file
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN}
@@ -47,6 +47,18 @@ class StateView(gymnasium.Env[Any, Any]):
         """The task's step."""
         step = self._task.play(action)
         return self._task.state, step.reward, step.terminated, step.truncated, {}
+
+
+def choose_tasks(recipe: ExpertRecipe, task: str | None) -> list[TaskRecipe]:
+    """All tasks of the recipe's suite, or the one named. Raises UserError for one that cannot be made or trained on."""
+    environments.check_suite(recipe.suite)
+    names = [each.id for each in recipe.suite.tasks]
+    if task is not None and task not in names:
+        raise UserError(f"--task {task}: suite {recipe.suite.name} has no such task{did_you_mean(task, names)}")
+    chosen = [each for each in recipe.suite.tasks if task in (None, each.id)]
+    for each in chosen:
+        StateView(environments.make(each, frame=recipe.suite.frame), 0)
+    return chosen
 
 
 def train_expert(

@@ -18,6 +18,7 @@ from agentgym import experts
 from agentgym.actions import ActionCodec
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
+from agentgym.experts.trained import load_policy
 from agentgym.policy import AgentPolicy
 
 SB3 = "sb3:"
@@ -120,27 +121,12 @@ class SB3Policy:
     """The policy inside a Stable-Baselines3 zip of any algorithm. Loading it unpickles: the caller trusts the file."""
 
     def __init__(self, path: Path, *, sampled: bool) -> None:
-        from stable_baselines3.common.policies import ActorCriticPolicy
-        from stable_baselines3.common.save_util import load_from_zip_file
-
-        try:
-            data, parameters, _ = load_from_zip_file(str(path), device="cpu")
-            assert data is not None
-            kwargs = dict(data["policy_kwargs"])
-            policy_class = data["policy_class"]
-            if issubclass(policy_class, ActorCriticPolicy):
-                kwargs["use_sde"] = data["use_sde"]
-            self._space = data["observation_space"]
-            self._actions = data["action_space"]
-            self._policy = policy_class(self._space, self._actions, lambda progress: 0.0, **kwargs)
-            self._policy.load_state_dict(parameters["policy"])
-        except Exception as error:  # whatever is in the file: pickles of other versions, other classes, no zip at all
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"{path}: cannot be loaded as a Stable-Baselines3 model ({reason})") from None
+        self._policy: Any = load_policy(path)
+        self._space, self._actions = self._policy.observation_space, self._policy.action_space
         if sampled and not hasattr(self._policy, "get_distribution"):
-            raise UserError(f"{path}: a {policy_class.__name__} has no distribution to draw from; leave --sample out")
+            kind = type(self._policy).__name__
+            raise UserError(f"{path}: a {kind} has no distribution to draw from; leave --sample out")
         self._path = path
-        self._policy.set_training_mode(False)
         self._draws = Draws()
 
     def start(self, row: int, seed: int) -> None:

@@ -1,12 +1,14 @@
 """Who acts while demonstrations are recorded: one file per kind, all behind one small Protocol."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.babyai import BabyAIExpert
 from agentgym.experts.random import RandomExpert
+from agentgym.experts.trained import TrainedExpert
 
 
 class Expert(Protocol):
@@ -27,13 +29,25 @@ class Expert(Protocol):
 
 EXPERTS: dict[str, tuple[Callable[[], Expert], str]] = {
     "babyai-bot": (BabyAIExpert, "the scripted bot of BabyAI, for every BabyAI-* task"),
+    "trained": (TrainedExpert, "agents that come with the package, for the MinAtar/*-v1 games"),
     "random": (RandomExpert, "uniformly random actions, by the episode's seed"),
 }
 
 
+SB3 = "sb3:"  # and the path of a zip
+
+
 def make(name: str) -> Expert:
-    """The expert of that name. Raises UserError when there is none."""
+    """The expert of that name, or the agent of `sb3:PATH`. Raises UserError when there is none."""
+    if name.startswith(SB3):
+        return TrainedExpert(Path(name.removeprefix(SB3)))
     if name not in EXPERTS:
-        hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join(EXPERTS)}"
+        hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join(EXPERTS)} and {SB3}PATH"
         raise UserError(f"no expert is named '{name}'{hint}")
     return EXPERTS[name][0]()
+
+
+def refuse_untrusted(name: str, *, trust: bool) -> None:
+    """Raises UserError for an expert whose loading runs the code of a file, unless that is trusted."""
+    if name.startswith(SB3) and not trust:
+        raise UserError(f"{name}: loading it runs code that is inside the file; give --trust if you know its origin")

@@ -1,0 +1,85 @@
+"""Agents trained by Stable-Baselines3 as experts: those that come with the package, and any zip.
+
+Loading a zip unpickles, which can run any code inside it: whoever names a file has to trust it. An agent reads the
+environment's state, or its observation, whichever it was trained on.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+from agentgym.environments import Observation, Task
+from agentgym.errors import UserError
+from agentgym.recipes import shipped_expert
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.policies import BasePolicy
+
+
+class TrainedExpert:
+    """The likeliest actions of the agent in `path`; without a path, of the one that comes with the package."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._policy: BasePolicy | None = None
+
+    def check(self, environment: Task) -> None:
+        """Raises UserError when there is no agent for the task, or when it was trained on something else."""
+        path = self._path or shipped_expert(environment.task)
+        if not path.is_file():
+            if self._path:
+                raise UserError(f"sb3:{path}: there is no such file; name the zip that Stable-Baselines3's save wrote")
+            raise UserError(
+                f"expert 'trained' cannot act in {environment.task}: no agent for it comes with the package; "
+                "train one with 'agentgym train-expert' and name it as sb3:PATH"
+            )
+        self._policy = load_policy(path)
+        space, actions = self._policy.observation_space, self._policy.action_space
+        self._reads_state = space == environment.state_space
+        fits = self._reads_state or _shapes(space) == _shapes(environment.observation_space)
+        if not fits or actions != environment.action_space:
+            found = f"shows {environment.observation_space} or {environment.state_space}"
+            raise UserError(
+                f"{environment.task}: {found} and takes {environment.action_space}; "
+                f"{path} was trained on {space} and {actions}"
+            )
+
+    def start(self, environment: Task, seed: int) -> None:
+        """Nothing to begin: the agent has no memory."""
+        if self._policy is None:
+            self.check(environment)
+        self._environment = environment
+
+    def act(self, observation: Observation) -> Any:
+        """The likeliest action for the present state."""
+        assert self._policy is not None
+        seen: Any = self._environment.state if self._reads_state else observation
+        return self._policy.predict(seen, deterministic=True)[0]
+
+
+def load_policy(path: Path) -> "BasePolicy":
+    """The policy inside a Stable-Baselines3 zip of any algorithm, ready to act. Raises UserError if it cannot be read."""
+    from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+    from stable_baselines3.common.save_util import load_from_zip_file
+
+    try:
+        data, parameters, _ = load_from_zip_file(str(path), device="cpu")
+        assert data is not None
+        kwargs, policy_class = dict(data["policy_kwargs"]), data["policy_class"]
+        if issubclass(policy_class, ActorCriticPolicy):
+            kwargs["use_sde"] = data["use_sde"]
+        policy = policy_class(data["observation_space"], data["action_space"], lambda progress: 0.0, **kwargs)
+        assert isinstance(policy, BasePolicy)
+        policy.load_state_dict(parameters["policy"])
+    except Exception as error:  # whatever is in the file: pickles of other versions, other classes, no zip at all
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: cannot be loaded as a Stable-Baselines3 model ({reason})") from None
+    policy.set_training_mode(False)
+    return policy
+
+
+def _shapes(space: gymnasium.Space[Any]) -> Any:
+    if isinstance(space, gymnasium.spaces.Dict):
+        return {key: _shapes(part) for key, part in space.items()}
+    return space.shape
