@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
-    {"errors"},
+    {"errors", "exported", "exported.onnx_policy", "exported.example"},
     {"recipes", "samples", "actions", "action_spaces", "layout"},
     {
         *("environments", "store.shard", "store.samples", "model.vision", "model.blocks", "model.tokenizer"),
@@ -19,11 +19,11 @@ ROWS = [
     {"store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random"},
     {"store.checking", "store.composing"},
     {"store"},
-    {"model.presets", "model.reading", "experts", "recorder", "windows", "pictures", "videos", "comparison"},
+    {"model.presets", "model.reading", "model.step", "experts", "recorder", "windows", "pictures", "videos", "comparison"},
     {"losses", "collection", "model.pretrained", "report", "viewing"},
     {"training", "policy", "rollouts"},
     {"runs", "publish", "players", "held_out", "sb3"},
-    {"evaluation"},
+    {"evaluation", "edge"},
     {"cli"},
     {"__main__"},
 ]
