@@ -5,8 +5,13 @@
 
 These algorithms shuffle single observations, so the history is in the observation; the window moves as the policy's
 does (`agentgym.layout`). The body and the action head are the checkpoint's, bit by bit; the value head is new.
+
+A model that was saved is loaded without the checkpoint's folder, also on another machine: what rebuilds the agent (its
+configuration and tokenizer) is a note in the observation space, the one thing that both the policy gets and the
+algorithms save.
 """
 
+import json
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -21,15 +26,19 @@ from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from tokenizers import Tokenizer
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
 from agentgym.actions import ActionCodec
 from agentgym.environments import decode_instruction
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
-from agentgym.model.agent import load_agent
-from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
+from agentgym.model.agent import AgentConfig, AgentModel, load_agent
+from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize, wrap_tokenizer
 from agentgym.policy import find_checkpoint
+
+NOTE = "agentgym_checkpoint"  # the attribute of the space: {checkpoint: (configuration, tokenizer)} as JSON
 
 
 class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, dict[str, NDArray[Any]], np.int64]):
@@ -97,8 +106,7 @@ class AgentFeatures(BaseFeaturesExtractor):
     """F_φ's hidden state at the latest frame of each window; the model of a checkpoint, without dropout."""
 
     def __init__(self, observation_space: Dict, checkpoint: str) -> None:
-        folder = find_checkpoint(checkpoint)
-        agent = load_agent(folder)
+        agent, tokenizer = _load_or_rebuild(observation_space, checkpoint)
         super().__init__(observation_space, features_dim=agent.language.config.word_embed_proj_dim)
         side = agent.config.vision_config.image_size  # type: ignore[union-attr]  # a config's dict is built by then
         expected = (agent.config.window, side, side, 3)
@@ -114,7 +122,7 @@ class AgentFeatures(BaseFeaturesExtractor):
                 if isinstance(getattr(module, name, None), float):
                     setattr(module, name, 0.0)
         self.agent = agent
-        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer = tokenizer
         self._tokens = lru_cache(maxsize=10_000)(
             lambda raw: tokenize(self.tokenizer, decode_instruction(np.frombuffer(raw, np.uint8)))
         )
@@ -227,6 +235,25 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
+
+
+def _load_or_rebuild(space: Dict, checkpoint: str) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+    """The agent of the folder, noted in the space; without the folder, one of the noted sizes that awaits its weights.
+
+    Raises UserError when there is neither.
+    """
+    note = getattr(space, NOTE, {})
+    if Path(checkpoint).exists() or checkpoint not in note:
+        folder = find_checkpoint(checkpoint)
+        agent, tokenizer = load_agent(folder), load_tokenizer(folder)
+        files = agent.config.to_json_string(), tokenizer.backend_tokenizer.to_str()
+        setattr(space, NOTE, {checkpoint: files})
+        return agent, tokenizer
+    config, tokens = note[checkpoint]
+    agent = AgentModel(AgentConfig.from_dict(json.loads(config))).eval()
+    for parameter in agent.parameters():  # a loaded model brings all of them; nothing else may act with these
+        parameter.data.fill_(torch.nan)
+    return agent, wrap_tokenizer(Tokenizer.from_str(tokens))
 
 
 def _scale_rates(optimizer: torch.optim.Optimizer, power: int) -> None:

@@ -1,5 +1,6 @@
 """The agent in PPO and A2C: it starts as the checkpoint, bit by bit, and goes back to one."""
 
+import shutil
 import subprocess
 import sys
 
@@ -129,6 +130,26 @@ def test_a_saved_model_acts_the_same_in_another_process(run, tmp_path):
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     logits = model.policy.get_distribution(model.policy.obs_to_tensor(observation)[0]).distribution.logits
     np.testing.assert_allclose(eval(ran.stdout), logits.detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("wrap", [DummyVecEnv, lambda fns: VecTransposeImage(DummyVecEnv(fns))], ids=["plain", "turned"])
+def test_a_saved_model_needs_no_checkpoint_folder(run, tmp_path, monkeypatch, wrap):
+    shutil.copytree(run, tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    model = make(PPO, "here", wrap([make_env]))
+    model.learn(8)
+    model.save("model.zip")
+    observation, _ = make_env().reset(seed=5)
+    expected, _ = model.predict(observation, deterministic=True)
+    (tmp_path / "here").rename(tmp_path / "elsewhere")
+    loaded = PPO.load("model.zip", env=wrap([make_env]))
+    for name, value in agent_weights(model).items():
+        assert torch.equal(agent_weights(loaded)[name], value), name
+    assert loaded.predict(observation, deterministic=True)[0] == expected
+    loaded.learn(8)
+    loaded.policy.save_checkpoint(tmp_path / "tuned")
+    assert AgentPolicy.from_pretrained(tmp_path / "tuned").codec.num_tokens == 7
+    assert "there is no such folder" in refusal(make, PPO, "here", make_env())
 
 
 def test_a_policy_is_saved_and_loaded_alone(run, tmp_path):

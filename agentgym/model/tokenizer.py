@@ -67,6 +67,11 @@ def _with_actions(tokenizer: Tokenizer, codec: ActionCodec) -> PreTrainedTokeniz
     """Every text starts with the start token; the action tokens come last."""
     tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", START)])
     tokenizer.add_tokens([AddedToken(name, normalized=False) for name in codec.tokens])
+    return wrap_tokenizer(tokenizer)
+
+
+def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """A whole tokenizer under Hugging Face's interface, with OPT's special tokens."""
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="</s>",
