@@ -220,9 +220,8 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
         self.optimizer.register_step_post_hook(lambda optimizer, *_: _scale_rates(optimizer, -1))
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
-        agent = self.features_extractor.agent
         return self.action_dist.proba_distribution(
-            action_logits=agent.logits(latent_pi)[:, agent.config.num_text_tokens :]
+            action_logits=_action_logits(self.features_extractor.agent, latent_pi)
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -235,6 +234,31 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
+
+
+class TetheredPolicy(AgentActorCriticPolicy):
+    """An agent that is held to what it knew: its entropy is minus the divergence from the checkpoint's agent.
+
+    The algorithms reward entropy with `ent_coef`, so that this weighs KL(agent ‖ checkpoint) in their loss.
+    """
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        self.reference = AgentFeatures(self.observation_space, self.checkpoint).requires_grad_(False)
+
+    def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values, log-probabilities, and how near to the checkpoint's agent (0, or less) each distribution is."""
+        latent = self.extract_features(obs)
+        distribution = self._get_action_dist_from_latent(latent)
+        with torch.no_grad():
+            known = _action_logits(self.reference.agent, self.reference(obs))
+        ours = distribution.distribution
+        divergence = torch.distributions.kl_divergence(ours, torch.distributions.Categorical(logits=known))
+        return self.value_net(latent), distribution.log_prob(actions), -divergence
+
+
+def _action_logits(agent: AgentModel, hidden: Float[Tensor, "rows width"]) -> Float[Tensor, "rows actions"]:
+    return agent.logits(hidden)[:, agent.config.num_text_tokens :]
 
 
 def _load_or_rebuild(space: Dict, checkpoint: str) -> tuple[AgentModel, PreTrainedTokenizerFast]:

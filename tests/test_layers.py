@@ -23,7 +23,7 @@ ROWS = [
     {"losses", "collection", "model.pretrained", "report", "viewing"},
     {"training", "policy", "rollouts"},
     {"runs", "publish", "players", "held_out", "sb3"},
-    {"evaluation", "edge"},
+    {"evaluation", "edge", "finetuning"},
     {"cli"},
     {"__main__"},
 ]
