@@ -10,7 +10,7 @@ A training that was interrupted goes on from the last point of its curve, with n
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,16 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from agentgym import environments
+from agentgym import environments, pictures
 from agentgym.acting import Policy
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.policy import AgentPolicy
-from agentgym.recipes import FinetuningRecipe, differences
+from agentgym.recipes import FinetuningRecipe, PPORecipe, differences
 from agentgym.rollouts import rollout
 from agentgym.runs import read_json, read_recipe, write_json
 from agentgym.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
+from agentgym.store import replace_file
 
 Advance = Callable[[int, str], None]
 
@@ -61,8 +62,10 @@ class FramePolicy:
         return self._model.predict(observation["frame"], state, episode_start, deterministic)
 
 
-def finetune(recipe: FinetuningRecipe, run: Path, *, advance: Advance = lambda count, note: None) -> dict[str, Any]:
-    """Trains by the recipe into the run folder, going on where it was; the last point of the curve.
+def finetune(
+    recipe: FinetuningRecipe, run: Path, *, advance: Advance = lambda count, note: None
+) -> list[dict[str, Any]]:
+    """Trains by the recipe into the run folder, going on where it was; the points of the curve.
 
     Raises UserError when the folder holds something else, or the agent does not fit the suite.
     """
@@ -79,14 +82,23 @@ def finetune(recipe: FinetuningRecipe, run: Path, *, advance: Advance = lambda c
         env.close()
         _keep(model, recipe, run)
         file.unlink(missing_ok=True)
-    point: dict[str, Any] = read_curve(run)[-1]
-    return point
+    return read_points(run)
 
 
-def read_curve(run: Path) -> list[dict[str, Any]]:
-    """The points of a run's learning curve; none when it has not begun."""
+def read_points(run: Path) -> list[dict[str, Any]]:
+    """The points of a run's learning curve. Raises UserError when there is none."""
     file = run / "curve.jsonl"
-    return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+    if not file.is_file():
+        raise UserError(f"{run}: has no learning curve (curve.jsonl); 'agentgym finetune RECIPE' makes one")
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+def draw(curves: Mapping[str, list[dict[str, Any]]], run: Path) -> Path:
+    """Writes the curves as one figure into the run folder."""
+    lines = {name: [(point["steps"], point["success_rate"]) for point in curve] for name, curve in curves.items()}
+    figure = run / "curves.svg"
+    replace_file(figure, pictures.success_curves(lines))
+    return figure
 
 
 class Curve(BaseCallback):
@@ -96,7 +108,7 @@ class Curve(BaseCallback):
         super().__init__()
         self._recipe, self._run, self._advance = recipe, run, advance
         self._file = run / "curve.jsonl"
-        self._before = (read_curve(run) or [{"seconds": 0.0, "cpu_seconds": 0.0}])[-1]
+        self._before = (read_points(run) if self._file.is_file() else [{"seconds": 0.0, "cpu_seconds": 0.0}])[-1]
         self._spent = 0.0  # seconds of this process that went into measuring
         self._cpu_spent = 0.0
 
@@ -113,11 +125,10 @@ class Curve(BaseCallback):
         if self.num_timesteps >= self._next:
             self._measure()
             self._next += self._recipe.evaluation.every
-        rollouts = self.num_timesteps // (self._recipe.ppo.environments * self._recipe.ppo.rollout_steps)
         if self._recipe.start != "cnn":
-            warm = rollouts >= self._recipe.ppo.value_warmup_rollouts
-            self.model.policy.features_extractor.agent.requires_grad_(warm)
-            _fix_positions(self.model.policy.features_extractor.agent)
+            ppo = self._recipe.ppo
+            rollouts = self.num_timesteps // (ppo.environments * ppo.rollout_steps)
+            _let_learn(self.model.policy.features_extractor.agent, ppo, warm=rollouts >= ppo.value_warmup_rollouts)
 
     def _on_training_end(self) -> None:
         self._advance(self.num_timesteps - self._seen, "")
@@ -201,8 +212,12 @@ def _first(recipe: FinetuningRecipe, env: VecMonitor) -> PPO:
     return model
 
 
-def _fix_positions(agent: AgentModel) -> None:
-    """The encoder's positions are fixed, whatever else learns."""
+def _let_learn(agent: AgentModel, ppo: PPORecipe, *, warm: bool) -> None:
+    """Which weights of the agent learn: none before the value head is warm; its fixed positions never."""
+    agent.requires_grad_(warm)
+    if ppo.freeze_vision:
+        agent.vision.requires_grad_(False)
+        agent.projector.requires_grad_(False)
     agent.vision.clip.embeddings.position_embedding.weight.requires_grad_(False)
 
 

@@ -190,6 +190,7 @@ class PPORecipe(Recipe):
 
     `value_rate` multiplies the value head's learning rate. In the first `value_warmup_rollouts` that head alone learns.
     `tether` weighs the divergence from the agent that was started from, `entropy` the entropy bonus: one of the two.
+    `freeze_vision`: frames are encoded as they were, the language model alone learns.
     """
 
     steps: Annotated[int, Field(ge=1)]
@@ -202,6 +203,7 @@ class PPORecipe(Recipe):
     value_warmup_rollouts: Annotated[int, Field(ge=0)] = 0
     tether: Annotated[float, Field(ge=0)] = 0.0
     entropy: Annotated[float, Field(ge=0)] = 0.0
+    freeze_vision: bool = False
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
     gae_lambda: Annotated[float, Field(gt=0, le=1)] = 0.95
     clip: Annotated[float, Field(gt=0)] = 0.2

@@ -21,7 +21,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -133,8 +133,9 @@ class AgentFeatures(BaseFeaturesExtractor):
         steps = mask.sum(1)
         mask = mask[:, : int(steps.max())]
         real = mask.flatten().nonzero().squeeze(1)
-        frames = observations["frames"][:, : mask.shape[1]].flatten(0, 1)[real]
-        encoded = self.agent.encode(frames.to(torch.uint8))
+        frames = observations["frames"][:, : mask.shape[1]].flatten(0, 1)[real].to(torch.uint8)
+        different, which = _distinct(frames)
+        encoded = self.agent.encode(different)[which]
         visual = encoded.new_zeros(mask.numel(), *encoded.shape[1:]).index_copy(0, real, encoded)
         instruction, instruction_mask = pad_left(
             [self._tokens(row.tobytes()) for row in observations["instruction"].to(torch.uint8).cpu().numpy()]
@@ -255,6 +256,17 @@ class TetheredPolicy(AgentActorCriticPolicy):
         ours = distribution.distribution
         divergence = torch.distributions.kl_divergence(ours, torch.distributions.Categorical(logits=known))
         return self.value_net(latent), distribution.log_prob(actions), -divergence
+
+
+def _distinct(
+    frames: UInt8[Tensor, "frames height width 3"],
+) -> tuple[UInt8[Tensor, "different height width 3"], Int[Tensor, "frames"]]:
+    """The different ones among the frames, and which of them each is: windows overlap, and views come again."""
+    places: dict[bytes, int] = {}
+    which = [places.setdefault(frame.tobytes(), len(places)) for frame in frames.cpu().numpy()]
+    first = {place: number for number, place in reversed(list(enumerate(which)))}
+    chosen = torch.tensor([first[place] for place in range(len(places))], device=frames.device)
+    return frames[chosen], torch.tensor(which, device=frames.device)
 
 
 def _action_logits(agent: AgentModel, hidden: Float[Tensor, "rows width"]) -> Float[Tensor, "rows actions"]:

@@ -137,7 +137,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """The start token and the tokens of a text."""
-        text = text if text.startswith(" ") else self._prefix + text
+        text = text if text[:1] in ("", " ") else self._prefix + text
         # Numbers of other scripts count as digits: Python's \d knows the decimal ones alone.
         shape = "".join("0" if unicodedata.category(sign)[0] == "N" else sign for sign in text)
         parts = [text[found.start() : found.end()] for found in self._parts.finditer(shape)]
