@@ -82,7 +82,8 @@ class DatasetRecipe(Recipe):
 class InitRecipe(Recipe):
     """What to start from: published models for E_θ and F_φ, local folders or Hub ids (see `agentgym.model.pretrained`).
 
-    Or an `agent` to fine-tune: a run folder or a checkpoint folder, whose sizes, tokenizer and actions stay.
+    Or an `agent` to fine-tune: a run folder or a checkpoint folder, whose sizes and text tokens stay. Actions of the
+    dataset that it does not know get new rows in its table (see `agentgym.model.adapting`).
     """
 
     vision: str | None = None

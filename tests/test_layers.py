@@ -19,7 +19,7 @@ ROWS = [
     {"store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random"},
     {"store.checking", "store.composing"},
     {"store"},
-    {"model.presets", "model.reading", "model.step", "experts", "recorder", "windows", "pictures", "videos", "comparison"},
+    {"model.presets", "model.reading", "model.step", "model.adapting", "experts", "recorder", "windows", "pictures", "videos", "comparison"},
     {"losses", "collection", "model.pretrained", "report", "viewing"},
     {"training", "policy", "rollouts"},
     {"runs", "publish", "players", "held_out", "sb3"},

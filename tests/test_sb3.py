@@ -14,7 +14,7 @@ from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_
 
 from agentgym import evaluation, runs
 from agentgym.policy import AgentPolicy
-from agentgym.sb3 import AgentActorCriticPolicy, HistoryObservation
+from agentgym.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
 
 M = 4
 
@@ -113,6 +113,23 @@ def test_training_mode_changes_nothing(run):
         policy.set_training_mode(mode)
         logits.append(policy.get_distribution(observation).distribution.logits)
     assert torch.equal(*logits)
+
+
+def test_a_tethered_policy_counts_how_far_it_is_from_the_checkpoint(run):
+    policy = PPO(TetheredPolicy, make_env(), n_steps=8, batch_size=8, policy_kwargs={"checkpoint": str(run)}).policy
+    observation = policy.obs_to_tensor(make_env().reset(seed=3)[0])[0]
+    before = policy.get_distribution(observation).distribution
+    actions = torch.tensor([2])
+    assert policy.evaluate_actions(observation, actions)[2].tolist() == pytest.approx([0.0], abs=1e-6)
+    with torch.no_grad():
+        policy.features_extractor.agent.language.get_input_embeddings().weight[-7:] += torch.randn(7, 128)
+    values, log_prob, nearness = policy.evaluate_actions(observation, actions)
+    after = policy.get_distribution(observation).distribution
+    torch.testing.assert_close(nearness, -torch.distributions.kl_divergence(after, before))
+    torch.testing.assert_close(log_prob, after.log_prob(actions))
+    torch.testing.assert_close(values, policy.predict_values(observation))
+    assert nearness < -0.1
+    assert not any(weight.requires_grad for weight in policy.reference.parameters())
 
 
 def test_a_saved_model_acts_the_same_in_another_process(run, tmp_path):
