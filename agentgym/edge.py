@@ -1,8 +1,8 @@
 """A trained agent as a folder that runs with onnxruntime and numpy alone.
 
-    policy.onnx         one step (`agentgym.model.step`), float32      policy-int8.onnx    the same with int8 weights
-    policy.json         names of actions, sizes, window, tokenizer     onnx_policy.py      what runs them
-    example.npz         an episode as PyTorch plays it                 example.py          plays it again: thirty lines
+policy.onnx         one step (`agentgym.model.step`), float32      policy-int8.onnx    the same with int8 weights
+policy.json         names of actions, sizes, window, tokenizer     onnx_policy.py      what runs them
+example.npz         an episode as PyTorch plays it                 example.py          plays it again: thirty lines
 """
 
 import json

@@ -16,7 +16,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -185,7 +184,7 @@ def _environment(recipe: FinetuningRecipe) -> VecMonitor:
         env = environments.make(task.id, frame=recipe.suite.frame)
         return LatestFrame(env) if recipe.start == "cnn" else HistoryObservation(env, window=window)
 
-    return VecMonitor(DummyVecEnv([lambda i=i: make(i) for i in range(recipe.ppo.environments)]))  # type: ignore[misc]
+    return VecMonitor(DummyVecEnv([lambda i=i: make(i) for i in range(recipe.ppo.environments)]))
 
 
 def _first(recipe: FinetuningRecipe, env: VecMonitor) -> PPO:
@@ -224,9 +223,7 @@ def _let_learn(agent: AgentModel, ppo: PPORecipe, *, warm: bool) -> None:
 def _play(model: PPO, recipe: FinetuningRecipe) -> tuple[float, float]:
     """Success and mean return on the curve's seeds, by the likeliest actions."""
     features = model.policy.features_extractor
-    policy: Policy = (
-        FramePolicy(model) if recipe.start == "cnn" else AgentPolicy(features.agent, features.tokenizer)
-    )
+    policy: Policy = FramePolicy(model) if recipe.start == "cnn" else AgentPolicy(features.agent, features.tokenizer)
     seeds = range(recipe.evaluation.first_seed, recipe.evaluation.first_seed + recipe.evaluation.episodes)
     played = [
         episode

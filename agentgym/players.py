@@ -1,4 +1,4 @@
-"""WHO plays: a run, a checkpoint, an exported policy, an expert or a Stable-Baselines3 zip, by the text that names it on the command line.
+"""WHO plays: a run, a checkpoint, an exported policy, an expert or a Stable-Baselines3 zip, by the text that names it.
 
 A player is known before anything is loaded, so that a worker process can be told who plays and load it there. What a
 policy draws (`--sample`) is a function of the episode's seed: its draws do not depend on the rest of the batch.
@@ -69,7 +69,7 @@ def find(who: str, *, trust: bool = False) -> Player:
     if exported.suffix == ".onnx" and exported.is_file():
         return Player(who, "onnx", exported)
     if not Path(who).is_dir():
-        hint = did_you_mean(who, experts.EXPERTS) or f"; expected a run, checkpoint or exported folder, sb3:PATH or {_known()}"
+        hint = did_you_mean(who, experts.EXPERTS) or f"; expected a run, checkpoint or export, sb3:PATH or {_known()}"
         raise UserError(f"{who}: there is no such folder or expert{hint}")
     return Player(who, "agent", Path(who))
 

@@ -218,7 +218,7 @@ class PPORecipe(Recipe):
 
 
 class CurveRecipe(Recipe):
-    """The points of a learning curve: after `every` steps, the seeds [first_seed, first_seed + episodes) of each task."""
+    """The points of a learning curve: after `every` steps, [first_seed, first_seed + episodes) of each task."""
 
     episodes: Annotated[int, Field(ge=1)] = 100
     first_seed: Annotated[int, Field(ge=0)] = 500_000

@@ -197,4 +197,6 @@ def test_what_does_not_fit_is_one_clear_line(run, exported, policies, dataset, t
     (tmp_path / "damaged/policy.onnx").write_bytes(b"nothing")
     assert "cannot be loaded" in refusal(players.load, players.find(str(tmp_path / "damaged")), sampled=False)
     (tmp_path / "damaged/policy.json").write_text('{"format": 2}')
-    assert "format 2; this file reads 1" in refusal(players.load, players.find(str(tmp_path / "damaged")), sampled=False)
+    assert "format 2; this file reads 1" in refusal(
+        players.load, players.find(str(tmp_path / "damaged")), sampled=False
+    )

@@ -1,6 +1,5 @@
 """Fine-tuning by reinforcement: it learns what pays, goes on where it was, and gives a run back."""
 
-
 import pytest
 import torch
 from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of

@@ -149,7 +149,9 @@ def test_a_saved_model_acts_the_same_in_another_process(run, tmp_path):
     np.testing.assert_allclose(eval(ran.stdout), logits.detach().numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("wrap", [DummyVecEnv, lambda fns: VecTransposeImage(DummyVecEnv(fns))], ids=["plain", "turned"])
+@pytest.mark.parametrize(
+    "wrap", [DummyVecEnv, lambda fns: VecTransposeImage(DummyVecEnv(fns))], ids=["plain", "turned"]
+)
 def test_a_saved_model_needs_no_checkpoint_folder(run, tmp_path, monkeypatch, wrap):
     shutil.copytree(run, tmp_path / "here")
     monkeypatch.chdir(tmp_path)

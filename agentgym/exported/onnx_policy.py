@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,8 @@ class OnnxPolicy:
 
     def _choose(self, logits: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
         """Of each row the likeliest, or one drawn at the policy's temperature."""
-        if not deterministic:
-            logits = logits / self._temperature + self._generator.gumbel(size=logits.shape)
-        chosen: NDArray[np.int64] = logits.argmax(-1)
+        noise = 0.0 if deterministic else self._temperature * self._generator.gumbel(size=logits.shape)
+        chosen: NDArray[np.int64] = (logits + noise).argmax(-1)
         return chosen
 
 
@@ -146,7 +146,7 @@ class Tokenizer:
     def _merge(self, part: str) -> list[int]:
         tokens = list(part.encode("utf-8").decode("latin-1"))
         while len(tokens) > 1:
-            ranks = [self._ranks.get(pair, len(self._ranks)) for pair in zip(tokens, tokens[1:], strict=False)]
+            ranks = [self._ranks.get(pair, len(self._ranks)) for pair in pairwise(tokens)]
             best = min(ranks)
             if best == len(self._ranks):
                 break

@@ -17,7 +17,9 @@ from agentgym.model.blocks import Block
 
 
 class Step(nn.Module):
-    """An agent's step, on its own weights. T past steps, `read` tokens whose keys and values are known; 0 is allowed."""
+    """An agent's step, on its own weights. There may be no step before, and nothing that was read."""
+
+    resize: Tensor | None
 
     def __init__(self, agent: AgentModel) -> None:
         super().__init__()

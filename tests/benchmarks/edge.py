@@ -143,8 +143,8 @@ def main(run=RUN, data=DATA):
     expected = measured["PyTorch"][0]
     versions = {**all_versions(), "onnxruntime": version("onnxruntime")}
     lines = [
-        f"{Path(run).name}, one environment, one thread a process, median of {ROUNDS} rounds in turns over {len(expected)} recorded "
-        f"steps; torch {versions['torch']}, onnxruntime {versions['onnxruntime']}. Memory is the most that the process "
+        f"{Path(run).name}, one environment, one thread a process, median of {ROUNDS} rounds in turns over "
+        f"{len(expected)} recorded steps; torch {versions['torch']}, onnxruntime {versions['onnxruntime']}. Memory is the most that the process "
         "took, with Python and the libraries.",
         "",
         f"| | file, MB | memory, MB | steps a second | same action | success, {SEEDS} seeds |",
