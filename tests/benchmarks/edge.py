@@ -144,8 +144,8 @@ def main(run=RUN, data=DATA):
     versions = {**all_versions(), "onnxruntime": version("onnxruntime")}
     lines = [
         f"{Path(run).name}, one environment, one thread a process, median of {ROUNDS} rounds in turns over "
-        f"{len(expected)} recorded steps; torch {versions['torch']}, onnxruntime {versions['onnxruntime']}. Memory is the most that the process "
-        "took, with Python and the libraries.",
+        f"{len(expected)} recorded steps; torch {versions['torch']}, onnxruntime {versions['onnxruntime']}. "
+        "Memory is the most that the process took, with Python and the libraries.",
         "",
         f"| | file, MB | memory, MB | steps a second | same action | success, {SEEDS} seeds |",
         "|---|---|---|---|---|---|",
