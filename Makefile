@@ -26,6 +26,8 @@ test-slow: install
 
 benchmark: install
 	$(VENV)/bin/python tests/benchmarks/acting.py
+	$(VENV)/bin/agentgym run babyai-goto-redball --quiet
+	$(VENV)/bin/python tests/benchmarks/edge.py
 
 lint: install
 	$(RUN) ruff check .

@@ -246,7 +246,7 @@ def train_expert(
 
 @app.command()
 def evaluate(
-    who: Annotated[str, typer.Argument(help="A run or checkpoint folder, an expert (random), or sb3:PATH.")],
+    who: Annotated[str, typer.Argument(help="A run, checkpoint or exported folder, an expert, or sb3:PATH.")],
     suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; a run's own when not given.")] = None,
     to: Annotated[Path | None, typer.Option(help="The folder; the run's, or evaluations/SUITE/WHO.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Episodes a task; the recipe's when not given.")] = None,
@@ -332,6 +332,49 @@ def publish(
     talk = Talk(quiet, json_)
     talk.say(f"results: {page}", markup=False)
     talk.result({"results": str(page)})
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    onnx: Annotated[Path, typer.Option(metavar="OUT", help="The folder for the ONNX policy.")],
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write a run's agent as a folder that acts with onnxruntime and numpy alone: float32 and int8."""
+    from agentgym.edge import export_onnx
+
+    talk, found = Talk(quiet, json_), export_onnx(run, onnx)
+    sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["bytes"].items() if name.endswith(".onnx"))
+    talk.say(f"{onnx}: {sizes}; {found['steps_compared']} steps with the actions of PyTorch", markup=False)
+    talk.result(found)
+
+
+@app.command()
+def finetune(
+    recipe: Annotated[str, typer.Argument(help="A fine-tuning recipe's name, or a path to a TOML file.")],
+    run: Run = None,
+    beside: Annotated[list[Path] | None, typer.Option(help="Runs whose curves the figure shows too.")] = None,
+    set_: Set = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train an agent further by reinforcement learning (PPO). Goes on where it was interrupted."""
+    from agentgym import finetuning
+
+    resolved = recipes.load_finetuning(recipe, set_ or ())
+    folder, talk = run or Path("runs") / resolved.name, Talk(quiet, json_)
+    others = {other.name: finetuning.read_points(other) for other in beside or ()}
+    with talk.bar("fine-tuning", resolved.ppo.steps, "steps") as advance:
+        curve = finetuning.finetune(resolved, folder, advance=advance)
+    figure = finetuning.draw({folder.name: curve, **others}, folder)
+    first, last = curve[0], curve[-1]
+    talk.say(
+        f"{folder}: success {first['success_rate']:.1%} before, {last['success_rate']:.1%} after {last['steps']:,} "
+        f"steps and {last['cpu_seconds'] / 60:.1f} minutes of a core; curves: {figure}",
+        markup=False,
+    )
+    talk.result({"run": str(folder), "curve": curve, "figure": str(figure)})
 
 
 @app.command("run")

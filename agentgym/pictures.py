@@ -77,24 +77,53 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
 
     Each of `metrics` holds "update" and any of the names in PANELS. Raises ValueError when there is nothing to draw.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     shown = [panel for panel in PANELS if any(name in line for line in metrics for name in panel.series.values())]
     if not shown:
         raise ValueError("no metrics to draw")
-    # `none` keeps text as text, the salt and the empty metadata keep the bytes the same from one run to the next
-    style = {"svg.fonttype": "none", "svg.hashsalt": "agentgym", "font.family": "sans-serif", "font.size": 9}
-    with matplotlib.rc_context({**style, "text.color": INK, "xtick.color": INK, "ytick.color": INK}):
+    with _style():
         rows, columns = -(-len(shown) // COLUMNS), min(COLUMNS, len(shown))
         figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows))
         figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
         for number, panel in enumerate(shown, start=1):
             _draw_panel(figure.add_subplot(rows, columns, number), panel, metrics)
-        written = io.StringIO()
-        blank = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(written, format="svg", transparent=True, metadata=blank)
+        return _svg_text(figure)
+
+
+def success_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """An `<svg>` element: the success rate by steps of the environments, a line for each of the named curves."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    with _style():
+        figure = Figure(figsize=(2 * PANEL_INCHES[0], 1.4 * PANEL_INCHES[1]))
+        figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+        axes = figure.add_subplot()
+        for name, points in curves.items():
+            axes.plot(*zip(*points, strict=True), label=name, linewidth=1.3, marker="o", markersize=3.5)
+        _plain_axes(axes, percent=True)
+        axes.set_xlabel("steps of the environments")
+        axes.set_title("levels solved", loc="left", fontsize=10, fontweight="bold")
+        axes.legend(frameon=False, fontsize=8, handlelength=1.2)
+        return _svg_text(figure)
+
+
+def _style() -> Any:
+    """`none` keeps text as text; the salt keeps the bytes the same from one run to the next."""
+    import matplotlib
+
+    style = {"svg.fonttype": "none", "svg.hashsalt": "agentgym", "font.family": "sans-serif", "font.size": 9}
+    inks = dict.fromkeys(("text.color", "xtick.color", "ytick.color", "axes.labelcolor"), INK)
+    return matplotlib.rc_context({**style, **inks})
+
+
+def _svg_text(figure: Any) -> str:
+    """The figure in the page's own colour; without metadata, the same bytes from one run to the next."""
+    written = io.StringIO()
+    blank = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(written, format="svg", transparent=True, metadata=blank)
     svg = written.getvalue()
     return svg[svg.index("<svg") :].replace(INK, "currentColor")
 
@@ -109,18 +138,22 @@ def _draw_panel(axes: Any, panel: Panel, metrics: Sequence[Mapping[str, Any]]) -
                 *zip(*points, strict=True), label=label, color=color, linewidth=1.3, marker=marker, markersize=3.5
             )
     axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold")
+    _plain_axes(axes, percent=panel.percent)
+    if len(panel.series) > 1:
+        axes.legend(frameon=False, fontsize=8, handlelength=1.2)
+
+
+def _plain_axes(axes: Any, *, percent: bool) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(LABEL_COLOR)
     axes.grid(axis="y", color=LABEL_COLOR, alpha=0.25, linewidth=0.6)
     axes.tick_params(length=0)
     axes.locator_params(axis="both", nbins=5)
     axes.set_xlim(left=0)
-    if panel.percent:
+    if percent:
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     else:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    if len(panel.series) > 1:
-        axes.legend(frameon=False, fontsize=8, handlelength=1.2)

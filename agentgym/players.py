@@ -1,4 +1,4 @@
-"""WHO plays: a run, a checkpoint, an expert or a Stable-Baselines3 zip, by the text that names it on the command line.
+"""WHO plays: a run, a checkpoint, an exported policy, an expert or a Stable-Baselines3 zip, by the text that names it.
 
 A player is known before anything is loaded, so that a worker process can be told who plays and load it there. What a
 policy draws (`--sample`) is a function of the episode's seed: its draws do not depend on the rest of the batch.
@@ -7,7 +7,7 @@ policy draws (`--sample`) is a function of the episode's seed: its draws do not 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -21,12 +21,16 @@ from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.trained import load_policy
 from agentgym.policy import AgentPolicy
 
+if TYPE_CHECKING:
+    from agentgym.exported.onnx_policy import OnnxPolicy
+
 SB3 = "sb3:"
+ONNX = "policy.onnx"
 
 
 @dataclass(frozen=True)
 class Player:
-    """Who plays. `kind` is "agent", "expert" or "sb3"; `path` the run, the checkpoint or the zip."""
+    """Who plays. `kind` is "agent", "onnx", "expert" or "sb3"; `path` the run, the checkpoint or the file."""
 
     who: str
     kind: str
@@ -37,6 +41,8 @@ class Player:
         """A short name, good for a folder."""
         if self.path is None:
             return self.who
+        if self.kind == "onnx":
+            return f"{self.path.resolve().parent.name}-{self.path.stem}"
         folder = self.path.resolve()
         stem = folder.parent.name if folder.name == "model" else folder.name
         return f"sb3-{folder.stem}" if self.kind == "sb3" else stem
@@ -60,26 +66,58 @@ def find(who: str, *, trust: bool = False) -> Player:
         return Player(who, "sb3", path)
     if who in experts.EXPERTS:
         return Player(who, "expert")
+    exported = Path(who) / ONNX if Path(who).is_dir() else Path(who)
+    if exported.suffix == ".onnx" and exported.is_file():
+        return Player(who, "onnx", exported)
     if not Path(who).is_dir():
-        hint = did_you_mean(who, experts.EXPERTS) or f"; expected a run or checkpoint folder, sb3:PATH or {_known()}"
+        hint = did_you_mean(who, experts.EXPERTS) or f"; expected a run, checkpoint or export, sb3:PATH or {_known()}"
         raise UserError(f"{who}: there is no such folder or expert{hint}")
     return Player(who, "agent", Path(who))
 
 
-def load(player: Player, *, sampled: bool) -> "AgentPolicy | SB3Policy":
-    """The policy of an agent or a Stable-Baselines3 zip. Raises UserError when it is not whole or cannot be sampled."""
+def load(player: Player, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+    """The policy of who is no expert. Raises UserError when it is not whole or cannot be sampled."""
     assert player.path is not None
+    if player.kind == "onnx":
+        return _load_onnx(player.path, sampled=sampled)
     if player.kind == "sb3":
         return SB3Policy(player.path, sampled=sampled)
     return (SampledAgent if sampled else AgentPolicy).from_pretrained(player.path)
 
 
-def refuse_misfit(policy: "AgentPolicy | SB3Policy", env: Task) -> None:
+def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
+    try:
+        from agentgym.exported import onnx_policy
+    except ImportError as error:
+        raise UserError(f"{file}: needs {error.name}: pip install 'agentgym[onnx]'") from None
+
+    class SampledOnnx(onnx_policy.OnnxPolicy):
+        """An exported policy that draws by the episodes' seeds."""
+
+        def start(self, row: int, seed: int) -> None:
+            """An episode of that seed has begun in that row."""
+            self._draws = getattr(self, "_draws", None) or Draws()
+            self._draws.start(row, seed)
+
+        def _choose(self, logits: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
+            return self._draws.choose(torch.from_numpy(logits).double().softmax(-1).numpy())
+
+    try:
+        return (SampledOnnx if sampled else onnx_policy.OnnxPolicy)(file, threads=1)
+    except Exception as error:  # a damaged graph raises whatever onnxruntime raises
+        raise UserError(f"{file}: cannot be loaded: {str(error).splitlines()[0]}") from None
+
+
+def refuse_misfit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> None:
     """Raises UserError when the environment's actions or frames are not the ones the policy was trained for."""
     if isinstance(policy, SB3Policy):
         policy.refuse_misfit(env)
         return
-    policy.refuse_other_actions(ActionCodec.of(env.action_space, env.action_names), env.task)
+    codec = ActionCodec.of(env.action_space, env.action_names)
+    if isinstance(policy, AgentPolicy):
+        policy.refuse_other_actions(codec, env.task)
+    elif codec != ActionCodec(policy.action_names, policy.action_start):
+        raise UserError(f"{env.task}: its actions are {codec.names}; the policy was exported for {policy.action_names}")
     shape = env.observation_space["frame"].shape
     if shape != (policy.frame_side, policy.frame_side, 3):
         side = policy.frame_side

@@ -24,11 +24,12 @@ from transformers.utils.logging import disable_progress_bar
 from agentgym import environments, pictures
 from agentgym.collection import make_header
 from agentgym.errors import UserError
-from agentgym.model.agent import AgentModel
+from agentgym.model.adapting import with_actions
+from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.presets import make_config
 from agentgym.model.pretrained import read_parts
 from agentgym.model.tokenizer import load_tokenizer, tokenize, train_tokenizer
-from agentgym.policy import AgentPolicy
+from agentgym.policy import AgentPolicy, find_checkpoint
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, differences
 from agentgym.rollouts import rollout
 from agentgym.store import SampleDataset, replace_file
@@ -129,17 +130,15 @@ def first_model(recipe: ExperimentRecipe, dataset: SampleDataset) -> tuple[Agent
         raise UserError(f"{recipe.dataset.name}: frames are {height}x{width}; the visual encoder takes square ones")
     tasks = [task.id for task in recipe.dataset.suite.tasks]
     if init and init.agent:
-        policy = AgentPolicy.from_pretrained(init.agent)
-        policy.refuse_other_actions(codec, recipe.dataset.name)
-        model, window = policy.model, recipe.training.window
+        folder, window = find_checkpoint(init.agent), recipe.training.window
+        model, tokenizer = with_actions(load_agent(folder), load_tokenizer(folder), codec)
         if (model.frame_side, model.config.window) != (height, window):
             raise UserError(
                 f"{init.agent}: sees {model.config.window} frames of {model.frame_side} pixels; "
                 f"this recipe has {window} of {height}"
             )
         model.config.tasks = sorted({*(model.config.tasks or ()), *tasks})
-        folder = Path(init.agent)
-        return model, load_tokenizer(folder / "model" if (folder / "recipe.json").is_file() else folder)
+        return model, tokenizer
     parts = read_parts(init.vision, init.language) if init and init.vision and init.language else None
     tokenizer = parts.tokenizer(codec) if parts else train_tokenizer(dataset.column("instruction"), codec)
     config = make_config(

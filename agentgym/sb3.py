@@ -5,8 +5,13 @@
 
 These algorithms shuffle single observations, so the history is in the observation; the window moves as the policy's
 does (`agentgym.layout`). The body and the action head are the checkpoint's, bit by bit; the value head is new.
+
+A model that was saved is loaded without the checkpoint's folder, also on another machine: what rebuilds the agent (its
+configuration and tokenizer) is a note in the observation space, the one thing that both the policy gets and the
+algorithms save.
 """
 
+import json
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -16,20 +21,24 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from tokenizers import Tokenizer
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
 from agentgym.actions import ActionCodec
 from agentgym.environments import decode_instruction
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
-from agentgym.model.agent import load_agent
-from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
+from agentgym.model.agent import AgentConfig, AgentModel, load_agent
+from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize, wrap_tokenizer
 from agentgym.policy import find_checkpoint
+
+NOTE = "agentgym_checkpoint"  # the attribute of the space: {checkpoint: (configuration, tokenizer)} as JSON
 
 
 class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, dict[str, NDArray[Any]], np.int64]):
@@ -97,8 +106,7 @@ class AgentFeatures(BaseFeaturesExtractor):
     """F_φ's hidden state at the latest frame of each window; the model of a checkpoint, without dropout."""
 
     def __init__(self, observation_space: Dict, checkpoint: str) -> None:
-        folder = find_checkpoint(checkpoint)
-        agent = load_agent(folder)
+        agent, tokenizer = _load_or_rebuild(observation_space, checkpoint)
         super().__init__(observation_space, features_dim=agent.language.config.word_embed_proj_dim)
         side = agent.config.vision_config.image_size  # type: ignore[union-attr]  # a config's dict is built by then
         expected = (agent.config.window, side, side, 3)
@@ -114,7 +122,7 @@ class AgentFeatures(BaseFeaturesExtractor):
                 if isinstance(getattr(module, name, None), float):
                     setattr(module, name, 0.0)
         self.agent = agent
-        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer = tokenizer
         self._tokens = lru_cache(maxsize=10_000)(
             lambda raw: tokenize(self.tokenizer, decode_instruction(np.frombuffer(raw, np.uint8)))
         )
@@ -125,8 +133,9 @@ class AgentFeatures(BaseFeaturesExtractor):
         steps = mask.sum(1)
         mask = mask[:, : int(steps.max())]
         real = mask.flatten().nonzero().squeeze(1)
-        frames = observations["frames"][:, : mask.shape[1]].flatten(0, 1)[real]
-        encoded = self.agent.encode(frames.to(torch.uint8))
+        frames = observations["frames"][:, : mask.shape[1]].flatten(0, 1)[real].to(torch.uint8)
+        different, which = _distinct(frames)
+        encoded = self.agent.encode(different)[which]
         visual = encoded.new_zeros(mask.numel(), *encoded.shape[1:]).index_copy(0, real, encoded)
         instruction, instruction_mask = pad_left(
             [self._tokens(row.tobytes()) for row in observations["instruction"].to(torch.uint8).cpu().numpy()]
@@ -212,9 +221,8 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
         self.optimizer.register_step_post_hook(lambda optimizer, *_: _scale_rates(optimizer, -1))
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
-        agent = self.features_extractor.agent
         return self.action_dist.proba_distribution(
-            action_logits=agent.logits(latent_pi)[:, agent.config.num_text_tokens :]
+            action_logits=_action_logits(self.features_extractor.agent, latent_pi)
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -227,6 +235,61 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
+
+
+class TetheredPolicy(AgentActorCriticPolicy):
+    """An agent that is held to what it knew: its entropy is minus the divergence from the checkpoint's agent.
+
+    The algorithms reward entropy with `ent_coef`, so that this weighs KL(agent ‖ checkpoint) in their loss.
+    """
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        self.reference = AgentFeatures(self.observation_space, self.checkpoint).requires_grad_(False)
+
+    def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values, log-probabilities, and how near to the checkpoint's agent (0, or less) each distribution is."""
+        latent = self.extract_features(obs)
+        distribution = self._get_action_dist_from_latent(latent)
+        with torch.no_grad():
+            known = _action_logits(self.reference.agent, self.reference(obs))
+        ours = distribution.distribution
+        divergence = torch.distributions.kl_divergence(ours, torch.distributions.Categorical(logits=known))
+        return self.value_net(latent), distribution.log_prob(actions), -divergence
+
+
+def _distinct(
+    frames: UInt8[Tensor, "frames height width 3"],
+) -> tuple[UInt8[Tensor, "different height width 3"], Int[Tensor, "frames"]]:
+    """The different ones among the frames, and which of them each is: windows overlap, and views come again."""
+    places: dict[bytes, int] = {}
+    which = [places.setdefault(frame.tobytes(), len(places)) for frame in frames.cpu().numpy()]
+    first = {place: number for number, place in reversed(list(enumerate(which)))}
+    chosen = torch.tensor([first[place] for place in range(len(places))], device=frames.device)
+    return frames[chosen], torch.tensor(which, device=frames.device)
+
+
+def _action_logits(agent: AgentModel, hidden: Float[Tensor, "rows width"]) -> Float[Tensor, "rows actions"]:
+    return agent.logits(hidden)[:, agent.config.num_text_tokens :]
+
+
+def _load_or_rebuild(space: Dict, checkpoint: str) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+    """The agent of the folder, noted in the space; without the folder, one of the noted sizes that awaits its weights.
+
+    Raises UserError when there is neither.
+    """
+    note = getattr(space, NOTE, {})
+    if Path(checkpoint).exists() or checkpoint not in note:
+        folder = find_checkpoint(checkpoint)
+        agent, tokenizer = load_agent(folder), load_tokenizer(folder)
+        files = agent.config.to_json_string(), tokenizer.backend_tokenizer.to_str()
+        setattr(space, NOTE, {checkpoint: files})
+        return agent, tokenizer
+    config, tokens = note[checkpoint]
+    agent = AgentModel(AgentConfig.from_dict(json.loads(config))).eval()
+    for parameter in agent.parameters():  # a loaded model brings all of them; nothing else may act with these
+        parameter.data.fill_(torch.nan)
+    return agent, wrap_tokenizer(Tokenizer.from_str(tokens))
 
 
 def _scale_rates(optimizer: torch.optim.Optimizer, power: int) -> None:

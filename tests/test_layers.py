@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
-    {"errors"},
+    {"errors", "exported", "exported.onnx_policy", "exported.example"},
     {"recipes", "samples", "actions", "action_spaces", "layout"},
     {"environments.task", "environments.tiles", "environments.pixels"},
     {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},
@@ -21,11 +21,14 @@ ROWS = [
     {"store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random", "experts.trained"},
     {"store.checking", "store.composing"},
     {"store"},
-    {"model.presets", "model.reading", "experts", "recorder", "windows", "pictures", "videos", "comparison"},
+    {
+        *("model.presets", "model.reading", "model.step", "model.adapting", "experts", "recorder"),
+        *("windows", "pictures", "videos", "comparison"),
+    },
     {"losses", "collection", "model.pretrained", "report", "viewing"},
     {"training", "policy", "rollouts"},
     {"runs", "publish", "players", "held_out", "sb3", "expert_training"},
-    {"evaluation"},
+    {"evaluation", "edge", "finetuning"},
     {"cli"},
     {"__main__"},
 ]

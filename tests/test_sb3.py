@@ -1,5 +1,6 @@
 """The agent in PPO and A2C: it starts as the checkpoint, bit by bit, and goes back to one."""
 
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_
 
 from agentgym import evaluation, runs
 from agentgym.policy import AgentPolicy
-from agentgym.sb3 import AgentActorCriticPolicy, HistoryObservation
+from agentgym.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
 
 M = 4
 
@@ -114,6 +115,23 @@ def test_training_mode_changes_nothing(run):
     assert torch.equal(*logits)
 
 
+def test_a_tethered_policy_counts_how_far_it_is_from_the_checkpoint(run):
+    policy = PPO(TetheredPolicy, make_env(), n_steps=8, batch_size=8, policy_kwargs={"checkpoint": str(run)}).policy
+    observation = policy.obs_to_tensor(make_env().reset(seed=3)[0])[0]
+    before = policy.get_distribution(observation).distribution
+    actions = torch.tensor([2])
+    assert policy.evaluate_actions(observation, actions)[2].tolist() == pytest.approx([0.0], abs=1e-6)
+    with torch.no_grad():
+        policy.features_extractor.agent.language.get_input_embeddings().weight[-7:] += torch.randn(7, 128)
+    values, log_prob, nearness = policy.evaluate_actions(observation, actions)
+    after = policy.get_distribution(observation).distribution
+    torch.testing.assert_close(nearness, -torch.distributions.kl_divergence(after, before))
+    torch.testing.assert_close(log_prob, after.log_prob(actions))
+    torch.testing.assert_close(values, policy.predict_values(observation))
+    assert nearness < -0.1
+    assert not any(weight.requires_grad for weight in policy.reference.parameters())
+
+
 def test_a_saved_model_acts_the_same_in_another_process(run, tmp_path):
     model = make(PPO, run, make_env())
     model.learn(8)
@@ -129,6 +147,28 @@ def test_a_saved_model_acts_the_same_in_another_process(run, tmp_path):
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     logits = model.policy.get_distribution(model.policy.obs_to_tensor(observation)[0]).distribution.logits
     np.testing.assert_allclose(eval(ran.stdout), logits.detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrap", [DummyVecEnv, lambda fns: VecTransposeImage(DummyVecEnv(fns))], ids=["plain", "turned"]
+)
+def test_a_saved_model_needs_no_checkpoint_folder(run, tmp_path, monkeypatch, wrap):
+    shutil.copytree(run, tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    model = make(PPO, "here", wrap([make_env]))
+    model.learn(8)
+    model.save("model.zip")
+    observation, _ = make_env().reset(seed=5)
+    expected, _ = model.predict(observation, deterministic=True)
+    (tmp_path / "here").rename(tmp_path / "elsewhere")
+    loaded = PPO.load("model.zip", env=wrap([make_env]))
+    for name, value in agent_weights(model).items():
+        assert torch.equal(agent_weights(loaded)[name], value), name
+    assert loaded.predict(observation, deterministic=True)[0] == expected
+    loaded.learn(8)
+    loaded.policy.save_checkpoint(tmp_path / "tuned")
+    assert AgentPolicy.from_pretrained(tmp_path / "tuned").codec.num_tokens == 7
+    assert "there is no such folder" in refusal(make, PPO, "here", make_env())
 
 
 def test_a_policy_is_saved_and_loaded_alone(run, tmp_path):

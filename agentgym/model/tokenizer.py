@@ -4,6 +4,7 @@ Ids 0 to 3 are <s>, <pad>, </s> and <unk>; every instruction starts with </s>, a
 text tokens, so that the saved tokenizer names every id of the model.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -67,6 +68,20 @@ def _with_actions(tokenizer: Tokenizer, codec: ActionCodec) -> PreTrainedTokeniz
     """Every text starts with the start token; the action tokens come last."""
     tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", START)])
     tokenizer.add_tokens([AddedToken(name, normalized=False) for name in codec.tokens])
+    return wrap_tokenizer(tokenizer)
+
+
+def replace_actions(
+    tokenizer: PreTrainedTokenizerFast, codec: ActionCodec, *, num_text_tokens: int
+) -> PreTrainedTokenizerFast:
+    """The same text tokens, with the action tokens of another codec last."""
+    values = json.loads(tokenizer.backend_tokenizer.to_str())
+    values["added_tokens"] = [token for token in values["added_tokens"] if token["id"] < num_text_tokens]
+    return _with_actions(Tokenizer.from_str(json.dumps(values)), codec)
+
+
+def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """A whole tokenizer under Hugging Face's interface, with OPT's special tokens."""
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="</s>",

@@ -40,11 +40,15 @@ class VisualEncoder(nn.Module):
 
         Frames of another size are resized first (bilinear, smoothed where they shrink).
         """
-        size, image = self.patch_size, self.side * self.patch_size
+        image = self.side * self.patch_size
         pixels = frames.permute(0, 3, 1, 2).float() / 255
         if pixels.shape[2:] != (image, image):
             pixels = F.interpolate(pixels, (image, image), mode="bilinear", antialias=True)
-        pixels = (pixels - self.mean) / self.std
+        return self.cut((pixels - self.mean) / self.std)
+
+    def cut(self, pixels: Float[Tensor, "frames 3 side side"]) -> Float[Tensor, "frames patches pixels"]:
+        """Normalised frames of the encoder's size as patches."""
+        size = self.patch_size
         grid = pixels.unflatten(3, (self.side, size)).unflatten(2, (self.side, size))
         return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 

@@ -1,0 +1,159 @@
+"""An exported agent as a policy, with onnxruntime and numpy alone: this file is copied into every exported folder.
+
+`act` is for one environment, `predict` is the `predict` of Stable-Baselines3 for a batch. The policy holds no history;
+that is in the value that both give back. The graph computes one step; what moves the window and chooses is here.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+FORMAT = 1
+INPUTS = ("frame", "instruction", "visual", "actions", "keys_values")
+
+
+@dataclass(frozen=True)
+class History:
+    """What one environment has shown and the agent has done: a value, never changed."""
+
+    policy: str  # the fingerprint of the policy that made it
+    instruction: str
+    visual: NDArray[np.float32]  # [T, visual tokens, width]
+    actions: NDArray[np.int64]  # [T, 1], counted from 0
+    keys_values: NDArray[np.float32]  # [layers, 2, heads, read, head], of all tokens but the latest action's
+
+
+class OnnxPolicy:
+    """The policy of a file `policy.onnx` or `policy-int8.onnx` with policy.json beside it.
+
+    `threads` 0 leaves their number to onnxruntime. Raises ValueError when the folder is of another format.
+    """
+
+    def __init__(self, file: str | Path, *, threads: int = 0, temperature: float = 1.0, seed: int = 0) -> None:
+        file = Path(file)
+        values = json.loads((file.parent / "policy.json").read_text(encoding="utf-8"))
+        if values.get("format") != FORMAT:
+            raise ValueError(f"{file.parent}/policy.json: format {values.get('format')}; this file reads {FORMAT}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        self.action_names: tuple[str, ...] = tuple(values["action_names"])
+        self.action_start: int = values["action_start"]
+        self.frame_side: int = values["frame_side"]
+        self._window, self._kept = values["window"], values["kept_steps"]
+        self._fingerprint = f"{values['fingerprint']}/{file.stem}"
+        self._nothing = History(
+            self._fingerprint,
+            "",
+            np.zeros((0, *values["visual"]), np.float32),
+            np.zeros((0, 1), np.int64),
+            np.zeros(values["keys_values"], np.float32),
+        )
+        self._tokens = lru_cache(maxsize=10_000)(Tokenizer(**values["tokenizer"]).encode)
+        self._temperature = temperature
+        self._generator = np.random.default_rng(seed)
+
+    def act(
+        self, frame: NDArray[np.uint8], instruction: str, history: History | None = None, *, deterministic: bool = True
+    ) -> tuple[int, History]:
+        """The action for a frame, uint8[side, side, 3], and the history to give with the next; None at the start."""
+        logits, history = self._step(frame, instruction, history)
+        chosen = self._choose(logits[None], deterministic)[0]
+        return int(chosen) + self.action_start, _append(history, chosen)
+
+    def predict(
+        self,
+        observation: Mapping[str, NDArray[np.uint8]],
+        state: Sequence[History] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[np.int64], tuple[History, ...]]:
+        """Actions and the new state for {"frame": uint8[N, H, W, 3], "instruction": uint8[N, L]}, or for one without N.
+
+        Frames may come channels first. Rows where `episode_start` is true begin anew. Raises ValueError for what does
+        not fit.
+        """
+        single = np.ndim(observation["frame"]) == 3
+        frames, texts = (np.asarray(observation[key])[None if single else ...] for key in ("frame", "instruction"))
+        if state is not None and len(state) != len(frames):
+            raise ValueError(f"the state is of {len(state)} environments, the observation of {len(frames)}")
+        starts = np.zeros(len(frames), bool) if episode_start is None else np.reshape(episode_start, -1)
+        old = [None if state is None or starts[row] else state[row] for row in range(len(frames))]
+        words = [bytes(text).rstrip(b"\0").decode("utf-8") for text in texts]
+        stepped = [self._step(*each) for each in zip(frames, words, old, strict=True)]
+        chosen = self._choose(np.stack([logits for logits, _ in stepped]), deterministic)
+        new = tuple(_append(history, action) for (_, history), action in zip(stepped, chosen, strict=True))
+        actions = chosen + self.action_start
+        return (actions[0] if single else actions), new
+
+    def _step(
+        self, frame: NDArray[np.uint8], instruction: str, history: History | None
+    ) -> tuple[NDArray[np.float32], History]:
+        """The logits, and the history with the frame but without the action that is yet to be chosen."""
+        history = self._nothing if history is None else history
+        if not isinstance(history, History) or history.policy != self._fingerprint:
+            raise ValueError("the history is not of this policy: pass None at first, then what it gave back")
+        side = self.frame_side
+        if frame.shape == (3, side, side):
+            frame = np.ascontiguousarray(frame.transpose(1, 2, 0))
+        if frame.dtype != np.uint8 or frame.shape != (side, side, 3):
+            raise ValueError(f"the frame is {frame.dtype}{list(frame.shape)}; expected uint8[{side}, {side}, 3]")
+        visual, actions, known = history.visual, history.actions, history.keys_values
+        if len(actions) == self._window:  # full: all but the latest steps are forgotten, and what stays is read again
+            visual, actions = visual[self._window - self._kept :], actions[self._window - self._kept :]
+        if len(visual) != len(history.visual) or instruction != history.instruction:
+            known = self._nothing.keys_values
+        values = (frame, self._tokens(instruction), visual, actions, known)
+        logits, visual, known = self._session.run(None, dict(zip(INPUTS, values, strict=True)))
+        return logits, History(self._fingerprint, instruction, visual, actions, known)
+
+    def _choose(self, logits: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
+        """Of each row the likeliest, or one drawn at the policy's temperature."""
+        noise = 0.0 if deterministic else self._temperature * self._generator.gumbel(size=logits.shape)
+        chosen: NDArray[np.int64] = (logits + noise).argmax(-1)
+        return chosen
+
+
+class Tokenizer:
+    """Byte-level BPE as the agent was trained with; tokens and merges are byte strings, written as Latin-1."""
+
+    _parts = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
+
+    def __init__(self, *, tokens: list[str], merges: list[list[str]], start: int, prefix_space: bool) -> None:
+        self._ids = {token: number for number, token in enumerate(tokens)}
+        self._ranks = {(first, second): rank for rank, (first, second) in enumerate(merges)}
+        self._start = start
+        self._prefix = " " if prefix_space else ""
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """The start token and the tokens of a text."""
+        text = text if text[:1] in ("", " ") else self._prefix + text
+        # Numbers of other scripts count as digits: Python's \d knows the decimal ones alone.
+        shape = "".join("0" if unicodedata.category(sign)[0] == "N" else sign for sign in text)
+        parts = [text[found.start() : found.end()] for found in self._parts.finditer(shape)]
+        return np.array([self._start, *(number for part in parts for number in self._merge(part))], np.int64)
+
+    def _merge(self, part: str) -> list[int]:
+        tokens = list(part.encode("utf-8").decode("latin-1"))
+        while len(tokens) > 1:
+            ranks = [self._ranks.get(pair, len(self._ranks)) for pair in pairwise(tokens)]
+            best = min(ranks)
+            if best == len(self._ranks):
+                break
+            place = ranks.index(best)
+            tokens[place : place + 2] = [tokens[place] + tokens[place + 1]]
+        return [self._ids[token] for token in tokens]
+
+
+def _append(history: History, action: Any) -> History:
+    return replace(history, actions=np.concatenate([history.actions, [[action]]]))
