@@ -280,12 +280,26 @@ def compare(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")], quiet: Quiet = False, json_: Json = False
+    folders: Annotated[list[Path], typer.Argument(help="A run folder; two or more are compared on one page.")],
+    to: Annotated[Path | None, typer.Option(help="The page that compares runs; comparison.html if not given.")] = None,
+    films: Annotated[int | None, typer.Option(min=1, help="Film that many episodes of the evaluation anew.")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
-    """Write a run's report.html: scores, curves, videos, pictures and settings on one self-contained page."""
-    from agentgym.report import write_report
+    """Write a run's report.html (scores, curves, films, pictures, settings), or one page that compares runs."""
+    from agentgym import report as pages
 
-    talk, page = Talk(quiet, json_), write_report(run)
+    talk = Talk(quiet, json_)
+    if len(folders) == 1:
+        if to:
+            raise UserError(f"--to {to}: is for the page that compares runs; a run's report is in its folder")
+        if films:
+            _film(folders[0], films, talk)
+        page = pages.write_report(folders[0])
+    else:
+        if films:
+            raise UserError("--films: is for the report of one run; name one run folder")
+        page = pages.write_comparison(folders, to or Path("comparison.html"))
     talk.say(f"report: {page}", markup=False)
     talk.result({"report": str(page)})
 
@@ -392,6 +406,23 @@ def _evaluate(plan: "Plan", workers: int | None, overwrite: bool, talk: Talk) ->
         talk.say(line, markup=False)
     talk.say(f"scores: {plan.folder / 'evaluation.json'}", markup=False)
     return {"folder": str(plan.folder), "evaluation": found}
+
+
+def _film(run: Path, count: int, talk: Talk) -> None:
+    """Films that many of a run's evaluated episodes."""
+    from agentgym import films, runs
+    from agentgym.policy import find_checkpoint
+    from agentgym.rollouts import Episode
+
+    recipe = runs.read_recipe(run)
+    if not (run / "evaluation.json").is_file():
+        raise UserError(f"{run}: is not evaluated yet; 'agentgym evaluate {run}' plays the episodes to film")
+    played = [Episode.from_json(values) for values in runs.read_json(run / "episodes.json")["agent"]]
+    chosen = films.choose(played, count)
+    with talk.bar("filming", len(chosen), "films") as advance:
+        films.write_films(
+            run / "videos", chosen, recipe.dataset.suite.frame, find_checkpoint(run), lambda count: advance(count, "")
+        )
 
 
 def summary(evaluation: dict[str, Any]) -> Iterator[str]:
