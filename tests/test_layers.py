@@ -36,9 +36,10 @@ ROWS = [
     {"report.page"},
     {"report.comparing"},
     {"report", "training", "policy", "rollouts"},
-    {"runs", "publish", "players", "held_out", "sb3"},
+    {"runs", "publish", "players", "held_out", "sb3", "watching"},
+    {"sessions"},
     {"films"},
-    {"evaluation"},
+    {"evaluation", "playground", "play"},
     {"cli"},
     {"__main__"},
 ]

@@ -323,4 +323,4 @@ def test_the_page_is_no_wider_than_a_phone(complete, tmp_path):
     report.write_text(report.read_text(encoding="utf-8").replace("</body>", measured))
     shown = shown_by_a_browser(report, tmp_path / "profile", "--window-size=500,800")  # Chromium is no narrower
     width, window = re.findall(r"<title>(\d+) of (\d+)</title>", shown)[0]
-    assert width == window
+    assert int(width) <= int(window)  # a scroll bar may take some of the window
