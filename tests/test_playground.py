@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -105,12 +106,8 @@ def test_no_more_visitors_than_there_are_places(client, playground, monkeypatch)
 
 def test_elsewhere_than_on_the_loopback_a_token_is_needed(playground):
     client = TestClient(make_app(playground, token="a token"))
-    for answer in (
-        client.get("/"),
-        client.get("/api/options"),
-        client.get("/?token=none"),
-        client.post("/api/sessions"),
-    ):
+    asked = [client.get(path) for path in ("/", "/api/options", "/?token=none")]
+    for answer in (*asked, client.post("/api/sessions")):
         assert answer.status_code == 401
         assert "the token is missing or wrong" in answer.json()["error"]
     assert client.get("/?token=a token").status_code == 200
@@ -175,6 +172,8 @@ class Browser:
         await self._socket.close()
         self._process.terminate()
         self._process.wait(10)
+        self._thread.join(10)
+        self._process.stderr.close()
 
     async def call(self, method, **parameters):
         number = next(self._numbers)
@@ -219,9 +218,7 @@ async def play_in_browser(profile, address, picture):
         await browser.value("document.getElementById('good').click()")
         await browser.value("document.getElementById('keep').click()")
         await browser.until("document.getElementById('kept').textContent !== ''")
-        return await browser.value(
-            "[document.getElementById('kept').textContent, document.getElementById('error').textContent]"
-        )
+        return await browser.value("['kept', 'error'].map(id => document.getElementById(id).textContent)")
 
 
 @pytest.mark.slow
@@ -244,13 +241,14 @@ def test_an_episode_played_in_a_browser_is_in_the_dataset(playground, tmp_path):
 
 
 def test_the_command_says_its_address_and_ends_on_interrupt(tmp_path):
-    import signal
-
     command = (sys.executable, "-m", "agentgym", "playground", "--no-open", "--port", "0", "--record", "kept")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    address = process.stdout.readline().split()[1]
-    with urllib.request.urlopen(f"{address}api/options") as answer:
-        assert json.load(answer)["record"] == "kept"
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        try:
+            address = process.stdout.readline().split()[1]
+            with urllib.request.urlopen(f"{address}api/options") as answer:
+                assert json.load(answer)["record"] == "kept"
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert "Traceback" not in errors

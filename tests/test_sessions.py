@@ -1,11 +1,13 @@
 """A person at an environment, with an agent beside."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from worlds import TASK, model_of, refusal, tokenizer_of
 
-from agentgym import environments
+from agentgym import environments, experts
 from agentgym.policy import AgentPolicy
 from agentgym.recipes import FrameRecipe
 from agentgym.sessions import SEEDS, Session, keys_of, open_dataset
@@ -71,7 +73,7 @@ def test_a_kept_episode_says_who_acted(session, actors, expert):
         session.act(1 if actor == "h" else None)
     sample = session.keep()
     assert (sample.expert, len(sample), sample.seed) == (expert, len(actors), 3)
-    assert not (sample.terminated or sample.truncated or sample.success)
+    assert (sample.terminated, sample.truncated, sample.success) == (False, False, False)
 
 
 def test_an_episode_is_kept_once(session):
@@ -84,10 +86,8 @@ def test_an_episode_is_kept_once(session):
 
 
 def test_a_solved_level_ends_the_episode(session):
-    session.begin(seed=1)  # the agent of the demo solves it so
+    session.begin(seed=1)
     env = environments.make(TASK, frame=FRAME)
-    from agentgym import experts
-
     observation, _ = env.reset(seed=1)
     expert = experts.make("babyai-bot")
     expert.start(env, 1)
@@ -115,8 +115,6 @@ def test_a_drawn_level_is_none_of_an_evaluation(session):
 
 
 def test_kept_episodes_join_a_dataset_that_fits(session, recorded, tmp_path):
-    import shutil
-
     data = shutil.copytree(recorded, tmp_path / "data")
     session.begin(seed=3)
     session.act(0)
