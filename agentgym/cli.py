@@ -144,7 +144,11 @@ def check(
     if not any(data.glob("shard-*.arrow")):
         raise UserError(f"{data}: no episode could be kept; 'agentgym collect RECIPE --to {data}' records again")
     dataset = store.SampleDataset(data)
-    replays = list(collection.replay_episodes(dataset, replay)) if replay else []
+    replays = []
+    with talk.bar("replaying", min(replay, len(dataset)), "episodes") as advance:
+        for replayed in collection.replay_episodes(dataset, replay) if replay else ():
+            replays.append(replayed)
+            advance(1, "")
     differing = [str(result) for result in replays if result.problem]
     changes = sorted({line for result in replays for line in result.version_changes})
     talk.say(f"{data}: whole; {_size(dataset)}")
@@ -163,11 +167,13 @@ def check(
 def merge(
     data: Annotated[list[Path], typer.Argument(help="Dataset folders.")],
     to: Annotated[Path, typer.Option(help="The folder of the merged dataset.")],
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Put several datasets together; frames are copied as they are."""
     from agentgym import store
 
-    Talk(quiet=False, json=False).say(f"{to}: {_size(store.merge(data, to))}")
+    _tell_size(to, store.merge(data, to), Talk(quiet, json_))
 
 
 @app.command()
@@ -177,12 +183,14 @@ def select(
     task: Annotated[str | None, typer.Option(help="Keep the episodes of this task.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Keep what was solved, or what failed.")] = None,
     min_return: Annotated[float | None, typer.Option(help="Keep episodes with at least this return.")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Keep the episodes of a dataset that pass every filter; frames are copied as they are."""
     from agentgym import store
 
     chosen = store.select(data, to, task=task, outcome=outcome, min_return=min_return)
-    Talk(quiet=False, json=False).say(f"{to}: {_size(chosen)}")
+    _tell_size(to, chosen, Talk(quiet, json_))
 
 
 @app.command()
@@ -190,13 +198,16 @@ def view(
     data: Annotated[Path, typer.Argument(help="A dataset folder.")],
     to: Annotated[Path | None, typer.Option(help="The page; view.html in the dataset's folder when not given.")] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Write the page without opening a browser.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Write and open one self-contained page: manifest, histograms, a table of episodes, films of a sample."""
     from agentgym.viewing import write_view
 
-    page = write_view(data, to)
-    Talk(quiet=False, json=False).say(f"view: {page}")
-    if not no_open:
+    talk, page = Talk(quiet, json_), write_view(data, to)
+    talk.say(f"view: {page}", markup=False)
+    talk.result({"view": str(page)})
+    if not (no_open or json_):
         typer.launch(str(page))
 
 
@@ -400,6 +411,11 @@ def run_experiment(
         write_report(folder)
     talk.say(f"report: {page}", markup=False)
     talk.result(found)
+
+
+def _tell_size(path: Path, dataset: "SampleDataset", talk: Talk) -> None:
+    talk.say(f"{path}: {_size(dataset)}", markup=False)
+    talk.result({"data": str(path), "episodes": len(dataset), "steps": int(dataset.lengths.sum())})
 
 
 def _size(dataset: "SampleDataset") -> str:

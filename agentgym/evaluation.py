@@ -145,7 +145,7 @@ def evaluate(
         else:
             advance(len(episodes[role]), role)
     if plan.protocol.videos:
-        film(plan, [Episode.from_json(values) for values in episodes["agent"]])
+        film(plan, [Episode.from_json(values) for values in episodes["agent"]], lambda _: advance(0, "filming"))
     evaluation = {
         "format": EVALUATION_FORMAT,
         "policy": plan.player.who,
@@ -364,9 +364,9 @@ def _score_next_actions(plan: Plan) -> dict[str, Any] | None:
     return score_next_actions(run / "model", dataset, plan.trained_on.held_out)
 
 
-def film(plan: Plan, played: Sequence[Episode]) -> None:
+def film(plan: Plan, played: Sequence[Episode], advance: Advance) -> None:
     """Films of some failures and successes, into the evaluation's folder."""
     player = plan.player
     checkpoint = find_checkpoint(player.path) if player.kind == "agent" and player.path else None
     chosen = films.choose(played, plan.protocol.videos)
-    films.write_films(plan.folder / "videos", chosen, plan.suite.frame, checkpoint)
+    films.write_films(plan.folder / "videos", chosen, plan.suite.frame, checkpoint, advance)
