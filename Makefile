@@ -21,7 +21,7 @@ test: lint
 	$(RUN) pytest -m "not slow"
 
 test-slow: install
-	$(RUN) pytest -m slow
+	$(RUN) pytest -m slow -rs
 
 benchmark: install
 	$(VENV)/bin/python tests/benchmarks/acting.py

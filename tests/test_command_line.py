@@ -94,17 +94,19 @@ def test_one_command_records_trains_scores_and_reports(finished):
     assert "solved 40" in result.stdout
 
 
-def test_a_finished_run_is_filmed_anew_and_compared(finished):
+def test_a_finished_run_is_filmed_anew_and_compared(finished, monkeypatch, capsys):
     folder, _ = finished
     run, other = Path("runs/babyai-goto-redball"), Path("other")
     shutil.copytree(folder / run, folder / other)
-    told = agentgym("report", other, "--films", 1, "--json", cwd=folder)
-    assert json.loads(told.stdout) == {"report": "other/report.html"}, told.stderr
-    assert "filming" in told.stderr
-    assert len(list((folder / "other/videos").glob("*.mp4"))) == 1
-    assert (folder / "other/report.html").read_text().count('<article class="film"') == 1
-    told = agentgym("report", run, other, "--to", "both.html", cwd=folder)
-    assert "babyai-goto-redball is better than other on 0 of 1 task" in (folder / "both.html").read_text()
+    monkeypatch.chdir(folder)
+    cli.app(["report", "other", "--films", "1", "--json"], standalone_mode=False)
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"report": "other/report.html"}
+    assert "filming" in told.err
+    assert len(list(Path("other/videos").glob("*.mp4"))) == 1
+    assert Path("other/report.html").read_text().count('<article class="film"') == 1
+    cli.app(["report", str(run), "other", "--to", "both.html", "--quiet"], standalone_mode=False)
+    assert "babyai-goto-redball is better than other on 0 of 1 task" in Path("both.html").read_text()
 
 
 def test_the_command_of_a_report_makes_the_run_again(finished):
