@@ -478,7 +478,7 @@ def _film(run: Path, count: int, talk: Talk) -> None:
     chosen = films.choose(played, count)
     with talk.bar("filming", len(chosen), "films") as advance:
         films.write_films(
-            run / "videos", chosen, recipe.dataset.suite.frame, find_checkpoint(run), lambda count: advance(count, "")
+            run / "videos", chosen, recipe.dataset.suite, find_checkpoint(run), lambda count: advance(count, "")
         )
 
 
@@ -551,7 +551,11 @@ def score_table(task: dict[str, Any], who: str = "agent") -> Table:
     if task["normalised"] is not None:
         notes.append(f"normalised return (random 0, expert 1): {task['normalised']:.3f}")
     if task["published"]:
-        scores = (f"{name} {task['published'][name]:.3f}" for name in ("random", "expert") if name in task["published"])
+        scores = (
+            f"{name} {task['published'][name]:.3f}"
+            for name in ("random", "expert", "human")
+            if name in task["published"]
+        )
         notes.append(f"published returns: {', '.join(scores)}")
     table.caption, table.caption_justify = escape("\n".join(notes)), "left"
     return table

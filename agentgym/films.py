@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agentgym import environments, videos
+from agentgym.actions import ActionCodec
 from agentgym.explaining import METHOD, Explanation, explain
 from agentgym.model.agent import load_agent
 from agentgym.model.tokenizer import load_tokenizer
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.rollouts import Episode, replay_frames
 from agentgym.runs import write_json
 
@@ -43,7 +44,7 @@ class Sheet:
 def write_films(
     folder: Path,
     episodes: Sequence[Episode],
-    frame: FrameRecipe,
+    suite: SuiteRecipe,
     checkpoint: Path | None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
@@ -57,9 +58,12 @@ def write_films(
     agent = (load_agent(checkpoint), load_tokenizer(checkpoint)) if checkpoint else None
     films = []
     for episode in episodes:
-        seen, world = replay_frames(episode, frame)
-        explanation = explain(*agent, episode.instruction, *_steps(episode, seen)) if agent else None
-        films.append(_write_film(temporary, episode, frame, seen, world, explanation))
+        task = suite.task(episode.task)
+        seen, world = replay_frames(episode, task, suite.frame)
+        codec = _codec(task, suite.frame)
+        places = np.array(episode.actions[:FILM_STEPS], np.int64) - codec.start
+        explanation = explain(*agent, episode.instruction, seen[: len(places)], places) if agent else None
+        films.append(_write_film(temporary, episode, codec.names, places.tolist(), seen, world, explanation))
         advance(1)
     write_json(temporary / "videos.json", films)
     shutil.rmtree(folder, ignore_errors=True)
@@ -86,35 +90,37 @@ def draw_sheet(
     return _with_palette(np.ascontiguousarray(grid)), rows, columns
 
 
-def _steps(episode: Episode, seen: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    actions = np.array(episode.actions[:FILM_STEPS], np.int64)
-    return seen[: len(actions)], actions
+def _codec(task: TaskRecipe, frame: FrameRecipe) -> ActionCodec:
+    env = environments.make(task, frame=frame)
+    codec = ActionCodec.of(env.action_space, env.action_names)
+    env.close()
+    return codec
 
 
 def _write_film(
     folder: Path,
     episode: Episode,
-    frame: FrameRecipe,
+    names: Sequence[str],
+    places: list[int],
     seen: NDArray[np.uint8],
     world: NDArray[np.uint8],
     explanation: Explanation | None,
 ) -> dict[str, Any]:
     outcome: videos.Outcome = "success" if episode.success else "failure"
     stem = f"{outcome}-{episode.task.replace('/', '-')}-{episode.seed}"
-    names = environments.make(episode.task, frame=frame).action_names
-    shown = min(episode.length, FILM_STEPS)
+    shown = len(places)
     videos.write_video(
         folder / f"{stem}.mp4",
         frames=seen[: shown + 1],
         world=world[: shown + 1],
-        actions=[names[action] for action in episode.actions[:shown]],
+        actions=[names[place] for place in places],
         instruction=episode.instruction,
         outcome=outcome,
     )
     film = {
         "file": f"{stem}.mp4",
         **episode.to_json(),
-        "actions": list(episode.actions[:shown]),
+        "actions": places,
         "action_names": list(names),
         "seen": _write_sheet(folder, f"{stem}-seen.png", seen[: shown + 1]),
         "world": _write_sheet(folder, f"{stem}-world.png", _small(world[: shown + 1])),

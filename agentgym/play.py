@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from agentgym.errors import UserError
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.sessions import Session, View, keys_of, open_dataset
 from agentgym.store import DatasetWriter
 from agentgym.videos import wrap
@@ -35,7 +35,7 @@ def play_in_window(task: str, *, record: Path | None = None, seed: int | None = 
 
     frame = FrameRecipe()
     session = Session(task, frame=frame)
-    writer = open_dataset(record, [task], frame) if record else None
+    writer = open_dataset(record, [TaskRecipe(id=task)], frame) if record else None
     try:
         session.begin(seed)
         return _Window(pygame, session, writer).run()

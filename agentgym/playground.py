@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentgym import environments, recipes
 from agentgym.errors import UserError
-from agentgym.recipes import FrameRecipe, SuiteRecipe
+from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.sessions import Session, View, keys_of, open_dataset
 from agentgym.store import DatasetWriter, encode_frame
 
@@ -70,9 +70,9 @@ class Visitor:
 
 @dataclass
 class Playground:
-    """What a server offers. `tasks` are those that a session may play, the first one when it starts."""
+    """What a server offers. `tasks` are those that a session may play, by id, the first one when it starts."""
 
-    tasks: Sequence[str]
+    tasks: Mapping[str, TaskRecipe]
     frame: FrameRecipe
     agent: "WatchedAgent | None" = None
     name: str = ""
@@ -90,11 +90,11 @@ class Playground:
 
     def enter(self, asked: Beginning) -> dict[str, Any]:
         """A new session. Raises UserError when the task is not offered or the house is full."""
-        task = asked.task or self.tasks[0]
+        task = asked.task or next(iter(self.tasks))
         if task not in self.tasks:
             raise UserError(f"task '{task}' is not offered here; choose one of the list")
         self._make_place()
-        session = Session(task, frame=self.frame, agent=self.agent, name=self.name)
+        session = Session(self.tasks[task], frame=self.frame, agent=self.agent, name=self.name)
         try:
             view = session.begin(asked.seed, asked.instruction)
         except UserError:
@@ -272,17 +272,22 @@ def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessi
     agent, name, trained_on = _load(run) if run else (None, "", None)
     chosen = chosen or trained_on or recipes.load_suite(DEFAULT_SUITE)
     environments.check_suite(chosen)
-    named = [task.id for task in chosen.tasks]
-    others = [] if suite else [task for task in environments.task_ids() if task not in named]
     return Playground(
-        tasks=[*named, *others],
+        tasks={task.id: task for task in [*chosen.tasks, *([] if suite else _others(chosen))]},
         frame=chosen.frame,
         agent=agent,
         name=name,
         known=[task.id for task in trained_on.tasks] if trained_on else [],
-        writer=open_dataset(record, named, chosen.frame) if record else None,
+        writer=open_dataset(record, chosen.tasks, chosen.frame) if record else None,
         max_sessions=max_sessions,
     )
+
+
+def _others(suite: SuiteRecipe) -> list[TaskRecipe]:
+    """The other tasks of the family that the suite's first one is of."""
+    family, named = environments.family_of(suite.tasks[0].id), {task.id for task in suite.tasks}
+    ids = [task for task in environments.task_ids() if environments.family_of(task) is family and task not in named]
+    return [TaskRecipe(id=task) for task in ids]
 
 
 def _load(run: Path) -> "tuple[WatchedAgent, str, SuiteRecipe | None]":

@@ -7,6 +7,7 @@ from typing import Any
 
 from agentgym import pictures, reproducing
 from agentgym.errors import UserError
+from agentgym.scores import normalised_mean
 from agentgym.store import replace_file
 
 
@@ -38,11 +39,11 @@ def results_table(evaluation: dict[str, Any]) -> str:
             "| success [95 %] | mean return [95 %] | normalised | mean length |",
             "|---|---|---|---|---|",
         ]
-        scale = task["normalised"] is not None
-        rows = [("agent", task, task["normalised"]), ("random", task["random"], 0.0 if scale else None)]
+        rows = [("agent", task), ("random", task["random"])]
         if "expert" in task:
-            rows.append((task["expert"]["name"], task["expert"], 1.0 if scale else None))
-        for policy, scored, normalised in rows:
+            rows.append((task["expert"]["name"], task["expert"]))
+        for policy, scored in rows:
+            normalised = normalised_mean(task, scored)
             low, high = scored["success_ci95"]
             return_low, return_high = scored["return_ci95"]
             lines.append(
@@ -78,10 +79,8 @@ def summary(evaluation: dict[str, Any]) -> str:
                 lines.append(f"* {task['task']}: {who} failed by an error in {scored['errors']} episodes.")
         if task["published"]:
             published = task["published"]
-            lines.append(
-                f"* {task['task']}, published returns: random {published['random']:.3f}, "
-                f"expert {published['expert']:.3f} ({published['source']})."
-            )
+            returns = [f"{name} {published[name]:.3f}" for name in ("random", "expert", "human") if name in published]
+            lines.append(f"* {task['task']}, published returns: {', '.join(returns)} ({published['source']}).")
     return "\n".join(lines) + "\n" if lines else ""
 
 

@@ -64,18 +64,21 @@ class View:
 class Session:
     """One environment and the episode in hand. Raises UserError when the task is unknown or the agent unfit for it."""
 
-    def __init__(self, task: str, *, frame: FrameRecipe, agent: "WatchedAgent | None" = None, name: str = "") -> None:
+    def __init__(
+        self, task: str | TaskRecipe, *, frame: FrameRecipe, agent: "WatchedAgent | None" = None, name: str = ""
+    ) -> None:
         env = environments.make(task, frame=frame)
+        codec = ActionCodec.of(env.action_space, env.action_names)
         if agent:
-            agent.refuse_other_actions(ActionCodec.of(env.action_space, env.action_names), task)
-        self.task = task
-        self.action_names = tuple(env.action_names)
-        self.header_parts = (ActionCodec.of(env.action_space, env.action_names), env.frame_shape)
+            agent.refuse_other_actions(codec, env.task)
+        self.task = env.task
+        self.action_names = codec.names
+        self.header_parts = (codec, env.frame_shape)
         self._agent = agent
         self._agent_name = f"agent:{name}"
         self._finished: list[Sample] = []
         self._instructed = _Instructed(env)
-        self._recorder = Recorder(self._instructed, self._finished, task=task, expert=HUMAN)
+        self._recorder = Recorder(self._instructed, self._finished, task=env.task, expert=HUMAN)
         self._draw = np.random.default_rng()
         self.view = self.begin()
 
@@ -162,7 +165,7 @@ class Session:
         return self.view
 
 
-def open_dataset(path: Path, tasks: Sequence[str], frame: FrameRecipe) -> DatasetWriter:
+def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) -> DatasetWriter:
     """The writer of what people keep: a new dataset of those tasks, or one with the same frames and actions.
 
     Raises UserError when the folder holds something else.
@@ -177,9 +180,7 @@ def open_dataset(path: Path, tasks: Sequence[str], frame: FrameRecipe) -> Datase
         return DatasetWriter(path, header)
     if path.exists() and (not path.is_dir() or any(file.name != ".lock" for file in path.iterdir())):
         raise UserError(f"{path}: exists and is no dataset; choose another folder")
-    played = SuiteRecipe(
-        name=path.resolve().name, description="Played by people", frame=frame, tasks=[TaskRecipe(id=id) for id in tasks]
-    )
+    played = SuiteRecipe(name=path.resolve().name, description="Played by people", frame=frame, tasks=list(tasks))
     recipe = DatasetRecipe(
         name=played.name, description="Episodes that people kept", suite=played, expert=HUMAN, episodes=1, keep="all"
     )

@@ -10,7 +10,7 @@ from worlds import TASK, model_of, tokenizer_of
 from agentgym import films
 from agentgym.explaining import explain, window_starts
 from agentgym.policy import AgentPolicy
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import FrameRecipe, load_suite
 from agentgym.rollouts import replay_frames, rollout
 
 
@@ -45,7 +45,7 @@ def test_the_window_of_each_step_is_the_one_that_the_layout_draws():
 
 def test_the_probabilities_are_those_that_the_policy_acted_on(agent, played):
     episode, heard = played
-    seen, _ = replay_frames(episode, FrameRecipe())
+    seen, _ = replay_frames(episode, TASK, FrameRecipe())
     found = explain(*agent, episode.instruction, seen[:-1], np.array(episode.actions))
     assert len(found.probabilities) == episode.length > 32  # more than one batch
     np.testing.assert_allclose(found.probabilities, heard, atol=2e-5)
@@ -64,7 +64,7 @@ def test_a_film_holds_what_was_seen_done_and_thought(agent, played, tmp_path):
     episode, heard = played
     agent[0].save_pretrained(tmp_path / "model")
     agent[1].save_pretrained(tmp_path / "model")
-    films.write_films(tmp_path / "videos", [episode], FrameRecipe(), tmp_path / "model")
+    films.write_films(tmp_path / "videos", [episode], load_suite("babyai-goto-redball"), tmp_path / "model")
     (film,) = json.loads((tmp_path / "videos" / "videos.json").read_text())
     assert (film["seed"], film["length"], film["actions"]) == (5, episode.length, list(episode.actions))
     np.testing.assert_allclose(film["probabilities"], heard, atol=1e-4)

@@ -19,12 +19,13 @@ from PIL import Image
 from worlds import TASK, model_of, tokenizer_of
 
 from agentgym.playground import Playground, make_app, serve
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.sessions import open_dataset
 from agentgym.store import SampleDataset
 from agentgym.watching import WatchedAgent
 
 OTHER = "BabyAI-GoToObj-v0"
+TASKS = {task: TaskRecipe(id=task) for task in (TASK, OTHER)}
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def playground(dataset, tmp_path):
     """A playground with an untrained agent, which records."""
     torch.manual_seed(0)
     agent = WatchedAgent(model_of(dataset), tokenizer_of(dataset))
-    writer = open_dataset(tmp_path / "kept", [TASK], FrameRecipe())
-    playground = Playground([TASK, OTHER], FrameRecipe(), agent, "tiny", [TASK], writer, max_sessions=2)
+    writer = open_dataset(tmp_path / "kept", [TASKS[TASK]], FrameRecipe())
+    playground = Playground(TASKS, FrameRecipe(), agent, "tiny", [TASK], writer, max_sessions=2)
     yield playground
     playground.close()
 
@@ -119,7 +120,7 @@ def test_a_page_elsewhere_cannot_reach_the_loopback_by_another_name(client):
 
 
 def test_without_an_agent_and_a_dataset_people_just_play():
-    playground = Playground([TASK], FrameRecipe())
+    playground = Playground({TASK: TASKS[TASK]}, FrameRecipe())
     client = TestClient(make_app(playground))
     assert client.get("/api/options").json() == {"tasks": [TASK], "known": [], "agent": None, "record": None}
     view = posted(client, "sessions")

@@ -20,7 +20,12 @@ SCORE = {
     "length_mean": 6.25,
     "errors": 0,
 }
-REFERENCES = {"random": SCORE, "expert": {"name": "bot", **SCORE, "errors": 2}, "normalised": 0.875, "published": None}
+REFERENCES = {
+    "random": {**SCORE, "return_mean": 0.5},
+    "expert": {"name": "bot", **SCORE, "errors": 2, "return_mean": 0.9},
+    "normalised": 0.875,
+    "published": None,
+}
 EVALUATION = {
     "format": 1,
     "versions": {"torch": "2"},
@@ -62,8 +67,16 @@ def test_what_stands_beside_the_table_is_said_too():
 def test_a_task_without_an_expert_has_no_scale():
     task = {key: value for key, value in EVALUATION["tasks"][0].items() if key != "expert"}
     table = results_table({**EVALUATION, "tasks": [{**task, "normalised": None}]})
-    assert "| random | 90.0% [59.6%, 98.2%] | 0.850 [0.800, 0.900] | – | 6.2 |" in table
+    assert "| random | 90.0% [59.6%, 98.2%] | 0.500 [0.800, 0.900] | – | 6.2 |" in table
     assert "bot" not in table
+
+
+def test_where_a_humans_return_is_published_that_is_the_scale():
+    published = {"random": 0.0, "human": 1.7, "source": "a paper"}
+    evaluation = {**EVALUATION, "tasks": [{**EVALUATION["tasks"][0], "normalised": 0.5, "published": published}]}
+    table = results_table(evaluation)
+    assert "0.850 [0.800, 0.900] | 0.500 |" in table
+    assert "* T-v0, published returns: random 0.000, human 1.700 (a paper)." in summary(evaluation)
 
 
 @pytest.mark.parametrize("stored", sorted((ROOT / "experiments").glob("*.json")), ids=lambda path: path.stem)

@@ -11,7 +11,7 @@ from agentgym.report import write_comparison
 from agentgym.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw, learning_curves, ticks
 from agentgym.report.failures import find_failures
 
-FRAME = {"view": "partial", "tile_size": 8}
+SUITE = {"frame": {"view": "partial", "tile_size": 8}, "tasks": [{"id": "GoTo-v0"}, {"id": TASK}]}
 
 
 def test_ticks_are_round_and_end_below_the_highest_value():
@@ -43,7 +43,7 @@ def test_failures_are_counted_by_the_words_of_the_instruction():
         *episodes("open the blue box", [True] * 3 + [False] * 3),
         *episodes("fetch the blue box", [False] * 6),
     ]
-    groups = {(group.by, group.name): (group.solved, group.episodes) for group in find_failures(played, FRAME)}
+    groups = {(group.by, group.name): (group.solved, group.episodes) for group in find_failures(played, SUITE)}
     assert groups == {
         ("colour", "red"): (6, 6),
         ("colour", "blue"): (3, 12),
@@ -56,7 +56,7 @@ def test_failures_are_counted_by_the_words_of_the_instruction():
 
 def test_the_start_of_a_babyai_level_says_how_far_its_object_is_and_whether_it_is_seen():
     played = [{**an_episode(seed, True, 3), "task": TASK, "instruction": "go"} for seed in range(40)]
-    groups = find_failures(played, FRAME)
+    groups = find_failures(played, SUITE)
     assert {group.by for group in groups} == {"distance", "first view"}
     assert sum(group.episodes for group in groups if group.by == "first view") == 40
 

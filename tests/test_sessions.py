@@ -9,12 +9,13 @@ from worlds import TASK, model_of, refusal, tokenizer_of
 
 from agentgym import environments, experts
 from agentgym.policy import AgentPolicy
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.sessions import SEEDS, Session, keys_of, open_dataset
 from agentgym.store import SampleDataset
 from agentgym.watching import WatchedAgent
 
 FRAME = FrameRecipe()
+TASKS = [TaskRecipe(id=TASK)]
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +119,16 @@ def test_kept_episodes_join_a_dataset_that_fits(session, recorded, tmp_path):
     data = shutil.copytree(recorded, tmp_path / "data")
     session.begin(seed=3)
     session.act(0)
-    with open_dataset(data, [TASK], FRAME) as writer:
+    with open_dataset(data, TASKS, FRAME) as writer:
         writer.append(session.keep())
     dataset = SampleDataset(data)
     assert dataset.column("expert")[-2:] == ["babyai-bot", "human"]
-    assert "choose another folder" in refusal(open_dataset, data, [TASK], FrameRecipe(tile_size=4))
+    assert "choose another folder" in refusal(open_dataset, data, TASKS, FrameRecipe(tile_size=4))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    assert "exists and is no dataset" in refusal(open_dataset, tmp_path, [TASK], FRAME)
+    assert "exists and is no dataset" in refusal(open_dataset, tmp_path, TASKS, FRAME)
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 
 

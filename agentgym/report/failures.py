@@ -11,7 +11,7 @@ from typing import Any
 
 from agentgym import environments
 from agentgym.errors import UserError
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.scores import wilson_interval
 
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
@@ -41,10 +41,10 @@ class Group:
         return wilson_interval(self.solved, self.episodes)
 
 
-def find_failures(episodes: Sequence[Mapping[str, Any]], frame: Mapping[str, Any]) -> list[Group]:
+def find_failures(episodes: Sequence[Mapping[str, Any]], suite: Mapping[str, Any]) -> list[Group]:
     """The groups by which the episodes differ, each kind in its own order; a kind with one group is left out."""
     outcomes: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    starts = _starts(episodes, frame)
+    starts = _starts(episodes, suite)
     for episode, start in zip(episodes, starts, strict=True):
         for by, name in [("task", episode["task"]), *_words(episode["instruction"]), *start]:
             outcomes[by][name].append(episode["success"])
@@ -69,16 +69,18 @@ def _words(instruction: str) -> Iterator[tuple[str, str]]:
             yield "word", word
 
 
-def _starts(episodes: Sequence[Mapping[str, Any]], frame: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
+def _starts(episodes: Sequence[Mapping[str, Any]], suite: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
     """For each episode what is known of its start."""
     found: dict[int, list[tuple[str, str]]] = {}
-    for task in {episode["task"] for episode in episodes}:
+    for task in suite["tasks"]:
+        if not task["id"].startswith("BabyAI-"):
+            continue
         try:
-            env = environments.make(task, frame=FrameRecipe(**frame))
+            env = environments.make(TaskRecipe(**task), frame=FrameRecipe(**suite["frame"]))
         except UserError:  # not of this machine: the page does without
             continue
         for number, episode in enumerate(episodes):
-            if episode["task"] == task:
+            if episode["task"] == task["id"]:
                 env.reset(seed=episode["seed"])
                 found[number] = list(_start(env))
         env.close()

@@ -78,7 +78,7 @@ def _failures(run: RunFolder) -> dict[str, list[Group]]:
     """The groups of the agent's episodes by what they differ in."""
     groups: dict[str, list[Group]] = {}
     if run.episodes and run.episodes.get("agent"):
-        for group in find_failures(run.episodes["agent"], run.recipe["dataset"]["suite"]["frame"]):
+        for group in find_failures(run.episodes["agent"], run.recipe["dataset"]["suite"]):
             groups.setdefault(group.by, []).append(group)
     return groups
 

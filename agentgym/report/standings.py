@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentgym.report.words import count, percent
+from agentgym.scores import normalised_mean
 
 PUBLISHED = Path(__file__).parent / "published.toml"
 
@@ -70,7 +71,7 @@ def read_scores(evaluation: Mapping[str, Any]) -> Iterator[Score]:
                 return_ci95=tuple(values["return_ci95"]),
                 length_mean=values["length_mean"],
                 errors=values["errors"],
-                normalised=_normalised(task, role),
+                normalised=normalised_mean(task, values),
             )
 
 
@@ -94,10 +95,3 @@ def peers_of(tasks: Sequence[str]) -> list[Peer]:
 
 def _solved_share(scores: Sequence[Score]) -> float:
     return sum(score.success_rate * score.episodes for score in scores) / sum(score.episodes for score in scores)
-
-
-def _normalised(task: Mapping[str, Any], role: str) -> float | None:
-    """On the scale of random = 0 and expert = 1, where the task has that scale."""
-    if task["normalised"] is None:
-        return None
-    return {"agent": float(task["normalised"]), "random": 0.0, "expert": 1.0}[role]
