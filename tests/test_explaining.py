@@ -60,14 +60,15 @@ def test_a_map_is_a_share_for_each_patch_and_black_patches_have_none(agent):
     np.testing.assert_allclose(patches, expected, atol=1e-6)
 
 
-def test_a_film_holds_what_was_seen_done_and_thought(agent, played, tmp_path):
+def test_a_film_holds_what_was_seen_done_and_thought_and_ends_early(agent, played, tmp_path, monkeypatch):
+    monkeypatch.setattr(films, "FILM_STEPS", 9)
     episode, heard = played
     agent[0].save_pretrained(tmp_path / "model")
     agent[1].save_pretrained(tmp_path / "model")
     films.write_films(tmp_path / "videos", [episode], load_suite("babyai-goto-redball"), tmp_path / "model")
     (film,) = json.loads((tmp_path / "videos" / "videos.json").read_text())
-    assert (film["seed"], film["length"], film["actions"]) == (5, episode.length, list(episode.actions))
-    np.testing.assert_allclose(film["probabilities"], heard, atol=1e-4)
+    assert (film["seed"], film["length"], film["actions"]) == (5, episode.length, list(episode.actions[:9]))
+    np.testing.assert_allclose(film["probabilities"], heard[:9], atol=1e-4)
     assert {file.name for file in (tmp_path / "videos").iterdir()} == {
         *("videos.json", film["file"], film["seen"]["file"], film["world"]["file"])
     }

@@ -241,6 +241,7 @@ def test_an_episode_played_in_a_browser_is_in_the_dataset(playground, tmp_path):
     assert list(sample.actions[1:]) == [0, 1]
 
 
+@pytest.mark.slow
 def test_the_command_says_its_address_and_ends_on_interrupt(tmp_path):
     command = (sys.executable, "-m", "agentgym", "playground", "--no-open", "--port", "0", "--record", "kept")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
