@@ -22,7 +22,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow" -n auto
 
 test-slow: install
-	$(RUN) pytest -m slow
+	$(RUN) pytest -m slow -rs
 
 benchmark: install
 	$(VENV)/bin/python tests/benchmarks/acting.py

@@ -34,6 +34,7 @@ app = typer.Typer(
     help="Record demonstrations, train an agent foundation model on them, score it and look at it.",
 )
 INTERRUPTED = 130
+LOCAL = "127.0.0.1"
 out = Console()
 err = Console(stderr=True)
 
@@ -145,7 +146,11 @@ def check(
     if not any(data.glob("shard-*.arrow")):
         raise UserError(f"{data}: no episode could be kept; 'agentgym collect RECIPE --to {data}' records again")
     dataset = store.SampleDataset(data)
-    replays = list(collection.replay_episodes(dataset, replay)) if replay else []
+    replays = []
+    with talk.bar("replaying", min(replay, len(dataset)), "episodes") as advance:
+        for replayed in collection.replay_episodes(dataset, replay) if replay else ():
+            replays.append(replayed)
+            advance(1, "")
     differing = [str(result) for result in replays if result.problem]
     changes = sorted({line for result in replays for line in result.version_changes})
     talk.say(f"{data}: whole; {_size(dataset)}")
@@ -164,11 +169,13 @@ def check(
 def merge(
     data: Annotated[list[Path], typer.Argument(help="Dataset folders.")],
     to: Annotated[Path, typer.Option(help="The folder of the merged dataset.")],
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Put several datasets together; frames are copied as they are."""
     from agentgym import store
 
-    Talk(quiet=False, json=False).say(f"{to}: {_size(store.merge(data, to))}")
+    _tell_size(to, store.merge(data, to), Talk(quiet, json_))
 
 
 @app.command()
@@ -178,12 +185,14 @@ def select(
     task: Annotated[str | None, typer.Option(help="Keep the episodes of this task.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Keep what was solved, or what failed.")] = None,
     min_return: Annotated[float | None, typer.Option(help="Keep episodes with at least this return.")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Keep the episodes of a dataset that pass every filter; frames are copied as they are."""
     from agentgym import store
 
     chosen = store.select(data, to, task=task, outcome=outcome, min_return=min_return)
-    Talk(quiet=False, json=False).say(f"{to}: {_size(chosen)}")
+    _tell_size(to, chosen, Talk(quiet, json_))
 
 
 @app.command()
@@ -191,13 +200,16 @@ def view(
     data: Annotated[Path, typer.Argument(help="A dataset folder.")],
     to: Annotated[Path | None, typer.Option(help="The page; view.html in the dataset's folder when not given.")] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Write the page without opening a browser.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Write and open one self-contained page: manifest, histograms, a table of episodes, films of a sample."""
     from agentgym.viewing import write_view
 
-    page = write_view(data, to)
-    Talk(quiet=False, json=False).say(f"view: {page}")
-    if not no_open:
+    talk, page = Talk(quiet, json_), write_view(data, to)
+    talk.say(f"view: {page}", markup=False)
+    talk.result({"view": str(page)})
+    if not (no_open or json_):
         typer.launch(str(page))
 
 
@@ -305,12 +317,26 @@ def compare(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")], quiet: Quiet = False, json_: Json = False
+    folders: Annotated[list[Path], typer.Argument(help="A run folder; two or more are compared on one page.")],
+    to: Annotated[Path | None, typer.Option(help="The page that compares runs; comparison.html if not given.")] = None,
+    films: Annotated[int | None, typer.Option(min=1, help="Film that many episodes of the evaluation anew.")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
-    """Write a run's report.html: scores, curves, videos, pictures and settings on one self-contained page."""
-    from agentgym.report import write_report
+    """Write a run's report.html (scores, curves, films, pictures, settings), or one page that compares runs."""
+    from agentgym import report as pages
 
-    talk, page = Talk(quiet, json_), write_report(run)
+    talk = Talk(quiet, json_)
+    if len(folders) == 1:
+        if to:
+            raise UserError(f"--to {to}: is for the page that compares runs; a run's report is in its folder")
+        if films:
+            _film(folders[0], films, talk)
+        page = pages.write_report(folders[0])
+    else:
+        if films:
+            raise UserError("--films: is for the report of one run; name one run folder")
+        page = pages.write_comparison(folders, to or Path("comparison.html"))
     talk.say(f"report: {page}", markup=False)
     talk.result({"report": str(page)})
 
@@ -377,6 +403,46 @@ def finetune(
     talk.result({"run": str(folder), "curve": curve, "figure": str(figure)})
 
 
+@app.command()
+def playground(
+    run: Annotated[Path | None, typer.Argument(help="A run or checkpoint folder; people alone without it.")] = None,
+    suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; the run's own if not given.")] = None,
+    record: Annotated[Path | None, typer.Option(help="The dataset that episodes are kept in.")] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; another host than the loopback needs a token.")] = LOCAL,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8421,
+    max_sessions: Annotated[int, typer.Option(min=1, help="Visitors at once.")] = 8,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address without opening a browser.")] = False,
+) -> None:
+    """Open a local page: watch the agent act live, instruct it, take over, keep episodes as demonstrations."""
+    from agentgym import playground as pages
+
+    def announce(address: str) -> None:
+        Talk(quiet=False, json=False).say(f"playground: {address} (Ctrl-C ends it)", markup=False)
+        if not no_open:
+            typer.launch(address)
+
+    pages.serve(
+        pages.offer(run, suite=suite, record=record, max_sessions=max_sessions), host=host, port=port, announce=announce
+    )
+
+
+@app.command()
+def play(
+    task: Annotated[str, typer.Argument(help="A task id, such as BabyAI-GoToRedBall-v0.")],
+    record: Annotated[Path | None, typer.Option(help="The dataset that episodes are kept in.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The first level; drawn when not given.")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Play a task in a window with the keyboard; solved episodes, and those kept with K, become demonstrations."""
+    from agentgym.play import play_in_window
+
+    talk, kept = Talk(quiet, json_), play_in_window(task, record=record, seed=seed)
+    if record:
+        talk.say(f"{record}: kept {kept:,} episodes", markup=False)
+    talk.result({"data": str(record) if record else None, "kept": kept})
+
+
 @app.command("run")
 def run_experiment(
     experiment: Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")],
@@ -414,6 +480,11 @@ def run_experiment(
         write_report(folder)
     talk.say(f"report: {page}", markup=False)
     talk.result(found)
+
+
+def _tell_size(path: Path, dataset: "SampleDataset", talk: Talk) -> None:
+    talk.say(f"{path}: {_size(dataset)}", markup=False)
+    talk.result({"data": str(path), "episodes": len(dataset), "steps": int(dataset.lengths.sum())})
 
 
 def _size(dataset: "SampleDataset") -> str:
@@ -463,6 +534,23 @@ def _evaluate(plan: "Plan", workers: int | None, overwrite: bool, talk: Talk) ->
         talk.say(line, markup=False)
     talk.say(f"scores: {plan.folder / 'evaluation.json'}", markup=False)
     return {"folder": str(plan.folder), "evaluation": found}
+
+
+def _film(run: Path, count: int, talk: Talk) -> None:
+    """Films that many of a run's evaluated episodes."""
+    from agentgym import films, runs
+    from agentgym.policy import find_checkpoint
+    from agentgym.rollouts import Episode
+
+    recipe = runs.read_recipe(run)
+    if not (run / "evaluation.json").is_file():
+        raise UserError(f"{run}: is not evaluated yet; 'agentgym evaluate {run}' plays the episodes to film")
+    played = [Episode.from_json(values) for values in runs.read_json(run / "episodes.json")["agent"]]
+    chosen = films.choose(played, count)
+    with talk.bar("filming", len(chosen), "films") as advance:
+        films.write_films(
+            run / "videos", chosen, recipe.dataset.suite, find_checkpoint(run), lambda count: advance(count, "")
+        )
 
 
 def summary(evaluation: dict[str, Any]) -> Iterator[str]:

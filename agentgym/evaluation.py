@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from agentgym import environments, experts, players, recipes, scores, videos
+from agentgym import environments, experts, films, players, recipes, scores
 from agentgym.errors import UserError
 from agentgym.held_out import score_next_actions
 from agentgym.players import Player
+from agentgym.policy import find_checkpoint
 from agentgym.recipes import DatasetRecipe, EvaluationRecipe, FrameRecipe, SuiteRecipe, TaskRecipe, differences
-from agentgym.rollouts import Episode, chunks, on_workers, replay_frames, rollout, rollout_expert
+from agentgym.rollouts import Episode, chunks, on_workers, rollout, rollout_expert
 from agentgym.runs import all_versions, read_json, read_recipe, write_json
 from agentgym.store import SampleDataset
 
@@ -145,7 +145,7 @@ def evaluate(
         else:
             advance(len(episodes[role]), role)
     if plan.protocol.videos:
-        _film(plan, [Episode.from_json(values) for values in episodes["agent"]])
+        film(plan, [Episode.from_json(values) for values in episodes["agent"]], lambda _: advance(0, "filming"))
     evaluation = {
         "format": EVALUATION_FORMAT,
         "policy": plan.player.who,
@@ -369,27 +369,9 @@ def _score_next_actions(plan: Plan) -> dict[str, Any] | None:
     return score_next_actions(run / "model", dataset, plan.trained_on.held_out)
 
 
-def _film(plan: Plan, played: Sequence[Episode]) -> None:
-    """Films of some failures and successes, the first of each; fewer failures leave more places for successes."""
-    failures = [episode for episode in played if not episode.success][: (plan.protocol.videos + 1) // 2]
-    successes = [episode for episode in played if episode.success][: plan.protocol.videos - len(failures)]
-    folder = plan.folder / "videos"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    listed = []
-    for episode in [*successes, *failures]:
-        outcome: videos.Outcome = "success" if episode.success else "failure"
-        file = f"{outcome}-{episode.task}-{episode.seed}.mp4".replace("/", "-")
-        task, frame = plan.suite.task(episode.task), plan.suite.frame
-        seen, world = replay_frames(episode, task, frame)
-        names = environments.make(task, frame=frame).action_names
-        videos.write_video(
-            folder / file,
-            frames=seen,
-            world=world,
-            actions=[names[action] if names else str(action) for action in episode.actions],
-            instruction=episode.instruction,
-            outcome=outcome,
-        )
-        listed.append({"file": file, **{k: v for k, v in episode.to_json().items() if k != "actions"}})
-    write_json(folder / "videos.json", listed)
+def film(plan: Plan, played: Sequence[Episode], advance: Advance) -> None:
+    """Films of some failures and successes, into the evaluation's folder."""
+    player = plan.player
+    checkpoint = find_checkpoint(player.path) if player.kind == "agent" and player.path else None
+    chosen = films.choose(played, plan.protocol.videos)
+    films.write_films(plan.folder / "videos", chosen, plan.suite, checkpoint, advance)

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from agentgym import pictures
+from agentgym import pictures, reproducing
 from agentgym.errors import UserError
+from agentgym.scores import normalised_mean
+from agentgym.store import replace_file
 
 
 def publish(run: Path, to: Path) -> Path:
@@ -19,10 +21,11 @@ def publish(run: Path, to: Path) -> Path:
     metrics = [json.loads(line) for line in files["metrics.jsonl"].read_text().splitlines()]
     name = recipe["name"]
     to.mkdir(parents=True, exist_ok=True)
-    (to / f"{name}.json").write_text(json.dumps({**evaluation, "training": training}, indent=1) + "\n")
-    (to / f"{name}.svg").write_text(pictures.learning_curves(metrics))
+    made_by = reproducing.command(recipe, run)
+    replace_file(to / f"{name}.json", json.dumps({**evaluation, "training": training}, indent=1) + "\n")
+    replace_file(to / f"{name}.svg", pictures.learning_curves(metrics))
     page = to / f"{name}.md"
-    page.write_text(_page(recipe, training, evaluation))
+    replace_file(page, _page(recipe, training, evaluation, made_by))
     return page
 
 
@@ -33,18 +36,52 @@ def results_table(evaluation: dict[str, Any]) -> str:
         last = task["first_seed"] + task["episodes"] - 1
         lines += [
             f"| {task['task']}, seeds {task['first_seed']} to {last} "
-            "| success [95 %] | mean return [95 %] | mean length |",
-            "|---|---|---|---|",
+            "| success [95 %] | mean return [95 %] | normalised | mean length |",
+            "|---|---|---|---|---|",
         ]
-        for policy, scored in (("agent", task), ("random", task["random"]), (task["expert"]["name"], task["expert"])):
+        rows = [("agent", task), ("random", task["random"])]
+        if "expert" in task:
+            rows.append((task["expert"]["name"], task["expert"]))
+        for policy, scored in rows:
+            normalised = normalised_mean(task, scored)
             low, high = scored["success_ci95"]
             return_low, return_high = scored["return_ci95"]
             lines.append(
                 f"| {policy} | {scored['success_rate']:.1%} [{low:.1%}, {high:.1%}] "
-                f"| {scored['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}] | {scored['length_mean']:.1f} |"
+                f"| {scored['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}] "
+                f"| {'–' if normalised is None else f'{normalised:.3f}'} | {scored['length_mean']:.1f} |"
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def summary(evaluation: dict[str, Any]) -> str:
+    """What the evaluation says beside its tables, as Markdown: over all tasks, next actions, errors, references."""
+    lines = []
+    overall, action = evaluation["over_tasks"], evaluation["next_action"]
+    if overall:
+        named = {"iqm": "interquartile mean", "mean": "mean", "optimality_gap": "optimality gap"}
+        parts = [
+            f"{label} {overall[key]:.3f} [{overall[f'{key}_ci95'][0]:.3f}, {overall[f'{key}_ci95'][1]:.3f}]"
+            for key, label in named.items()
+        ]
+        tasks = "1 task" if overall["tasks"] == 1 else f"{overall['tasks']} tasks"
+        lines.append(f"* Over {tasks}, random = 0 and expert = 1: {', '.join(parts)}.")
+    if action:
+        lines.append(
+            f"* Next action on {action['actions']:,} held-out recorded steps: accuracy {action['accuracy']:.1%}, "
+            f"perplexity {action['perplexity']:.3f}, BLEU-4 {action['bleu4']:.3f} "
+            f"({action['bleu4_with_delimiters']:.3f} with the paper's constant start and end tokens)."
+        )
+    for task in evaluation["tasks"]:
+        for who, scored in (("the agent", task), ("the expert", task.get("expert", {"errors": 0}))):
+            if scored["errors"]:
+                lines.append(f"* {task['task']}: {who} failed by an error in {scored['errors']} episodes.")
+        if task["published"]:
+            published = task["published"]
+            returns = [f"{name} {published[name]:.3f}" for name in ("random", "expert", "human") if name in published]
+            lines.append(f"* {task['task']}, published returns: {', '.join(returns)} ({published['source']}).")
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> bool:
@@ -55,14 +92,14 @@ def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> boo
         pattern, lambda match: f"{match[1]}{results_table(evaluation)}{match[2]}", text, flags=re.DOTALL
     )
     if count:
-        document.write_text(changed, encoding="utf-8")
+        replace_file(document, changed)
     return bool(count)
 
 
 _STORED = ("recipe", "training", "evaluation")
 
 
-def _page(recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any]) -> str:
+def _page(recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any], made_by: str) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in evaluation["versions"].items())
     loop = recipe["training"]
     return f"""# {recipe["name"]}
@@ -70,10 +107,11 @@ def _page(recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str
 {recipe["description"]}.
 
 {results_table(evaluation)}
+{summary(evaluation)}
 Trained for {training["updates"]:,} updates of {loop["batch_size"]} windows ({training["targets"]:,} action targets)
 in {training["seconds"]:,.0f} s, {training["precision"]}, {training["parameters"]:,} parameters, seed {loop["seed"]}.
 
 ![Learning curves]({recipe["name"]}.svg)
 
-Made by `agentgym run {recipe["name"]}` and `agentgym publish runs/{recipe["name"]}`. {versions}.
+Made by `{made_by}` and `agentgym publish runs/{recipe["name"]}`. {versions}.
 """

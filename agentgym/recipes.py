@@ -6,6 +6,7 @@ recipe is a `UserError` that names the file, the key, the value and the remedy. 
 model and no file format but TOML.
 """
 
+import json
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -336,7 +337,7 @@ def load_suite(reference: str, overrides: Sequence[str] = ()) -> SuiteRecipe:
 
 
 def load_dataset(reference: str, overrides: Sequence[str] = ()) -> DatasetRecipe:
-    """The dataset recipe of that name or TOML path, its suite resolved. Raises UserError."""
+    """The dataset recipe of that name or TOML path (or a resolved JSON one), its suite resolved. Raises UserError."""
     return _load(DatasetRecipe, "dataset", reference, overrides)
 
 
@@ -346,7 +347,7 @@ def load_expert(reference: str, overrides: Sequence[str] = ()) -> ExpertRecipe:
 
 
 def load_experiment(reference: str, overrides: Sequence[str] = ()) -> ExperimentRecipe:
-    """The experiment of that name or TOML path, its dataset and suite resolved. Raises UserError."""
+    """The experiment of that name, TOML path or recipe.json of a run, dataset and suite resolved. Raises UserError."""
     return _load(ExperimentRecipe, "experiment", reference, overrides)
 
 
@@ -401,7 +402,11 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 def _load(recipe_type: type[R], kind: str, reference: str, overrides: Sequence[str]) -> R:
     files: dict[tuple[str, ...], Path] = {}
     parsed = [_parse_override(override) for override in overrides]
-    values = _resolve(kind, reference, parsed, at=(), relative_to=None, files=files)
+    if reference.endswith(".json"):
+        values = _read_resolved(Path(reference), parsed)
+        files[()] = Path(reference)
+    else:
+        values = _resolve(kind, reference, parsed, at=(), relative_to=None, files=files)
     try:
         return recipe_type.model_validate(values)
     except ValidationError as error:
@@ -437,6 +442,19 @@ def _resolve(
         other = KINDS[kind].references[key]
         values[key] = _resolve(other, values[key], deeper, at=(*at, key), relative_to=path.parent, files=files)
     return {"name": path.stem, **values}
+
+
+def _read_resolved(path: Path, overrides: list[Override]) -> dict[str, Any]:
+    """The raw values of a resolved recipe, such as a run's recipe.json, with the overrides put in."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such recipe") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from None
+    for keys, value in overrides:
+        _put(values, keys, value, path)
+    return values
 
 
 def _find(kind: str, reference: str, relative_to: Path | None) -> Path:

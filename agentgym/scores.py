@@ -6,7 +6,7 @@ intervals come from a stratified bootstrap: each task's episodes are drawn again
 held fixed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,21 @@ def normalise(returns: Sequence[float], *, random: float, expert: float) -> NDAr
     if expert <= random:
         return None
     return (np.asarray(returns, dtype=np.float64) - random) / (expert - random)
+
+
+def normalised_mean(task: Mapping[str, Any], values: Mapping[str, Any]) -> float | None:
+    """A policy's mean return on the scale of one task of an evaluation.json; None where the task has no scale.
+
+    The scale is that of the published random and human returns where the task names them, else of the random policy
+    and the expert measured there.
+    """
+    if task["normalised"] is None:
+        return None
+    published = task["published"] or {}
+    low, high = task["random"]["return_mean"], task.get("expert", {}).get("return_mean")
+    if published.get("human") is not None:
+        low, high = published["random"], published["human"]
+    return float((values["return_mean"] - low) / (high - low))
 
 
 def over_tasks(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> dict[str, Any]:

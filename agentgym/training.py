@@ -65,6 +65,7 @@ def train(
     model, optimizer = accelerator.prepare(model, optimizer)
     first = _resume(accelerator, loop.path)
     journal = Journal(loop.path, first) if accelerator.is_main_process else None
+    lap = journal.lap if journal else lambda part: None
     advance(first, "")
 
     batches = _batches(loop, accelerator, first)
@@ -76,12 +77,15 @@ def train(
         for micro in range(recipe.accumulation):
             batch, noise = next(batches)
             batch, noise = batch.to(accelerator.device), noise.to(accelerator.device)
+            lap("batch")
             losses = _forward(model, batch, noise, loop.losses, accelerator)
             if not torch.isfinite(losses.total):
                 raise _not_finite("loss", losses, batch, update, loop.path)
+            lap("forward")
             last = micro == recipe.accumulation - 1
             with nullcontext() if last else accelerator.no_sync(model):
                 accelerator.backward(losses.total / recipe.accumulation)
+            lap("backward")
             if journal:
                 journal.add(losses, batch)
         gradient_norm = accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
@@ -89,8 +93,7 @@ def train(
             raise _not_finite("gradient", losses, batch, update, loop.path)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if journal:
-            journal.stop()
+        lap("optimizer")
 
         note = ""
         if journal and (update % recipe.log_every == 0 or update == recipe.updates):
@@ -262,16 +265,18 @@ class Journal:
         self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._tensorboard = SummaryWriter(str(path / "tensorboard"), purge_step=first + 1)
         self._sums: Sums = defaultdict(float)
-        self._seconds = 0.0
+        self._seconds: Sums = defaultdict(float)
         self._started = 0.0
 
     def start(self) -> None:
         """The clock of an update starts."""
         self._started = time.perf_counter()
 
-    def stop(self) -> None:
-        """The clock stops: evaluation and checkpoints are no part of the rate."""
-        self._seconds += time.perf_counter() - self._started
+    def lap(self, part: str) -> None:
+        """The time since the last lap went into that part; evaluation and checkpoints are no part of an update."""
+        now = time.perf_counter()
+        self._seconds[part] += now - self._started
+        self._started = now
 
     def add(self, losses: Losses, batch: Batch) -> None:
         """Takes one batch's losses."""
@@ -280,12 +285,19 @@ class Journal:
     def write(self, update: int, rate: float, gradient_norm: float) -> str:
         """Writes the means since the last write; returns a short note for people."""
         values = _means(self._sums)
-        speed = self._sums["count/action"] / self._seconds
+        whole = sum(self._seconds.values())
         self.write_values(
-            update, {**values, "learning_rate": rate, "gradient_norm": gradient_norm, "targets_per_second": speed}
+            update,
+            {
+                **values,
+                "learning_rate": rate,
+                "gradient_norm": gradient_norm,
+                "targets_per_second": self._sums["count/action"] / whole,
+                **{f"time/{part}": seconds / whole for part, seconds in self._seconds.items()},
+            },
         )
         note = f"action loss {values['loss/action']:.3f}, accuracy {values['accuracy/action']:.1%}"
-        self._sums, self._seconds = defaultdict(float), 0.0
+        self._sums, self._seconds = defaultdict(float), defaultdict(float)
         return note
 
     def write_values(self, update: int, values: Mapping[str, float]) -> None:

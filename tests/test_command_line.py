@@ -1,8 +1,11 @@
 """The command line as a person meets it: the whole job, its interruptions, and bad input in one line."""
 
+import html
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agentgym import cli
+from agentgym import cli, recipes
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -89,6 +92,42 @@ def test_one_command_records_trains_scores_and_reports(finished):
     assert "agent" in result.stdout
     assert "runs/babyai-goto-redball/report.html" in result.stdout
     assert "solved 40" in result.stdout
+
+
+def test_a_finished_run_is_filmed_anew_and_compared(finished, monkeypatch, capsys):
+    folder, _ = finished
+    run, other = Path("runs/babyai-goto-redball"), Path("other")
+    shutil.copytree(folder / run, folder / other)
+    monkeypatch.chdir(folder)
+    cli.app(["report", "other", "--films", "1", "--json"], standalone_mode=False)
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"report": "other/report.html"}
+    assert "filming" in told.err
+    assert len(list(Path("other/videos").glob("*.mp4"))) == 1
+    assert Path("other/report.html").read_text().count('<article class="film"') == 1
+    cli.app(["report", str(run), "other", "--to", "both.html", "--quiet"], standalone_mode=False)
+    assert "babyai-goto-redball is better than other on 0 of 1 task" in Path("both.html").read_text()
+
+
+def test_the_command_of_a_report_makes_the_run_again(finished):
+    folder, _ = finished
+    page = (folder / "runs/babyai-goto-redball/report.html").read_text()
+    words = shlex.split(html.unescape(re.findall(r'<pre class="command">(.*?)</pre>', page)[0]))
+    assert words[:3] == ["agentgym", "run", "babyai-goto-redball"]
+    resolved = recipes.load_experiment(words[2], words[4::2])
+    assert resolved.model_dump(mode="json") == json.loads((folder / "runs/babyai-goto-redball/recipe.json").read_text())
+
+
+def test_what_the_playground_and_the_window_cannot_do_is_one_line(refuses, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    refuses("nowhere: there is no such folder", "playground", "nowhere")
+    refuses("random: the playground shows a run", "playground", "random")
+    refuses("exists and is no dataset", "playground", "--record", ".")
+    refuses("exists and is no dataset", "play", "BabyAI-GoToRedBall-v0", "--record", ".")
+    refuses("unknown environment id 'BabyAI-GoToRedBal-v0'; did you mean", "play", "BabyAI-GoToRedBal-v0")
+    refuses("--films: is for the report of one run", "report", "a", "b", "--films", 2)
+    refuses("is for the page that compares runs", "report", "a", "--to", "b.html")
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_the_resolved_recipe_is_stored_in_what_it_made(finished):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from agentgym.errors import UserError
+from agentgym.films import draw_sheet
 from agentgym.pictures import reconstructions
 from agentgym.report import write_report
-from agentgym.videos import write_video
 
 MARKUP = "<script>document.title = 'owned'</script> & \"go\" to the <b>ball</b>"
 RECIPE: dict[str, Any] = {
@@ -22,6 +22,7 @@ RECIPE: dict[str, Any] = {
     "description": "a small run",
     "dataset": {
         "name": "goto-data",
+        "description": "a hundred episodes",
         "suite": {"name": "goto-suite", "frame": {"view": "partial", "tile_size": 8}, "tasks": [{"id": "GoTo-v0"}]},
         "expert": "bot",
         "episodes": 100,
@@ -49,6 +50,7 @@ def score_values(success_rate: float, low: float, high: float) -> dict[str, Any]
         "return_mean": 0.8765,
         "return_ci95": [0.8612, 0.8923],
         "length_mean": 7.25,
+        "errors": 0,
     }
 
 
@@ -56,8 +58,10 @@ TASK = {
     "task": "GoTo-v0",
     "first_seed": 0,
     **score_values(0.964, 0.9438, 0.9771),
-    "random": score_values(0.312, 0.2731, 0.3539),
-    "expert": {**score_values(0.998, 0.9888, 0.9996), "name": "bot"},
+    "random": {**score_values(0.312, 0.2731, 0.3539), "return_mean": 0.1265},
+    "expert": {**score_values(0.998, 0.9888, 0.9996), "name": "bot", "errors": 3, "return_mean": 1.1265},
+    "normalised": 0.75,
+    "published": {"random": 0.1, "expert": 0.93, "source": "a paper"},
 }
 EVALUATION = {
     "format": 1,
@@ -65,6 +69,23 @@ EVALUATION = {
     "deterministic": True,
     "versions": {"minigrid": "3.2.0", "torch": "2.13.0"},
     "tasks": [TASK],
+    "over_tasks": {
+        "tasks": 1,
+        "iqm": 0.9612,
+        "iqm_ci95": [0.94, 0.97],
+        "mean": 0.9512,
+        "mean_ci95": [0.93, 0.96],
+        "optimality_gap": 0.0488,
+        "optimality_gap_ci95": [0.04, 0.07],
+        "profile": {"thresholds": [0.0, 0.5, 1.0], "shares": [1.0, 0.9, 0.25]},
+    },
+    "next_action": {
+        "actions": 1088,
+        "accuracy": 0.9797,
+        "perplexity": 1.0708,
+        "bleu4": 0.9476,
+        "bleu4_with_delimiters": 0.9848,
+    },
 }
 
 
@@ -97,14 +118,20 @@ def complete(trained: Path) -> Path:
     (trained / "episodes.json").write_text(json.dumps({"agent": agent, "random": [], "expert": expert}))
     frames = np.zeros((4, 7, 7, 3), np.uint8)
     (trained / "videos").mkdir()
-    write_video(
-        trained / "videos" / "success-0.mp4",
-        frames=frames,
-        actions=["left", "right", "forward"],
-        instruction=MARKUP,
-        outcome="success",
-    )
-    (trained / "videos" / "videos.json").write_text(json.dumps([{"file": "success-0.mp4", **agent[0]}]))
+    sheet, rows, columns = draw_sheet(frames)
+    for view in ("seen", "world"):
+        sheet.save(trained / "videos" / f"{view}.png")
+    film = {
+        **agent[0],
+        "file": "success-0.mp4",
+        "actions": [0, 1, 0],
+        "action_names": ["left", "right"],
+        **{view: {"file": f"{view}.png", "rows": rows, "columns": columns} for view in ("seen", "world")},
+        "method": "a method",
+        "probabilities": [[0.75, 0.25]] * 3,
+        "patches": [[0.5, 0.5, 0.0, 0.0]] * 3,
+    }
+    (trained / "videos" / "videos.json").write_text(json.dumps([film]))
     (trained / "pictures").mkdir()
     (trained / "pictures" / "reconstructions.png").write_bytes(reconstructions(frames, frames, frames, scale=2))
     return trained
@@ -121,10 +148,10 @@ def rows(html: str) -> list[list[str]]:
 
 def test_the_numbers_of_the_table_are_those_of_the_evaluation(complete):
     found = rows(page(complete))
-    same = ["0.876", "0.861 – 0.892", "7.2", "500", "0 – 499"]  # as Python rounds them
-    assert ["GoTo-v0", "agent", "96.4 %", "94.4 % – 97.7 %", *same] in found
-    assert ["GoTo-v0", "random", "31.2 %", "27.3 % – 35.4 %", *same] in found
-    assert ["GoTo-v0", "bot", "99.8 %", "98.9 % – 100.0 %", *same] in found
+    same = ["0.861 – 0.892", "7.2", "500", "0 – 499"]  # as Python rounds them
+    assert ["GoTo-v0", "agent", "96.4 %", "94.4 % – 97.7 %", "0.750", "0.876", *same] in found
+    assert ["GoTo-v0", "random", "31.2 %", "27.3 % – 35.4 %", "0.000", "0.127", *same] in found
+    assert ["GoTo-v0", "bot", "99.8 %", "98.9 % – 100.0 %", "1.000", "1.127", *same] in found
 
 
 def test_the_headline_is_the_share_of_levels_solved_over_all_tasks(complete):
@@ -155,6 +182,7 @@ def test_a_report_names_no_resource_outside_itself(complete):
     html = page(complete)
     resources = re.findall(r"""(?:src|href|poster|data)\s*=\s*["']([^"']*)""", html)
     assert resources
+    resources = [resource for resource in resources if resource not in ("seen", "world")]
     assert all(resource.startswith(("data:", "#")) for resource in resources)
     assert "<link" not in html
     assert "@import" not in html
@@ -163,7 +191,7 @@ def test_a_report_names_no_resource_outside_itself(complete):
 
 def test_markup_in_an_instruction_is_escaped(complete):
     html = page(complete)
-    assert "<script" not in html
+    assert "<script>document" not in html
     assert "<b>ball</b>" not in html
     assert "&lt;b&gt;ball&lt;/b&gt;" in html
 
@@ -176,8 +204,10 @@ def test_the_failures_are_listed_beside_the_experts_length(complete):
 def test_a_run_without_evaluation_says_which_commands_to_run(trained):
     html = page(trained)
     assert "Trained, not evaluated yet" in html
-    assert html.count(f"<code>agentgym evaluate {trained}</code>") == 2  # scores, videos
-    assert html.count("<code>agentgym run goto</code>") == 2  # learning curves, reconstructions
+    assert html.count(f"<code>agentgym evaluate {trained}</code>") == 3  # scores, films, failures
+    again = f"agentgym run {trained}/recipe.json --run {trained}-again"
+    assert html.count(f"<code>{again}</code>") == 2  # learning curves, reconstructions
+    assert f'<pre class="command">{again}</pre>' in html
 
 
 def test_a_run_that_is_still_in_training_has_a_report(trained):
@@ -215,26 +245,83 @@ def test_a_damaged_line_of_metrics_is_named(complete):
         write_report(complete)
 
 
-def test_a_missing_video_is_named(complete):
-    (complete / "videos" / "success-0.mp4").unlink()
-    with pytest.raises(UserError, match=r"videos\.json: names success-0\.mp4, which is missing"):
+def test_a_missing_picture_is_named(complete):
+    (complete / "videos" / "world.png").unlink()
+    with pytest.raises(UserError, match=r"videos\.json: names world\.png, which is missing"):
         write_report(complete)
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")
-def test_a_browser_opens_the_report_and_finds_its_video(complete, tmp_path):
-    report = write_report(complete)
+def test_what_the_evaluation_says_beside_its_table_is_on_the_page(complete):
+    html = page(complete)
+    found = rows(html)
+    assert ["interquartile mean", "0.961", "0.940 – 0.970"] in found
+    assert ["optimality gap (lower is better)", "0.049", "0.040 – 0.070"] in found
+    assert ["accuracy", "98.0 %"] in found
+    assert ["perplexity", "1.071"] in found
+    assert ["BLEU-4 with constant start and end tokens", "0.985"] in found
+    assert "GoTo-v0: bot raised or took too long in 3 episodes" in html
+    assert ["mean return", "GoTo-v0", "random 0.1, expert 0.93", "–", "–", "a paper"] in found
+
+
+def test_a_film_has_all_probabilities_of_each_step_and_names_its_method(complete):
+    html = page(complete)
+    data = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', html, re.S)]
+    (steps,) = [each for each in data if "probabilities" in each]
+    assert steps == {
+        "actions": [0, 1, 0],
+        "probabilities": [[0.75, 0.25]] * 3,
+        "patches": [[0.5, 0.5, 0.0, 0.0]] * 3,
+    }
+    assert "a method, how much the log-probability" in html
+    assert html.count("<rect") == 4
+
+
+def test_a_run_filmed_before_there_were_pictures_says_which_command_films_it(complete):
+    (complete / "videos" / "videos.json").write_text(json.dumps([{"file": "a.mp4", **an_episode(0, True, 3)}]))
+    assert f"<code>agentgym report {complete} --films 12</code>" in page(complete)
+
+
+def test_what_others_published_names_its_input_data_and_source(complete):
+    recipe = {**RECIPE, "dataset": {**RECIPE["dataset"]}}
+    recipe["dataset"]["suite"] = {**RECIPE["dataset"]["suite"], "tasks": [{"id": "BabyAI-GoToLocal-v0"}]}
+    (complete / "recipe.json").write_text(json.dumps(recipe))
+    found = rows(page(complete))
+    million, source = "1M bot demonstrations of this level", "arXiv 2007.12770 (1810.08272)"
+    assert ["BabyAI 1.1 (1.0)", "GoToLocal", "100 % (99.8 %) solved", "symbolic grid", million, source] in found
+    assert [cells[0] for cells in found if len(cells) == 6][:3] == ["BabyAI 1.1 (1.0)", "JAT", "Gato"]
+
+
+def shown_by_a_browser(file: Path, profile: Path, *more: str) -> str:
+    """The page's elements after its scripts have run; whatever the console says fails the test."""
     flags = (
         *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-        *("--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--dump-dom"),
+        *("--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--dump-dom", *more),
     )
     shown = subprocess.run(
-        ["chromium", *flags, f"--user-data-dir={tmp_path / 'profile'}", report.as_uri()],
+        ["chromium", *flags, f"--user-data-dir={profile}", file.as_uri()],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    assert shown.stdout.count("<video") == 1
-    assert "<title>goto · agentgym report</title>" in shown.stdout  # an executed instruction would have changed it
     assert "CONSOLE" not in shown.stderr
+    return shown.stdout
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")
+def test_a_browser_opens_the_report_and_shows_the_first_step_of_its_film(complete, tmp_path):
+    shown = shown_by_a_browser(write_report(complete), tmp_path / "profile")
+    assert "<title>goto · agentgym report</title>" in shown  # an executed instruction would have changed it
+    chances = re.findall(r'class="(\w*)"><span>(\w+)</span>.*?class="value">([^<]*)<', shown)
+    assert chances == [("taken", "left", "75.0 %"), ("", "right", "25.0 %")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")
+def test_the_page_is_no_wider_than_a_phone(complete, tmp_path):
+    report = write_report(complete)
+    measured = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script></body>"
+    report.write_text(report.read_text(encoding="utf-8").replace("</body>", measured))
+    shown = shown_by_a_browser(report, tmp_path / "profile", "--window-size=500,800")  # Chromium is no narrower
+    width, window = re.findall(r"<title>(\d+) of (\d+)</title>", shown)[0]
+    assert int(width) <= int(window)  # a scroll bar may take some of the window

@@ -42,6 +42,21 @@ def test_json_is_all_there_is_on_stdout(agentgym):
     assert compared["tasks"][0]["pairs"] == 4
 
 
+def test_what_changes_and_shows_datasets_speaks_json_too(agentgym):
+    data = "data/babyai-goto-redball"
+    agentgym("collect", "babyai-goto-redball", "--set", "episodes=3", "--workers", 1, "--quiet")
+    said = agentgym("check", data, "--replay", 2, "--json")
+    assert json.loads(said.out)["problems"] == []
+    assert "replaying" in said.err  # the bar
+    merged = json.loads(agentgym("merge", data, "--to", "all", "--json").out)
+    assert (merged["data"], merged["episodes"]) == ("all", 3)
+    assert json.loads(agentgym("select", data, "--to", "some", "--outcome", "solved", "--json").out)["episodes"] == 3
+    assert json.loads(agentgym("view", data, "--json").out) == {"view": f"{data}/view.html"}
+    for arguments in (["merge", data, "--to", "other"], ["select", data, "--to", "few"], ["view", data, "--no-open"]):
+        said = agentgym(*arguments, "--quiet")
+        assert (said.out, said.err) == ("", "")
+
+
 def test_quiet_says_nothing(agentgym):
     for arguments in (
         ["collect", "babyai-goto-redball", "--set", "episodes=3", "--workers", 1],

@@ -1,0 +1,145 @@
+"""Curves as small SVG pictures: which panels, their scales and ticks, and the points that the page tells.
+
+Everything is computed here, so that a page without JavaScript, or on paper, shows the same curves.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentgym.report.words import short
+
+WIDTH, HEIGHT = 340, 190  # of the whole picture, in its own units
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 24
+TICKS = 4
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Which metrics one picture shows, by their label."""
+
+    title: str
+    series: Mapping[str, str]
+    percent: bool = False
+
+
+PANELS = (
+    Panel("levels solved", {"held out": "rollout/success_rate"}, percent=True),
+    Panel("action accuracy", {"train": "accuracy/action", "held out": "held_out/accuracy/action"}, percent=True),
+    Panel("action loss", {"train": "loss/action", "held out": "held_out/loss/action"}),
+    Panel("language loss", {"train": "loss/language", "held out": "held_out/loss/language"}),
+    Panel("masked-image loss", {"train": "loss/masked_image", "held out": "held_out/loss/masked_image"}),
+    Panel("total loss", {"train": "loss/total", "held out": "held_out/loss/total"}),
+    Panel("gradient norm", {"train": "gradient_norm"}),
+    Panel("learning rate", {"train": "learning_rate"}),
+    Panel("action targets a second", {"train": "targets_per_second"}),
+    Panel("time: waiting for the batch", {"train": "time/batch"}, percent=True),
+    Panel("time: forward", {"train": "time/forward"}, percent=True),
+    Panel("time: backward", {"train": "time/backward"}, percent=True),
+    Panel("time: optimiser", {"train": "time/optimizer"}, percent=True),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a picture: `run` is its number among the runs shown, `points` are [x, y, y as text]."""
+
+    label: str
+    run: int
+    path: str
+    dots: tuple[tuple[float, float], ...]  # where the points are in the picture, when they are few
+    points: tuple[tuple[float, float, str], ...]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis, in units of the picture, and its text."""
+
+    place: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One picture, ready to be drawn. `x_range` and `y_range` are what the axes show."""
+
+    title: str
+    lines: tuple[Line, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the page needs to show values: ranges, and the points of each line."""
+        lines = [{"label": line.label, "run": line.run, "points": line.points} for line in self.lines]
+        return {"x": self.x_range, "y": self.y_range, "lines": lines}
+
+
+def learning_curves(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Curve]:
+    """The panels that have data, each with the lines of all runs' metrics."""
+    curves = []
+    for panel in PANELS:
+        lines = [
+            (label, number, [(line["update"], line[name]) for line in metrics if name in line])
+            for number, metrics in enumerate(runs)
+            for label, name in panel.series.items()
+        ]
+        drawn = [(label, number, points) for label, number, points in lines if points]
+        if drawn:
+            curves.append(draw(panel.title, drawn, percent=panel.percent))
+    return curves
+
+
+def profile_curve(profiles: Sequence[Mapping[str, Sequence[float]]]) -> Curve:
+    """Performance profiles: the share of episodes above each normalised score."""
+    lines = [
+        ("agent", number, list(zip(profile["thresholds"], profile["shares"], strict=True)))
+        for number, profile in enumerate(profiles)
+    ]
+    return draw("share of episodes above a normalised score", lines, percent=True)
+
+
+def draw(title: str, lines: Iterable[tuple[str, int, Points]], *, percent: bool = False) -> Curve:
+    """One picture of lines (label, number of the run, points), its axes from 0."""
+    lines = list(lines)
+    x_high = max(x for _, _, points in lines for x, _ in points) or 1.0
+    y_high = 1.0 if percent else max(y for _, _, points in lines for _, y in points) * 1.05 or 1.0
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across, up = x / x_high, max(0.0, y) / y_high
+        return round(LEFT + across * (WIDTH - LEFT - RIGHT), 1), round(
+            HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1
+        )
+
+    def text(value: float) -> str:
+        return f"{100 * value:.3g} %" if percent else short(value)
+
+    return Curve(
+        title=title,
+        lines=tuple(
+            Line(
+                label=label,
+                run=run,
+                path="M" + "L".join(f"{x},{y}" for x, y in (place(*point) for point in points)),
+                dots=tuple(place(*point) for point in points) if len(points) < 12 else (),
+                points=tuple((x, y, text(y)) for x, y in points),
+            )
+            for label, run, points in lines
+        ),
+        x_ticks=tuple(Tick(place(x, 0)[0], short(x)) for x in ticks(x_high)),
+        y_ticks=tuple(Tick(place(0, y)[1], text(y)) for y in ticks(y_high)),
+        x_range=(0.0, x_high),
+        y_range=(0.0, y_high),
+    )
+
+
+def ticks(high: float) -> list[float]:
+    """Three to six round numbers from 0 to at most `high`."""
+    step = 10 ** math.floor(math.log10(high / TICKS))
+    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if high / (step * factor) <= TICKS + 1)
+    return [index * step for index in range(math.floor(high / step + 1e-9) + 1)]

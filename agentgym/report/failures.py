@@ -1,0 +1,109 @@
+"""Where an agent fails: the share of levels it solved, by task, by words of the instruction and by the level's start.
+
+The start of a level is seen where its environment can be made and is a BabyAI one: how far the first object of the
+mission is from the agent (in cells, around no wall), and whether it is in view. Of others only the words are known.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentgym import environments
+from agentgym.errors import UserError
+from agentgym.recipes import FrameRecipe, TaskRecipe
+from agentgym.scores import wilson_interval
+
+COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
+OBJECTS = ("ball", "box", "key", "door")
+QUIET_WORDS = {"a", "an", "the", "to", "you", "and", "of", "is", "your"}
+OTHER_WORDS = 12  # the most telling ones
+FEWEST = 5  # episodes below which a group says nothing
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some of the episodes and how many of them were solved."""
+
+    by: str
+    name: str
+    episodes: int
+    solved: int
+
+    @property
+    def rate(self) -> float:
+        """The share solved."""
+        return self.solved / self.episodes
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of it."""
+        return wilson_interval(self.solved, self.episodes)
+
+
+def find_failures(episodes: Sequence[Mapping[str, Any]], suite: Mapping[str, Any]) -> list[Group]:
+    """The groups by which the episodes differ, each kind in its own order; a kind with one group is left out."""
+    outcomes: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    starts = _starts(episodes, suite)
+    for episode, start in zip(episodes, starts, strict=True):
+        for by, name in [("task", episode["task"]), *_words(episode["instruction"]), *start]:
+            outcomes[by][name].append(episode["success"])
+    groups: list[Group] = []
+    for by in ("task", "colour", "object", "distance", "first view", "word"):
+        found = [Group(by, name, len(solved), sum(solved)) for name, solved in outcomes[by].items()]
+        found = [group for group in found if FEWEST <= group.episodes < len(episodes)]
+        if by == "word":
+            found = sorted(found, key=lambda group: (group.rate, group.name))[:OTHER_WORDS]
+        if len(found) > 1:
+            groups += sorted(found, key=lambda group: group.name)
+    return groups
+
+
+def _words(instruction: str) -> Iterator[tuple[str, str]]:
+    for word in sorted(set(instruction.lower().replace(",", " ").split())):
+        if word in COLOURS:
+            yield "colour", word
+        elif word in OBJECTS:
+            yield "object", word
+        elif word not in QUIET_WORDS:
+            yield "word", word
+
+
+def _starts(episodes: Sequence[Mapping[str, Any]], suite: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
+    """For each episode what is known of its start."""
+    found: dict[int, list[tuple[str, str]]] = {}
+    for task in suite["tasks"]:
+        if not task["id"].startswith("BabyAI-"):
+            continue
+        try:
+            env = environments.make(TaskRecipe(**task), frame=FrameRecipe(**suite["frame"]))
+        except UserError:  # not of this machine: the page does without
+            continue
+        for number, episode in enumerate(episodes):
+            if episode["task"] == task["id"]:
+                env.reset(seed=episode["seed"])
+                found[number] = list(_start(env))
+        env.close()
+    return [found.get(number, []) for number in range(len(episodes))]
+
+
+def _start(env: Any) -> Iterator[tuple[str, str]]:
+    """How far and in view the nearest of the objects that the mission begins with is, in a BabyAI level just reset."""
+    grid = getattr(env, "minigrid", None)
+    places = _first_objects(getattr(grid, "instrs", None))
+    if grid is None or not places:
+        return
+    x, y = grid.agent_pos
+    nearest = min(abs(x - column) + abs(y - row) for column, row in places)
+    low = (nearest - 1) // 2 * 2 + 1
+    yield "distance", f"{low:2d} to {low + 1} cells" if low < 9 else " 9 cells and more"
+    seen = any(grid.agent_sees(column, row) for column, row in places)
+    yield "first view", "object in view" if seen else "object out of view"
+
+
+def _first_objects(instruction: Any) -> Sequence[tuple[int, int]]:
+    """Where the objects are that the first part of a BabyAI mission means; none without a mission."""
+    while hasattr(instruction, "instr_a"):
+        instruction = instruction.instr_b if type(instruction).__name__ == "AfterInstr" else instruction.instr_a
+    described = getattr(instruction, "desc", None) or getattr(instruction, "desc_move", None)
+    return described.obj_poss if described else ()

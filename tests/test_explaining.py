@@ -1,0 +1,94 @@
+"""What an agent made of an episode is what it acted on."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from worlds import TASK, model_of, tokenizer_of
+
+from agentgym import films
+from agentgym.explaining import explain, window_starts
+from agentgym.policy import AgentPolicy
+from agentgym.recipes import FrameRecipe, load_suite
+from agentgym.rollouts import replay_frames, rollout
+
+
+class Listening(AgentPolicy):
+    """Keeps the probabilities that it chose by."""
+
+    def _choose(self, logits, deterministic):
+        self.heard.append(logits.softmax(-1).numpy())
+        return super()._choose(logits, deterministic)
+
+
+@pytest.fixture(scope="module")
+def agent(dataset):
+    torch.manual_seed(0)
+    return model_of(dataset, window=6), tokenizer_of(dataset)
+
+
+@pytest.fixture(scope="module")
+def played(agent):
+    """An episode longer than the window, and the probabilities that the policy had at each step."""
+    policy = Listening(*agent)
+    policy.heard = []
+    (episode,) = rollout(
+        policy, TASK, frame=FrameRecipe(), seeds=[5], num_environments=1, deterministic=True, advance=lambda count: None
+    )
+    return episode, np.concatenate(policy.heard)
+
+
+def test_the_window_of_each_step_is_the_one_that_the_layout_draws():
+    assert list(window_starts(11, 6)) == [0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 8]
+
+
+def test_the_probabilities_are_those_that_the_policy_acted_on(agent, played):
+    episode, heard = played
+    seen, _ = replay_frames(episode, TASK, FrameRecipe())
+    found = explain(*agent, episode.instruction, seen[:-1], np.array(episode.actions))
+    assert len(found.probabilities) == episode.length > 32  # more than one batch
+    np.testing.assert_allclose(found.probabilities, heard, atol=2e-5)
+
+
+def test_a_map_is_a_share_for_each_patch_and_black_patches_have_none(agent):
+    frames = np.zeros((3, 56, 56, 3), np.uint8)
+    frames[:, 8:16, 16:24] = 255  # row 1, column 2
+    patches = explain(*agent, "go to the red ball", frames, np.zeros(3, np.int64)).patches
+    expected = np.zeros((3, 7, 7))
+    expected[:, 1, 2] = 1
+    np.testing.assert_allclose(patches, expected, atol=1e-6)
+
+
+def test_a_film_holds_what_was_seen_done_and_thought_and_ends_early(agent, played, tmp_path, monkeypatch):
+    monkeypatch.setattr(films, "FILM_STEPS", 9)
+    episode, heard = played
+    agent[0].save_pretrained(tmp_path / "model")
+    agent[1].save_pretrained(tmp_path / "model")
+    films.write_films(tmp_path / "videos", [episode], load_suite("babyai-goto-redball"), tmp_path / "model")
+    (film,) = json.loads((tmp_path / "videos" / "videos.json").read_text())
+    assert (film["seed"], film["length"], film["actions"]) == (5, episode.length, list(episode.actions[:9]))
+    np.testing.assert_allclose(film["probabilities"], heard[:9], atol=1e-4)
+    assert {file.name for file in (tmp_path / "videos").iterdir()} == {
+        *("videos.json", film["file"], film["seen"]["file"], film["world"]["file"])
+    }
+
+
+def test_a_sheet_has_the_frames_below_each_other_in_their_own_colours(monkeypatch):
+    monkeypatch.setattr(films, "SHEET_HEIGHT", 16)
+    frames = np.random.default_rng(0).integers(0, 256, (5, 8, 4, 3), np.uint8)
+    picture, rows, columns = films.draw_sheet(frames)
+    assert (rows, columns) == (2, 3)
+    pixels = np.asarray(picture.convert("RGB"))
+    for number, frame in enumerate(frames):
+        top, left = number % rows * 8, number // rows * 4
+        np.testing.assert_array_equal(pixels[top : top + 8, left : left + 4], frame)
+
+
+def test_failures_and_successes_share_the_films():
+    class Played:
+        def __init__(self, success):
+            self.success = success
+
+    played = [Played(success) for success in (True, True, False, True, True)]
+    assert [episode.success for episode in films.choose(played, 4)] == [False, True, True, True]
