@@ -59,7 +59,7 @@ class TrainedExpert:
 
 
 def load_policy(path: Path) -> "BasePolicy":
-    """The policy inside a Stable-Baselines3 zip of any algorithm, ready to act. Raises UserError if it cannot be read."""
+    """The policy inside a Stable-Baselines3 zip of any algorithm, ready to act. Raises UserError if unreadable."""
     from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
     from stable_baselines3.common.save_util import load_from_zip_file
 
