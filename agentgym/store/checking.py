@@ -5,7 +5,8 @@ from pathlib import Path
 
 from agentgym.errors import UserError
 from agentgym.store.dataset import SampleDataset, refuse_missing_shards
-from agentgym.store.shard import Attempt, Shard, shard_file, shard_files, sync_folder, write_shard
+from agentgym.store.files import shard_file, shard_files, sync_folder
+from agentgym.store.shard import Attempt, FormatError, Shard, write_shard
 from agentgym.store.writer import lock_folder, write_manifest
 
 
@@ -18,6 +19,8 @@ def check(path: str | Path) -> list[str]:
     for file in shard_files(path):
         try:
             shard = Shard(file)
+        except FormatError:
+            raise
         except UserError as error:
             problems.append(f"{file}: every episode in it is lost: {error}")
             continue
