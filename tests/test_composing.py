@@ -33,7 +33,7 @@ def samples():
 @pytest.fixture
 def no_encoding(monkeypatch):
     """Called by the tests once their datasets are written."""
-    return lambda: [monkeypatch.setattr(shard, name, None) for name in ("encode_frame", "encode_row")]
+    return lambda: [monkeypatch.setattr(shard, name, None) for name in ("encode_blocks", "encode_row")]
 
 
 def stored_rows(path):

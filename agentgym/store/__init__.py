@@ -3,8 +3,8 @@
     data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of blocks of frames, actions and rewards
     data/NAME/manifest.json        what the shards hold, for people and for a quick look
 
-`shard` is the format, `blocks` its frames, `files` its folder, `writer` makes it durable, `dataset` reads it, `checking` finds and mends damage. None of them
-knows an environment or a model.
+`shard` is the format, `blocks` its frames, `files` the folder; `writer` makes it durable, `dataset` reads it,
+`checking` finds and mends damage. None of them knows an environment or a model.
 """
 
 from agentgym.store.checking import check, repair

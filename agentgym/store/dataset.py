@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from agentgym.errors import UserError
 from agentgym.samples import Sample
 from agentgym.store.files import locate, shard_files
-from agentgym.store.shard import PLAIN_COLUMNS, STEP_COLUMNS, FormatError, Shard, count_outcomes
+from agentgym.store.shard import FormatError, Shard, count_outcomes
 
 
 class SampleDataset:
@@ -49,9 +49,7 @@ class SampleDataset:
     def steps(self, episode: int, start: int, stop: int) -> Sample:
         """Steps [start, stop) of an episode, reading only their frames."""
         shard, row = self._locate(episode)
-        shard.require_row(row)
-        values = shard.row(row, [name for name in PLAIN_COLUMNS if name not in ("length", "total_reward")])
-        values |= {name: shard.steps(row, name, start, stop) for name in STEP_COLUMNS}
+        values = shard.plain(row) | shard.steps(row, start, stop)
         last = stop == self.lengths[episode]
         return Sample(
             instruction=values["instruction"],
@@ -137,8 +135,8 @@ def _open_shards(files: Sequence[Path]) -> tuple[list[Shard], tuple[str, ...]]:
             lost.append(error)
     if not shards:
         raise lost[0]
-    for error in lost:
-        warnings.warn(f"left out: {error}", stacklevel=3)
+    for loss in lost:
+        warnings.warn(f"left out: {loss}", stacklevel=3)
     return shards, tuple(map(str, lost))
 
 

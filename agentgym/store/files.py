@@ -6,6 +6,7 @@ A folder to read from may be anywhere that fsspec reaches; only a folder on this
 import os
 import re
 from pathlib import Path
+from typing import cast
 
 
 def locate(path: str | Path) -> Path:
@@ -14,7 +15,7 @@ def locate(path: str | Path) -> Path:
         return Path(path)
     from upath import UPath  # here alone: most folders are on a disk
 
-    return UPath(path)  # has what pathlib's has
+    return cast(Path, UPath(path))  # does what a Path does
 
 
 def shard_file(path: Path, number: int) -> Path:

@@ -1,6 +1,6 @@
 """One shard: an Arrow file of whole episodes, a row each, that is there whole or not at all.
 
-Owns the format: schema, header, checksums; `blocks` has the frames. A shard is written to a temporary name, synced, then
+Owns the format: schema, header, checksums; `blocks` has the frames. It is written to a temporary name, synced, then
 renamed. A window of steps is found by its offsets in the memory-mapped file, whatever the length of its episode. Rows
 and blocks have checksums, verified when they are first read. This module knows no folder, environment or model.
 """
@@ -134,7 +134,7 @@ def block_checksum(block: bytes | memoryview, steps: Sequence[Sequence[Any]]) ->
 
 def row_checksum(row: Row, blocks: NDArray[np.uint32]) -> int:
     """CRC-32 over PLAIN_COLUMNS and the checksums of the blocks."""
-    return checksum({name: row[name] for name in PLAIN_COLUMNS}, blocks.astype("<u4"))
+    return checksum([row[name] for name in PLAIN_COLUMNS], blocks.astype("<u4").tobytes())
 
 
 def write_shard(file: Path, header: Header, episodes: pa.Table, attempts: Sequence[Attempt]) -> None:
@@ -158,7 +158,7 @@ def write_shard(file: Path, header: Header, episodes: pa.Table, attempts: Sequen
 
 
 class Shard:
-    """One memory-mapped shard. Raises UserError when the file is cut short or is no shard, FormatError for another's."""
+    """One memory-mapped shard. Raises UserError when the file is cut short or no shard, FormatError by its version."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -178,17 +178,17 @@ class Shard:
                 "with --repair it keeps the rest"
             ) from None
         self._columns = {name: self.table[name].chunk(0) for name in SCHEMA.names} if len(self.table) else {}
-        self.lengths: NDArray[np.int64] = np.array(self._columns.get("length", ()), np.int64)
-        if self._columns:
-            blocks, checksums = self._columns["frames"], self._columns["block_crc32"]
-            self._first_block = blocks.offsets.to_numpy()
-            _, offsets, encoded = blocks.values.buffers()
-            self._offsets: NDArray[np.int32] = np.frombuffer(offsets, np.int32)[blocks.values.offset :]
-            self._encoded: NDArray[np.uint8] = np.frombuffer(encoded, np.uint8)
-            self._first_checksum = checksums.offsets.to_numpy()
-            self._checksums = checksums.values.to_numpy()
-            self._whole_blocks = np.zeros(len(blocks.values), bool)
+        self.lengths: NDArray[np.int64] = np.zeros(0, np.int64)
         self._whole_rows = np.zeros(len(self.table), bool)
+        if self._columns:
+            self.lengths = _numbers(self._columns["length"], np.int64)
+            lists = ("frames", "block_crc32", *STEP_COLUMNS)
+            self._first = {name: _numbers(self._columns[name].offsets, np.int32) for name in lists}
+            blocks = self._columns["frames"].values
+            self._offsets = np.frombuffer(blocks.buffers()[1], np.int32)
+            self._encoded = memoryview(blocks.buffers()[2])
+            self._checksums = _numbers(self._columns["block_crc32"].values, np.uint32)
+            self._whole_blocks = np.zeros(len(blocks), bool)
 
     @cached_property
     def attempts(self) -> list[Attempt]:
@@ -216,32 +216,36 @@ class Shard:
         """Some columns of an episode as plain values."""
         return {column: self._columns[column][row].as_py() for column in columns}
 
-    def steps(self, row: int, column: str, start: int, stop: int) -> list[Any]:
-        """What one of STEP_COLUMNS holds of steps [start, stop), as plain values. Raises UserError if damaged."""
+    def steps(self, row: int, start: int, stop: int) -> Row:
+        """What STEP_COLUMNS hold of steps [start, stop), as plain values. Raises UserError if damaged."""
         self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
-        return self._steps(row, column, start, stop)
+        return self._steps(row, start, stop)
 
     def verify(self, row: int) -> bool:
         """Whether the episode is what was written."""
         blocks = count_blocks(int(self.lengths[row]) + 1)
-        return self._verify_row(row) and all(self._verify_block(row, place) for place in range(blocks))
+        return self._verify_row(row, self.row(row, PLAIN_COLUMNS)) and all(
+            self._verify_block(row, place) for place in range(blocks)
+        )
 
     def require_whole(self, row: int) -> None:
         """Raises UserError naming the episode when any of it is not what was written."""
-        self.require_row(row)
         self._require_blocks(row, range(count_blocks(int(self.lengths[row]) + 1)))
 
-    def require_row(self, row: int) -> None:
-        """Raises UserError when what is said of the whole episode is not what was written. Verifies it once."""
+    def plain(self, row: int) -> Row:
+        """PLAIN_COLUMNS of an episode. Raises UserError when they are not what was written; verifies them once."""
+        values = self.row(row, PLAIN_COLUMNS)
         if not self._whole_rows[row]:
-            if not self._verify_row(row):
+            if not self._verify_row(row, values):
                 raise self._damaged(row)
             self._whole_rows[row] = True
+        return values
 
     def _require_blocks(self, row: int, places: range) -> None:
         """Raises UserError when one of these blocks of an episode is not what was written. Verifies a block once."""
-        self.require_row(row)
-        first = self._first_block[row]
+        if not self._whole_rows[row]:
+            self.plain(row)
+        first = self._first["frames"][row]
         if self._whole_blocks[first + places.start : first + places.stop].all():
             return
         for place in places:
@@ -249,34 +253,31 @@ class Shard:
                 raise self._damaged(row)
             self._whole_blocks[first + place] = True
 
-    def _verify_row(self, row: int) -> bool:
+    def _verify_row(self, row: int, values: Row) -> bool:
         """Every list is as long as the episode, and what stands there once is what was written."""
-        values = self.row(row, (*PLAIN_COLUMNS, "crc32"))
-        first, last = self._first_checksum[row : row + 2]
+        held = {name: int(first[row + 1] - first[row]) for name, first in self._first.items()}
         blocks = count_blocks(values["length"] + 1)
-        steps = (self._columns[name].offsets for name in STEP_COLUMNS)
-        return bool(
-            last - first == self._first_block[row + 1] - self._first_block[row] == blocks
-            and all(offsets[row + 1].as_py() - offsets[row].as_py() == values["length"] for offsets in steps)
-            and row_checksum(values, self._checksums[first:last]) == values["crc32"]
-        )
+        if held != {"frames": blocks, "block_crc32": blocks} | dict.fromkeys(STEP_COLUMNS, values["length"]):
+            return False
+        first, last = self._first["block_crc32"][row : row + 2]
+        return bool(row_checksum(values, self._checksums[first:last]) == self._columns["crc32"][row].as_py())
 
     def _verify_block(self, row: int, place: int) -> bool:
         start = place * FRAMES_PER_BLOCK
         stop = min(start + FRAMES_PER_BLOCK, int(self.lengths[row]))
-        steps = [self._steps(row, name, start, stop) for name in STEP_COLUMNS]
-        expected = self._checksums[self._first_checksum[row] + place]
+        steps = list(self._steps(row, start, stop).values())
+        expected = self._checksums[self._first["block_crc32"][row] + place]
         return bool(block_checksum(self._block(row, place), steps) == expected)
 
     def _block(self, row: int, place: int) -> memoryview:
-        block = self._first_block[row] + place
-        return self._encoded[self._offsets[block] : self._offsets[block + 1]].data
+        block = self._first["frames"][row] + place
+        return self._encoded[self._offsets[block] : self._offsets[block + 1]]
 
-    def _steps(self, row: int, column: str, start: int, stop: int) -> list[Any]:
-        values = self._columns[column]
-        first = values.offsets[row].as_py()
-        found: list[Any] = values.values.slice(first + start, stop - start).to_pylist()
-        return found
+    def _steps(self, row: int, start: int, stop: int) -> Row:
+        return {
+            name: self._columns[name].values.slice(int(self._first[name][row]) + start, stop - start).to_pylist()
+            for name in STEP_COLUMNS
+        }
 
     def _damaged(self, row: int) -> UserError:
         values = self.row(row, ("task", "seed"))
@@ -290,6 +291,11 @@ def count_outcomes(attempts: Iterable[Attempt]) -> dict[str, int]:
     """How many attempts ended in each of OUTCOMES."""
     counts = Counter(attempt.outcome for attempt in attempts)
     return {outcome: counts[outcome] for outcome in OUTCOMES}
+
+
+def _numbers(array: pa.Array, dtype: type) -> NDArray[Any]:
+    """An array without nulls as it lies in the file; to_numpy would import pandas first."""
+    return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]
 
 
 def _open(file: Path) -> Any:
