@@ -212,6 +212,10 @@ def train(
     """Train the agent of an experiment on its recorded dataset."""
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
+    if data and not resolved.mixture:
+        from agentgym import runs
+
+        resolved = runs.adopt_dataset(resolved, data)
     data = data or Path("data") / resolved.dataset.name
     _refuse_untrainable(resolved, data)
     _make_room(folder, overwrite)
@@ -480,7 +484,7 @@ def _refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
     """Whatever is wrong with the dataset is said before anything is deleted or made."""
     from agentgym import runs
 
-    runs.open_dataset(data, recipe.dataset)
+    runs.open_dataset(data, recipe)
 
 
 def _make_room(path: Path, overwrite: bool) -> None:

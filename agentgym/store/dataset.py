@@ -4,6 +4,7 @@ import json
 import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from agentgym.errors import UserError
 from agentgym.samples import Sample
 from agentgym.store.files import locate, shard_files
-from agentgym.store.shard import FormatError, Shard, count_outcomes
+from agentgym.store.shard import FormatError, Header, Shard, count_outcomes
 
 
 class SampleDataset:
@@ -33,6 +34,21 @@ class SampleDataset:
             raise UserError(f"{self.path}: holds no episodes; 'agentgym collect RECIPE' records some")
         refuse_missing_shards(self.path, len(files))
         self.shards, self.lost = _open_shards(files)
+        self._index()
+        self.part_starts = [0, len(self)]  # where the episodes of each part of a joined dataset begin, and the end
+
+    @staticmethod
+    def join(datasets: Sequence["SampleDataset"]) -> "SampleDataset":
+        """Several datasets as one, their episodes one behind the other. Raises UserError when they are unlike."""
+        refuse_unlike(datasets)
+        joined = copy(datasets[0])
+        joined.shards = [shard for dataset in datasets for shard in dataset.shards]
+        joined.lost = tuple(line for dataset in datasets for line in dataset.lost)
+        joined.part_starts = np.cumsum([0, *map(len, datasets)]).tolist()
+        joined._index()
+        return joined
+
+    def _index(self) -> None:
         self.header = self.shards[0].header
         self._starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
         self.lengths: NDArray[np.int64] = np.concatenate([shard.lengths for shard in self.shards])
@@ -138,6 +154,23 @@ def _open_shards(files: Sequence[Path]) -> tuple[list[Shard], tuple[str, ...]]:
     for loss in lost:
         warnings.warn(f"left out: {loss}", stacklevel=3)
     return shards, tuple(map(str, lost))
+
+
+def refuse_unlike(datasets: Sequence[SampleDataset]) -> None:
+    """Raises UserError when datasets differ in actions, in the shape of frames, or in how they are drawn."""
+    first = datasets[0]
+    for other in datasets[1:]:
+        for what, word in (("codec", "actions"), ("frame_shape", "frame shape")):
+            if getattr(other.header, what) != getattr(first.header, what):
+                raise UserError(
+                    f"{other.path}: its {word} is not that of {first.path}; only like datasets go together"
+                )
+        if _drawing(other.header) != _drawing(first.header):
+            raise UserError(f"{other.path}: its frames are drawn otherwise (suite.frame) than those of {first.path}")
+
+
+def _drawing(header: Header) -> Any:
+    return header.recipe.get("suite", {}).get("frame")
 
 
 def refuse_missing_shards(path: Path, found: int) -> None:
