@@ -129,9 +129,7 @@ def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(size)
 
 
-def mixed_order(
-    sizes: Sequence[int], weights: Sequence[float], seed: int, first: int, count: int
-) -> NDArray[np.int64]:
+def mixed_order(sizes: Sequence[int], weights: Sequence[float], seed: int, first: int, count: int) -> NDArray[np.int64]:
     """The same over parts of those sizes, one behind the other, each at its own pace through its own `order`.
 
     Of every thousand places in a row each part has its share by weight, to the nearest, in a shuffled order.
@@ -158,7 +156,7 @@ def quotas(weights: Sequence[float]) -> NDArray[np.int64]:
     shares[np.argsort(shares - exact, kind="stable")[: ROUND - shares.sum()]] += 1
     if not shares.all():
         part = int(np.argmin(shares))
-        raise UserError(f"mixture.{part}: weight {weights[part]:g} is less than a thousandth of all; leave the part out")
+        raise UserError(f"mixture.{part}: weight {weights[part]:g} is under a thousandth of all; leave the part out")
     return shares
 
 

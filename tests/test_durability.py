@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
 from test_samples import same
@@ -201,15 +202,28 @@ def test_a_full_disk_is_one_line_and_leaves_every_committed_episode_whole(path, 
     DatasetWriter(path, counted_header()).close()  # the lock is free
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
-@pytest.mark.parametrize("kilobytes", [64, 100, 144])
-def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobytes):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
+@contextmanager
+def small_disk(folder, kilobytes):
+    """A disk of that size, mounted there."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no disk can be mounted here")
     try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root"
+)
+
+
+@needs_root
+@pytest.mark.parametrize("kilobytes", [40, 52, 64, 76, 88, 100, 112, 124, 136, 148])
+def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobytes):
+    with small_disk(tmp_path / "disk", kilobytes) as disk:
         writer = DatasetWriter(disk / "data", counted_header(), commit_seconds=0)
 
         def record():
@@ -224,8 +238,32 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobyt
         assert check(disk / "data") == []
         assert len(SampleDataset(disk / "data")) == committed
         del writer
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@needs_root
+def test_a_repair_on_a_full_disk_is_one_line_and_goes_on_once_there_is_room(tmp_path):
+    with small_disk(tmp_path / "disk", 200) as disk:
+        path = disk / "data"
+        with DatasetWriter(path, counted_header(), commit_seconds=1000) as writer:
+            for seed in range(12):
+                writer.append(counted_sample(seed, steps=30))
+                if seed % 6 == 5:
+                    writer.commit()
+        damage(path / "shard-000000.arrow", encode_blocks(counted_sample(4, steps=30).frames)[1])
+        with suppress(OSError), (disk / "rest").open("wb") as rest:
+            while True:
+                rest.write(bytes(4096))
+                rest.flush()
+        before = {file.name: file.read_bytes() for file in path.glob("shard-*")}
+        result = CliRunner().invoke(cli.app, ["check", str(path), "--repair"])
+        assert str(result.exception) == (
+            f"{path}: No space left on device; nothing was changed; make room and run the same command again"
+        )
+        assert {file.name: file.read_bytes() for file in path.glob("shard-*")} == before
+        (disk / "rest").unlink()
+        assert "episodes 4 to 5 (seeds 4, 5) are lost" in repair(path)[0]
+        assert check(path) == []
+        assert SampleDataset(path).column("seed") == [0, 1, 2, 3]
 
 
 def kill_a_recorder(path, moment):

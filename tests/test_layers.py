@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
     {"errors"},
-    {"recipes", "samples", "actions", "action_spaces", "layout"},
+    {"recipes", "talk", "samples", "actions", "action_spaces", "layout"},
     {
         *(
             "environments",
@@ -29,10 +29,11 @@ ROWS = [
     {"store.checking", "store.composing"},
     {"store"},
     {"model.presets", "model.reading", "experts", "recorder", "windows", "pictures", "videos", "comparison"},
-    {"losses", "collection", "model.pretrained", "report", "viewing"},
+    {"losses", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "report", "viewing"},
     {"training", "policy", "rollouts"},
     {"runs", "publish", "players", "held_out", "sb3"},
-    {"evaluation"},
+    {"evaluation", "exchange"},
+    {"data_verbs"},
     {"cli"},
     {"__main__"},
 ]

@@ -127,7 +127,7 @@ def test_the_places_of_a_round_are_shared_out_by_weight(weights, expected):
 
 
 def test_a_weight_too_small_to_be_drawn_is_refused():
-    assert "mixture.1: weight 0.0001 is less than a thousandth" in refusal(quotas, (1.0, 0.0001))
+    assert "mixture.1: weight 0.0001 is under a thousandth" in refusal(quotas, (1.0, 0.0001))
 
 
 def test_windows_of_a_joined_dataset_are_those_of_its_parts(dataset, tmp_path):

@@ -86,6 +86,11 @@ class SampleDataset:
         shard, row = self._locate(episode)
         return shard.frames(row, start, stop)
 
+    def row(self, episode: int, columns: Sequence[str]) -> dict[str, Any]:
+        """Some columns of an episode as plain values, unverified."""
+        shard, row = self._locate(episode)
+        return shard.row(row, columns)
+
     def column(self, name: str) -> list[Any]:
         """One value for each episode: a scalar column such as "instruction", or the list column "actions"."""
         return [value for shard in self.shards for value in shard.table[name].to_pylist()]
@@ -162,9 +167,7 @@ def refuse_unlike(datasets: Sequence[SampleDataset]) -> None:
     for other in datasets[1:]:
         for what, word in (("codec", "actions"), ("frame_shape", "frame shape")):
             if getattr(other.header, what) != getattr(first.header, what):
-                raise UserError(
-                    f"{other.path}: its {word} is not that of {first.path}; only like datasets go together"
-                )
+                raise UserError(f"{other.path}: its {word} is not that of {first.path}; only like datasets go together")
         if _drawing(other.header) != _drawing(first.header):
             raise UserError(f"{other.path}: its frames are drawn otherwise (suite.frame) than those of {first.path}")
 
