@@ -4,27 +4,23 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
-from agentgym import recipes
+from agentgym import data_verbs, recipes
+from agentgym.data_verbs import size
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
+from agentgym.talk import Json, Quiet, Talk, err, out
 
 if TYPE_CHECKING:
     from agentgym.comparison import Comparison
     from agentgym.evaluation import Plan
-    from agentgym.store import SampleDataset
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,43 +30,12 @@ app = typer.Typer(
     help="Record demonstrations, train an agent foundation model on them, score it and look at it.",
 )
 INTERRUPTED = 130
-out = Console()
-err = Console(stderr=True)
-
+app.add_typer(data_verbs.app)
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in the output folder first.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; all cores when not given.")]
 Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
 Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]
-
-
-@dataclass(frozen=True)
-class Talk:
-    """How a command speaks: for people, for machines (one JSON value on stdout at the end), or not at all."""
-
-    quiet: bool
-    json: bool
-
-    def say(self, *what: Any, **style: Any) -> None:
-        """Prints for people."""
-        if not (self.quiet or self.json):
-            out.print(*what, **{"highlight": False, "soft_wrap": True, **style})
-
-    def result(self, values: dict[str, Any]) -> None:
-        """Prints for machines."""
-        if self.json:
-            sys.stdout.write(json.dumps(values) + "\n")
-
-    @contextmanager
-    def bar(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-        """A progress bar on stderr, unless quiet."""
-        if self.quiet:
-            yield lambda count, note: None
-        else:
-            with _bar(description, total, unit) as advance:
-                yield advance
 
 
 def main() -> None:
@@ -146,7 +111,7 @@ def check(
     replays = list(collection.replay_episodes(dataset, replay)) if replay else []
     differing = [str(result) for result in replays if result.problem]
     changes = sorted({line for result in replays for line in result.version_changes})
-    talk.say(f"{data}: whole; {_size(dataset)}")
+    talk.say(f"{data}: whole; {size(dataset)}")
     if replay:
         verdict = f"{len(differing)} episodes differ" if differing else "every frame is the recorded one"
         talk.say(f"replayed {len(replays)} episodes, {sum(result.frames for result in replays):,} frames: {verdict}")
@@ -156,47 +121,6 @@ def check(
     talk.result({**values, "problems": differing, "lost": problems, "version_changes": changes})
     if differing:
         raise typer.Exit(1)
-
-
-@app.command()
-def merge(
-    data: Annotated[list[Path], typer.Argument(help="Dataset folders.")],
-    to: Annotated[Path, typer.Option(help="The folder of the merged dataset.")],
-) -> None:
-    """Put several datasets together; frames are copied as they are."""
-    from agentgym import store
-
-    Talk(quiet=False, json=False).say(f"{to}: {_size(store.merge(data, to))}")
-
-
-@app.command()
-def select(
-    data: Annotated[Path, typer.Argument(help="A dataset folder.")],
-    to: Annotated[Path, typer.Option(help="The folder of the new dataset.")],
-    task: Annotated[str | None, typer.Option(help="Keep the episodes of this task.")] = None,
-    outcome: Annotated[str | None, typer.Option(help="Keep what was solved, or what failed.")] = None,
-    min_return: Annotated[float | None, typer.Option(help="Keep episodes with at least this return.")] = None,
-) -> None:
-    """Keep the episodes of a dataset that pass every filter; frames are copied as they are."""
-    from agentgym import store
-
-    chosen = store.select(data, to, task=task, outcome=outcome, min_return=min_return)
-    Talk(quiet=False, json=False).say(f"{to}: {_size(chosen)}")
-
-
-@app.command()
-def view(
-    data: Annotated[Path, typer.Argument(help="A dataset folder.")],
-    to: Annotated[Path | None, typer.Option(help="The page; view.html in the dataset's folder when not given.")] = None,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Write the page without opening a browser.")] = False,
-) -> None:
-    """Write and open one self-contained page: manifest, histograms, a table of episodes, films of a sample."""
-    from agentgym.viewing import write_view
-
-    page = write_view(data, to)
-    Talk(quiet=False, json=False).say(f"view: {page}")
-    if not no_open:
-        typer.launch(str(page))
 
 
 @app.command()
@@ -212,6 +136,10 @@ def train(
     """Train the agent of an experiment on its recorded dataset."""
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
+    if data and not resolved.mixture:
+        from agentgym import runs
+
+        resolved = runs.adopt_dataset(resolved, data)
     data = data or Path("data") / resolved.dataset.name
     _refuse_untrainable(resolved, data)
     _make_room(folder, overwrite)
@@ -347,10 +275,6 @@ def run_experiment(
     talk.result(found)
 
 
-def _size(dataset: "SampleDataset") -> str:
-    return f"{len(dataset):,} episodes, {int(dataset.lengths.sum()):,} steps"
-
-
 def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, talk: Talk) -> dict[str, Any]:
     from agentgym import collection, store
 
@@ -480,7 +404,7 @@ def _refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
     """Whatever is wrong with the dataset is said before anything is deleted or made."""
     from agentgym import runs
 
-    runs.open_dataset(data, recipe.dataset)
+    runs.open_dataset(data, recipe)
 
 
 def _make_room(path: Path, overwrite: bool) -> None:
@@ -493,36 +417,3 @@ def _make_room(path: Path, overwrite: bool) -> None:
             f"{path}: is neither a dataset nor a run, so --overwrite does not delete it; choose another folder"
         )
     shutil.rmtree(path)
-
-
-class _RateColumn(ProgressColumn):
-    """How many a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
-
-
-@contextmanager
-def _bar(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar on stderr: count, rate, time left, note. It appears with the first step, not before an error."""
-    columns = (
-        TextColumn("{task.description:>10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
-    )
-    progress = Progress(*columns, console=err, refresh_per_second=4)
-    task = progress.add_task(description, total=total, unit=unit, note="")
-
-    def advance(count: int, note: str) -> None:
-        progress.start()
-        progress.update(task, advance=count, note=note or progress.tasks[task].fields["note"])
-
-    try:
-        yield advance
-    finally:
-        if progress.live.is_started:
-            progress.stop()

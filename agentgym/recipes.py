@@ -173,12 +173,23 @@ class EvaluationRecipe(Recipe):
     videos: Annotated[int, Field(ge=0)] = 6
 
 
+class PartRecipe(Recipe):
+    """A part of a mixture: the folder of a dataset that is there, and its share of the windows beside the others'."""
+
+    data: str
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
 class ExperimentRecipe(Recipe):
-    """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run."""
+    """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run.
+
+    A `mixture` is what is trained on in place of the dataset's own folder; the suite stays the dataset's.
+    """
 
     name: str
     description: str
     dataset: DatasetRecipe
+    mixture: Annotated[list[PartRecipe], Field(exclude_if=lambda parts: not parts)] = []
     model: ModelRecipe = ModelRecipe()
     losses: LossRecipe = LossRecipe()
     training: TrainingRecipe

@@ -33,7 +33,7 @@ def samples():
 @pytest.fixture
 def no_encoding(monkeypatch):
     """Called by the tests once their datasets are written."""
-    return lambda: [monkeypatch.setattr(shard, name, None) for name in ("encode_frame", "encode_row")]
+    return lambda: [monkeypatch.setattr(shard, name, None) for name in ("encode_blocks", "encode_row")]
 
 
 def stored_rows(path):
@@ -67,7 +67,7 @@ def test_a_merge_keeps_the_attempts_that_left_no_episode(tmp_path, samples):
 @pytest.mark.parametrize("changes", [{"codec": ActionCodec(("a", "b"))}, {"frame_shape": (4, 4, 3)}], ids=str)
 def test_unlike_datasets_are_not_merged(tmp_path, samples, changes):
     one, two = write(tmp_path / "one", samples[:1]), write(tmp_path / "two", samples[1:2], **changes)
-    assert "only like datasets are merged" in refusal(merge, [one, two], tmp_path / "both")
+    assert "only like datasets go together" in refusal(merge, [one, two], tmp_path / "both")
     assert not (tmp_path / "both").exists()
 
 

@@ -11,19 +11,29 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
     {"errors"},
-    {"recipes", "samples", "actions", "action_spaces", "layout"},
+    {"recipes", "talk", "samples", "actions", "action_spaces", "layout"},
     {
-        *("environments", "store.shard", "store.samples", "model.vision", "model.blocks", "model.tokenizer"),
+        *(
+            "environments",
+            "store.blocks",
+            "store.files",
+            "store.samples",
+            "model.vision",
+            "model.blocks",
+            "model.tokenizer",
+        ),
         *("augmentation", "scores", "next_action", "acting"),
     },
+    {"store.shard"},
     {"store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random"},
     {"store.checking", "store.composing"},
     {"store"},
     {"model.presets", "model.reading", "experts", "recorder", "windows", "pictures", "videos", "comparison"},
-    {"losses", "collection", "model.pretrained", "report", "viewing"},
+    {"losses", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "report", "viewing"},
     {"training", "policy", "rollouts"},
     {"runs", "publish", "players", "held_out", "sb3"},
-    {"evaluation"},
+    {"evaluation", "exchange"},
+    {"data_verbs"},
     {"cli"},
     {"__main__"},
 ]

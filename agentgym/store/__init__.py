@@ -1,15 +1,16 @@
 """A dataset on disk: Arrow shards of whole episodes that appear at once, and a manifest that can be derived from them.
 
-    data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of PNG frames, actions and rewards
+    data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of blocks of frames, actions and rewards
     data/NAME/manifest.json        what the shards hold, for people and for a quick look
 
-`shard` is the format, `writer` makes it durable, `dataset` reads it, `checking` finds and mends damage. None of them
-knows an environment or a model.
+`shard` is the format, `blocks` its frames, `files` the folder; `writer` makes it durable, `dataset` reads it,
+`checking` finds and mends damage. None of them knows an environment or a model.
 """
 
 from agentgym.store.checking import check, repair
 from agentgym.store.composing import merge, select
 from agentgym.store.dataset import SampleDataset, Windows, window_table
+from agentgym.store.files import replace_file
 from agentgym.store.samples import sample_dataset
 from agentgym.store.shard import (
     OUTCOMES,
@@ -19,10 +20,7 @@ from agentgym.store.shard import (
     Row,
     Shard,
     count_outcomes,
-    decode_frame,
-    encode_frame,
     encode_row,
-    replace_file,
 )
 from agentgym.store.writer import DatasetWriter
 
@@ -38,8 +36,6 @@ __all__ = [
     "Windows",
     "check",
     "count_outcomes",
-    "decode_frame",
-    "encode_frame",
     "encode_row",
     "merge",
     "repair",

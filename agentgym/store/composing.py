@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from agentgym.errors import UserError, did_you_mean
-from agentgym.store.dataset import SampleDataset
+from agentgym.store.dataset import SampleDataset, refuse_unlike
 from agentgym.store.shard import SCHEMA, Attempt, Header, Shard
 from agentgym.store.writer import DatasetWriter
 
@@ -23,13 +23,7 @@ def merge(paths: Sequence[str | Path], to: str | Path) -> SampleDataset:
     """
     datasets = [SampleDataset(path) for path in paths]
     first = datasets[0]
-    for other in datasets[1:]:
-        for what in ("codec", "frame_shape"):
-            if getattr(other.header, what) != getattr(first.header, what):
-                word = "actions" if what == "codec" else "frame shape"
-                raise UserError(f"{other.path}: its {word} is not that of {first.path}; only like datasets are merged")
-        if _drawing(other.header) != _drawing(first.header):
-            raise UserError(f"{other.path}: its frames are drawn otherwise (suite.frame) than those of {first.path}")
+    refuse_unlike(datasets)
     seen: set[tuple[str, int, int]] = set()
 
     def unseen(shard: Shard) -> pa.Array:
@@ -101,10 +95,6 @@ def _copy(
             tried.update(attempts)
             if len(kept) or attempts:
                 writer.commit_table(kept, attempts)
-
-
-def _drawing(header: Header) -> Any:
-    return header.recipe.get("suite", {}).get("frame")
 
 
 def _merged_recipe(recipes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:

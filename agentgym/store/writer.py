@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from agentgym.errors import UserError
 from agentgym.samples import Sample
+from agentgym.store.files import replace_file, shard_file, shard_files
 from agentgym.store.shard import (
     FORMAT,
     SCHEMA,
@@ -21,9 +22,6 @@ from agentgym.store.shard import (
     Shard,
     count_outcomes,
     encode_row,
-    replace_file,
-    shard_file,
-    shard_files,
     write_shard,
 )
 
