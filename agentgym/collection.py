@@ -16,7 +16,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from agentgym import environments, experts
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, differences
 from agentgym.recorder import Recorder
@@ -93,8 +93,8 @@ def make_header(recipe: DatasetRecipe) -> Header:
     for task in recipe.suite.tasks:
         env = environments.make(task.id, frame=recipe.suite.frame)
         experts.make(recipe.expert).check(env)
-        codec = ActionCodec.of(env.action_space, env.action_names)
-        found.append(Header(codec, env.frame_shape, recipe.model_dump(mode="json")))
+        space = SpaceCodec.of(env.action_space, env.action_names)
+        found.append(Header(space, env.frame_shape, recipe.model_dump(mode="json")))
         env.close()
         if found[-1] != found[0]:
             first = recipe.suite.tasks[0].id

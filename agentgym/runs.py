@@ -208,7 +208,7 @@ def open_dataset(data: Path, recipe: ExperimentRecipe) -> SampleDataset:
     if dataset.lost:
         raise UserError(dataset.lost[0])
     header = make_header(recipe.dataset)
-    if (dataset.header.codec, dataset.header.frame_shape) != (header.codec, header.frame_shape):
+    if (dataset.header.space, dataset.header.frame_shape) != (header.space, header.frame_shape):
         raise UserError(
             f"{folders[0]}: its actions or frames are not those of the installed environments; record it again"
         )

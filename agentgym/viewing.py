@@ -17,6 +17,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from agentgym.action_series import name
 from agentgym.store import SampleDataset, replace_file
 
 FILMS = 24
@@ -69,10 +70,10 @@ def write_view(path: str | Path, to: str | Path | None = None, *, films: int = F
 
 def _film(dataset: SampleDataset, episode: int) -> dict[str, Any]:
     sample = dataset.steps(episode, 0, min(int(dataset.lengths[episode]), FILM_STEPS))
-    codec = dataset.header.codec
+    space = dataset.header.space.root
     return {
         "frames": [b64encode(_png(frame)).decode() for frame in sample.frames],
-        "actions": [codec.names[action - codec.start] for action in sample.actions.tolist()],
+        "actions": [name(space, action) for action in sample.actions],
         "rewards": [round(reward, 4) for reward in sample.rewards.tolist()],
     }
 

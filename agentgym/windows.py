@@ -29,12 +29,14 @@ ROUND = 1000  # places within which a mixture keeps its weights
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows as tensors. Actions are action tokens counted from 0."""
+    """Windows as tensors. Actions are action tokens counted from 0: `actions` are the executed ones, which are read,
+    `targets` what is to be predicted in their places: the expert's labels where there are some, else the same."""
 
     instruction: Int[Tensor, "batch tokens"]
     instruction_mask: Int[Tensor, "batch tokens"]
     frames: UInt8[Tensor, "batch time height width 3"]
     actions: Int[Tensor, "batch time action"]
+    targets: Int[Tensor, "batch time action"]
     step_mask: Bool[Tensor, "batch time"]
     context_mask: Bool[Tensor, "batch time"]  # steps that are seen here and were targets of the window before
     episodes: tuple[int, ...]
@@ -73,6 +75,7 @@ class WindowSource:
         self._sizes: list[int] = np.diff(bounds).tolist()
         self._weights = weights
         self._actions = dataset.column("actions")
+        self._targets = [a if b is None else b for a, b in zip(self._actions, dataset.column("labels"), strict=True)]
         instructions = dataset.column("instruction")
         tokens = {text: tokenize(text) for text in set(instructions)}
         self._instructions = [tokens[text] for text in instructions]
@@ -91,12 +94,14 @@ class WindowSource:
         height, width, _ = self._dataset.header.frame_shape
         frames = np.zeros((len(rows), longest, height, width, 3), np.uint8)
         actions = np.zeros((len(rows), longest, self._codec.length), np.int64)
+        targets = np.zeros_like(actions)
         step_mask = np.zeros((len(rows), longest), bool)
         context_mask = np.zeros((len(rows), longest), bool)
         for i, (episode, start, stop) in enumerate(rows.tolist()):
             steps = stop - start
             frames[i, :steps] = self._dataset.frames(episode, start, stop)
             actions[i, :steps] = self._codec.encode(np.array(self._actions[episode][start:stop]))
+            targets[i, :steps] = self._codec.encode(np.array(self._targets[episode][start:stop]))
             step_mask[i, :steps] = True
             context_mask[i, : self._kept if start else 0] = True
         instruction, instruction_mask = pad_left([self._instructions[episode] for episode in rows[:, 0]])
@@ -105,6 +110,7 @@ class WindowSource:
             instruction_mask=torch.from_numpy(instruction_mask),
             frames=torch.from_numpy(frames),
             actions=torch.from_numpy(actions),
+            targets=torch.from_numpy(targets),
             step_mask=torch.from_numpy(step_mask),
             context_mask=torch.from_numpy(context_mask),
             episodes=tuple(rows[:, 0].tolist()),

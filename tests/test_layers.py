@@ -11,11 +11,14 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
     {"errors"},
-    {"recipes", "talk", "samples", "actions", "action_spaces", "layout"},
+    {"recipes", "talk", "actions", "action_spaces", "layout"},
+    {"action_series"},
     {
         *(
             "environments",
+            "samples",
             "store.blocks",
+            "store.steps",
             "store.files",
             "store.samples",
             "model.vision",

@@ -10,9 +10,9 @@ import pytest
 from test_samples import same
 from worlds import counted_header, counted_sample, refusal
 
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.store import (
-    SCHEMA,
+    NAMES,
     Attempt,
     DatasetWriter,
     SampleDataset,
@@ -213,7 +213,7 @@ def test_a_second_writer_is_refused_until_the_first_has_closed(path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"recipe": {"name": "other"}}, {"frame_shape": (4, 4, 3)}, {"codec": ActionCodec(("one", "two"))}],
+    [{"recipe": {"name": "other"}}, {"frame_shape": (4, 4, 3)}, {"space": SpaceCodec.discrete(("one", "two"))}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_writer_with_another_header_is_refused_and_lets_the_next_one_in(path, changes):
@@ -350,7 +350,7 @@ def test_a_column_is_one_value_an_episode(path):
     dataset = SampleDataset(path)
     assert dataset.column("length") == list(LENGTHS)
     assert dataset.column("actions") == [sample.actions.tolist() for sample in SAMPLES]
-    assert set(SCHEMA.names) >= {"frames", "seed", "task", "success", "expert", "versions"}
+    assert set(NAMES) >= {"frames", "seed", "task", "success", "expert", "versions"}
 
 
 def test_a_replaced_file_holds_the_new_text_and_leaves_nothing_beside_it(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from worlds import counted_header, counted_sample, refusal
 
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.model.tokenizer import PAD
 from agentgym.store import DatasetWriter, SampleDataset
 from agentgym.windows import WindowSource, mixed_order, order, prefetch, quotas, split_episodes
@@ -143,7 +143,7 @@ def test_windows_of_a_joined_dataset_are_those_of_its_parts(dataset, tmp_path):
 
 
 def test_unlike_datasets_are_not_joined(dataset, tmp_path):
-    with DatasetWriter(tmp_path / "other", counted_header(codec=ActionCodec(("a", "b")))) as writer:
+    with DatasetWriter(tmp_path / "other", counted_header(space=SpaceCodec.discrete(("a", "b")))) as writer:
         writer.append(counted_sample(9, steps=2))
     assert "its actions is not that of" in refusal(SampleDataset.join, [dataset, SampleDataset(tmp_path / "other")])
 

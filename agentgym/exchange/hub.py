@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agentgym.errors import UserError
-from agentgym.store import SCHEMA, SampleDataset
+from agentgym.store import NAMES, SampleDataset, schema_of
 
 ROW_GROUP = 50  # episodes: what is held in memory at once, and what the Hub's viewer reads for a page
 FILE_BYTES = 300_000_000  # the Hub advises files of a few hundred megabytes
@@ -36,7 +36,7 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
     (to / "data").mkdir(parents=True)
     files: list[Path] = []
     writer: pq.ParquetWriter | None = None
-    schema = _schema()
+    schema = _schema(dataset)
     for first in range(0, len(dataset), ROW_GROUP):
         if writer is None or files[-1].stat().st_size > FILE_BYTES:
             if writer:
@@ -52,10 +52,10 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
     return [f"not in the folder: {others:,} attempts that left no episode"] if others else []
 
 
-def _schema() -> pa.Schema:
+def _schema(dataset: SampleDataset) -> pa.Schema:
     fields = [
         pa.field(field.name, PICTURES) if field.name == "frames" else field
-        for field in SCHEMA
+        for field in schema_of(dataset.header.space)
         if field.name not in LEFT_OUT
     ]
     images = {"frames": {"feature": {"_type": "Image"}, "_type": "List"}}
@@ -73,7 +73,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 
 def _row(dataset: SampleDataset, episode: int) -> dict[str, Any]:
     sample = dataset[episode]  # verified
-    row = dataset.row(episode, [name for name in SCHEMA.names if name not in ("frames", *LEFT_OUT)])
+    row = dataset.row(episode, [name for name in NAMES if name not in ("frames", *LEFT_OUT)])
     return {**row, "frames": [{"bytes": _png(frame), "path": None} for frame in sample.frames]}
 
 

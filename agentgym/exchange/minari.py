@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym import environments
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.samples import Sample
@@ -216,17 +216,17 @@ def _success(infos: Any) -> bool | None:
     return None
 
 
-def _codec(dataset: Any, task: str, source: str | Path) -> ActionCodec:
+def _codec(dataset: Any, task: str, source: str | Path) -> SpaceCodec:
     """The environment's own action names where it is one of ours."""
     space = dataset.spec.action_space
     if not isinstance(space, gymnasium.spaces.Discrete):
         raise UserError(f"{source}: its actions are {space}; only Discrete ones are imported")
     if task not in environments.task_ids():
-        return ActionCodec.of(space)
+        return SpaceCodec.of(space)
     env = environments.make(task)
     names = env.action_names if env.action_space == space else None
     env.close()
-    return ActionCodec.of(space, names)
+    return SpaceCodec.of(space, names)
 
 
 def _recipe(name: str, dataset: Any, task: str, view: View, seeds: list[int]) -> DatasetRecipe:

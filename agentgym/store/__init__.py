@@ -3,8 +3,8 @@
     data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of blocks of frames, actions and rewards
     data/NAME/manifest.json        what the shards hold, for people and for a quick look
 
-`shard` is the format, `blocks` its frames, `files` the folder; `writer` makes it durable, `dataset` reads it,
-`checking` finds and mends damage. None of them knows an environment or a model.
+`shard` is the format, `blocks` its frames, `steps` its actions, `files` the folder; `writer` makes it durable,
+`dataset` reads it, `checking` finds and mends damage. None of them knows an environment or a model.
 """
 
 from agentgym.store.checking import check, repair
@@ -13,20 +13,21 @@ from agentgym.store.dataset import SampleDataset, Windows, window_table
 from agentgym.store.files import replace_file
 from agentgym.store.samples import sample_dataset
 from agentgym.store.shard import (
+    NAMES,
     OUTCOMES,
-    SCHEMA,
     Attempt,
     Header,
     Row,
     Shard,
     count_outcomes,
     encode_row,
+    schema_of,
 )
 from agentgym.store.writer import DatasetWriter
 
 __all__ = [
+    "NAMES",
     "OUTCOMES",
-    "SCHEMA",
     "Attempt",
     "DatasetWriter",
     "Header",
@@ -41,6 +42,7 @@ __all__ = [
     "repair",
     "replace_file",
     "sample_dataset",
+    "schema_of",
     "select",
     "window_table",
 ]

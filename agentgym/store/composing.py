@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from agentgym.errors import UserError, did_you_mean
 from agentgym.store.dataset import SampleDataset, refuse_unlike
-from agentgym.store.shard import SCHEMA, Attempt, Header, Shard
+from agentgym.store.shard import NAMES, Attempt, Header, Shard
 from agentgym.store.writer import DatasetWriter
 
 Mask = Callable[[Shard], pa.Array]
@@ -35,7 +35,7 @@ def merge(paths: Sequence[str | Path], to: str | Path) -> SampleDataset:
         return pa.array(mask, pa.bool_())
 
     recipe = _merged_recipe([dataset.header.recipe for dataset in datasets], Path(to).name)
-    _copy(datasets, to, Header(first.header.codec, first.header.frame_shape, recipe), unseen, every_attempt=True)
+    _copy(datasets, to, Header(first.header.space, first.header.frame_shape, recipe), unseen, every_attempt=True)
     return SampleDataset(to)
 
 
@@ -72,7 +72,7 @@ def select(
         raise UserError(f"{path}: no episode passes the filters; nothing was written")
     header = dataset.header
     recipe = {**header.recipe, "name": Path(to).name}
-    _copy([dataset], to, Header(header.codec, header.frame_shape, recipe), passes, every_attempt=False)
+    _copy([dataset], to, Header(header.space, header.frame_shape, recipe), passes, every_attempt=False)
     return SampleDataset(to)
 
 
@@ -89,7 +89,7 @@ def _copy(
     with DatasetWriter(to, header) as writer:
         tried: set[Attempt] = set()
         for shard in (shard for dataset in datasets for shard in dataset.shards):
-            kept = shard.table.select(SCHEMA.names).filter(mask(shard))
+            kept = shard.table.select(NAMES).filter(mask(shard))
             there = set(zip(kept["task"].to_pylist(), kept["seed"].to_pylist(), strict=True))
             attempts = [a for a in shard.attempts if a not in tried and (every_attempt or (a.task, a.seed) in there)]
             tried.update(attempts)

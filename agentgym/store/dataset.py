@@ -15,6 +15,7 @@ from agentgym.errors import UserError
 from agentgym.samples import Sample
 from agentgym.store.files import locate, shard_files
 from agentgym.store.shard import FormatError, Header, Shard, count_outcomes
+from agentgym.store.steps import decode_steps
 
 
 class SampleDataset:
@@ -70,7 +71,7 @@ class SampleDataset:
         return Sample(
             instruction=values["instruction"],
             frames=shard.frames(row, start, stop + 1),
-            actions=np.array(values["actions"], dtype=np.int64),
+            actions=decode_steps(self.header.space.root, values["actions"]),
             rewards=np.array(values["rewards"], dtype=np.float64),
             terminated=values["terminated"] and last,
             truncated=values["truncated"] and last,
@@ -79,6 +80,7 @@ class SampleDataset:
             task=values["task"],
             expert=values["expert"],
             versions=json.loads(values["versions"]),
+            labels=decode_steps(self.header.space.root, values["labels"]) if values["labels"] else None,
         )
 
     def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
@@ -165,7 +167,7 @@ def refuse_unlike(datasets: Sequence[SampleDataset]) -> None:
     """Raises UserError when datasets differ in actions, in the shape of frames, or in how they are drawn."""
     first = datasets[0]
     for other in datasets[1:]:
-        for what, word in (("codec", "actions"), ("frame_shape", "frame shape")):
+        for what, word in (("space", "actions"), ("frame_shape", "frame shape")):
             if getattr(other.header, what) != getattr(first.header, what):
                 raise UserError(f"{other.path}: its {word} is not that of {first.path}; only like datasets go together")
         if _drawing(other.header) != _drawing(first.header):

@@ -19,39 +19,41 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from agentgym.action_spaces import Integers, SpaceCodec
 from agentgym.actions import ActionCodec
 from agentgym.errors import UserError
 from agentgym.samples import Sample
 from agentgym.store.blocks import FRAMES_PER_BLOCK, checksum, count_blocks, decode_block, encode_blocks
 from agentgym.store.files import sync_folder
+from agentgym.store.steps import column_type, encode_steps
 
 FORMAT = "2.0"  # readers take any 2.x: a new minor number adds columns, a new major one changes what there is
 OUTCOMES = ("solved", "failed", "error", "timeout")
 METADATA_KEY, METADATA_CRC_KEY = b"agentgym", b"agentgym.crc32"
 
-SCHEMA = pa.schema(
-    [
-        ("task", pa.string()),
-        ("instruction", pa.string()),
-        ("seed", pa.int64()),
-        ("expert", pa.string()),
-        ("success", pa.bool_()),
-        ("terminated", pa.bool_()),
-        ("truncated", pa.bool_()),
-        ("length", pa.int64()),
-        ("total_reward", pa.float64()),
-        ("frame_shape", pa.list_(pa.int32())),
-        ("frames", pa.list_(pa.binary())),
-        ("actions", pa.list_(pa.int64())),
-        ("rewards", pa.list_(pa.float64())),
-        ("versions", pa.string()),
-        ("block_crc32", pa.list_(pa.uint32())),
-        ("crc32", pa.uint32()),
-    ]
+COLUMNS = (
+    ("task", pa.string()),
+    ("instruction", pa.string()),
+    ("seed", pa.int64()),
+    ("expert", pa.string()),
+    ("success", pa.bool_()),
+    ("terminated", pa.bool_()),
+    ("truncated", pa.bool_()),
+    ("length", pa.int64()),
+    ("total_reward", pa.float64()),
+    ("frame_shape", pa.list_(pa.int32())),
+    ("frames", pa.list_(pa.binary())),
+    ("actions", None),  # of a type that follows the space of actions
+    ("labels", None),  # of the same type; no list where there are none
+    ("rewards", pa.list_(pa.float64())),
+    ("versions", pa.string()),
+    ("block_crc32", pa.list_(pa.uint32())),
+    ("crc32", pa.uint32()),
 )
-STEP_COLUMNS = ("actions", "rewards")  # a value for every action
+NAMES = tuple(name for name, _ in COLUMNS)
+STEP_COLUMNS = ("actions", "labels", "rewards")  # a value for every action, or no label for any
 PLAIN_COLUMNS = tuple(
-    name for name in SCHEMA.names if name not in (*STEP_COLUMNS, "frames", "block_crc32", "crc32")
+    name for name in NAMES if name not in (*STEP_COLUMNS, "frames", "block_crc32", "crc32")
 )  # one for the episode
 
 Row = dict[str, Any]
@@ -74,14 +76,29 @@ class Attempt:
 class Header:
     """What is the same for every episode of a dataset."""
 
-    codec: ActionCodec
+    space: SpaceCodec
     frame_shape: tuple[int, int, int]
     recipe: Mapping[str, Any]
 
+    @property
+    def codec(self) -> ActionCodec:
+        """The actions as the model reads them, one token each. Raises UserError when they take several."""
+        root = self.space.root
+        if not isinstance(root, Integers) or root.shape is not None:
+            raise UserError(
+                f"dataset {self.recipe.get('name', '')}: its actions are not Discrete and take several tokens each; "
+                "training, evaluation and export take one token an action: wrap the environment in a Discrete space"
+            )
+        return ActionCodec(root.names[0], root.starts[0])
+
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        codec = {"names": list(self.codec.names), "start": self.codec.start}
-        return {"format": FORMAT, "actions": codec, "frame_shape": list(self.frame_shape), "recipe": dict(self.recipe)}
+        return {
+            "format": FORMAT,
+            "actions": self.space.to_json(),
+            "frame_shape": list(self.frame_shape),
+            "recipe": dict(self.recipe),
+        }
 
     @staticmethod
     def from_json(values: Mapping[str, Any], path: Path) -> "Header":
@@ -94,9 +111,14 @@ class Header:
                 else f"the same seeds record it again: 'agentgym collect {values['recipe'].get('name', 'RECIPE')}'"
             )
             raise FormatError(f"{path}: format {values['format']}; this agentgym reads {FORMAT}: {remedy}")
-        codec = ActionCodec(tuple(values["actions"]["names"]), values["actions"]["start"])
         height, width, channels = values["frame_shape"]
-        return Header(codec, (height, width, channels), values["recipe"])
+        return Header(SpaceCodec.from_json(values["actions"]), (height, width, channels), values["recipe"])
+
+
+def schema_of(space: SpaceCodec) -> pa.Schema:
+    """The columns of a dataset whose actions are of that space."""
+    actions = column_type(space.root)
+    return pa.schema([(name, actions if kind is None else kind) for name, kind in COLUMNS])
 
 
 def encode_row(sample: Sample) -> Row:
@@ -113,13 +135,14 @@ def encode_row(sample: Sample) -> Row:
         "total_reward": sample.total_reward,
         "frame_shape": list(sample.frames.shape[1:]),
         "frames": encode_blocks(sample.frames),
-        "actions": sample.actions.tolist(),
+        "actions": encode_steps(sample.actions),
+        "labels": None if sample.labels is None else encode_steps(sample.labels),
         "rewards": sample.rewards.tolist(),
         "versions": json.dumps(dict(sample.versions), sort_keys=True),
     }
     blocks: NDArray[np.uint32] = np.array(
         [
-            block_checksum(block, [row[name][place : place + FRAMES_PER_BLOCK] for name in STEP_COLUMNS])
+            block_checksum(block, [(row[name] or [])[place : place + FRAMES_PER_BLOCK] for name in STEP_COLUMNS])
             for block, place in zip(row["frames"], range(0, len(sample) + 1, FRAMES_PER_BLOCK), strict=True)
         ],
         np.uint32,
@@ -141,8 +164,8 @@ def write_shard(file: Path, header: Header, episodes: pa.Table, attempts: Sequen
     """The file is there with these episodes, whole and synced, or it is not there. Raises OSError."""
     tried = [[a.task, a.seed, a.outcome] for a in attempts]
     values = json.dumps({**header.to_json(), "attempts": tried}).encode()
-    schema = SCHEMA.with_metadata({METADATA_KEY: values, METADATA_CRC_KEY: str(zlib.crc32(values))})
-    columns = episodes.select(SCHEMA.names).replace_schema_metadata(schema.metadata).combine_chunks()
+    schema = schema_of(header.space).with_metadata({METADATA_KEY: values, METADATA_CRC_KEY: str(zlib.crc32(values))})
+    columns = episodes.select(NAMES).replace_schema_metadata(schema.metadata).combine_chunks()
     temporary = file.with_suffix(".tmp")
     try:
         with temporary.open("wb") as stream:
@@ -167,7 +190,7 @@ class Shard:
                 reader = pa.ipc.open_file(source)
                 self._values = _read_metadata(reader.schema)
                 self.header = Header.from_json(self._values, file)
-                _check_columns(reader.schema)
+                _check_columns(reader.schema, schema_of(self.header.space))
                 batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
             self.table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
             self.table.validate(full=True)  # a wrong offset would be read as an address
@@ -177,7 +200,7 @@ class Shard:
                 f"{file}: not a whole shard ({reason}); 'agentgym check {file.parent}' says what is lost, "
                 "with --repair it keeps the rest"
             ) from None
-        self._columns = {name: self.table[name].chunk(0) for name in SCHEMA.names} if len(self.table) else {}
+        self._columns = {name: self.table[name].chunk(0) for name in NAMES} if len(self.table) else {}
         self.lengths: NDArray[np.int64] = np.zeros(0, np.int64)
         self._whole_rows = np.zeros(len(self.table), bool)
         if self._columns:
@@ -217,7 +240,7 @@ class Shard:
         return {column: self._columns[column][row].as_py() for column in columns}
 
     def steps(self, row: int, start: int, stop: int) -> Row:
-        """What STEP_COLUMNS hold of steps [start, stop), as plain values. Raises UserError if damaged."""
+        """What STEP_COLUMNS hold of steps [start, stop), as plain values; [] for no labels. Raises UserError if damaged."""
         self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
         return self._steps(row, start, stop)
 
@@ -257,7 +280,8 @@ class Shard:
         """Every list is as long as the episode, and what stands there once is what was written."""
         held = {name: int(first[row + 1] - first[row]) for name, first in self._first.items()}
         blocks = count_blocks(values["length"] + 1)
-        if held != {"frames": blocks, "block_crc32": blocks} | dict.fromkeys(STEP_COLUMNS, values["length"]):
+        expected = {"frames": blocks, "block_crc32": blocks} | dict.fromkeys(STEP_COLUMNS, values["length"])
+        if held not in (expected, {**expected, "labels": 0}):
             return False
         first, last = self._first["block_crc32"][row : row + 2]
         return bool(row_checksum(values, self._checksums[first:last]) == self._columns["crc32"][row].as_py())
@@ -274,10 +298,11 @@ class Shard:
         return self._encoded[self._offsets[block] : self._offsets[block + 1]]
 
     def _steps(self, row: int, start: int, stop: int) -> Row:
-        return {
-            name: self._columns[name].values.slice(int(self._first[name][row]) + start, stop - start).to_pylist()
-            for name in STEP_COLUMNS
-        }
+        found: Row = {}
+        for name in STEP_COLUMNS:
+            first, end = (int(place) for place in self._first[name][row : row + 2])
+            found[name] = self._columns[name].values[min(first + start, end) : min(first + stop, end)].to_pylist()
+        return found
 
     def _damaged(self, row: int) -> UserError:
         values = self.row(row, ("task", "seed"))
@@ -311,8 +336,8 @@ def _read_metadata(schema: pa.Schema) -> Any:
     return json.loads(encoded)
 
 
-def _check_columns(schema: pa.Schema) -> None:
+def _check_columns(schema: pa.Schema, expected: pa.Schema) -> None:
     """Raises KeyError or ValueError when a column is missing or of another type."""
-    for field in SCHEMA:
+    for field in expected:
         if schema.field(field.name).type != field.type:
             raise ValueError(f"column '{field.name}' is {schema.field(field.name).type}, not {field.type}")
