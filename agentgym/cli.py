@@ -284,11 +284,23 @@ def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, talk: Talk)
         talk.say(f"{path} is complete", markup=False)
     else:
         total = recipe.episodes * len(recipe.suite.tasks)
+        make_agent = _agent_maker(recipe)
         with talk.bar("recording", total, "episodes") as advance:
-            outcomes = collection.collect(recipe, path, workers=workers, advance=lambda count: advance(count, ""))
+            outcomes = collection.collect(
+                recipe, path, workers=workers, advance=lambda count: advance(count, ""), make_agent=make_agent
+            )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
     talk.say(f"{path}: {counts}", markup=False)
     return {"data": str(path), "outcomes": outcomes}
+
+
+def _agent_maker(recipe: DatasetRecipe) -> Any:
+    """What makes the agent of the recipe's DAgger. Raises UserError when it does not fit."""
+    if recipe.dagger is None:
+        return None  # without importing torch
+    from agentgym.dagger import agent_maker
+
+    return agent_maker(recipe)
 
 
 def _train(recipe: ExperimentRecipe, data: Path, run: Path, talk: Talk) -> dict[str, Any]:
@@ -394,10 +406,11 @@ def score_table(task: dict[str, Any], who: str = "agent") -> Table:
 
 
 def _refuse_unrecordable(recipe: DatasetRecipe) -> None:
-    """Whatever is wrong with the recipe's environments or expert is said before anything is deleted or made."""
+    """Whatever is wrong with the recipe's environments, expert or agent is said before anything is deleted or made."""
     from agentgym import collection
 
     collection.make_header(recipe)
+    _agent_maker(recipe)
 
 
 def _refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:

@@ -8,8 +8,8 @@
 
 |W| counts the tokens that are predicted (the start token is given), |V_t| the patches of a frame, |A_t| the tokens of
 an action. In L_act the predicted (a_t)_i is the target, a label of the expert where there is one, and A_<t are the
-executed actions. The loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a squared
-norm; `pixel_reduction` chooses the mean over a patch's pixels or their sum.
+executed actions. The loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a
+squared norm; `pixel_reduction` chooses the mean over a patch's pixels or their sum.
 """
 
 from dataclasses import dataclass

@@ -61,11 +61,19 @@ class BudgetRecipe(Recipe):
     seconds: Annotated[float, Field(gt=0)] = 20.0
 
 
+class DaggerRecipe(Recipe):
+    """DAgger: the agent of a run or checkpoint folder acts with that probability at each step, the expert labels."""
+
+    agent: str
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
 class DatasetRecipe(Recipe):
     """datasets/*.toml: who acts where, for how many episodes, and what is kept.
 
     `episodes` counts attempts, so the seeds [first_seed, first_seed + episodes) of each task are fixed beforehand.
-    `held_out` is the fraction of episodes that training never sees.
+    `held_out` is the fraction of episodes that training never sees. `noise` is the probability that a step executes a
+    random action. With it or with `dagger` the expert labels every step, and its labels are what training predicts.
     """
 
     name: str
@@ -77,6 +85,8 @@ class DatasetRecipe(Recipe):
     keep: Literal["solved", "all"] = "solved"
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.02
     budget: BudgetRecipe = BudgetRecipe()
+    noise: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda noise: noise == 0)] = 0.0
+    dagger: Annotated[DaggerRecipe | None, Field(exclude_if=lambda dagger: dagger is None)] = None
 
 
 class InitRecipe(Recipe):

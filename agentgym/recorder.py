@@ -100,7 +100,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
                 task=self._task,
                 expert=self._expert,
                 versions=self._versions,
-                labels=stack(self._space, self._labels) if self._labels else None,
+                labels=stack(self._space, self._labels[: len(self._actions)]) if self._labels else None,
             )
             self._sink.append(sample)
         self.discard()

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -55,6 +56,24 @@ def test_a_batch_holds_the_frames_and_actions_of_its_windows(dataset):
         assert batch.actions[row, :steps, 0].tolist() == SAMPLES[episode].actions[start:stop].tolist()
         words = batch.instruction[row][batch.instruction_mask[row].bool()].tolist()
         assert words == tokenize(SAMPLES[episode].instruction).tolist()
+
+
+def test_labels_are_the_targets_and_the_executed_actions_stay_in_the_history(tmp_path):
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append(counted_sample(0, steps=4, labels=np.array([2, 2, 1, 0])))
+        writer.append(counted_sample(1, steps=2))  # no labels
+    source = source_of(SampleDataset(tmp_path), episodes=(0, 1), window=4)
+    batch = source.batch(np.arange(2))
+    assert batch.actions[..., 0].tolist() == [[0, 1, 2, 0], [0, 1, 0, 0]]
+    assert batch.targets[..., 0].tolist() == [[2, 2, 1, 0], [0, 1, 0, 0]]
+    assert batch.step_mask.tolist() == [[True] * 4, [True, True, False, False]]
+
+
+def test_actions_that_are_not_discrete_are_refused_in_one_line(tmp_path):
+    space = SpaceCodec.of(gymnasium.spaces.Box(-1, 1, (2,)))
+    with DatasetWriter(tmp_path, counted_header(space=space)) as writer:
+        writer.append(counted_sample(0, steps=2, actions=np.zeros((2, 2), np.float32)))
+    assert "its actions are not Discrete" in refusal(source_of, SampleDataset(tmp_path), episodes=(0,))
 
 
 def test_padding_is_marked_and_only_padding_is(dataset):

@@ -1,7 +1,7 @@
 """Who acts while demonstrations are recorded: one file per kind, all behind one small Protocol."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from agentgym.environments import MiniGridTask, Observation
 from agentgym.errors import UserError, did_you_mean
@@ -22,6 +22,15 @@ class Expert(Protocol):
 
     def act(self, observation: Observation) -> int:
         """The action for the present observation."""
+        ...
+
+
+@runtime_checkable
+class Following(Protocol):
+    """An expert that takes for granted that its last action was executed, unless it is told otherwise."""
+
+    def executed(self, action: Any) -> None:
+        """Called after each step with the action that was executed."""
         ...
 
 

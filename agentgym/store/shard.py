@@ -240,7 +240,7 @@ class Shard:
         return {column: self._columns[column][row].as_py() for column in columns}
 
     def steps(self, row: int, start: int, stop: int) -> Row:
-        """What STEP_COLUMNS hold of steps [start, stop), as plain values; [] for no labels. Raises UserError if damaged."""
+        """What STEP_COLUMNS hold of steps [start, stop), as plain values, [] for no labels. UserError if damaged."""
         self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
         return self._steps(row, start, stop)
 
