@@ -23,7 +23,7 @@ from agentgym.samples import Sample
 from agentgym.store import DatasetWriter, Header, SampleDataset
 
 TEXTS = ("mission", "instruction", "text", "language_instruction")
-CHUNK = 100  # episodes that are held in memory at once
+CHUNK_FRAMES = 500  # about how many are held in memory at once
 Note = list[str]
 
 
@@ -116,7 +116,6 @@ def refuse_what_is_there(to: Path) -> None:
 
 
 def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, folder: Path) -> None:
-    from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
     chosen = [episode for episode, other in enumerate(dataset.column("task")) if other == task]
@@ -142,22 +141,26 @@ def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, 
             "minari_version": minari.__version__,
         }
     )
-    for first in range(0, len(chosen), CHUNK):
-        samples = [dataset[episode] for episode in chosen[first : first + CHUNK]]
-        storage.update_episodes(
-            [
-                EpisodeBuffer(
-                    seed=sample.seed,
-                    observations={"image": sample.frames, "mission": [sample.instruction] * (len(sample) + 1)},
-                    actions=sample.actions,
-                    rewards=sample.rewards.tolist(),
-                    terminations=_last(len(sample), sample.terminated),
-                    truncations=_last(len(sample), sample.truncated),
-                    infos={"is_success": np.array(_last(len(sample) + 1, sample.success))},
-                )
-                for sample in samples
-            ]
-        )
+    buffers: list[Any] = []
+    for episode in chosen:
+        buffers.append(_buffer(dataset[episode]))
+        if sum(len(buffer.rewards) for buffer in buffers) >= CHUNK_FRAMES or episode == chosen[-1]:
+            storage.update_episodes(buffers)
+            buffers = []
+
+
+def _buffer(sample: Sample) -> Any:
+    from minari.data_collector import EpisodeBuffer
+
+    return EpisodeBuffer(
+        seed=sample.seed,
+        observations={"image": sample.frames, "mission": [sample.instruction] * (len(sample) + 1)},
+        actions=sample.actions,
+        rewards=sample.rewards.tolist(),
+        terminations=_last(len(sample), sample.terminated),
+        truncations=_last(len(sample), sample.truncated),
+        infos={"is_success": np.array(_last(len(sample) + 1, sample.success))},
+    )
 
 
 def _minari() -> Any:

@@ -86,6 +86,11 @@ class SampleDataset:
         shard, row = self._locate(episode)
         return shard.frames(row, start, stop)
 
+    def actions(self, episode: int, start: int, stop: int) -> list[Any]:
+        """Actions [start, stop) alone, as plain values."""
+        shard, row = self._locate(episode)
+        return list(shard.steps(row, start, stop)["actions"])
+
     def row(self, episode: int, columns: Sequence[str]) -> dict[str, Any]:
         """Some columns of an episode as plain values, unverified."""
         shard, row = self._locate(episode)
