@@ -17,8 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $(STAMP)
 
+# One process for each core, one thread in each.
 test: lint
-	$(RUN) pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow" -n auto
 
 test-slow: install
 	$(RUN) pytest -m slow

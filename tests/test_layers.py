@@ -12,16 +12,11 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 ROWS = [
     {"errors"},
     {"recipes", "talk", "samples", "actions", "action_spaces", "layout"},
+    {"environments.task", "environments.tiles", "environments.pixels"},
+    {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},
     {
-        *(
-            "environments",
-            "store.blocks",
-            "store.files",
-            "store.samples",
-            "model.vision",
-            "model.blocks",
-            "model.tokenizer",
-        ),
+        *("environments", "store.blocks", "store.files", "store.samples"),
+        *("model.vision", "model.blocks", "model.tokenizer"),
         *("augmentation", "scores", "next_action", "acting"),
     },
     {"store.shard"},

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from agentgym import environments
 from agentgym.actions import ActionCodec
+from agentgym.environments.tiles import draw_partial_view
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.samples import Sample
@@ -24,6 +25,7 @@ from agentgym.store import DatasetWriter, Header, SampleDataset
 
 TEXTS = ("mission", "instruction", "text", "language_instruction")
 CHUNK_FRAMES = 500  # about how many are held in memory at once
+CELLS, TILE_SIZE = 7, 8  # of MiniGrid's partial view; a symbolic one is drawn in tiles of that many pixels
 Note = list[str]
 
 
@@ -40,7 +42,7 @@ class View:
         images = np.asarray(observations if self.key is None else observations[self.key], np.uint8)
         if not self.symbolic:
             return images
-        return np.stack([environments.draw_partial_view(image, self.recipe.tile_size) for image in images])
+        return np.stack([draw_partial_view(image, self.recipe.tile_size or TILE_SIZE) for image in images])
 
 
 def import_minari(source: str | Path, to: str | Path) -> Note:
@@ -189,16 +191,15 @@ def _find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> Vi
     parts: dict[str | None, gymnasium.Space[Any]] = {None: space}
     if isinstance(space, gymnasium.spaces.Dict):
         parts = dict(space.spaces.items())
-    grid = task in environments.task_ids()
+    grid = task in environments.task_ids() and task.startswith(("BabyAI-", "MiniGrid-"))
     for key, part in parts.items():
         if isinstance(part, gymnasium.spaces.Box) and part.dtype == np.uint8 and part.shape[2:] == (3,):
-            side = part.shape[0]
-            if grid and key == "image" and part.shape == (7, 7, 3):
-                return View(key, FrameRecipe(), symbolic=True)
-            drawn = (
-                FrameRecipe(tile_size=side // 7) if grid and part.shape[:2] == (side, side) and side % 7 == 0 else None
-            )
-            return View(key, drawn or FrameRecipe(), symbolic=False)
+            height, width, _ = part.shape
+            symbolic = grid and key == "image" and (height, width) == (CELLS, CELLS)
+            if not grid or height != width or height % CELLS:
+                return View(key, FrameRecipe(size=(height, width)), symbolic=False)
+            tile_size = TILE_SIZE if symbolic else height // CELLS
+            return View(key, FrameRecipe(view="partial", tile_size=tile_size), symbolic=symbolic)
     raise UserError(f"{source}: its observations are {space}, without an image of uint8[height, width, 3]")
 
 

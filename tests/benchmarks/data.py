@@ -227,8 +227,8 @@ def table(rows: list[tuple[str, ...]]) -> list[str]:
     return [
         "# The dataset beside Minari and PNG",
         "",
-        "Written by `make benchmark` (tests/benchmarks/data.py). Windows are random, of 8 steps; rates are per second of",
-        "one core's time. Minari reads whole episodes, out of which the window is cut.",
+        "Written by `make benchmark` (tests/benchmarks/data.py). Windows are random, of 8 steps; rates are per second",
+        "of one core's time. Minari reads whole episodes, out of which the window is cut.",
         "",
         "| | bytes a frame | windows/s, all of a sample | windows/s, frames alone |",
         "|---|---|---|---|",
