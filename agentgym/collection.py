@@ -99,8 +99,14 @@ def make_header(recipe: DatasetRecipe) -> Header:
     environments.check_suite(recipe.suite)
     found = []
     for task in recipe.suite.tasks:
-        env = environments.make(task.id, frame=recipe.suite.frame)
+        env = environments.make(task, frame=recipe.suite.frame)
+        environments.refuse_unseeded(env)
         experts.make(recipe.expert).check(env)
+        if recipe.keep == "solved" and not env.defines_success:
+            raise UserError(
+                f"suite {recipe.suite.name}: {task.id} does not say what success is; set its `success_return`, "
+                'or keep = "all" in the dataset\'s recipe'
+            )
         space = SpaceCodec.of(env.action_space, env.action_names)
         found.append(Header(space, env.frame_shape, recipe.model_dump(mode="json")))
         env.close()
@@ -132,7 +138,7 @@ def record_chunk(
 ) -> tuple[list[Row], list[Attempt]]:
     """Records a chunk: the encoded episodes that the recipe keeps, and what became of every seed."""
     samples: list[Sample] = []
-    env = environments.make(chunk.task, frame=recipe.suite.frame)
+    env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
     recorder = Recorder(env, samples, task=chunk.task, expert=recipe.expert)
     player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent))
     attempts = [
@@ -162,7 +168,7 @@ class Demonstrator:
     expert: experts.Expert
     deviations: Deviations
 
-    def play(self, recorder: Recorder, env: environments.MiniGridTask, seed: int) -> bool:
+    def play(self, recorder: Recorder, env: environments.Task, seed: int) -> bool:
         """Records the episode of that seed; whether it was a success."""
         observation, info = recorder.reset(seed=seed)
         self.expert.start(env, seed)
@@ -187,9 +193,7 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _attempt(
-    recorder: Recorder, env: environments.MiniGridTask, player: Demonstrator, seed: int, seconds: float
-) -> str:
+def _attempt(recorder: Recorder, env: environments.Task, player: Demonstrator, seed: int, seconds: float) -> str:
     """The outcome of one episode. Whatever the expert does costs this episode only."""
     try:
         with time_limit(seconds):
@@ -243,23 +247,23 @@ class Replay:
 def replay_episodes(dataset: SampleDataset, count: int, *, seed: int = 0) -> Iterator[Replay]:
     """Plays `count` episodes again, chosen by `seed`. Raises UserError for a dataset whose recipe cannot be played."""
     recipe = DatasetRecipe.model_validate(dataset.header.recipe)
-    installed = environments.versions()
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     for episode in sorted(chosen.tolist()):
         sample = dataset[episode]
         wrong = np.flatnonzero(~np.array(replay(sample, recipe)))
         problem = f"{len(wrong)} of {len(sample) + 1} frames differ, the first is {wrong[0]}" if len(wrong) else ""
+        installed = environments.versions(sample.versions)
         changes = tuple(
-            f"{name}: recorded with {was}, installed is {installed.get(name, 'none')}"
+            f"{name}: recorded with {was}, installed is {installed[name]}"
             for name, was in sample.versions.items()
-            if installed.get(name) != was
+            if installed[name] != was
         )
         yield Replay(sample.task, sample.seed, len(sample) + 1, problem, changes)
 
 
 def replay(sample: Sample, recipe: DatasetRecipe) -> Sequence[bool]:
     """For each frame of a sample, whether the installed environment draws the same one again."""
-    env = environments.make(sample.task, frame=recipe.suite.frame)
+    env = environments.make(recipe.suite.task(sample.task), frame=recipe.suite.frame)
     observation, _ = env.reset(seed=sample.seed)
     same = [bool((observation["frame"] == sample.frames[0]).all())]
     for action, frame in zip(sample.actions, sample.frames[1:], strict=True):

@@ -42,7 +42,7 @@ def agent_maker(recipe: DatasetRecipe) -> Callable[[], Actor] | None:
         return None
     policy = AgentActor(recipe.dagger.agent).policy
     for task in recipe.suite.tasks:
-        env = environments.make(task.id, frame=recipe.suite.frame)
+        env = environments.make(task, frame=recipe.suite.frame)
         refuse_misfit(policy, env)
         env.close()
     return partial(AgentActor, recipe.dagger.agent)

@@ -37,7 +37,7 @@ class RandomActor:
     def start(self, environment: gymnasium.Env[Any, Any], seed: int) -> None:
         """A new sequence for the episode."""
         self._space = deepcopy(environment.action_space)  # the environment's own draws are left as they are
-        self._space.seed(seed)
+        self._space.seed(int(np.random.default_rng([seed, OWN_DRAWS]).integers(2**31)))  # not the random expert's
 
     def act(self, observation: Any) -> Any:
         """The next random action."""

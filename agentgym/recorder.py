@@ -38,7 +38,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         self._task = task
         self._expert = expert
         self._space = SpaceCodec.of(env.action_space).root
-        self._versions = versions()
+        self._versions = versions(getattr(env.unwrapped, "packages", ()))
         self._instruction = ""
         self._seed = 0
         self._frames: list[NDArray[np.uint8]] = []

@@ -74,8 +74,6 @@ class WindowSource:
         bounds = np.searchsorted(self.table[:, 0], dataset.part_starts)
         self._sizes: list[int] = np.diff(bounds).tolist()
         self._weights = weights
-        self._actions = dataset.column("actions")
-        self._targets = [a if b is None else b for a, b in zip(self._actions, dataset.column("labels"), strict=True)]
         instructions = dataset.column("instruction")
         tokens = {text: tokenize(text) for text in set(instructions)}
         self._instructions = [tokens[text] for text in instructions]
@@ -100,8 +98,9 @@ class WindowSource:
         for i, (episode, start, stop) in enumerate(rows.tolist()):
             steps = stop - start
             frames[i, :steps] = self._dataset.frames(episode, start, stop)
-            actions[i, :steps] = self._codec.encode(np.array(self._actions[episode][start:stop]))
-            targets[i, :steps] = self._codec.encode(np.array(self._targets[episode][start:stop]))
+            executed, labels = self._dataset.actions(episode, start, stop)
+            actions[i, :steps] = self._codec.encode(np.asarray(executed))
+            targets[i, :steps] = actions[i, :steps] if labels is None else self._codec.encode(np.asarray(labels))
             step_mask[i, :steps] = True
             context_mask[i, : self._kept if start else 0] = True
         instruction, instruction_mask = pad_left([self._instructions[episode] for episode in rows[:, 0]])

@@ -38,7 +38,7 @@ def agent(tmp_path_factory):
 @pytest.fixture(scope="module")
 def aggregated(agent, tmp_path_factory):
     path = tmp_path_factory.mktemp("aggregated")
-    recipe = dataset_recipe("episodes=6", "keep=all", f"dagger={{agent = '{agent}', probability = 0.5}}")
+    recipe = dataset_recipe("episodes=2", "keep=all", f"dagger={{agent = '{agent}', probability = 0.5}}")
     collect(recipe, path, workers=1, make_agent=agent_maker(recipe))
     return recipe, SampleDataset(path)
 
@@ -65,7 +65,7 @@ def test_labels_are_the_experts_and_about_the_share_of_noise_is_executed_otherwi
 def test_the_executed_actions_replay_to_the_very_frames(recording, request, tmp_path):
     recipe, dataset = request.getfixturevalue(recording)
     assert check(dataset.path) == []
-    for sample in list(dataset)[:6]:
+    for sample in list(dataset)[:4]:
         assert replay(sample, recipe) == [True] * (len(sample) + 1)
 
 
@@ -82,6 +82,7 @@ def test_labels_are_what_the_expert_says_along_the_executed_actions(recording, r
             expert.executed(action)
 
 
+@pytest.mark.slow
 def test_two_workers_record_the_same_noise(noisy, tmp_path, monkeypatch):
     recipe, _ = noisy
     monkeypatch.setattr(collection, "CHUNK", 12)

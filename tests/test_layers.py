@@ -12,19 +12,11 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 ROWS = [
     {"errors"},
     {"recipes", "talk", "actions", "action_spaces", "layout"},
-    {"action_series"},
+    {"action_series", "environments.task", "environments.tiles", "environments.pixels"},
+    {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},
     {
-        *(
-            "environments",
-            "samples",
-            "store.blocks",
-            "store.steps",
-            "store.files",
-            "store.samples",
-            "model.vision",
-            "model.blocks",
-            "model.tokenizer",
-        ),
+        *("environments", "samples", "store.blocks", "store.steps", "store.files", "store.samples"),
+        *("model.vision", "model.blocks", "model.tokenizer"),
         *("augmentation", "scores", "next_action", "acting"),
     },
     {"store.shard", "deviations"},

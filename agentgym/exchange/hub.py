@@ -33,6 +33,7 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
     dataset, to = SampleDataset(path), Path(to)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: is there already; choose a new folder")
+    _ = dataset.header.codec  # refused before anything is written
     (to / "data").mkdir(parents=True)
     files: list[Path] = []
     writer: pq.ParquetWriter | None = None
@@ -67,7 +68,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     """How `datasets` names an Arrow type."""
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "_type": "List"}
-    names = {"double": "float64"}
+    names = {"double": "float64", "float": "float32"}
     return {"dtype": names.get(str(kind), str(kind)), "_type": "Value"}
 
 

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from agentgym import environments
 from agentgym.action_spaces import SpaceCodec
+from agentgym.environments.tiles import draw_partial_view
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.samples import Sample
 from agentgym.store import DatasetWriter, Header, SampleDataset
 
 TEXTS = ("mission", "instruction", "text", "language_instruction")
-CHUNK = 100  # episodes that are held in memory at once
+CHUNK_FRAMES = 500  # about how many are held in memory at once
+CELLS, TILE_SIZE = 7, 8  # of MiniGrid's partial view; a symbolic one is drawn in tiles of that many pixels
 Note = list[str]
 
 
@@ -40,7 +42,7 @@ class View:
         images = np.asarray(observations if self.key is None else observations[self.key], np.uint8)
         if not self.symbolic:
             return images
-        return np.stack([environments.draw_partial_view(image, self.recipe.tile_size) for image in images])
+        return np.stack([draw_partial_view(image, self.recipe.tile_size or TILE_SIZE) for image in images])
 
 
 def import_minari(source: str | Path, to: str | Path) -> Note:
@@ -116,7 +118,6 @@ def refuse_what_is_there(to: Path) -> None:
 
 
 def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, folder: Path) -> None:
-    from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
     chosen = [episode for episode, other in enumerate(dataset.column("task")) if other == task]
@@ -142,22 +143,26 @@ def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, 
             "minari_version": minari.__version__,
         }
     )
-    for first in range(0, len(chosen), CHUNK):
-        samples = [dataset[episode] for episode in chosen[first : first + CHUNK]]
-        storage.update_episodes(
-            [
-                EpisodeBuffer(
-                    seed=sample.seed,
-                    observations={"image": sample.frames, "mission": [sample.instruction] * (len(sample) + 1)},
-                    actions=sample.actions,
-                    rewards=sample.rewards.tolist(),
-                    terminations=_last(len(sample), sample.terminated),
-                    truncations=_last(len(sample), sample.truncated),
-                    infos={"is_success": np.array(_last(len(sample) + 1, sample.success))},
-                )
-                for sample in samples
-            ]
-        )
+    buffers: list[Any] = []
+    for episode in chosen:
+        buffers.append(_buffer(dataset[episode]))
+        if sum(len(buffer.rewards) for buffer in buffers) >= CHUNK_FRAMES or episode == chosen[-1]:
+            storage.update_episodes(buffers)
+            buffers = []
+
+
+def _buffer(sample: Sample) -> Any:
+    from minari.data_collector import EpisodeBuffer
+
+    return EpisodeBuffer(
+        seed=sample.seed,
+        observations={"image": sample.frames, "mission": [sample.instruction] * (len(sample) + 1)},
+        actions=sample.actions,
+        rewards=sample.rewards.tolist(),
+        terminations=_last(len(sample), sample.terminated),
+        truncations=_last(len(sample), sample.truncated),
+        infos={"is_success": np.array(_last(len(sample) + 1, sample.success))},
+    )
 
 
 def _minari() -> Any:
@@ -186,16 +191,15 @@ def _find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> Vi
     parts: dict[str | None, gymnasium.Space[Any]] = {None: space}
     if isinstance(space, gymnasium.spaces.Dict):
         parts = dict(space.spaces.items())
-    grid = task in environments.task_ids()
+    grid = task in environments.task_ids() and task.startswith(("BabyAI-", "MiniGrid-"))
     for key, part in parts.items():
         if isinstance(part, gymnasium.spaces.Box) and part.dtype == np.uint8 and part.shape[2:] == (3,):
-            side = part.shape[0]
-            if grid and key == "image" and part.shape == (7, 7, 3):
-                return View(key, FrameRecipe(), symbolic=True)
-            drawn = (
-                FrameRecipe(tile_size=side // 7) if grid and part.shape[:2] == (side, side) and side % 7 == 0 else None
-            )
-            return View(key, drawn or FrameRecipe(), symbolic=False)
+            height, width, _ = part.shape
+            symbolic = grid and key == "image" and (height, width) == (CELLS, CELLS)
+            if not grid or height != width or height % CELLS:
+                return View(key, FrameRecipe(size=(height, width)), symbolic=False)
+            tile_size = TILE_SIZE if symbolic else height // CELLS
+            return View(key, FrameRecipe(view="partial", tile_size=tile_size), symbolic=symbolic)
     raise UserError(f"{source}: its observations are {space}, without an image of uint8[height, width, 3]")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from agentgym.environments import MiniGridTask, Observation
+from agentgym.environments import Observation, Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.babyai import BabyAIExpert
 from agentgym.experts.random import RandomExpert
@@ -12,15 +12,15 @@ from agentgym.experts.random import RandomExpert
 class Expert(Protocol):
     """Acts for one episode at a time."""
 
-    def check(self, environment: MiniGridTask) -> None:
+    def check(self, environment: Task) -> None:
         """Raises UserError when it cannot act in that environment at all."""
         ...
 
-    def start(self, environment: MiniGridTask, seed: int) -> None:
+    def start(self, environment: Task, seed: int) -> None:
         """Called after the reset of each episode, with the episode's seed."""
         ...
 
-    def act(self, observation: Observation) -> int:
+    def act(self, observation: Observation) -> Any:
         """The action for the present observation."""
         ...
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agentgym.action_series import Actions
 from agentgym.errors import UserError
 from agentgym.samples import Sample
 from agentgym.store.files import locate, shard_files
-from agentgym.store.shard import FormatError, Header, Shard, count_outcomes
+from agentgym.store.shard import FormatError, Header, Row, Shard, count_outcomes
 from agentgym.store.steps import decode_steps
 
 
@@ -67,11 +68,12 @@ class SampleDataset:
         """Steps [start, stop) of an episode, reading only their frames."""
         shard, row = self._locate(episode)
         values = shard.plain(row) | shard.steps(row, start, stop)
+        actions, labels = self._series(values)
         last = stop == self.lengths[episode]
         return Sample(
             instruction=values["instruction"],
             frames=shard.frames(row, start, stop + 1),
-            actions=decode_steps(self.header.space.root, values["actions"]),
+            actions=actions,
             rewards=np.array(values["rewards"], dtype=np.float64),
             terminated=values["terminated"] and last,
             truncated=values["truncated"] and last,
@@ -80,13 +82,23 @@ class SampleDataset:
             task=values["task"],
             expert=values["expert"],
             versions=json.loads(values["versions"]),
-            labels=decode_steps(self.header.space.root, values["labels"]) if values["labels"] else None,
+            labels=labels,
         )
 
     def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
         """Frames [start, stop) alone."""
         shard, row = self._locate(episode)
         return shard.frames(row, start, stop)
+
+    def actions(self, episode: int, start: int, stop: int) -> tuple[Actions, Actions | None]:
+        """The executed actions of steps [start, stop), and the labels where there are some."""
+        shard, row = self._locate(episode)
+        return self._series(shard.steps(row, start, stop))
+
+    def _series(self, values: Row) -> tuple[Actions, Actions | None]:
+        space = self.header.space.root
+        labels = decode_steps(space, values["labels"]) if values["labels"] else None
+        return decode_steps(space, values["actions"]), labels
 
     def row(self, episode: int, columns: Sequence[str]) -> dict[str, Any]:
         """Some columns of an episode as plain values, unverified."""
