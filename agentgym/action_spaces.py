@@ -14,8 +14,9 @@ and `<action_next>` ends a part of variable length that others follow. Names are
 space and between environments: which part a token speaks of is settled by its place. A codec knows the space, neither
 the environment nor the model.
 
-What is wired: data sets, the model and the policy carry `agentgym.actions.ActionCodec`, one token an action. A codec of
-this module gives a Discrete space the same tokens; actions of several tokens do not yet go through them.
+What is wired: data sets carry actions of every space, named by its codec (`agentgym.action_series` has the values). The
+model and the policy read `agentgym.actions.ActionCodec`, one token an action, which gives a Discrete space the same
+tokens; actions of several tokens do not yet go through them.
 """
 
 import math
@@ -192,6 +193,12 @@ class SpaceCodec:
         beyond them are refused.
         """
         root = _node(space, names, (), Binning(bins, limits, scale))
+        return SpaceCodec(root, tuple(_own_tokens(root)))
+
+    @staticmethod
+    def discrete(names: Sequence[str], start: int = 0) -> "SpaceCodec":
+        """The codec of `Discrete(len(names), start=start)`."""
+        root = Integers((tuple(names),), (start,), None, "int64")
         return SpaceCodec(root, tuple(_own_tokens(root)))
 
     def within(self, tokens: Iterable[str]) -> "SpaceCodec":

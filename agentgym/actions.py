@@ -2,7 +2,7 @@
 
 The codec names one token for every action, exact both ways. Token 0 is the first action token; the model adds the size
 of its text vocabulary. It knows the space, not the environment and not the model. Spaces whose actions need several
-tokens have `agentgym.action_spaces`, which data sets, the model and the policy do not carry yet.
+tokens have `agentgym.action_spaces`, which data sets carry, and the model and the policy do not yet.
 """
 
 from collections.abc import Sequence

@@ -4,27 +4,23 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
-from agentgym import recipes
+from agentgym import data_verbs, recipes
+from agentgym.data_verbs import size
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
+from agentgym.talk import Json, Quiet, Talk, err, out
 
 if TYPE_CHECKING:
     from agentgym.comparison import Comparison
     from agentgym.evaluation import Plan
-    from agentgym.store import SampleDataset
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,44 +31,13 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 LOCAL = "127.0.0.1"
-out = Console()
-err = Console(stderr=True)
-
+app.add_typer(data_verbs.app)
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in the output folder first.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; all cores when not given.")]
 Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
 Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]
-
-
-@dataclass(frozen=True)
-class Talk:
-    """How a command speaks: for people, for machines (one JSON value on stdout at the end), or not at all."""
-
-    quiet: bool
-    json: bool
-
-    def say(self, *what: Any, **style: Any) -> None:
-        """Prints for people."""
-        if not (self.quiet or self.json):
-            out.print(*what, **{"highlight": False, "soft_wrap": True, **style})
-
-    def result(self, values: dict[str, Any]) -> None:
-        """Prints for machines."""
-        if self.json:
-            sys.stdout.write(json.dumps(values) + "\n")
-
-    @contextmanager
-    def bar(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-        """A progress bar on stderr, unless quiet."""
-        if self.quiet:
-            yield lambda count, note: None
-        else:
-            with _bar(description, total, unit) as advance:
-                yield advance
 
 
 def main() -> None:
@@ -153,7 +118,7 @@ def check(
             advance(1, "")
     differing = [str(result) for result in replays if result.problem]
     changes = sorted({line for result in replays for line in result.version_changes})
-    talk.say(f"{data}: whole; {_size(dataset)}")
+    talk.say(f"{data}: whole; {size(dataset)}")
     if replay:
         verdict = f"{len(differing)} episodes differ" if differing else "every frame is the recorded one"
         talk.say(f"replayed {len(replays)} episodes, {sum(result.frames for result in replays):,} frames: {verdict}")
@@ -163,54 +128,6 @@ def check(
     talk.result({**values, "problems": differing, "lost": problems, "version_changes": changes})
     if differing:
         raise typer.Exit(1)
-
-
-@app.command()
-def merge(
-    data: Annotated[list[Path], typer.Argument(help="Dataset folders.")],
-    to: Annotated[Path, typer.Option(help="The folder of the merged dataset.")],
-    quiet: Quiet = False,
-    json_: Json = False,
-) -> None:
-    """Put several datasets together; frames are copied as they are."""
-    from agentgym import store
-
-    _tell_size(to, store.merge(data, to), Talk(quiet, json_))
-
-
-@app.command()
-def select(
-    data: Annotated[Path, typer.Argument(help="A dataset folder.")],
-    to: Annotated[Path, typer.Option(help="The folder of the new dataset.")],
-    task: Annotated[str | None, typer.Option(help="Keep the episodes of this task.")] = None,
-    outcome: Annotated[str | None, typer.Option(help="Keep what was solved, or what failed.")] = None,
-    min_return: Annotated[float | None, typer.Option(help="Keep episodes with at least this return.")] = None,
-    quiet: Quiet = False,
-    json_: Json = False,
-) -> None:
-    """Keep the episodes of a dataset that pass every filter; frames are copied as they are."""
-    from agentgym import store
-
-    chosen = store.select(data, to, task=task, outcome=outcome, min_return=min_return)
-    _tell_size(to, chosen, Talk(quiet, json_))
-
-
-@app.command()
-def view(
-    data: Annotated[Path, typer.Argument(help="A dataset folder.")],
-    to: Annotated[Path | None, typer.Option(help="The page; view.html in the dataset's folder when not given.")] = None,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Write the page without opening a browser.")] = False,
-    quiet: Quiet = False,
-    json_: Json = False,
-) -> None:
-    """Write and open one self-contained page: manifest, histograms, a table of episodes, films of a sample."""
-    from agentgym.viewing import write_view
-
-    talk, page = Talk(quiet, json_), write_view(data, to)
-    talk.say(f"view: {page}", markup=False)
-    talk.result({"view": str(page)})
-    if not (no_open or json_):
-        typer.launch(str(page))
 
 
 @app.command()
@@ -226,6 +143,10 @@ def train(
     """Train the agent of an experiment on its recorded dataset."""
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
+    if data and not resolved.mixture:
+        from agentgym import runs
+
+        resolved = runs.adopt_dataset(resolved, data)
     data = data or Path("data") / resolved.dataset.name
     _refuse_untrainable(resolved, data)
     _make_room(folder, overwrite)
@@ -361,22 +282,6 @@ def publish(
 
 
 @app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    onnx: Annotated[Path, typer.Option(metavar="OUT", help="The folder for the ONNX policy.")],
-    quiet: Quiet = False,
-    json_: Json = False,
-) -> None:
-    """Write a run's agent as a folder that acts with onnxruntime and numpy alone: float32 and int8."""
-    from agentgym.edge import export_onnx
-
-    talk, found = Talk(quiet, json_), export_onnx(run, onnx)
-    sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["bytes"].items() if name.endswith(".onnx"))
-    talk.say(f"{onnx}: {sizes}; {found['steps_compared']} steps with the actions of PyTorch", markup=False)
-    talk.result(found)
-
-
-@app.command()
 def finetune(
     recipe: Annotated[str, typer.Argument(help="A fine-tuning recipe's name, or a path to a TOML file.")],
     run: Run = None,
@@ -482,15 +387,6 @@ def run_experiment(
     talk.result(found)
 
 
-def _tell_size(path: Path, dataset: "SampleDataset", talk: Talk) -> None:
-    talk.say(f"{path}: {_size(dataset)}", markup=False)
-    talk.result({"data": str(path), "episodes": len(dataset), "steps": int(dataset.lengths.sum())})
-
-
-def _size(dataset: "SampleDataset") -> str:
-    return f"{len(dataset):,} episodes, {int(dataset.lengths.sum()):,} steps"
-
-
 def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, trust: bool, talk: Talk) -> dict[str, Any]:
     from agentgym import collection, store
 
@@ -500,13 +396,28 @@ def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, trust: bool
         talk.say(f"{path} is complete", markup=False)
     else:
         total = recipe.episodes * len(recipe.suite.tasks)
+        make_agent = _agent_maker(recipe)
         with talk.bar("recording", total, "episodes") as advance:
             outcomes = collection.collect(
-                recipe, path, workers=workers, trust=trust, advance=lambda count: advance(count, "")
+                recipe,
+                path,
+                workers=workers,
+                trust=trust,
+                advance=lambda count: advance(count, ""),
+                make_agent=make_agent,
             )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
     talk.say(f"{path}: {counts}", markup=False)
     return {"data": str(path), "outcomes": outcomes}
+
+
+def _agent_maker(recipe: DatasetRecipe) -> Any:
+    """What makes the agent of the recipe's DAgger. Raises UserError when it does not fit."""
+    if recipe.dagger is None:
+        return None  # without importing torch
+    from agentgym.dagger import agent_maker
+
+    return agent_maker(recipe)
 
 
 def _train(recipe: ExperimentRecipe, data: Path, run: Path, talk: Talk) -> dict[str, Any]:
@@ -633,18 +544,19 @@ def score_table(task: dict[str, Any], who: str = "agent") -> Table:
 
 
 def _refuse_unrecordable(recipe: DatasetRecipe, trust: bool) -> None:
-    """Whatever is wrong with the recipe's environments or expert is said before anything is deleted or made."""
+    """Whatever is wrong with the recipe's environments, expert or agent is said before anything is deleted or made."""
     from agentgym import collection, experts
 
     experts.refuse_untrusted(recipe.expert, trust=trust)
     collection.make_header(recipe)
+    _agent_maker(recipe)
 
 
 def _refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
     """Whatever is wrong with the dataset is said before anything is deleted or made."""
     from agentgym import runs
 
-    runs.open_dataset(data, recipe.dataset)
+    runs.open_dataset(data, recipe)
 
 
 def _make_room(path: Path, overwrite: bool) -> None:
@@ -657,36 +569,3 @@ def _make_room(path: Path, overwrite: bool) -> None:
             f"{path}: is neither a dataset nor a run, so --overwrite does not delete it; choose another folder"
         )
     shutil.rmtree(path)
-
-
-class _RateColumn(ProgressColumn):
-    """How many a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
-
-
-@contextmanager
-def _bar(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar on stderr: count, rate, time left, note. It appears with the first step, not before an error."""
-    columns = (
-        TextColumn("{task.description:>10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
-    )
-    progress = Progress(*columns, console=err, refresh_per_second=4)
-    task = progress.add_task(description, total=total, unit=unit, note="")
-
-    def advance(count: int, note: str) -> None:
-        progress.start()
-        progress.update(task, advance=count, note=note or progress.tasks[task].fields["note"])
-
-    try:
-        yield advance
-    finally:
-        if progress.live.is_started:
-            progress.stop()

@@ -16,7 +16,8 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from agentgym import environments, experts
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
+from agentgym.deviations import Actor, Deviations, RandomActor
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, differences
 from agentgym.recorder import Recorder
@@ -26,6 +27,7 @@ from agentgym.store import Attempt, DatasetWriter, Header, Row, SampleDataset, c
 CHUNK = 100  # seeds a shard: about a second of work, the most that a crash can cost each worker
 
 Advance = Callable[[int], None]
+MakeAgent = Callable[[], Actor]
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ def collect(
     workers: int | None = None,
     trust: bool = False,
     advance: Advance = lambda count: None,
+    make_agent: MakeAgent | None = None,
 ) -> dict[str, int]:
     """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
 
-    `advance(n)` is called as episodes are done. Raises UserError for an unknown task or expert, an expert that does not
-    fit the environment or is not trusted (`trust`, for a zip), or a folder that holds something else.
+    `advance(n)` is called as episodes are done; `make_agent` makes the agent of the recipe's `dagger` in each worker.
+    Raises UserError for an unknown task or expert, an expert that does not fit the environment or is not trusted
+    (`trust`, for a zip), or a folder that holds something else.
     """
     experts.refuse_untrusted(recipe.expert, trust=trust)
     header = make_header(recipe)
@@ -59,7 +63,7 @@ def collect(
         jobs = min(workers or os.cpu_count() or 1, max(1, len(chunks)))
         # The initializer runs in worker processes alone: one job is done in this process, which keeps its Ctrl-C.
         parallel = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", initializer=ignore_interrupts)
-        for rows, attempts in parallel(delayed(record_chunk)(recipe, chunk) for chunk in chunks):
+        for rows, attempts in parallel(delayed(record_chunk)(recipe, chunk, make_agent) for chunk in chunks):
             writer.append_encoded(rows, attempts)
             writer.commit()
             advance(len(attempts))
@@ -105,8 +109,8 @@ def make_header(recipe: DatasetRecipe) -> Header:
                 f"suite {recipe.suite.name}: {task.id} does not say what success is; set its `success_return`, "
                 'or keep = "all" in the dataset\'s recipe'
             )
-        codec = ActionCodec.of(env.action_space, env.action_names)
-        found.append(Header(codec, env.frame_shape, recipe.model_dump(mode="json")))
+        space = SpaceCodec.of(env.action_space, env.action_names)
+        found.append(Header(space, env.frame_shape, recipe.model_dump(mode="json")))
         env.close()
         if found[-1] != found[0]:
             first = recipe.suite.tasks[0].id
@@ -131,16 +135,59 @@ def without(chunk: Chunk, done: Set[tuple[str, int]]) -> Chunk:
     return Chunk(chunk.task, [seed for seed in chunk.seeds if (chunk.task, seed) not in done])
 
 
-def record_chunk(recipe: DatasetRecipe, chunk: Chunk) -> tuple[list[Row], list[Attempt]]:
+def record_chunk(
+    recipe: DatasetRecipe, chunk: Chunk, make_agent: MakeAgent | None = None
+) -> tuple[list[Row], list[Attempt]]:
     """Records a chunk: the encoded episodes that the recipe keeps, and what became of every seed."""
     samples: list[Sample] = []
     env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
     recorder = Recorder(env, samples, task=chunk.task, expert=recipe.expert)
-    expert = experts.make(recipe.expert)
-    attempts = [Attempt(chunk.task, seed, _attempt(recorder, env, expert, seed, recipe)) for seed in chunk.seeds]
+    player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent))
+    attempts = [
+        Attempt(chunk.task, seed, _attempt(recorder, env, player, seed, recipe.budget.seconds)) for seed in chunk.seeds
+    ]
     recorder.close()
     kept = [encode_row(sample) for sample in samples if sample.success or recipe.keep == "all"]
     return kept, attempts
+
+
+def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> Deviations:
+    """Who acts in the expert's place, and how often."""
+    turns: list[tuple[float, Actor]] = []
+    if recipe.dagger is not None:
+        if make_agent is None:
+            raise ValueError("a recipe with 'dagger' needs make_agent")
+        turns.append((recipe.dagger.probability, make_agent()))
+    if recipe.noise:
+        turns.append((recipe.noise, RandomActor()))
+    return Deviations(turns)
+
+
+@dataclass(frozen=True)
+class Demonstrator:
+    """The expert, and those who act in its place."""
+
+    expert: experts.Expert
+    deviations: Deviations
+
+    def play(self, recorder: Recorder, env: environments.Task, seed: int) -> bool:
+        """Records the episode of that seed; whether it was a success."""
+        observation, info = recorder.reset(seed=seed)
+        self.expert.start(env, seed)
+        self.deviations.start(env, seed)
+        following = self.expert if isinstance(self.expert, experts.Following) else None
+        done = False
+        while not done:
+            label = self.expert.act(observation)
+            action = self.deviations.choose(observation, label)
+            if self.deviations:
+                recorder.label(label)
+            observation, _, terminated, truncated, info = recorder.step(action)
+            done = terminated or truncated
+            self.deviations.executed(action)
+            if following:
+                following.executed(action)
+        return bool(info["is_success"])
 
 
 def ignore_interrupts() -> None:
@@ -148,18 +195,11 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _attempt(
-    recorder: Recorder, env: environments.Task, expert: experts.Expert, seed: int, recipe: DatasetRecipe
-) -> str:
+def _attempt(recorder: Recorder, env: environments.Task, player: Demonstrator, seed: int, seconds: float) -> str:
     """The outcome of one episode. Whatever the expert does costs this episode only."""
     try:
-        with time_limit(recipe.budget.seconds):
-            observation, info = recorder.reset(seed=seed)
-            expert.start(env, seed)
-            done = False
-            while not done:
-                observation, _, terminated, truncated, info = recorder.step(expert.act(observation))
-                done = terminated or truncated
+        with time_limit(seconds):
+            success = player.play(recorder, env, seed)
     except OutOfTime:
         recorder.discard()
         return "timeout"
@@ -168,7 +208,7 @@ def _attempt(
     except Exception:  # an expert is foreign code and may raise anything; the outcome table counts it
         recorder.discard()
         return "error"
-    return "solved" if info["is_success"] else "failed"
+    return "solved" if success else "failed"
 
 
 class OutOfTime(BaseException):

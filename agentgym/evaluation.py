@@ -47,6 +47,7 @@ class Plan:
     folder: Path
     trained_on: DatasetRecipe | None
     data: Path | None
+    mixture: tuple[Path, ...] = ()  # the folders, where the agent was trained on several
 
     @property
     def seeds(self) -> range:
@@ -110,6 +111,7 @@ def make_plan(
         folder=folder,
         trained_on=trained_on,
         data=_data_of(run) if run and data is None else data,
+        mixture=tuple(Path(part.data) for part in recipe.mixture) if recipe and data is None else (),
     )
 
 
@@ -172,6 +174,8 @@ def refuse_overlap(plan: Plan) -> str | None:
     if trained_on is None:
         return None
     dataset = _dataset_of(plan)
+    if plan.mixture and dataset is None:
+        return None
     demonstrated = range(trained_on.first_seed, trained_on.first_seed + trained_on.episodes)
     for task in {task.id for task in plan.suite.tasks} & {task.id for task in trained_on.suite.tasks}:
         seeds = demonstrated if dataset is None else dataset.seeds(task)
@@ -181,7 +185,7 @@ def refuse_overlap(plan: Plan) -> str | None:
                 f"evaluation seeds [{plan.seeds.start}, {plan.seeds.stop}) overlap the demonstrations' of {task} in "
                 f"{len(common)} seeds, from {common[0]} on; choose another evaluation.first_seed (--first-seed)"
             )
-    return "recipe" if dataset is None else str(plan.data)
+    return "recipe" if dataset is None else ", ".join(map(str, plan.mixture or (plan.data,)))
 
 
 def refuse_misfits(plan: Plan) -> None:
@@ -242,7 +246,10 @@ def _data_of(run: Path) -> Path | None:
 
 
 def _dataset_of(plan: Plan) -> SampleDataset | None:
-    """The dataset that the agent was trained on, where it is still there and still that one."""
+    """The dataset that the agent was trained on, where it is still there and still that one; a mixture as one."""
+    if plan.mixture:
+        there = all(any(folder.glob("shard-*.arrow")) for folder in plan.mixture)
+        return SampleDataset.join([SampleDataset(folder) for folder in plan.mixture]) if there else None
     if plan.data is None or plan.trained_on is None or not any(plan.data.glob("shard-*.arrow")):
         return None
     dataset = SampleDataset(plan.data)

@@ -21,7 +21,8 @@ BATCH = 64
 def score_next_actions(checkpoint: Path, dataset: SampleDataset, held_out: float) -> dict[str, Any] | None:
     """The next-action metrics over all held-out episodes, by the windows of training; None when none are held out.
 
-    Every action is predicted from the recorded steps before it in its window, not from the agent's own.
+    Every action (the expert's label where there is one) is predicted from the recorded steps before it in its window,
+    not from the agent's own.
     """
     _, episodes = split_episodes(dataset, held_out)
     if not len(episodes):
@@ -44,6 +45,6 @@ def score_next_actions(checkpoint: Path, dataset: SampleDataset, held_out: float
         likeliest = output.action_logits[..., model.config.num_text_tokens :].argmax(-1)
         for row, episode in enumerate(batch.episodes):  # windows come in the order of their steps
             taken = batch.step_mask[row] & ~batch.context_mask[row]
-            true[episode] += [tuple(action) for action in batch.actions[row, taken].tolist()]
+            true[episode] += [tuple(action) for action in batch.targets[row, taken].tolist()]
             predicted[episode] += [tuple(action) for action in likeliest[row, taken].tolist()]
     return next_action_scores(list(true.values()), list(predicted.values()), nats=nats)

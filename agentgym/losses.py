@@ -7,8 +7,9 @@
     L_act  = − Σ_t Σ_i log p((a_t)_i | W, V_≤t, A_<t, (a_t)_<i)
 
 |W| counts the tokens that are predicted (the start token is given), |V_t| the patches of a frame, |A_t| the tokens of
-an action. The loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a squared
-norm; `pixel_reduction` chooses the mean over a patch's pixels or their sum.
+an action. In L_act the predicted (a_t)_i is the target, a label of the expert where there is one, and A_<t are the
+executed actions. The loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a
+squared norm; `pixel_reduction` chooses the mean over a patch's pixels or their sum.
 """
 
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
     word_mask = batch.instruction_mask[:, :-1].bool()  # predicted: every token that has one before it
     language = _nll(output.language_logits, words) * word_mask
 
-    targets = batch.actions + text_tokens
+    targets = batch.targets + text_tokens
     target_mask = batch.step_mask & ~batch.context_mask
     action_mask = target_mask[..., None].expand_as(targets)
     action = (_nll(output.action_logits, targets) * action_mask).flatten(1)
@@ -73,7 +74,7 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
     weighted = recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
     frames, actions = frames_per_sample * batch.patches_per_frame, target_mask.sum(1) * targets.shape[2]
     normaliser = word_mask.sum(1) + frames + actions
-    right = output.action_logits[..., text_tokens:].argmax(-1) == batch.actions
+    right = output.action_logits[..., text_tokens:].argmax(-1) == batch.targets
     return Losses(
         total=(weighted / normaliser).mean(),
         language=Part(language.sum().detach(), int(word_mask.sum())),

@@ -6,7 +6,7 @@ training saw. Frames are encoded once, and F_φ reads only what is new, until th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -102,6 +102,12 @@ class AgentPolicy:
         new = PolicyState(self._fingerprint, instructions, seen, actions, steps, keys_values)
         decoded = self.codec.decode(chosen)
         return (decoded[0] if single else decoded), new
+
+    def executed(self, state: PolicyState, actions: NDArray[np.int64]) -> PolicyState:
+        """The state after `actions`, [N] or one environment's, were executed in place of those last chosen."""
+        held = state.actions.copy()
+        held[np.arange(len(state.steps)), state.steps - 1] = self.codec.encode(np.atleast_1d(actions))
+        return replace(state, actions=held)
 
     def _check(self, state: PolicyState | None, rows: int) -> PolicyState | None:
         if state is None:

@@ -105,11 +105,19 @@ class BudgetRecipe(Recipe):
     seconds: Annotated[float, Field(gt=0)] = 20.0
 
 
+class DaggerRecipe(Recipe):
+    """DAgger: the agent of a run or checkpoint folder acts with that probability at each step, the expert labels."""
+
+    agent: str
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
 class DatasetRecipe(Recipe):
     """datasets/*.toml: who acts where, for how many episodes, and what is kept.
 
     `episodes` counts attempts, so the seeds [first_seed, first_seed + episodes) of each task are fixed beforehand.
-    `held_out` is the fraction of episodes that training never sees.
+    `held_out` is the fraction of episodes that training never sees. `noise` is the probability that a step executes a
+    random action. With it or with `dagger` the expert labels every step, and its labels are what training predicts.
     """
 
     name: str
@@ -121,6 +129,8 @@ class DatasetRecipe(Recipe):
     keep: Literal["solved", "all"] = "solved"
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.02
     budget: BudgetRecipe = BudgetRecipe()
+    noise: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda noise: noise == 0)] = 0.0
+    dagger: Annotated[DaggerRecipe | None, Field(exclude_if=lambda dagger: dagger is None)] = None
 
 
 class ExpertRecipe(Recipe):
@@ -237,12 +247,23 @@ class EvaluationRecipe(Recipe):
     videos: Annotated[int, Field(ge=0)] = 6
 
 
+class PartRecipe(Recipe):
+    """A part of a mixture: the folder of a dataset that is there, and its share of the windows beside the others'."""
+
+    data: str
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
 class ExperimentRecipe(Recipe):
-    """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run."""
+    """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run.
+
+    A `mixture` is what is trained on in place of the dataset's own folder; the suite stays the dataset's.
+    """
 
     name: str
     description: str
     dataset: DatasetRecipe
+    mixture: Annotated[list[PartRecipe], Field(exclude_if=lambda parts: not parts)] = []
     model: ModelRecipe = ModelRecipe()
     losses: LossRecipe = LossRecipe()
     training: TrainingRecipe

@@ -9,6 +9,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from agentgym.action_series import as_action, stack
+from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import Observation, decode_instruction, versions
 from agentgym.samples import Sample
 
@@ -26,7 +28,8 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
 
     The environment shows {"frame", "instruction"} and names the episode's seed in `info["seed"]` of `reset`, as all
     environments of `agentgym.make` do; otherwise reset raises KeyError. An episode that is left by `reset` or `close`
-    in mid-course is recorded as neither terminated nor truncated; `discard` forgets it instead.
+    in mid-course is recorded as neither terminated nor truncated; `discard` forgets it instead. Actions reach the
+    environment as its space has them, in the dtype in which they are recorded, so that a replay is the same.
     """
 
     def __init__(self, env: gymnasium.Env[Observation, Any], sink: Sink, *, task: str, expert: str) -> None:
@@ -34,11 +37,13 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         self._sink = sink
         self._task = task
         self._expert = expert
+        self._space = SpaceCodec.of(env.action_space).root
         self._versions = versions(getattr(env.unwrapped, "packages", ()))
         self._instruction = ""
         self._seed = 0
         self._frames: list[NDArray[np.uint8]] = []
-        self._actions: list[int] = []
+        self._actions: list[Any] = []
+        self._labels: list[Any] = []
         self._rewards: list[float] = []
 
     def reset(
@@ -52,11 +57,21 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         self._frames = [observation["frame"].copy()]
         return observation, info
 
+    def label(self, action: Any) -> None:
+        """Says what the expert would do, whatever the next step executes. Either all steps of an episode or none."""
+        self._labels.append(as_action(self._space, action))
+
     def step(self, action: Any) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
-        """As the environment's; at the end of the episode its sample goes to the sink."""
+        """As the environment's; at the end of the episode its sample goes to the sink.
+
+        Raises ValueError when some steps of the episode have labels and others have none.
+        """
+        action = as_action(self._space, action)
+        if self._labels and len(self._labels) != len(self._actions) + 1:
+            raise ValueError(f"{len(self._labels)} labels for {len(self._actions) + 1} steps; label each step, or none")
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._frames.append(observation["frame"].copy())
-        self._actions.append(int(action))
+        self._actions.append(action)
         self._rewards.append(float(reward))
         if terminated or truncated:
             self._finish(terminated=terminated, truncated=truncated, success=bool(info["is_success"]))
@@ -69,14 +84,14 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
 
     def discard(self) -> None:
         """Forgets the episode in hand."""
-        self._frames, self._actions, self._rewards = [], [], []
+        self._frames, self._actions, self._labels, self._rewards = [], [], [], []
 
     def _finish(self, *, terminated: bool, truncated: bool, success: bool) -> None:
         if self._actions:
             sample = Sample(
                 instruction=self._instruction,
                 frames=np.stack(self._frames),
-                actions=np.array(self._actions, dtype=np.int64),
+                actions=stack(self._space, self._actions),
                 rewards=np.array(self._rewards, dtype=np.float64),
                 terminated=terminated,
                 truncated=truncated,
@@ -85,6 +100,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
                 task=self._task,
                 expert=self._expert,
                 versions=self._versions,
+                labels=stack(self._space, self._labels[: len(self._actions)]) if self._labels else None,
             )
             self._sink.append(sample)
         self.discard()

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from agentgym import environments, experts
 from agentgym.acting import Policy
+from agentgym.action_series import as_action, as_plain
+from agentgym.action_spaces import SpaceCodec
 from agentgym.collection import OutOfTime, ignore_interrupts, time_limit
 from agentgym.environments import Task, decode_instruction
 from agentgym.errors import UserError
@@ -34,7 +36,7 @@ class Episode:
     success: bool
     total_reward: float
     length: int
-    actions: tuple[int, ...]
+    actions: tuple[Any, ...]  # as plain values (see `agentgym.action_series`)
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -177,8 +179,9 @@ def replay_frames(
     env = environments.make(task, frame=frame)
     observation, _ = env.reset(seed=episode.seed)
     seen, world = [observation["frame"]], [env.render()]
+    space = SpaceCodec.of(env.action_space).root
     for action in episode.actions:
-        observation = env.step(action)[0]
+        observation = env.step(as_action(space, action))[0]
         seen.append(observation["frame"])
         world.append(env.render())
     env.close()
@@ -190,19 +193,21 @@ class _Slot:
 
     def __init__(self, environment: Task) -> None:
         self.environment = environment
+        self._space = SpaceCodec.of(environment.action_space).root
         self.idle = False
 
     def begin(self, number: int, seed: int) -> None:
         self.number, self.seed = number, seed
         self.observation, _ = self.environment.reset(seed=seed)
         self.instruction = decode_instruction(self.observation["instruction"])
-        self.actions: list[int] = []
+        self.actions: list[Any] = []
         self.total_reward = 0.0
 
     def step(self, action: Any) -> Episode | None:
         """The episode, when this was its last step."""
-        self.observation, reward, terminated, truncated, info = self.environment.step(int(action))
-        self.actions.append(int(action))
+        action = as_action(self._space, action)
+        self.observation, reward, terminated, truncated, info = self.environment.step(action)
+        self.actions.append(as_plain(self._space, action))
         self.total_reward += reward
         if not (terminated or truncated):
             return None

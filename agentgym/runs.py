@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
@@ -71,7 +72,7 @@ def train_run(
     """Trains the recipe's model on a recorded dataset into run/model. Returns at once when that is done."""
     if (run / "training.json").is_file():
         return
-    dataset = open_dataset(data, recipe.dataset)
+    dataset = open_dataset(data, recipe)
     started = time.perf_counter()
     torch.manual_seed(recipe.training.seed)
     model, tokenizer = first_model(recipe, dataset)
@@ -84,6 +85,7 @@ def train_run(
             window=recipe.training.window,
             tokenize=lambda text: tokenize(tokenizer, text),
             patches_per_frame=model.vision.num_patches,
+            weights=[part.weight for part in recipe.mixture] or [1.0],
         )
 
     def score_now(model: AgentModel) -> dict[str, float]:
@@ -176,18 +178,41 @@ def write_json(file: Path, values: Any) -> None:
     replace_file(file, json.dumps(values, indent=1) + "\n")
 
 
-def open_dataset(data: Path, recipe: DatasetRecipe) -> SampleDataset:
-    """The recorded dataset of a recipe. Raises UserError when it is another one or holds nothing to learn from."""
-    dataset = SampleDataset(data)
-    changed = differences(dict(dataset.header.recipe), recipe.model_dump(mode="json"))
-    if changed:
+def adopt_dataset(recipe: ExperimentRecipe, data: Path) -> ExperimentRecipe:
+    """The experiment on the dataset in that folder, whatever made it: recorded, merged, selected or imported.
+
+    Its own recipe takes the place of the experiment's `dataset`, held_out and suite among it, so that the run says what
+    it was trained on. Raises UserError when it has none that can be played.
+    """
+    recorded = SampleDataset(data).header.recipe
+    try:
+        return recipe.model_copy(update={"dataset": DatasetRecipe.model_validate_json(json.dumps(recorded))})
+    except ValidationError:
+        raise UserError(f"{data}: says neither suite nor expert, so nothing can be trained on it here") from None
+
+
+def open_dataset(data: Path, recipe: ExperimentRecipe) -> SampleDataset:
+    """What an experiment is trained on: the folder of its dataset, or its mixture as one.
+
+    Raises UserError when a folder holds what another recipe made, is damaged or has nothing to learn from.
+    """
+    folders = [Path(part.data) for part in recipe.mixture] or [data]
+    dataset = SampleDataset.join([SampleDataset(folder) for folder in folders])
+    changed = differences(dict(dataset.header.recipe), recipe.dataset.model_dump(mode="json"))
+    if changed and not recipe.mixture:
         raise UserError(
             f"{data}: was recorded by another recipe ({changed[0]}); name its folder with --data, or record it"
         )
-    if dataset.header.codec != make_header(recipe).codec:
-        raise UserError(f"{data}: its actions are not those of the installed environments; record it again")
-    if not len(dataset):
-        raise UserError(f"{data}: no attempt was kept ({dataset.outcomes()}); there is nothing to train on")
+    if dataset.lost:
+        raise UserError(dataset.lost[0])
+    header = make_header(recipe.dataset)
+    if (dataset.header.space, dataset.header.frame_shape) != (header.space, header.frame_shape):
+        raise UserError(
+            f"{folders[0]}: its actions or frames are not those of the installed environments; record it again"
+        )
+    for folder, first, end in zip(folders, dataset.part_starts, dataset.part_starts[1:], strict=False):
+        if first == end:
+            raise UserError(f"{folder}: no attempt was kept ({dataset.outcomes()}); there is nothing to train on")
     return dataset
 
 

@@ -10,19 +10,22 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from agentgym.action_series import Actions
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """Instruction W, frames V_1 ... V_{T+1} and actions A_1 ... A_T of an episode or a slice of one.
 
     `frames[t]` is what was seen when `actions[t]` was chosen and `frames[t + 1]` its outcome, so that there is one
-    frame more than actions. `terminated` and `truncated` speak of the last action. Raises ValueError when the parts do
-    not fit each other.
+    frame more than actions. `labels[t]`, where there are labels, is what the expert would have done in place of
+    `actions[t]`. `terminated` and `truncated` speak of the last action. Raises ValueError when the parts do not fit
+    each other.
     """
 
     instruction: str
     frames: NDArray[np.uint8]  # [T + 1, height, width, 3]
-    actions: NDArray[np.int64]  # [T], as the environment takes them
+    actions: Actions  # [T, ...], as the environment took them (see `agentgym.action_series`)
     rewards: NDArray[np.float64]  # [T]
     terminated: bool
     truncated: bool
@@ -31,6 +34,7 @@ class Sample:
     task: str
     expert: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    labels: Actions | None = None
 
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[3] != 3:
@@ -39,6 +43,8 @@ class Sample:
             raise ValueError(f"{len(self.actions)} actions need {len(self.actions) + 1} frames, not {len(self.frames)}")
         if len(self.rewards) != len(self.actions):
             raise ValueError(f"{len(self.actions)} actions need as many rewards, not {len(self.rewards)}")
+        if self.labels is not None and len(self.labels) != len(self.actions):
+            raise ValueError(f"{len(self.actions)} actions need as many labels, or none, not {len(self.labels)}")
         if len(self.actions) == 0:
             raise ValueError("a sample has at least one action")
 
@@ -59,6 +65,7 @@ class Sample:
             frames=self.frames[start : stop + 1],
             actions=self.actions[start:stop],
             rewards=self.rewards[start:stop],
+            labels=None if self.labels is None else self.labels[start:stop],
             terminated=self.terminated and last,
             truncated=self.truncated and last,
         )

@@ -163,7 +163,7 @@ def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple
     numbers = range(first * recipe.accumulation, recipe.updates * recipe.accumulation)
 
     def make(number: int) -> Batch:
-        batch = source.batch(order(len(source), recipe.seed, number * everywhere, everywhere)[mine])
+        batch = source.batch(source.order(recipe.seed, number * everywhere, everywhere)[mine])
         if recipe.colour_jitter is None:
             return batch
         chances = np.random.default_rng([recipe.seed, number]).random((everywhere, 4), np.float32)[mine]

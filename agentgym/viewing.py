@@ -7,14 +7,18 @@ import json
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
 
-from agentgym.store import SampleDataset, encode_frame, replace_file
+from agentgym.action_series import name
+from agentgym.store import SampleDataset, replace_file
 
 FILMS = 24
 FILM_STEPS = 400  # of a longer episode, its beginning
@@ -66,12 +70,19 @@ def write_view(path: str | Path, to: str | Path | None = None, *, films: int = F
 
 def _film(dataset: SampleDataset, episode: int) -> dict[str, Any]:
     sample = dataset.steps(episode, 0, min(int(dataset.lengths[episode]), FILM_STEPS))
-    codec = dataset.header.codec
+    space = dataset.header.space.root
     return {
-        "frames": [b64encode(encode_frame(frame)).decode() for frame in sample.frames],
-        "actions": [codec.names[action - codec.start] for action in sample.actions.tolist()],
+        "frames": [b64encode(_png(frame)).decode() for frame in sample.frames],
+        "actions": [name(space, action) for action in sample.actions],
         "rewards": [round(reward, 4) for reward in sample.rewards.tolist()],
     }
+
+
+def _png(frame: NDArray[np.uint8]) -> bytes:
+    """What a browser shows."""
+    buffer = BytesIO()
+    Image.fromarray(frame).save(buffer, "png")
+    return buffer.getvalue()
 
 
 def _histogram(title: str, values: Sequence[float]) -> Histogram:

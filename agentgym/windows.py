@@ -8,8 +8,9 @@ of them alone. Padding stands at the end of a window and is marked; only padding
 import queue
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,19 +19,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentgym.actions import ActionCodec
+from agentgym.errors import UserError
 from agentgym.layout import kept_steps
 from agentgym.model.tokenizer import pad_left
 from agentgym.store import SampleDataset, window_table
 
+ROUND = 1000  # places within which a mixture keeps its weights
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows as tensors. Actions are action tokens counted from 0."""
+    """Windows as tensors. Actions are action tokens counted from 0: `actions` are the executed ones, which are read,
+    `targets` what is to be predicted in their places: the expert's labels where there are some, else the same."""
 
     instruction: Int[Tensor, "batch tokens"]
     instruction_mask: Int[Tensor, "batch tokens"]
     frames: UInt8[Tensor, "batch time height width 3"]
     actions: Int[Tensor, "batch time action"]
+    targets: Int[Tensor, "batch time action"]
     step_mask: Bool[Tensor, "batch time"]
     context_mask: Bool[Tensor, "batch time"]  # steps that are seen here and were targets of the window before
     episodes: tuple[int, ...]
@@ -56,20 +62,28 @@ class WindowSource:
         window: int,
         tokenize: Callable[[str], NDArray[np.int64]],
         patches_per_frame: int,
+        weights: Sequence[float] = (1.0,),
     ) -> None:
+        """`weights` are the shares of the parts that a joined dataset has, in their order."""
         self._dataset = dataset
         self._codec: ActionCodec = dataset.header.codec
         self._patches_per_frame = patches_per_frame
         self._kept = kept_steps(window)
         rows = window_table(dataset.lengths[episodes], window, self._kept)
         self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
-        self._actions = dataset.column("actions")
+        bounds = np.searchsorted(self.table[:, 0], dataset.part_starts)
+        self._sizes: list[int] = np.diff(bounds).tolist()
+        self._weights = weights
         instructions = dataset.column("instruction")
         tokens = {text: tokenize(text) for text in set(instructions)}
         self._instructions = [tokens[text] for text in instructions]
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
+        """Which windows stand at places [first, first + count) of the endless order of that seed."""
+        return mixed_order(self._sizes, self._weights, seed, first, count)
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """The windows of those rows of the table."""
@@ -78,12 +92,15 @@ class WindowSource:
         height, width, _ = self._dataset.header.frame_shape
         frames = np.zeros((len(rows), longest, height, width, 3), np.uint8)
         actions = np.zeros((len(rows), longest, self._codec.length), np.int64)
+        targets = np.zeros_like(actions)
         step_mask = np.zeros((len(rows), longest), bool)
         context_mask = np.zeros((len(rows), longest), bool)
         for i, (episode, start, stop) in enumerate(rows.tolist()):
             steps = stop - start
             frames[i, :steps] = self._dataset.frames(episode, start, stop)
-            actions[i, :steps] = self._codec.encode(np.array(self._actions[episode][start:stop]))
+            executed, labels = self._dataset.actions(episode, start, stop)
+            actions[i, :steps] = self._codec.encode(np.asarray(executed))
+            targets[i, :steps] = actions[i, :steps] if labels is None else self._codec.encode(np.asarray(labels))
             step_mask[i, :steps] = True
             context_mask[i, : self._kept if start else 0] = True
         instruction, instruction_mask = pad_left([self._instructions[episode] for episode in rows[:, 0]])
@@ -92,6 +109,7 @@ class WindowSource:
             instruction_mask=torch.from_numpy(instruction_mask),
             frames=torch.from_numpy(frames),
             actions=torch.from_numpy(actions),
+            targets=torch.from_numpy(targets),
             step_mask=torch.from_numpy(step_mask),
             context_mask=torch.from_numpy(context_mask),
             episodes=tuple(rows[:, 0].tolist()),
@@ -106,10 +124,45 @@ def order(size: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
     epochs = places // size
     chosen = np.empty(count, dtype=np.int64)
     for epoch in np.unique(epochs):
-        permutation = np.random.default_rng([seed, int(epoch)]).permutation(size)
         here = epochs == epoch
-        chosen[here] = permutation[places[here] % size]
+        chosen[here] = _permutation(size, seed, int(epoch))[places[here] % size]
     return chosen
+
+
+@lru_cache(maxsize=8)  # a batch takes a few places of one: drawing it anew each time would cost more than the batch
+def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(size)
+
+
+def mixed_order(sizes: Sequence[int], weights: Sequence[float], seed: int, first: int, count: int) -> NDArray[np.int64]:
+    """The same over parts of those sizes, one behind the other, each at its own pace through its own `order`.
+
+    Of every thousand places in a row each part has its share by weight, to the nearest, in a shuffled order.
+    """
+    if len(sizes) == 1:
+        return order(sizes[0], seed, first, count)
+    shares = quotas(weights)
+    starts = np.cumsum([0, *sizes[:-1]])
+    chosen = np.empty(count, dtype=np.int64)
+    for round_ in range(first // ROUND, -(-(first + count) // ROUND)):
+        turns = np.random.default_rng([seed, round_, len(sizes)]).permutation(np.repeat(np.arange(len(sizes)), shares))
+        low, high = max(0, first - round_ * ROUND), min(ROUND, first + count - round_ * ROUND)
+        for part in range(len(sizes)):
+            here = np.flatnonzero(turns[low:high] == part)
+            before = round_ * int(shares[part]) + int((turns[:low] == part).sum())
+            chosen[round_ * ROUND + low - first + here] = starts[part] + order(sizes[part], seed, before, len(here))
+    return chosen
+
+
+def quotas(weights: Sequence[float]) -> NDArray[np.int64]:
+    """How many of ROUND places each part has, by largest remainder. Raises UserError when one would have none."""
+    exact = ROUND * np.asarray(weights, np.float64) / np.sum(weights)
+    shares = np.floor(exact).astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: ROUND - shares.sum()]] += 1
+    if not shares.all():
+        part = int(np.argmin(shares))
+        raise UserError(f"mixture.{part}: weight {weights[part]:g} is under a thousandth of all; leave the part out")
+    return shares
 
 
 def split_episodes(dataset: SampleDataset, held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

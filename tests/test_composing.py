@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from worlds import counted_header, counted_sample, refusal
 
 from agentgym import cli
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.collection import replay_episodes
 from agentgym.store import Attempt, DatasetWriter, SampleDataset, check, merge, sample_dataset, select, shard
 from agentgym.windows import split_episodes
@@ -33,11 +33,11 @@ def samples():
 @pytest.fixture
 def no_encoding(monkeypatch):
     """Called by the tests once their datasets are written."""
-    return lambda: [monkeypatch.setattr(shard, name, None) for name in ("encode_frame", "encode_row")]
+    return lambda: [monkeypatch.setattr(shard, name, None) for name in ("encode_blocks", "encode_row")]
 
 
 def stored_rows(path):
-    return [s.row(row, shard.SCHEMA.names) for s in SampleDataset(path).shards for row in range(len(s))]
+    return [s.row(row, shard.NAMES) for s in SampleDataset(path).shards for row in range(len(s))]
 
 
 def test_a_merge_holds_every_row_of_both_as_it_was(tmp_path, samples, no_encoding):
@@ -64,10 +64,10 @@ def test_a_merge_keeps_the_attempts_that_left_no_episode(tmp_path, samples):
     assert merge([one, tmp_path / "two"], tmp_path / "both").seeds("Count-v0") == {0, 99}
 
 
-@pytest.mark.parametrize("changes", [{"codec": ActionCodec(("a", "b"))}, {"frame_shape": (4, 4, 3)}], ids=str)
+@pytest.mark.parametrize("changes", [{"space": SpaceCodec.discrete(("a", "b"))}, {"frame_shape": (4, 4, 3)}], ids=str)
 def test_unlike_datasets_are_not_merged(tmp_path, samples, changes):
     one, two = write(tmp_path / "one", samples[:1]), write(tmp_path / "two", samples[1:2], **changes)
-    assert "only like datasets are merged" in refusal(merge, [one, two], tmp_path / "both")
+    assert "only like datasets go together" in refusal(merge, [one, two], tmp_path / "both")
     assert not (tmp_path / "both").exists()
 
 

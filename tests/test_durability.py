@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
 from test_samples import same
@@ -15,7 +16,8 @@ from typer.testing import CliRunner
 from worlds import counted_header, counted_sample, refusal
 
 from agentgym import cli, collection
-from agentgym.store import DatasetWriter, SampleDataset, Shard, check, encode_frame, repair, shard
+from agentgym.store import DatasetWriter, SampleDataset, check, repair, shard
+from agentgym.store.blocks import encode_blocks
 
 SAMPLES = [counted_sample(seed, steps=3) for seed in range(9)]
 
@@ -53,7 +55,7 @@ def holds(path, samples):
 
 
 def test_a_damaged_episode_is_named_on_reading_and_the_others_stay_readable(path):
-    damage(path / "shard-000001.arrow", encode_frame(SAMPLES[4].frames[2]))
+    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
     dataset = SampleDataset(path)
     for read in (lambda: dataset[4], lambda: dataset.frames(4, 0, 1), lambda: dataset.steps(4, 0, 1)):
         line = refusal(read)
@@ -62,14 +64,15 @@ def test_a_damaged_episode_is_named_on_reading_and_the_others_stay_readable(path
     assert all(same(dataset[i], sample) for i, sample in enumerate(SAMPLES) if i != 4)
 
 
-def test_an_episode_is_verified_once(path, monkeypatch):
-    verified = []
-    verify = Shard.verify
-    monkeypatch.setattr(Shard, "verify", lambda self, row: verified.append(row) or verify(self, row))
-    dataset = SampleDataset(path)
-    for _ in range(3):
-        dataset.frames(4, 0, 2)
-    assert verified == [1]
+def test_a_damaged_block_leaves_the_other_blocks_of_its_episode_readable(tmp_path):
+    sample = counted_sample(0, steps=30)
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append(sample)
+    damage(tmp_path / "shard-000000.arrow", encode_blocks(sample.frames)[1])
+    dataset = SampleDataset(tmp_path)
+    assert same(dataset.steps(0, 0, 7), sample[0:7])
+    assert same(dataset.steps(0, 16, 30), sample[16:30])
+    assert "is damaged" in refusal(dataset.steps, 0, 0, 8)  # whose last frame is in the next block
 
 
 def test_repair_of_a_whole_dataset_changes_nothing(path):
@@ -81,7 +84,7 @@ def test_repair_of_a_whole_dataset_changes_nothing(path):
 @pytest.mark.parametrize("bad", range(9))
 def test_repair_keeps_the_longest_good_prefix_and_names_what_was_lost(path, bad):
     file = path / f"shard-00000{bad // 3}.arrow"
-    damage(file, encode_frame(SAMPLES[bad].frames[1]))
+    damage(file, encode_blocks(SAMPLES[bad].frames)[0])
     lines = repair(path)
     seeds = ", ".join(str(seed) for seed in range(bad, bad - bad % 3 + 3))
     assert lines[0].startswith(f"{file}: episodes {bad % 3} to 2 (seeds {seeds}) are lost: episode {bad % 3} is ")
@@ -100,8 +103,8 @@ def test_repair_keeps_the_longest_good_prefix_and_names_what_was_lost(path, bad)
 
 
 def test_repair_does_not_encode_a_frame_again(path, monkeypatch):
-    damage(path / "shard-000001.arrow", encode_frame(SAMPLES[5].frames[1]))
-    monkeypatch.setattr(shard, "encode_frame", None)
+    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[5].frames)[0])
+    monkeypatch.setattr(shard, "encode_blocks", None)
     repair(path)
     assert holds(path, SAMPLES[:5])
 
@@ -127,7 +130,7 @@ def test_repair_says_which_shard_is_missing_and_mends_the_manifest(path):
 
 def test_two_repairs_set_aside_under_two_names(path):
     for _ in range(2):
-        damage(path / "shard-000002.arrow", encode_frame(SAMPLES[6].frames[1]))
+        damage(path / "shard-000002.arrow", encode_blocks(SAMPLES[6].frames)[0])
         repair(path)
         with DatasetWriter(path, counted_header()) as writer:
             for sample in SAMPLES[6:]:
@@ -136,13 +139,13 @@ def test_two_repairs_set_aside_under_two_names(path):
 
 
 def test_repair_is_refused_while_a_writer_is_at_work(path):
-    damage(path / "shard-000001.arrow", encode_frame(SAMPLES[4].frames[2]))
+    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
     with DatasetWriter(path, counted_header()):
         assert "another process is writing" in refusal(repair, path)
 
 
 def test_the_command_line_repairs_and_says_what_was_lost(path):
-    damage(path / "shard-000001.arrow", encode_frame(SAMPLES[4].frames[2]))
+    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
     assert CliRunner().invoke(cli.app, ["check", str(path)]).exit_code == 1
     result = CliRunner().invoke(cli.app, ["check", str(path), "--repair"])
     assert result.exit_code == 0
@@ -156,8 +159,7 @@ def test_collecting_goes_on_after_a_repair_as_if_nothing_had_happened(recorded, 
     path.mkdir()
     for file in recorded.glob("shard-*"):
         (path / file.name).write_bytes(file.read_bytes())
-    sample = SampleDataset(path)[6]
-    damage(path / "shard-000001.arrow", sample.rewards.tobytes() + SampleDataset(path)[7].rewards.tobytes())
+    damage(path / "shard-000001.arrow", encode_blocks(SampleDataset(path)[6].frames)[0])
     repair(path)
     kept = len(SampleDataset(path))
     assert 4 <= kept < 8
@@ -200,15 +202,28 @@ def test_a_full_disk_is_one_line_and_leaves_every_committed_episode_whole(path, 
     DatasetWriter(path, counted_header()).close()  # the lock is free
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
-@pytest.mark.parametrize("kilobytes", [64, 100, 144])
-def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobytes):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
+@contextmanager
+def small_disk(folder, kilobytes):
+    """A disk of that size, mounted there."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no disk can be mounted here")
     try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root"
+)
+
+
+@needs_root
+@pytest.mark.parametrize("kilobytes", [40, 52, 64, 76, 88, 100, 112, 124, 136, 148])
+def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobytes):
+    with small_disk(tmp_path / "disk", kilobytes) as disk:
         writer = DatasetWriter(disk / "data", counted_header(), commit_seconds=0)
 
         def record():
@@ -223,8 +238,32 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobyt
         assert check(disk / "data") == []
         assert len(SampleDataset(disk / "data")) == committed
         del writer
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@needs_root
+def test_a_repair_on_a_full_disk_is_one_line_and_goes_on_once_there_is_room(tmp_path):
+    with small_disk(tmp_path / "disk", 200) as disk:
+        path = disk / "data"
+        with DatasetWriter(path, counted_header(), commit_seconds=1000) as writer:
+            for seed in range(12):
+                writer.append(counted_sample(seed, steps=30))
+                if seed % 6 == 5:
+                    writer.commit()
+        damage(path / "shard-000000.arrow", encode_blocks(counted_sample(4, steps=30).frames)[1])
+        with suppress(OSError), (disk / "rest").open("wb") as rest:
+            while True:
+                rest.write(bytes(4096))
+                rest.flush()
+        before = {file.name: file.read_bytes() for file in path.glob("shard-*")}
+        result = CliRunner().invoke(cli.app, ["check", str(path), "--repair"])
+        assert str(result.exception) == (
+            f"{path}: No space left on device; nothing was changed; make room and run the same command again"
+        )
+        assert {file.name: file.read_bytes() for file in path.glob("shard-*")} == before
+        (disk / "rest").unlink()
+        assert "episodes 4 to 5 (seeds 4, 5) are lost" in repair(path)[0]
+        assert check(path) == []
+        assert SampleDataset(path).column("seed") == [0, 1, 2, 3]
 
 
 def kill_a_recorder(path, moment):

@@ -11,13 +11,15 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
     {"errors", "exported", "exported.onnx_policy", "exported.example"},
-    {"recipes", "samples", "actions", "action_spaces", "layout"},
-    {"environments.task", "environments.tiles", "environments.pixels"},
+    {"recipes", "talk", "actions", "action_spaces", "layout"},
+    {"action_series", "environments.task", "environments.tiles", "environments.pixels"},
     {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},
     {
-        *("environments", "store.shard", "store.samples", "model.vision", "model.blocks", "model.tokenizer"),
+        *("environments", "samples", "store.blocks", "store.steps", "store.files", "store.samples"),
+        *("model.vision", "model.blocks", "model.tokenizer"),
         *("augmentation", "scores", "next_action", "acting"),
     },
+    {"store.shard", "deviations"},
     {"store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random", "experts.trained"},
     {"store.checking", "store.composing"},
     {"store"},
@@ -25,7 +27,10 @@ ROWS = [
         *("model.presets", "model.reading", "model.step", "model.adapting", "experts", "recorder"),
         *("windows", "pictures", "videos", "comparison", "report.words"),
     },
-    {"losses", "collection", "model.pretrained", "viewing", "reproducing", "explaining"},
+    {
+        *("losses", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "viewing"),
+        *("reproducing", "explaining"),
+    },
     {"report.folder", "report.standings", "report.curves", "report.failures"},
     {"report.films"},
     {"report.page"},
@@ -34,7 +39,8 @@ ROWS = [
     {"runs", "publish", "players", "held_out", "sb3", "watching", "expert_training"},
     {"sessions"},
     {"films"},
-    {"evaluation", "playground", "play", "edge", "finetuning"},
+    {"evaluation", "playground", "play", "edge", "finetuning", "exchange", "dagger"},
+    {"data_verbs"},
     {"cli"},
     {"__main__"},
 ]

@@ -24,11 +24,14 @@ def world(seed=0, batch=2, steps=3, words=3):
 
     frames = batch * steps
     masked = torch.tensor([[True, True, False, True]]).expand(frames, PATCHES)
+    instruction = torch.randint(0, TEXT, (batch, words), generator=generator)
+    actions = torch.randint(0, ACTIONS, (batch, steps, 1), generator=generator)
     inputs = Batch(
-        instruction=torch.randint(0, TEXT, (batch, words), generator=generator),
+        instruction=instruction,
         instruction_mask=torch.ones(batch, words, dtype=torch.long),
         frames=torch.zeros(batch, steps, 8, 8, 3, dtype=torch.uint8),
-        actions=torch.randint(0, ACTIONS, (batch, steps, 1), generator=generator),
+        actions=actions,
+        targets=actions,
         step_mask=torch.ones(batch, steps, dtype=torch.bool),
         context_mask=torch.zeros(batch, steps, dtype=torch.bool),
         episodes=tuple(range(batch)),
@@ -67,7 +70,8 @@ def by_hand():
         instruction=torch.tensor([[0, 1]]),
         instruction_mask=torch.ones(1, 2, dtype=torch.long),
         frames=torch.zeros(1, 2, 8, 8, 3, dtype=torch.uint8),
-        actions=torch.tensor([[[0], [1]]]),
+        actions=torch.tensor([[[1], [1]]]),  # executed, which the losses do not look at
+        targets=torch.tensor([[[0], [1]]]),
         step_mask=torch.ones(1, 2, dtype=torch.bool),
         context_mask=torch.zeros(1, 2, dtype=torch.bool),
         episodes=(0,),
@@ -135,8 +139,8 @@ def test_without_a_reconstruction_there_is_no_image_loss(by_hand):
 def test_right_action_tokens_are_counted_among_the_action_tokens_alone():
     output, inputs = world(batch=1, steps=3)
     logits = torch.tensor([[0.0, 0, 2, 1], [9.0, 9, 1, 2], [0.0, 0, 1, 2]]).view(1, 3, 1, 4)
-    actions = torch.tensor([[[0], [1], [0]]])
-    losses = compute_losses(replace(output, action_logits=logits), replace(inputs, actions=actions), LossRecipe())
+    targets = torch.tensor([[[0], [1], [0]]])
+    losses = compute_losses(replace(output, action_logits=logits), replace(inputs, targets=targets), LossRecipe())
     assert losses.correct == 2
 
 
@@ -147,8 +151,8 @@ def test_a_step_that_is_only_context_is_no_target():
     after = compute_losses(output, inputs, LossRecipe())
     assert after.action.count == before.action.count - len(inputs.actions)
     assert after.masked_image == before.masked_image
-    changed = replace(inputs, actions=inputs.actions.clone())
-    changed.actions[:, 0] = (changed.actions[:, 0] + 1) % ACTIONS
+    changed = replace(inputs, targets=inputs.targets.clone())
+    changed.targets[:, 0] = (changed.targets[:, 0] + 1) % ACTIONS
     assert compute_losses(output, changed, LossRecipe()).total == after.total
 
 
@@ -157,7 +161,16 @@ def test_two_half_batches_average_to_the_whole():
 
     def half(rows, frames):
         part = Reconstruction(*(value[frames] for value in vars(output.reconstruction).values()))
-        names = ("instruction", "instruction_mask", "frames", "actions", "step_mask", "context_mask", "episodes")
+        names = (
+            "instruction",
+            "instruction_mask",
+            "frames",
+            "actions",
+            "targets",
+            "step_mask",
+            "context_mask",
+            "episodes",
+        )
         return (
             AgentOutput(output.language_logits[rows], output.action_logits[rows], part),
             replace(inputs, **{name: getattr(inputs, name)[rows] for name in names}),
@@ -194,6 +207,7 @@ def test_padding_changes_nothing(by_hand):
         instruction_mask=torch.tensor([[0, 0, 1, 1]]),
         frames=torch.zeros(1, 5, 8, 8, 3, dtype=torch.uint8),
         actions=torch.cat([inputs.actions, torch.zeros(1, 3, 1, dtype=torch.long)], dim=1),
+        targets=torch.cat([inputs.targets, torch.zeros(1, 3, 1, dtype=torch.long)], dim=1),
         step_mask=torch.tensor([[True, True, False, False, False]]),
         context_mask=torch.zeros(1, 5, dtype=torch.bool),
     )

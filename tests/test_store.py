@@ -3,24 +3,26 @@
 import json
 import random
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
 from test_samples import same
 from worlds import counted_header, counted_sample, refusal
 
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.store import (
-    SCHEMA,
+    NAMES,
     Attempt,
     DatasetWriter,
     SampleDataset,
+    Shard,
     check,
-    decode_frame,
-    encode_frame,
+    repair,
     replace_file,
     window_table,
 )
+from agentgym.store.blocks import FRAMES_PER_BLOCK, decode_block, encode_blocks
 
 LENGTHS = (3, 1, 5, 4)
 SAMPLES = [counted_sample(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
@@ -59,13 +61,44 @@ def test_unfinished_and_failed_episodes_come_back_too(tmp_path):
     assert same(SampleDataset(tmp_path)[0], sample)
 
 
-def test_frames_are_lossless(path):
-    frame = np.random.default_rng(0).integers(0, 256, (56, 56, 3), dtype=np.uint8)
-    assert np.array_equal(decode_frame(encode_frame(frame)), frame)
-    table = pa.ipc.open_file(path / "shard-000000.arrow").read_all()  # by any Arrow reader
-    frames = table["frames"][0].as_py()
-    assert [frame[:4] for frame in frames] == [b"\x89PNG"] * 4
-    assert np.array_equal(decode_frame(frames[2]), SAMPLES[0].frames[2])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 24])
+def test_frames_are_lossless(count):
+    frames = np.random.default_rng(0).integers(0, 256, (count, 56, 48, 3), dtype=np.uint8)
+    blocks = encode_blocks(frames)
+    assert len(blocks) == -(-count // FRAMES_PER_BLOCK)
+    held = [min(FRAMES_PER_BLOCK, count - FRAMES_PER_BLOCK * place) for place in range(len(blocks))]
+    decoded = [decode_block(block, (frames, 56, 48, 3)) for block, frames in zip(blocks, held, strict=True)]
+    assert np.array_equal(np.concatenate(decoded), frames)
+
+
+def test_any_arrow_reader_finds_an_episodes_frames_as_one_zstd_stream(path):
+    row = pa.ipc.open_file(path / "shard-000000.arrow").read_all().to_pylist()[0]
+    stream = pa.input_stream(pa.py_buffer(b"".join(row["frames"])), compression="zstd")
+    frames = np.frombuffer(stream.read(), np.uint8).reshape(-1, *row["frame_shape"])
+    assert np.array_equal(frames, SAMPLES[0].frames)
+
+
+def test_a_window_of_a_long_episode_is_its_slice_across_blocks(tmp_path):
+    sample = counted_sample(0, steps=3 * FRAMES_PER_BLOCK)
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append(sample)
+    dataset = SampleDataset(tmp_path)
+    for start in range(len(sample)):
+        for stop in range(start + 1, len(sample) + 1):
+            assert same(dataset.steps(0, start, stop), sample[start:stop])
+
+
+def test_a_window_reads_and_verifies_its_own_blocks_alone(tmp_path, monkeypatch):
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append(counted_sample(0, steps=200))
+    dataset, read = SampleDataset(tmp_path), []
+    block = Shard._block
+    monkeypatch.setattr(Shard, "_block", lambda self, row, place: read.append(place) or block(self, row, place))
+    dataset.steps(0, 100, 108)  # frames 100 to 108
+    assert sorted(read) == [12, 12, 13, 13]  # once for the checksum, once for the frames
+    read.clear()
+    dataset.steps(0, 100, 108)
+    assert read == [12, 13]
 
 
 def test_steps_of_an_episode_are_the_slice_of_the_sample(path):
@@ -180,12 +213,28 @@ def test_a_second_writer_is_refused_until_the_first_has_closed(path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"recipe": {"name": "other"}}, {"frame_shape": (4, 4, 3)}, {"codec": ActionCodec(("one", "two"))}],
+    [{"recipe": {"name": "other"}}, {"frame_shape": (4, 4, 3)}, {"space": SpaceCodec.discrete(("one", "two"))}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_writer_with_another_header_is_refused_and_lets_the_next_one_in(path, changes):
     assert str(path) in refusal(DatasetWriter, path, counted_header(**changes))
     DatasetWriter(path, counted_header()).close()
+
+
+def test_a_dataset_is_read_from_any_file_system_of_fsspec(path):
+    memory = fsspec.filesystem("memory")
+    memory.put(str(path), "/cloud/data", recursive=True)
+    try:
+        dataset = SampleDataset("memory://cloud/data")
+        assert all(same(stored, sample) for stored, sample in zip(dataset, SAMPLES, strict=True))
+        assert [same(window, SAMPLES[2][2:4]) for window in dataset.windows(2)].count(True) == 1
+        memory.rm("/cloud/data/shard-000000.arrow")
+        assert refusal(SampleDataset, "memory://cloud/data").startswith(
+            "memory://cloud/data: 1 of 2 shards are missing"
+        )
+        assert "memory://cloud/none: there is no such" in refusal(SampleDataset, "memory://cloud/none")
+    finally:
+        memory.rm("/cloud", recursive=True)
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path):
@@ -194,19 +243,28 @@ def test_a_missing_or_empty_folder_is_refused(tmp_path):
         assert refusal(reader, tmp_path).startswith(f"{tmp_path}: holds no episodes")
 
 
-def test_a_shard_that_is_cut_short_is_refused_and_listed(path):
+def test_a_shard_that_is_cut_short_is_listed_and_the_others_stay_readable(path):
     file = path / "shard-000001.arrow"
     whole = file.read_bytes()
     for length in (0, 1, 8, len(whole) // 3, len(whole) // 2, len(whole) - 100, len(whole) - 1):
         file.write_bytes(whole[:length])
-        assert refusal(SampleDataset, path).startswith(f"{file}: not a whole shard")
+        with pytest.warns(UserWarning, match=f"left out: {file}: not a whole shard"):
+            dataset = SampleDataset(path)
+        assert len(dataset.lost) == 1
+        assert all(same(stored, sample) for stored, sample in zip(dataset, SAMPLES[:2], strict=True))
         problems = check(path)
         assert len(problems) == 1
         assert problems[0].startswith(f"{file}: every episode in it is lost")
 
 
+def test_a_dataset_of_which_no_shard_can_be_opened_is_refused(path):
+    for file in path.glob("shard-*"):
+        file.write_bytes(b"")
+    assert refusal(SampleDataset, path).startswith(f"{path / 'shard-000000.arrow'}: not a whole shard")
+
+
 def test_a_flipped_bit_of_a_frame_is_listed_with_its_episode(path):
-    damage(path / "shard-000001.arrow", encode_frame(SAMPLES[3].frames[1]))
+    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[3].frames)[0])
     expected = f"{path / 'shard-000001.arrow'}: episode 1 (seed 3) is damaged: wrong checksum"
     assert check(path) == [expected]
 
@@ -256,27 +314,43 @@ def test_a_damaged_manifest_is_refused_with_the_remedy(path):
     assert check(path) == [line]
 
 
-def test_a_file_that_is_no_shard_is_refused(path):
+def test_a_file_that_is_no_shard_is_left_out_with_a_warning(path):
     (path / "shard-000002.arrow").write_text("hello")
-    assert refusal(SampleDataset, path).startswith(f"{path / 'shard-000002.arrow'}: not a whole shard")
+    with pytest.warns(UserWarning, match="shard-000002.arrow: not a whole shard"):
+        assert len(SampleDataset(path)) == 4
 
 
-def test_a_newer_minor_format_is_read_and_a_newer_major_one_refused(tmp_path, monkeypatch):
-    for version in ("1.7", "2.0"):
-        monkeypatch.setattr("agentgym.store.shard.FORMAT", version)
-        writer = DatasetWriter(tmp_path / version, counted_header())
+def write_in_format(version, path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("agentgym.store.shard.FORMAT", version)
+        writer = DatasetWriter(path, counted_header())
         writer.append(counted_sample())
         writer.close()
-    monkeypatch.setattr("agentgym.store.shard.FORMAT", "1.0")
-    assert len(SampleDataset(tmp_path / "1.7")) == 1
-    assert "format 2.0; this agentgym reads 1.0" in refusal(SampleDataset, tmp_path / "2.0")
+    return path
+
+
+def test_a_newer_minor_format_is_read(tmp_path, monkeypatch):
+    assert len(SampleDataset(write_in_format("2.7", tmp_path, monkeypatch))) == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [("3.0", "install a newer agentgym"), ("1.0", "the same seeds record it again: 'agentgym collect count'")],
+)
+def test_another_major_format_is_refused_with_the_remedy_and_is_no_damage(tmp_path, monkeypatch, version, remedy):
+    path = write_in_format(version, tmp_path, monkeypatch)
+    before = {file.name for file in path.iterdir()}
+    for reader in (SampleDataset, check, repair):
+        line = refusal(reader, path)
+        assert f"format {version}; this agentgym reads 2.0: {remedy}" in line
+    assert {file.name for file in path.iterdir()} == before
 
 
 def test_a_column_is_one_value_an_episode(path):
     dataset = SampleDataset(path)
     assert dataset.column("length") == list(LENGTHS)
     assert dataset.column("actions") == [sample.actions.tolist() for sample in SAMPLES]
-    assert set(SCHEMA.names) >= {"frames", "seed", "task", "success", "expert", "versions"}
+    assert set(NAMES) >= {"frames", "seed", "task", "success", "expert", "versions"}
 
 
 def test_a_replaced_file_holds_the_new_text_and_leaves_nothing_beside_it(tmp_path):

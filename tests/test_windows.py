@@ -2,14 +2,16 @@
 
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
-from worlds import counted_header, counted_sample
+from worlds import counted_header, counted_sample, refusal
 
+from agentgym.action_spaces import SpaceCodec
 from agentgym.model.tokenizer import PAD
 from agentgym.store import DatasetWriter, SampleDataset
-from agentgym.windows import WindowSource, order, prefetch, split_episodes
+from agentgym.windows import WindowSource, mixed_order, order, prefetch, quotas, split_episodes
 
 LENGTHS = (3, 1, 5, 4)
 SAMPLES = [counted_sample(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
@@ -28,8 +30,8 @@ def dataset(tmp_path):
     return SampleDataset(tmp_path)
 
 
-def source_of(dataset, episodes=(0, 1, 2, 3), window=2):
-    return WindowSource(dataset, np.array(episodes), window=window, tokenize=tokenize, patches_per_frame=4)
+def source_of(dataset, episodes=(0, 1, 2, 3), window=2, **keywords):
+    return WindowSource(dataset, np.array(episodes), window=window, tokenize=tokenize, patches_per_frame=4, **keywords)
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 100])
@@ -54,6 +56,24 @@ def test_a_batch_holds_the_frames_and_actions_of_its_windows(dataset):
         assert batch.actions[row, :steps, 0].tolist() == SAMPLES[episode].actions[start:stop].tolist()
         words = batch.instruction[row][batch.instruction_mask[row].bool()].tolist()
         assert words == tokenize(SAMPLES[episode].instruction).tolist()
+
+
+def test_labels_are_the_targets_and_the_executed_actions_stay_in_the_history(tmp_path):
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append(counted_sample(0, steps=4, labels=np.array([2, 2, 1, 0])))
+        writer.append(counted_sample(1, steps=2))  # no labels
+    source = source_of(SampleDataset(tmp_path), episodes=(0, 1), window=4)
+    batch = source.batch(np.arange(2))
+    assert batch.actions[..., 0].tolist() == [[0, 1, 2, 0], [0, 1, 0, 0]]
+    assert batch.targets[..., 0].tolist() == [[2, 2, 1, 0], [0, 1, 0, 0]]
+    assert batch.step_mask.tolist() == [[True] * 4, [True, True, False, False]]
+
+
+def test_actions_that_are_not_discrete_are_refused_in_one_line(tmp_path):
+    space = SpaceCodec.of(gymnasium.spaces.Box(-1, 1, (2,)))
+    with DatasetWriter(tmp_path, counted_header(space=space)) as writer:
+        writer.append(counted_sample(0, steps=2, actions=np.zeros((2, 2), np.float32)))
+    assert "its actions are not Discrete" in refusal(source_of, SampleDataset(tmp_path), episodes=(0,))
 
 
 def test_padding_is_marked_and_only_padding_is(dataset):
@@ -94,6 +114,57 @@ def test_the_order_goes_on_wherever_it_was_left():
     whole = order(7, 3, 0, 40)
     for left in (0, 1, 6, 7, 8, 23):
         assert np.array_equal(np.concatenate([order(7, 3, 0, left), order(7, 3, left, 40 - left)]), whole)
+
+
+def test_a_mixture_draws_each_part_by_its_weight_and_in_its_own_order():
+    sizes, weights = (7, 5, 11), (1.0, 3.0, 0.5)
+    chosen = mixed_order(sizes, weights, 4, 0, 9000)
+    part = np.searchsorted(np.cumsum(sizes), chosen, side="right")
+    for round_ in part.reshape(9, 1000):
+        assert np.bincount(round_).tolist() == [222, 667, 111]  # 1 : 3 : 0.5 of a thousand
+    for number, start in enumerate((0, 7, 12)):
+        own = chosen[part == number] - start
+        assert np.array_equal(own, order(sizes[number], 4, 0, len(own)))  # so every window once an epoch of the part
+
+
+def test_a_mixture_goes_on_wherever_it_was_left():
+    whole = mixed_order((7, 5), (2.0, 1.0), 3, 0, 3100)
+    for left in (0, 1, 999, 1000, 1001, 2500):
+        rest = mixed_order((7, 5), (2.0, 1.0), 3, left, 3100 - left)
+        assert np.array_equal(np.concatenate([mixed_order((7, 5), (2.0, 1.0), 3, 0, left), rest]), whole)
+
+
+def test_a_mixture_of_one_is_the_plain_order():
+    assert np.array_equal(mixed_order((7,), (0.3,), 3, 5, 40), order(7, 3, 5, 40))
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"), [((1, 1, 1), [334, 333, 333]), ((0.1, 0.9), [100, 900]), ((5, 5), [500, 500])]
+)
+def test_the_places_of_a_round_are_shared_out_by_weight(weights, expected):
+    assert quotas(weights).tolist() == expected
+
+
+def test_a_weight_too_small_to_be_drawn_is_refused():
+    assert "mixture.1: weight 0.0001 is under a thousandth" in refusal(quotas, (1.0, 0.0001))
+
+
+def test_windows_of_a_joined_dataset_are_those_of_its_parts(dataset, tmp_path):
+    with DatasetWriter(tmp_path / "other", counted_header(recipe={"name": "other"})) as writer:
+        writer.append(counted_sample(9, steps=4))
+    joined = SampleDataset.join([dataset, SampleDataset(tmp_path / "other")])
+    source = source_of(joined, episodes=(0, 1, 2, 3, 4), window=2, weights=(1.0, 1.0))
+    drawn = source.order(0, 0, 2000)
+    sizes = len(source_of(dataset)), 2
+    assert (drawn >= sizes[0]).sum() == 1000
+    assert sorted(drawn[drawn >= sizes[0]][:2] - sizes[0]) == [0, 1]
+    assert source.batch(drawn[drawn >= sizes[0]][:1]).frames[0, 0, 0, 0, 0] in (90, 92)
+
+
+def test_unlike_datasets_are_not_joined(dataset, tmp_path):
+    with DatasetWriter(tmp_path / "other", counted_header(space=SpaceCodec.discrete(("a", "b")))) as writer:
+        writer.append(counted_sample(9, steps=2))
+    assert "its actions is not that of" in refusal(SampleDataset.join, [dataset, SampleDataset(tmp_path / "other")])
 
 
 def columns(tasks, seeds):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.samples import Sample
 from agentgym.store import Header
 
@@ -28,5 +28,9 @@ def counted_sample(seed: int = 0, steps: int = 5, **changes) -> Sample:
 
 def counted_header(**changes) -> Header:
     """The header of a dataset of counted samples."""
-    values = {"codec": ActionCodec(("one", "two", "three")), "frame_shape": (8, 8, 3), "recipe": {"name": "count"}}
+    values = {
+        "space": SpaceCodec.discrete(("one", "two", "three")),
+        "frame_shape": (8, 8, 3),
+        "recipe": {"name": "count"},
+    }
     return Header(**{**values, **changes})

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError, did_you_mean
@@ -24,6 +24,15 @@ class Expert(Protocol):
 
     def act(self, observation: Observation) -> Any:
         """The action for the present observation."""
+        ...
+
+
+@runtime_checkable
+class Following(Protocol):
+    """An expert that takes for granted that its last action was executed, unless it is told otherwise."""
+
+    def executed(self, action: Any) -> None:
+        """Called after each step with the action that was executed."""
         ...
 
 

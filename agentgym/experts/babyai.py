@@ -25,10 +25,16 @@ class BabyAIExpert:
         assert isinstance(environment, MiniGridTask)
         with contextlib.redirect_stdout(io.StringIO()):
             self._bot = _SeeingBot(environment)
+        self._other: int | None = None
 
     def act(self, observation: Observation) -> int:
-        """The bot's next action; it takes for granted that its last one was executed."""
-        return int(self._bot.replan())
+        """The bot's next action."""
+        self._suggested = int(self._bot.replan(self._other))
+        return self._suggested
+
+    def executed(self, action: int) -> None:
+        """Another action than the bot's own is something that it has to make up for."""
+        self._other = None if action == self._suggested else int(action)
 
 
 class _SeeingBot(BabyAIBot):

@@ -1,34 +1,33 @@
 """A dataset on disk: Arrow shards of whole episodes that appear at once, and a manifest that can be derived from them.
 
-    data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of PNG frames, actions and rewards
+    data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of blocks of frames, actions and rewards
     data/NAME/manifest.json        what the shards hold, for people and for a quick look
 
-`shard` is the format, `writer` makes it durable, `dataset` reads it, `checking` finds and mends damage. None of them
-knows an environment or a model.
+`shard` is the format, `blocks` its frames, `steps` its actions, `files` the folder; `writer` makes it durable,
+`dataset` reads it, `checking` finds and mends damage. None of them knows an environment or a model.
 """
 
 from agentgym.store.checking import check, repair
 from agentgym.store.composing import merge, select
 from agentgym.store.dataset import SampleDataset, Windows, window_table
+from agentgym.store.files import replace_file
 from agentgym.store.samples import sample_dataset
 from agentgym.store.shard import (
+    NAMES,
     OUTCOMES,
-    SCHEMA,
     Attempt,
     Header,
     Row,
     Shard,
     count_outcomes,
-    decode_frame,
-    encode_frame,
     encode_row,
-    replace_file,
+    schema_of,
 )
 from agentgym.store.writer import DatasetWriter
 
 __all__ = [
+    "NAMES",
     "OUTCOMES",
-    "SCHEMA",
     "Attempt",
     "DatasetWriter",
     "Header",
@@ -38,13 +37,12 @@ __all__ = [
     "Windows",
     "check",
     "count_outcomes",
-    "decode_frame",
-    "encode_frame",
     "encode_row",
     "merge",
     "repair",
     "replace_file",
     "sample_dataset",
+    "schema_of",
     "select",
     "window_table",
 ]

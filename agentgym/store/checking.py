@@ -5,7 +5,8 @@ from pathlib import Path
 
 from agentgym.errors import UserError
 from agentgym.store.dataset import SampleDataset, refuse_missing_shards
-from agentgym.store.shard import Attempt, Shard, shard_file, shard_files, sync_folder, write_shard
+from agentgym.store.files import shard_file, shard_files, sync_folder
+from agentgym.store.shard import Attempt, FormatError, Shard, write_shard
 from agentgym.store.writer import lock_folder, write_manifest
 
 
@@ -18,6 +19,8 @@ def check(path: str | Path) -> list[str]:
     for file in shard_files(path):
         try:
             shard = Shard(file)
+        except FormatError:
+            raise
         except UserError as error:
             problems.append(f"{file}: every episode in it is lost: {error}")
             continue
@@ -37,30 +40,38 @@ def repair(path: str | Path) -> list[str]:
 
     The prefix is of shards, and of episodes within the first damaged one; no frame is encoded again. Files that are no
     longer part of the dataset are set aside under a name ending in `.lost`, never deleted. The lost seeds count as
-    never tried, so that `agentgym collect` records them again. Raises UserError while another process writes.
+    never tried, so that `agentgym collect` records them again. Raises UserError while another process writes, and when
+    the disk is full: then what was not yet repaired is as it was.
     """
     path = Path(path)
     if not check(path):
         return []
     lock = lock_folder(path)
+    lines: list[str] = []
     try:
-        shards, lines = _good_prefix(path)
+        shards = _good_prefix(path, lines)
         if shards:
             write_manifest(path, shards)
         else:
             (path / "manifest.json").unlink(missing_ok=True)
         sync_folder(path)
+    except OSError as error:
+        done = "; ".join(["repaired so far", *lines]) if lines else "nothing was changed"
+        raise UserError(
+            f"{path}: {error.strerror or error}; {done}; make room and run the same command again"
+        ) from None
     finally:
         lock.release()
-    return lines
+    return lines or [f"{path / 'manifest.json'}: was not the shards' and was made again; no episode is lost"]
 
 
-def _good_prefix(path: Path) -> tuple[list[Shard], list[str]]:
+def _good_prefix(path: Path, lines: list[str]) -> list[Shard]:
+    """The shards that are kept; a line is added for each loss once it is on disk. Raises OSError."""
     kept: list[Shard] = []
-    lines: list[str] = []
     for file in shard_files(path):
         if lines or file != shard_file(path, len(kept)):
-            lines = lines or [f"{shard_file(path, len(kept))}: is missing: how many episodes it held is not known"]
+            if not lines:
+                lines.append(f"{shard_file(path, len(kept))}: is missing: how many episodes it held is not known")
             lines.append(_set_aside(file, "comes after the damage"))
             continue
         try:
@@ -73,7 +84,7 @@ def _good_prefix(path: Path) -> tuple[list[Shard], list[str]]:
             lines.append(_cut(shard, damaged))
         if not damaged or damaged[0]:
             kept.append(Shard(file))
-    return kept, lines or [f"{path / 'manifest.json'}: was not the shards' and was made again; no episode is lost"]
+    return kept
 
 
 def _cut(shard: Shard, damaged: Sequence[int]) -> str:
@@ -86,7 +97,11 @@ def _cut(shard: Shard, damaged: Sequence[int]) -> str:
         shard.file.rename(aside)
     else:
         aside.hardlink_to(shard.file)  # at no moment is the shard not there
-        write_shard(shard.file, shard.header, shard.table[:keep], _attempts_before(shard, keep))
+        try:
+            write_shard(shard.file, shard.header, shard.table[:keep], _attempts_before(shard, keep))
+        except OSError:
+            aside.unlink()
+            raise
     return f"{lost}; the file as it was is {aside.name}"
 
 

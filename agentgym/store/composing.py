@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from agentgym.errors import UserError, did_you_mean
-from agentgym.store.dataset import SampleDataset
-from agentgym.store.shard import SCHEMA, Attempt, Header, Shard
+from agentgym.store.dataset import SampleDataset, refuse_unlike
+from agentgym.store.shard import NAMES, Attempt, Header, Shard
 from agentgym.store.writer import DatasetWriter
 
 Mask = Callable[[Shard], pa.Array]
@@ -23,13 +23,7 @@ def merge(paths: Sequence[str | Path], to: str | Path) -> SampleDataset:
     """
     datasets = [SampleDataset(path) for path in paths]
     first = datasets[0]
-    for other in datasets[1:]:
-        for what in ("codec", "frame_shape"):
-            if getattr(other.header, what) != getattr(first.header, what):
-                word = "actions" if what == "codec" else "frame shape"
-                raise UserError(f"{other.path}: its {word} is not that of {first.path}; only like datasets are merged")
-        if _drawing(other.header) != _drawing(first.header):
-            raise UserError(f"{other.path}: its frames are drawn otherwise (suite.frame) than those of {first.path}")
+    refuse_unlike(datasets)
     seen: set[tuple[str, int, int]] = set()
 
     def unseen(shard: Shard) -> pa.Array:
@@ -41,7 +35,7 @@ def merge(paths: Sequence[str | Path], to: str | Path) -> SampleDataset:
         return pa.array(mask, pa.bool_())
 
     recipe = _merged_recipe([dataset.header.recipe for dataset in datasets], Path(to).name)
-    _copy(datasets, to, Header(first.header.codec, first.header.frame_shape, recipe), unseen, every_attempt=True)
+    _copy(datasets, to, Header(first.header.space, first.header.frame_shape, recipe), unseen, every_attempt=True)
     return SampleDataset(to)
 
 
@@ -78,7 +72,7 @@ def select(
         raise UserError(f"{path}: no episode passes the filters; nothing was written")
     header = dataset.header
     recipe = {**header.recipe, "name": Path(to).name}
-    _copy([dataset], to, Header(header.codec, header.frame_shape, recipe), passes, every_attempt=False)
+    _copy([dataset], to, Header(header.space, header.frame_shape, recipe), passes, every_attempt=False)
     return SampleDataset(to)
 
 
@@ -95,16 +89,12 @@ def _copy(
     with DatasetWriter(to, header) as writer:
         tried: set[Attempt] = set()
         for shard in (shard for dataset in datasets for shard in dataset.shards):
-            kept = shard.table.select(SCHEMA.names).filter(mask(shard))
+            kept = shard.table.select(NAMES).filter(mask(shard))
             there = set(zip(kept["task"].to_pylist(), kept["seed"].to_pylist(), strict=True))
             attempts = [a for a in shard.attempts if a not in tried and (every_attempt or (a.task, a.seed) in there)]
             tried.update(attempts)
             if len(kept) or attempts:
                 writer.commit_table(kept, attempts)
-
-
-def _drawing(header: Header) -> Any:
-    return header.recipe.get("suite", {}).get("frame")
 
 
 def _merged_recipe(recipes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:

@@ -1,35 +1,56 @@
 """Reading a dataset: episodes, windows of steps at random, columns, outcomes. Knows no writer."""
 
 import json
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agentgym.action_series import Actions
 from agentgym.errors import UserError
 from agentgym.samples import Sample
-from agentgym.store.shard import SCHEMA, Shard, count_outcomes, shard_files
+from agentgym.store.files import locate, shard_files
+from agentgym.store.shard import FormatError, Header, Row, Shard, count_outcomes
+from agentgym.store.steps import decode_steps
 
 
 class SampleDataset:
     """Reads a dataset folder: `dataset[i]` is an episode as a Sample, `len(dataset)` how many there are.
 
-    Raises UserError when the folder is missing or empty, or lacks a shard; reading an episode that is damaged raises a
-    UserError that names it, and the others stay readable.
+    The folder may be anywhere that fsspec reaches (`memory://...`, `s3://...`). Raises UserError when it is missing or
+    empty, or lacks a shard; reading an episode that is damaged raises a UserError that names it, and the others stay
+    readable. A shard that cannot be opened at all is left out with a warning, and named in `lost`.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = locate(path)
         if not self.path.is_dir():
             raise UserError(f"{self.path}: there is no such dataset folder; 'agentgym collect RECIPE' records one")
         files = shard_files(self.path)
         if not files:
             raise UserError(f"{self.path}: holds no episodes; 'agentgym collect RECIPE' records some")
-        self.shards = [Shard(file) for file in files]
         refuse_missing_shards(self.path, len(files))
+        self.shards, self.lost = _open_shards(files)
+        self._index()
+        self.part_starts = [0, len(self)]  # where the episodes of each part of a joined dataset begin, and the end
+
+    @staticmethod
+    def join(datasets: Sequence["SampleDataset"]) -> "SampleDataset":
+        """Several datasets as one, their episodes one behind the other. Raises UserError when they are unlike."""
+        refuse_unlike(datasets)
+        joined = copy(datasets[0])
+        joined.shards = [shard for dataset in datasets for shard in dataset.shards]
+        joined.lost = tuple(line for dataset in datasets for line in dataset.lost)
+        joined.part_starts = np.cumsum([0, *map(len, datasets)]).tolist()
+        joined._index()
+        return joined
+
+    def _index(self) -> None:
         self.header = self.shards[0].header
         self._starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
         self.lengths: NDArray[np.int64] = np.concatenate([shard.lengths for shard in self.shards])
@@ -46,14 +67,14 @@ class SampleDataset:
     def steps(self, episode: int, start: int, stop: int) -> Sample:
         """Steps [start, stop) of an episode, reading only their frames."""
         shard, row = self._locate(episode)
-        shard.require_whole(row)
-        values = shard.row(row, [c for c in SCHEMA.names if c not in ("frames", "crc32", "length", "total_reward")])
+        values = shard.plain(row) | shard.steps(row, start, stop)
+        actions, labels = self._series(values)
         last = stop == self.lengths[episode]
         return Sample(
             instruction=values["instruction"],
             frames=shard.frames(row, start, stop + 1),
-            actions=np.array(values["actions"][start:stop], dtype=np.int64),
-            rewards=np.array(values["rewards"][start:stop], dtype=np.float64),
+            actions=actions,
+            rewards=np.array(values["rewards"], dtype=np.float64),
             terminated=values["terminated"] and last,
             truncated=values["truncated"] and last,
             success=values["success"],
@@ -61,12 +82,28 @@ class SampleDataset:
             task=values["task"],
             expert=values["expert"],
             versions=json.loads(values["versions"]),
+            labels=labels,
         )
 
     def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
         """Frames [start, stop) alone."""
         shard, row = self._locate(episode)
         return shard.frames(row, start, stop)
+
+    def actions(self, episode: int, start: int, stop: int) -> tuple[Actions, Actions | None]:
+        """The executed actions of steps [start, stop), and the labels where there are some."""
+        shard, row = self._locate(episode)
+        return self._series(shard.steps(row, start, stop))
+
+    def _series(self, values: Row) -> tuple[Actions, Actions | None]:
+        space = self.header.space.root
+        labels = decode_steps(space, values["labels"]) if values["labels"] else None
+        return decode_steps(space, values["actions"]), labels
+
+    def row(self, episode: int, columns: Sequence[str]) -> dict[str, Any]:
+        """Some columns of an episode as plain values, unverified."""
+        shard, row = self._locate(episode)
+        return shard.row(row, columns)
 
     def column(self, name: str) -> list[Any]:
         """One value for each episode: a scalar column such as "instruction", or the list column "actions"."""
@@ -111,13 +148,46 @@ def window_table(lengths: NDArray[np.int64], length: int, kept: int = 0) -> NDAr
 
     Each window begins with the last `kept` steps of the one before.
     """
-    rows = [
-        (episode, start, min(start + length, int(steps)))
-        for episode, steps in enumerate(lengths)
-        for start in range(0, int(steps), length - kept)
-        if start == 0 or start + kept < steps
-    ]
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+    stride = length - kept
+    counts = np.maximum(1, -(-(lengths - kept) // stride)) * (lengths > 0)
+    episodes = np.repeat(np.arange(len(lengths)), counts)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    starts = (np.arange(len(episodes)) - first) * stride
+    stops = np.minimum(starts + length, lengths[episodes])
+    return np.stack([episodes, starts, stops], axis=1).astype(np.int64)
+
+
+def _open_shards(files: Sequence[Path]) -> tuple[list[Shard], tuple[str, ...]]:
+    """The shards that can be opened, and one line for each that cannot. Raises UserError when none can."""
+    shards: list[Shard] = []
+    lost: list[UserError] = []
+    for file in files:
+        try:
+            shards.append(Shard(file))
+        except FormatError:
+            raise
+        except UserError as error:
+            lost.append(error)
+    if not shards:
+        raise lost[0]
+    for loss in lost:
+        warnings.warn(f"left out: {loss}", stacklevel=3)
+    return shards, tuple(map(str, lost))
+
+
+def refuse_unlike(datasets: Sequence[SampleDataset]) -> None:
+    """Raises UserError when datasets differ in actions, in the shape of frames, or in how they are drawn."""
+    first = datasets[0]
+    for other in datasets[1:]:
+        for what, word in (("space", "actions"), ("frame_shape", "frame shape")):
+            if getattr(other.header, what) != getattr(first.header, what):
+                raise UserError(f"{other.path}: its {word} is not that of {first.path}; only like datasets go together")
+        if _drawing(other.header) != _drawing(first.header):
+            raise UserError(f"{other.path}: its frames are drawn otherwise (suite.frame) than those of {first.path}")
+
+
+def _drawing(header: Header) -> Any:
+    return header.recipe.get("suite", {}).get("frame")
 
 
 def refuse_missing_shards(path: Path, found: int) -> None:

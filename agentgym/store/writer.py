@@ -12,18 +12,16 @@ from filelock import FileLock, Timeout
 
 from agentgym.errors import UserError
 from agentgym.samples import Sample
+from agentgym.store.files import replace_file, shard_file, shard_files
 from agentgym.store.shard import (
     FORMAT,
-    SCHEMA,
     Attempt,
     Header,
     Row,
     Shard,
     count_outcomes,
     encode_row,
-    replace_file,
-    shard_file,
-    shard_files,
+    schema_of,
     write_shard,
 )
 
@@ -84,7 +82,9 @@ class DatasetWriter:
         """Makes everything appended so far durable, as one shard. Raises UserError when the disk does not take it."""
         with self._turn:
             if self._attempts:
-                self.commit_table(pa.Table.from_pylist(self._rows, schema=SCHEMA), self._attempts)
+                self.commit_table(
+                    pa.Table.from_pylist(self._rows, schema=schema_of(self._header.space)), self._attempts
+                )
                 self._rows, self._attempts = [], []
             if self._timer is not None:
                 self._timer.cancel()

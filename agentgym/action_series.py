@@ -1,0 +1,68 @@
+"""The actions of an episode as samples hold them: one value after another, exact for every Gymnasium space.
+
+    Discrete                         int64[T]
+    MultiDiscrete, MultiBinary, Box  the space's dtype, [T, *shape]
+    Text, Dict, Tuple                a tuple of T values, their arrays of the space's dtypes
+
+Plain values are what JSON takes: numbers, nested lists, text. Nothing here knows tokens, files or environments.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.action_spaces import Buttons, Characters, Integers, Node, Parts
+
+Actions = NDArray[Any] | tuple[Any, ...]
+
+
+def array_type(space: Node) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
+    """The dtype and shape of one action, None where it is no array."""
+    if isinstance(space, Characters | Parts):
+        return None
+    if isinstance(space, Buttons):
+        return np.dtype(np.int8), space.shape
+    if isinstance(space, Integers):
+        return np.dtype(np.int64 if space.shape is None else space.dtype), space.shape or ()
+    return np.dtype(space.dtype), space.shape
+
+
+def as_action(space: Node, value: Any) -> Any:
+    """An action, or its plain values, as the space has it: its own copy, of its dtype. Raises ValueError by shape."""
+    if isinstance(space, Characters):
+        return str(value)
+    if isinstance(space, Parts):
+        keys = range(len(space.parts)) if space.keys is None else space.keys
+        parts = [as_action(part, value[key]) for key, part in zip(keys, space.parts, strict=True)]
+        return tuple(parts) if space.keys is None else dict(zip(space.keys, parts, strict=True))
+    found = array_type(space)
+    assert found is not None
+    array = np.array(value, dtype=found[0])
+    if array.shape != found[1]:
+        raise ValueError(f"action {value} has shape {list(array.shape)}; expected {list(found[1])}")
+    return array[()] if isinstance(space, Integers) and space.shape is None else array
+
+
+def as_plain(space: Node, value: Any) -> Any:
+    """An action as plain values."""
+    if isinstance(space, Parts):
+        if space.keys is None:
+            return [as_plain(part, each) for part, each in zip(space.parts, value, strict=True)]
+        return {key: as_plain(part, value[key]) for key, part in zip(space.keys, space.parts, strict=True)}
+    return value if isinstance(space, Characters) else np.asarray(value).tolist()
+
+
+def stack(space: Node, values: Iterable[Any]) -> Actions:
+    """Actions, or their plain values, as a series."""
+    found = array_type(space)
+    taken = [as_action(space, value) for value in values]
+    return tuple(taken) if found is None else np.array(taken, found[0]).reshape(len(taken), *found[1])
+
+
+def name(space: Node, value: Any) -> str:
+    """An action for people: its name where it has one, else its plain values."""
+    if isinstance(space, Integers) and space.shape is None:
+        return space.names[0][int(value) - space.starts[0]]
+    return str(as_plain(space, value))

@@ -1,0 +1,79 @@
+"""How the command speaks: to people on stdout, of progress and errors on stderr, to machines in JSON, or not at all."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+out = Console()
+err = Console(stderr=True)
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How a command speaks: for people, for machines (one JSON value on stdout at the end), or not at all."""
+
+    quiet: bool
+    json: bool
+
+    def say(self, *what: Any, **style: Any) -> None:
+        """Prints for people."""
+        if not (self.quiet or self.json):
+            out.print(*what, **{"highlight": False, "soft_wrap": True, **style})
+
+    def result(self, values: dict[str, Any]) -> None:
+        """Prints for machines."""
+        if self.json:
+            sys.stdout.write(json.dumps(values) + "\n")
+
+    @contextmanager
+    def bar(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+        """A progress bar on stderr, unless quiet."""
+        if self.quiet:
+            yield lambda count, note: None
+        else:
+            with _bar(description, total, unit) as advance:
+                yield advance
+
+
+class _RateColumn(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
+
+
+@contextmanager
+def _bar(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar on stderr: count, rate, time left, note. It appears with the first step, not before an error."""
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    progress = Progress(*columns, console=err, refresh_per_second=4)
+    task = progress.add_task(description, total=total, unit=unit, note="")
+
+    def advance(count: int, note: str) -> None:
+        progress.start()
+        progress.update(task, advance=count, note=note or progress.tasks[task].fields["note"])
+
+    try:
+        yield advance
+    finally:
+        if progress.live.is_started:
+            progress.stop()

@@ -1,0 +1,142 @@
+"""To and from others' formats: what they share comes back as it was, and what they do not is said."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_composing import write
+from typer.testing import CliRunner
+from worlds import counted_sample, refusal
+
+from agentgym import cli
+from agentgym.collection import replay_episodes
+from agentgym.exchange import export_hub, export_minari, import_minari
+from agentgym.store import SampleDataset, check, sample_dataset
+
+DATA = Path(__file__).parent / "data"
+RECORDED = DATA / "minari" / "babyai"  # made by Minari's own DataCollector: tests/data/make_minari.py
+SHARED = ("instruction", "terminated", "truncated", "success", "seed", "task")
+
+
+def shares(one, other):
+    arrays = all(np.array_equal(getattr(one, n), getattr(other, n)) for n in ("frames", "actions", "rewards"))
+    return arrays and all(getattr(one, name) == getattr(other, name) for name in SHARED)
+
+
+@pytest.mark.parametrize(("kind", "side"), [("image", 28), ("symbolic", 56)])
+def test_what_minari_recorded_is_imported_and_every_frame_replays(tmp_path, kind, side):
+    notes = import_minari(RECORDED / f"goto-{kind}-v0", tmp_path / "imported")
+    assert notes == ["success: not recorded, taken as terminated with a positive return"]
+    assert check(tmp_path / "imported") == []
+    dataset = SampleDataset(tmp_path / "imported")
+    assert dataset.header.frame_shape == (side, side, 3)
+    assert dataset.header.codec.names[:3] == ("left", "right", "forward")
+    assert dataset.column("seed") == [0, 1]
+    assert set(dataset.column("instruction")) == {"go to the red ball"}
+    assert set(dataset.column("expert")) == {"random steps"}
+    assert [replay.problem for replay in replay_episodes(dataset, 2)] == ["", ""]
+
+
+def test_an_export_to_minari_comes_back_with_all_that_both_hold(tmp_path):
+    samples = [
+        counted_sample(0, steps=3),
+        counted_sample(1, steps=5, success=False, terminated=False, truncated=True, instruction="größer → 球"),
+        counted_sample(2, steps=1, task="Other-v0"),
+    ]
+    path = write(tmp_path / "data", samples)
+    (note,) = export_minari(path, tmp_path / "minari")
+    assert note == "Minari has no place for: expert of each episode, package versions, checksums"
+    found = []
+    for task in ("count-v0", "other-v0"):
+        notes = import_minari(tmp_path / "minari" / "data" / task, tmp_path / task)
+        assert notes == []
+        found += list(SampleDataset(tmp_path / task))
+    for stored, sample in zip(found, samples, strict=True):
+        named = f"data/{sample.task.lower()}"  # Minari knows registered environments alone; else its own name
+        assert shares(stored, sample.__class__(**{**vars(sample), "task": named}))
+
+
+def test_the_sample_set_goes_to_minari_and_back(tmp_path):
+    export_minari(sample_dataset(), tmp_path / "minari")
+    import_minari(tmp_path / "minari" / "sample" / "babyai-gotoredball-v0", tmp_path / "back")
+    stored, back = SampleDataset(sample_dataset()), SampleDataset(tmp_path / "back")
+    assert all(shares(one, other) for one, other in zip(back, stored, strict=True))
+    assert back.header.codec == stored.header.codec
+    assert back.header.recipe["suite"]["frame"] == stored.header.recipe["suite"]["frame"]
+
+
+def test_what_cannot_be_imported_is_one_line(tmp_path):
+    assert "is no Minari dataset" in refusal(import_minari, tmp_path, tmp_path / "to")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("")
+    for to in (tmp_path / "full",):
+        assert "is there already" in refusal(import_minari, RECORDED / "goto-symbolic-v0", to)
+        assert "is there already" in refusal(export_minari, sample_dataset(), to)
+        assert "is there already" in refusal(export_hub, sample_dataset(), to)
+
+
+def test_without_minari_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "minari", None)
+    assert 'pip install "agentgym[minari]"' in refusal(export_minari, sample_dataset(), tmp_path / "to")
+
+
+def test_a_hub_folder_is_read_by_datasets_frames_as_pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    assert export_hub(sample_dataset(), tmp_path / "hub") == []
+    rows = datasets.load_dataset(str(tmp_path / "hub"), split="train", cache_dir=str(tmp_path / "cache"))
+    stored = SampleDataset(sample_dataset())
+    assert len(rows) == len(stored)
+    for episode in (0, 7):
+        row, sample = rows[episode], stored[episode]
+        assert np.array_equal(np.stack([np.asarray(picture) for picture in row["frames"]]), sample.frames)
+        assert (row["actions"], row["rewards"]) == (sample.actions.tolist(), sample.rewards.tolist())
+        assert (row["instruction"], row["seed"]) == (sample.instruction, sample.seed)
+
+
+def test_a_hub_folder_has_its_card(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    export_hub(sample_dataset(), tmp_path / "hub")
+    front, text = (tmp_path / "hub" / "README.md").read_text().removeprefix("---\n").split("\n---\n", 1)
+    values = yaml.safe_load(front)
+    assert values["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
+    assert values["size_categories"] == ["n<1K"]
+    assert "40 episodes" in text
+    assert "BabyAI-GoToRedBall-v0" in text
+
+
+def test_large_datasets_become_several_parquet_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("agentgym.exchange.hub.ROW_GROUP", 2)
+    monkeypatch.setattr("agentgym.exchange.hub.FILE_BYTES", 1)
+    path = write(tmp_path / "data", [counted_sample(seed) for seed in range(5)])
+    export_hub(path, tmp_path / "hub")
+    assert len(list((tmp_path / "hub" / "data").glob("train-*.parquet"))) == 3
+
+
+def test_the_command_line_exports_and_imports(tmp_path):
+    source, runner = str(sample_dataset()), CliRunner()
+    for kind in ("minari", "hub"):
+        result = runner.invoke(cli.app, ["export", source, "--to", kind, str(tmp_path / kind)])
+        assert result.exit_code == 0, result.output
+        assert str(tmp_path / kind) in result.output
+    minari = str(tmp_path / "minari" / "sample" / "babyai-gotoredball-v0")
+    result = runner.invoke(cli.app, ["import", minari, "--out", str(tmp_path / "back"), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"data": str(tmp_path / "back"), "episodes": 40, "steps": 231, "notes": []}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image", "symbolic"])
+def test_what_the_installed_minari_records_is_imported(tmp_path, kind):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip('recording with Minari needs jax: pip install "minari[create]"')
+    sys.path.insert(0, str(DATA))
+    from make_minari import record
+
+    import_minari(record(tmp_path / "minari", kind), tmp_path / "imported")
+    dataset = SampleDataset(tmp_path / "imported")
+    assert [replay.problem for replay in replay_episodes(dataset, 2)] == ["", ""]
