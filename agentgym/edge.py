@@ -49,10 +49,9 @@ def export_onnx(run: Path, out: Path) -> dict[str, Any]:
     for name in COPIED:
         (folder / name).write_text((resources.files("agentgym.exported") / name).read_text("utf-8"), "utf-8")
     suite, seed = recipe.dataset.suite, recipe.evaluation.first_seed
-    [episode] = rollout(
-        policy, suite.tasks[0].id, frame=suite.frame, seeds=[seed], num_environments=1, deterministic=True
-    )
-    frames = replay_frames(episode, suite.frame)[0][:-1]
+    task = suite.tasks[0]
+    [episode] = rollout(policy, task, frame=suite.frame, seeds=[seed], num_environments=1, deterministic=True)
+    frames = replay_frames(episode, task, suite.frame)[0][:-1]
     np.savez_compressed(
         folder / "example.npz", frames=frames, actions=np.array(episode.actions), instruction=episode.instruction
     )

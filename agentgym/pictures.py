@@ -45,6 +45,13 @@ PANELS = (
 )
 
 
+def encode_png(picture: UInt8[NDArray[np.uint8], "height width 3"]) -> bytes:
+    """The picture as a PNG file."""
+    encoded = io.BytesIO()
+    Image.fromarray(picture).save(encoded, "png")
+    return encoded.getvalue()
+
+
 def reconstructions(
     originals: UInt8[NDArray[np.uint8], "frames height width 3"],
     masked: UInt8[NDArray[np.uint8], "frames height width 3"],

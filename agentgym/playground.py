@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentgym import environments, recipes
 from agentgym.errors import UserError
+from agentgym.pictures import encode_png
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.sessions import Session, View, keys_of, open_dataset
-from agentgym.store import DatasetWriter, encode_frame
+from agentgym.store import DatasetWriter
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
@@ -161,8 +162,8 @@ def shown(view: View) -> dict[str, Any]:
     return {
         **{name: getattr(view, name) for name in ("task", "seed", "instruction", "mission", "step", "who")},
         **{name: getattr(view, name) for name in ("reward", "total_reward", "over", "success")},
-        "frame": b64encode(encode_frame(view.frame)).decode("ascii"),
-        "world": b64encode(encode_frame(view.world)).decode("ascii"),
+        "frame": b64encode(encode_png(view.frame)).decode("ascii"),
+        "world": b64encode(encode_png(view.world)).decode("ascii"),
         "probabilities": thought and list(thought.probabilities),
         "choice": thought and thought.choice,
     }

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym import environments
+from agentgym.action_spaces import SpaceCodec
 from agentgym.actions import ActionCodec
 from agentgym.environments import Observation, decode_instruction, encode_instruction
 from agentgym.errors import UserError
@@ -73,7 +74,8 @@ class Session:
             agent.refuse_other_actions(codec, env.task)
         self.task = env.task
         self.action_names = codec.names
-        self.header_parts = (codec, env.frame_shape)
+        self.header_parts = (SpaceCodec.of(env.action_space, env.action_names), env.frame_shape)
+        self._codec = codec
         self._agent = agent
         self._agent_name = f"agent:{name}"
         self._finished: list[Sample] = []
@@ -139,7 +141,7 @@ class Session:
         self._recorder.close()
 
     def _checked(self, action: int) -> int:
-        codec, _ = self.header_parts
+        codec = self._codec
         if not codec.start <= action < codec.start + len(self.action_names):
             raise UserError(f"action {action}: expected {codec.start} to {codec.start + len(self.action_names) - 1}")
         return action
@@ -171,11 +173,11 @@ def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) ->
     Raises UserError when the folder holds something else.
     """
     session = Session(tasks[0], frame=frame)
-    codec, shape = session.header_parts
+    space, shape = session.header_parts
     session.close()
     if any(path.glob("shard-*.arrow")):
         header = SampleDataset(path).header
-        if (header.codec, tuple(header.frame_shape)) != (codec, tuple(shape)):
+        if (header.space, tuple(header.frame_shape)) != (space, tuple(shape)):
             raise UserError(f"{path}: holds frames {list(header.frame_shape)} and other actions; choose another folder")
         return DatasetWriter(path, header)
     if path.exists() and (not path.is_dir() or any(file.name != ".lock" for file in path.iterdir())):
@@ -184,7 +186,7 @@ def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) ->
     recipe = DatasetRecipe(
         name=played.name, description="Episodes that people kept", suite=played, expert=HUMAN, episodes=1, keep="all"
     )
-    return DatasetWriter(path, Header(codec, shape, recipe.model_dump(mode="json")))
+    return DatasetWriter(path, Header(space, shape, recipe.model_dump(mode="json")))
 
 
 class _Instructed(gymnasium.Wrapper[Observation, Any, Observation, Any]):

@@ -7,17 +7,15 @@ import json
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
-from PIL import Image
 
 from agentgym.action_series import name
+from agentgym.pictures import encode_png
 from agentgym.store import SampleDataset, replace_file
 
 FILMS = 24
@@ -72,17 +70,10 @@ def _film(dataset: SampleDataset, episode: int) -> dict[str, Any]:
     sample = dataset.steps(episode, 0, min(int(dataset.lengths[episode]), FILM_STEPS))
     space = dataset.header.space.root
     return {
-        "frames": [b64encode(_png(frame)).decode() for frame in sample.frames],
+        "frames": [b64encode(encode_png(frame)).decode() for frame in sample.frames],
         "actions": [name(space, action) for action in sample.actions],
         "rewards": [round(reward, 4) for reward in sample.rewards.tolist()],
     }
-
-
-def _png(frame: NDArray[np.uint8]) -> bytes:
-    """What a browser shows."""
-    buffer = BytesIO()
-    Image.fromarray(frame).save(buffer, "png")
-    return buffer.getvalue()
 
 
 def _histogram(title: str, values: Sequence[float]) -> Histogram:

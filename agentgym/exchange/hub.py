@@ -4,7 +4,6 @@
 """
 
 import json
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
-from PIL import Image
 
 from agentgym.errors import UserError
+from agentgym.pictures import encode_png
 from agentgym.store import NAMES, SampleDataset, schema_of
 
 ROW_GROUP = 50  # episodes: what is held in memory at once, and what the Hub's viewer reads for a page
@@ -75,13 +73,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 def _row(dataset: SampleDataset, episode: int) -> dict[str, Any]:
     sample = dataset[episode]  # verified
     row = dataset.row(episode, [name for name in NAMES if name not in ("frames", *LEFT_OUT)])
-    return {**row, "frames": [{"bytes": _png(frame), "path": None} for frame in sample.frames]}
-
-
-def _png(frame: NDArray[np.uint8]) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(frame).save(buffer, "png")
-    return buffer.getvalue()
+    return {**row, "frames": [{"bytes": encode_png(frame), "path": None} for frame in sample.frames]}
 
 
 def _card(dataset: SampleDataset) -> str:
