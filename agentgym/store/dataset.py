@@ -66,7 +66,7 @@ class SampleDataset:
         """Steps [start, stop) of an episode, reading only their frames."""
         shard, row = self._locate(episode)
         values = shard.plain(row) | shard.steps(row, start, stop)
-        last = stop == self.lengths[episode]
+        last = stop == int(self.lengths[episode])
         return Sample(
             instruction=values["instruction"],
             frames=shard.frames(row, start, stop + 1),
