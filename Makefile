@@ -21,11 +21,15 @@ $(STAMP): pyproject.toml constraints.txt
 test: lint
 	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow" -n auto
 
+# Minari records with jax, which nothing else here needs.
 test-slow: install
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt "minari[create]"
 	$(RUN) pytest -m slow -rs
 
 benchmark: install
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt "minari[create]"
 	$(VENV)/bin/python tests/benchmarks/acting.py
+	$(VENV)/bin/python tests/benchmarks/data.py
 	$(VENV)/bin/agentgym run babyai-goto-redball --quiet
 	$(VENV)/bin/python tests/benchmarks/edge.py
 

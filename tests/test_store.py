@@ -113,6 +113,13 @@ def test_frames_of_an_episode_are_its_frames(path):
     assert np.array_equal(SampleDataset(path).frames(2, 1, 4), SAMPLES[2].frames[1:4])
 
 
+def test_numpy_scalars_are_stored_as_what_they_mean(tmp_path):
+    values = {"success": np.bool_(False), "terminated": np.bool_(True), "seed": 7}
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append(counted_sample(**values))
+    assert same(SampleDataset(tmp_path)[0], counted_sample(7, frames=counted_sample(7).frames, success=False))
+
+
 def test_an_episode_that_is_not_there_is_an_index_error(path):
     dataset = SampleDataset(path)
     for episode in (-1, 4):

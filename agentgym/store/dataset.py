@@ -69,7 +69,7 @@ class SampleDataset:
         shard, row = self._locate(episode)
         values = shard.plain(row) | shard.steps(row, start, stop)
         actions, labels = self._series(values)
-        last = stop == self.lengths[episode]
+        last = stop == int(self.lengths[episode])
         return Sample(
             instruction=values["instruction"],
             frames=shard.frames(row, start, stop + 1),
