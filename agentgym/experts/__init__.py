@@ -6,6 +6,7 @@ from typing import Protocol
 from agentgym.environments import MiniGridTask, Observation
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.babyai import BabyAIExpert
+from agentgym.experts.planner import MiniGridPlanner
 from agentgym.experts.random import RandomExpert
 
 
@@ -27,6 +28,7 @@ class Expert(Protocol):
 
 EXPERTS: dict[str, tuple[Callable[[], Expert], str]] = {
     "babyai-bot": (BabyAIExpert, "the scripted bot of BabyAI, for every BabyAI-* task"),
+    "minigrid-planner": (MiniGridPlanner, "a planner on the true grid, for every MiniGrid-* task with a mission"),
     "random": (RandomExpert, "uniformly random actions, by the episode's seed"),
 }
 
