@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentgym.environments import MiniGridTask
+    from agentgym.environments import Task
     from agentgym.recipes import FrameRecipe
 
 __all__ = ["make"]
 
 
-def make(task: str, *, frame: "FrameRecipe | None" = None) -> "MiniGridTask":
+def make(task: str, *, frame: "FrameRecipe | None" = None) -> "Task":
     """The environment of a task id; see `agentgym.environments.make`, which is imported only when it is needed."""
     from agentgym import environments
 

@@ -463,7 +463,11 @@ def score_table(task: dict[str, Any], who: str = "agent") -> Table:
     if task["normalised"] is not None:
         notes.append(f"normalised return (random 0, expert 1): {task['normalised']:.3f}")
     if task["published"]:
-        scores = (f"{name} {task['published'][name]:.3f}" for name in ("random", "expert") if name in task["published"])
+        scores = (
+            f"{name} {task['published'][name]:.3f}"
+            for name in ("random", "expert", "human")
+            if name in task["published"]
+        )
         notes.append(f"published returns: {', '.join(scores)}")
     table.caption, table.caption_justify = escape("\n".join(notes)), "left"
     return table

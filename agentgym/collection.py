@@ -91,8 +91,14 @@ def make_header(recipe: DatasetRecipe) -> Header:
     environments.check_suite(recipe.suite)
     found = []
     for task in recipe.suite.tasks:
-        env = environments.make(task.id, frame=recipe.suite.frame)
+        env = environments.make(task, frame=recipe.suite.frame)
+        environments.refuse_unseeded(env)
         experts.make(recipe.expert).check(env)
+        if recipe.keep == "solved" and not env.defines_success:
+            raise UserError(
+                f"suite {recipe.suite.name}: {task.id} does not say what success is; set its `success_return`, "
+                'or keep = "all" in the dataset\'s recipe'
+            )
         codec = ActionCodec.of(env.action_space, env.action_names)
         found.append(Header(codec, env.frame_shape, recipe.model_dump(mode="json")))
         env.close()
@@ -122,7 +128,7 @@ def without(chunk: Chunk, done: Set[tuple[str, int]]) -> Chunk:
 def record_chunk(recipe: DatasetRecipe, chunk: Chunk) -> tuple[list[Row], list[Attempt]]:
     """Records a chunk: the encoded episodes that the recipe keeps, and what became of every seed."""
     samples: list[Sample] = []
-    env = environments.make(chunk.task, frame=recipe.suite.frame)
+    env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
     recorder = Recorder(env, samples, task=chunk.task, expert=recipe.expert)
     expert = experts.make(recipe.expert)
     attempts = [Attempt(chunk.task, seed, _attempt(recorder, env, expert, seed, recipe)) for seed in chunk.seeds]
@@ -137,7 +143,7 @@ def ignore_interrupts() -> None:
 
 
 def _attempt(
-    recorder: Recorder, env: environments.MiniGridTask, expert: experts.Expert, seed: int, recipe: DatasetRecipe
+    recorder: Recorder, env: environments.Task, expert: experts.Expert, seed: int, recipe: DatasetRecipe
 ) -> str:
     """The outcome of one episode. Whatever the expert does costs this episode only."""
     try:
@@ -197,23 +203,23 @@ class Replay:
 def replay_episodes(dataset: SampleDataset, count: int, *, seed: int = 0) -> Iterator[Replay]:
     """Plays `count` episodes again, chosen by `seed`. Raises UserError for a dataset whose recipe cannot be played."""
     recipe = DatasetRecipe.model_validate(dataset.header.recipe)
-    installed = environments.versions()
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     for episode in sorted(chosen.tolist()):
         sample = dataset[episode]
         wrong = np.flatnonzero(~np.array(replay(sample, recipe)))
         problem = f"{len(wrong)} of {len(sample) + 1} frames differ, the first is {wrong[0]}" if len(wrong) else ""
+        installed = environments.versions(sample.versions)
         changes = tuple(
-            f"{name}: recorded with {was}, installed is {installed.get(name, 'none')}"
+            f"{name}: recorded with {was}, installed is {installed[name]}"
             for name, was in sample.versions.items()
-            if installed.get(name) != was
+            if installed[name] != was
         )
         yield Replay(sample.task, sample.seed, len(sample) + 1, problem, changes)
 
 
 def replay(sample: Sample, recipe: DatasetRecipe) -> Sequence[bool]:
     """For each frame of a sample, whether the installed environment draws the same one again."""
-    env = environments.make(sample.task, frame=recipe.suite.frame)
+    env = environments.make(recipe.suite.task(sample.task), frame=recipe.suite.frame)
     observation, _ = env.reset(seed=sample.seed)
     same = [bool((observation["frame"] == sample.frames[0]).all())]
     for action, frame in zip(sample.actions, sample.frames[1:], strict=True):

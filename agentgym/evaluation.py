@@ -65,7 +65,7 @@ class Plan:
             **self.protocol.model_dump(mode="json", exclude={"environments"}),
             "player": self.player.name,
             "weights": _fingerprint(self.player),
-            "tasks": [task.id for task in self.suite.tasks],
+            "tasks": [task.model_dump(mode="json", exclude={"reference"}) for task in self.suite.tasks],
             "frame": self.suite.frame.model_dump(mode="json"),
             "expert": self.expert,
         }
@@ -189,7 +189,7 @@ def refuse_misfits(plan: Plan) -> None:
     sampled = not plan.protocol.deterministic
     policy = None if plan.player.kind == "expert" else players.load(plan.player, sampled=sampled)
     for task in plan.suite.tasks:
-        env = environments.make(task.id, frame=plan.suite.frame)
+        env = environments.make(task, frame=plan.suite.frame)
         if policy is None:
             experts.make(plan.player.who).check(env)
         else:
@@ -216,7 +216,7 @@ def _choose_expert(asked: str | None, usual: str, suite: SuiteRecipe) -> str | N
     expert = experts.make(asked or usual)
     try:
         for task in suite.tasks:
-            expert.check(environments.make(task.id, frame=suite.frame))
+            expert.check(environments.make(task, frame=suite.frame))
     except UserError:
         if asked:
             raise
@@ -281,14 +281,14 @@ def _episodes_of(
         episode.to_json()
         for task in plan.suite.tasks
         for episode in (
-            rollout_expert(expert, task.id, frame=frame, seeds=plan.seeds, workers=jobs, advance=step)
+            rollout_expert(expert, task, frame=frame, seeds=plan.seeds, workers=jobs, advance=step)
             if expert
-            else _play(plan, task.id, workers or 1, step)
+            else _play(plan, task, workers or 1, step)
         )
     ]
 
 
-def _play(plan: Plan, task: str, workers: int, advance: Advance) -> list[Episode]:
+def _play(plan: Plan, task: TaskRecipe, workers: int, advance: Advance) -> list[Episode]:
     """A policy's episodes: by one process, whose threads the model uses, or by as many as were asked for."""
     arguments = (plan.player, task, plan.suite.frame, plan.protocol)
     if workers == 1:
@@ -299,7 +299,7 @@ def _play(plan: Plan, task: str, workers: int, advance: Advance) -> list[Episode
 
 def _play_seeds(
     player: Player,
-    task: str,
+    task: TaskRecipe,
     frame: FrameRecipe,
     protocol: EvaluationRecipe,
     seeds: Sequence[int],
@@ -324,7 +324,7 @@ def _score_task(task: TaskRecipe, episodes: dict[str, Any], plan: Plan) -> dict[
         )
         return {**found, "errors": sum(e["error"] is not None for e in mine)}
 
-    normalised = normalised_returns(task.id, episodes)
+    normalised = normalised_returns(task, episodes)
     published = task.reference or recipes.published_reference(task.id)
     return {
         "task": task.id,
@@ -337,12 +337,17 @@ def _score_task(task: TaskRecipe, episodes: dict[str, Any], plan: Plan) -> dict[
     }
 
 
-def normalised_returns(task: str, episodes: dict[str, Any]) -> np.ndarray | None:
-    """Who is scored, episode by episode, on the scale of random = 0 and expert = 1; None without an expert above."""
+def normalised_returns(task: TaskRecipe, episodes: dict[str, Any]) -> np.ndarray | None:
+    """Who is scored, episode by episode, on the scale of random = 0 and expert = 1, or of the published human = 1.
+
+    None without an expert above and a human's return.
+    """
 
     def returns(role: str) -> list[float]:
-        return [episode["total_reward"] for episode in episodes[role] if episode["task"] == task]
+        return [episode["total_reward"] for episode in episodes[role] if episode["task"] == task.id]
 
+    if task.reference and task.reference.human is not None:
+        return scores.normalise(returns("agent"), random=task.reference.random, expert=task.reference.human)
     if "expert" not in episodes:
         return None
     random, expert = float(np.mean(returns("random"))), float(np.mean(returns("expert")))
@@ -351,7 +356,7 @@ def normalised_returns(task: str, episodes: dict[str, Any]) -> np.ndarray | None
 
 def _score_over_tasks(episodes: dict[str, Any], plan: Plan) -> dict[str, Any] | None:
     """The scores over the tasks that have a normalised one; None when none has."""
-    found = [normalised_returns(task.id, episodes) for task in plan.suite.tasks]
+    found = [normalised_returns(task, episodes) for task in plan.suite.tasks]
     normalised = [task for task in found if task is not None]
     return scores.over_tasks(normalised) if normalised else None
 
@@ -374,14 +379,15 @@ def _film(plan: Plan, played: Sequence[Episode]) -> None:
     listed = []
     for episode in [*successes, *failures]:
         outcome: videos.Outcome = "success" if episode.success else "failure"
-        file = f"{outcome}-{episode.task}-{episode.seed}.mp4"
-        seen, world = replay_frames(episode, plan.suite.frame)
-        names = environments.make(episode.task, frame=plan.suite.frame).action_names
+        file = f"{outcome}-{episode.task}-{episode.seed}.mp4".replace("/", "-")
+        task, frame = plan.suite.task(episode.task), plan.suite.frame
+        seen, world = replay_frames(episode, task, frame)
+        names = environments.make(task, frame=frame).action_names
         videos.write_video(
             folder / file,
             frames=seen,
             world=world,
-            actions=[names[action] for action in episode.actions],
+            actions=[names[action] if names else str(action) for action in episode.actions],
             instruction=episode.instruction,
             outcome=outcome,
         )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agentgym import experts
 from agentgym.actions import ActionCodec
-from agentgym.environments import MiniGridTask
+from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.policy import AgentPolicy
 
@@ -73,7 +73,7 @@ def load(player: Player, *, sampled: bool) -> "AgentPolicy | SB3Policy":
     return (SampledAgent if sampled else AgentPolicy).from_pretrained(player.path)
 
 
-def refuse_misfit(policy: "AgentPolicy | SB3Policy", env: MiniGridTask) -> None:
+def refuse_misfit(policy: "AgentPolicy | SB3Policy", env: Task) -> None:
     """Raises UserError when the environment's actions or frames are not the ones the policy was trained for."""
     if isinstance(policy, SB3Policy):
         policy.refuse_misfit(env)
@@ -158,7 +158,7 @@ class SB3Policy:
             probabilities = self._policy.get_distribution(tensors).distribution.probs
         return self._draws.choose(probabilities.double().numpy()) + int(self._actions.start), state
 
-    def refuse_misfit(self, env: MiniGridTask) -> None:
+    def refuse_misfit(self, env: Task) -> None:
         """Raises UserError when the environment's spaces are not the ones of the file."""
         if _shapes(self._space) != _shapes(env.observation_space) or self._actions != env.action_space:
             found = f"shows {_shapes(env.observation_space)} and takes {env.action_space}"

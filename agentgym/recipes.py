@@ -9,6 +9,7 @@ model and no file format but TOML.
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -24,26 +25,56 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class FrameRecipe(Recipe):
-    """How a frame of a grid world is drawn."""
+def _absent() -> Any:
+    """None by default, and then left out of the stored recipe."""
+    return Field(default=None, exclude_if=lambda value: value is None)
 
-    view: Literal["partial", "full"] = "partial"
-    tile_size: Annotated[int, Field(ge=1, le=64)] = 8
+
+Side = Annotated[int, Field(ge=1, le=1024)]
+
+
+class FrameRecipe(Recipe):
+    """How a frame looks. Grid worlds: `view` (default partial) and `tile_size` (default 8 pixels); others: `size`.
+
+    `size` is [height, width] in pixels, absent: the family's own. What does not fit a family is refused there.
+    """
+
+    view: Literal["partial", "full"] | None = _absent()
+    tile_size: Annotated[int, Field(ge=1, le=64)] | None = _absent()
+    size: Annotated[tuple[Side, Side], Field(strict=False)] | None = _absent()
 
 
 class ReferenceRecipe(Recipe):
-    """Published mean returns on a task, shown beside those that an evaluation measures, and where they come from."""
+    """Published mean returns on a task, shown beside those that an evaluation measures, and where they come from.
+
+    With `human` (Atari) returns are normalised to these two numbers, as is usual there; with `expert` they are shown
+    alone, and returns are normalised to what the expert reaches here.
+    """
 
     random: float
-    expert: float
+    expert: float | None = _absent()
+    human: float | None = _absent()
     source: str
 
 
+Strings = Annotated[tuple[str, ...], Field(strict=False, exclude_if=lambda names: not names)]
+
+
 class TaskRecipe(Recipe):
-    """One task of a suite: a Gymnasium id, and what others reached on it."""
+    """One task of a suite: a Gymnasium id, what it needs besides, and what others reached on it.
+
+    `instructions` are wordings of one instruction, where the environment has no language; the episode's seed decides
+    which is shown. `limit` is a time limit in steps. `success_return` says from which return on an episode has
+    succeeded. `action_names` name the actions of a Discrete space. `arguments` go to `gymnasium.make`.
+    """
 
     id: str
-    reference: Annotated[ReferenceRecipe | None, Field(exclude_if=lambda reference: reference is None)] = None
+    instructions: Strings = ()
+    limit: Annotated[int, Field(ge=1)] | None = _absent()
+    success_return: float | None = _absent()
+    action_names: Strings = ()
+    arguments: Annotated[dict[str, Any], Field(exclude_if=lambda arguments: not arguments)] = {}
+    reference: ReferenceRecipe | None = _absent()
 
 
 class SuiteRecipe(Recipe):
@@ -53,6 +84,18 @@ class SuiteRecipe(Recipe):
     description: str
     frame: FrameRecipe = FrameRecipe()
     tasks: Annotated[list[TaskRecipe], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        ids = [task.id for task in self.tasks]
+        twice = next((task for task in ids if ids.count(task) > 1), None)
+        if twice:
+            raise ValueError(f"task {twice} is named twice; name each once")
+        return self
+
+    def task(self, name: str) -> TaskRecipe:
+        """The task of that id. Raises KeyError when the suite has none."""
+        return {task.id: task for task in self.tasks}[name]
 
 
 class BudgetRecipe(Recipe):
@@ -226,8 +269,13 @@ def shipped(kind: str) -> Iterator[Path]:
 
 def published_reference(task: str) -> ReferenceRecipe | None:
     """The published returns on a task that one of the shipped suites names, or None."""
+    return _published_references().get(task)
+
+
+@cache
+def _published_references() -> dict[str, ReferenceRecipe]:
     tasks = (each for path in shipped("suite") for each in load_suite(path.stem).tasks)
-    return next((each.reference for each in tasks if each.id == task and each.reference), None)
+    return {each.id: each.reference for each in tasks if each.reference}
 
 
 def describe(path: Path) -> str:

@@ -34,7 +34,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         self._sink = sink
         self._task = task
         self._expert = expert
-        self._versions = versions()
+        self._versions = versions(getattr(env.unwrapped, "packages", ()))
         self._instruction = ""
         self._seed = 0
         self._frames: list[NDArray[np.uint8]] = []

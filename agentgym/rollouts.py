@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from agentgym import environments, experts
 from agentgym.acting import Policy
 from agentgym.collection import OutOfTime, ignore_interrupts, time_limit
-from agentgym.environments import MiniGridTask, decode_instruction
+from agentgym.environments import Task, decode_instruction
 from agentgym.errors import UserError
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import FrameRecipe, TaskRecipe
 
 LIMIT_S = 20.0  # what one episode of an expert may take; BabyAI's bot loops for ever on some levels
 CHUNK = 25  # seeds that a worker plays before it is given more
@@ -58,7 +58,7 @@ class Seeded(Protocol):
 
 def rollout(
     policy: Policy,
-    task: str,
+    task: str | TaskRecipe,
     *,
     frame: FrameRecipe,
     seeds: Sequence[int],
@@ -70,7 +70,7 @@ def rollout(
 
     The environments share the seeds: each takes the next one when its episode ends. `advance(1)` follows each episode.
     """
-    slots = [_Slot(environments.make(task, frame=frame), task) for _ in range(min(num_environments, len(seeds)))]
+    slots = [_Slot(environments.make(task, frame=frame)) for _ in range(min(num_environments, len(seeds)))]
     waiting = iter(enumerate(seeds))
     finished: dict[int, Episode] = {}
 
@@ -106,7 +106,7 @@ def rollout(
 
 def rollout_expert(
     name: str,
-    task: str,
+    task: str | TaskRecipe,
     *,
     frame: FrameRecipe,
     seeds: Sequence[int],
@@ -142,8 +142,10 @@ def on_workers(
     return episodes
 
 
-def _expert_episodes(name: str, task: str, frame: FrameRecipe, seeds: Sequence[int], limit_s: float) -> list[Episode]:
-    slot = _Slot(environments.make(task, frame=frame), task)
+def _expert_episodes(
+    name: str, task: str | TaskRecipe, frame: FrameRecipe, seeds: Sequence[int], limit_s: float
+) -> list[Episode]:
+    slot = _Slot(environments.make(task, frame=frame))
     expert = experts.make(name)
     episodes = [_play_expert(expert, slot, number, seed, limit_s) for number, seed in enumerate(seeds)]
     slot.environment.close()
@@ -168,9 +170,11 @@ def _play_expert(expert: experts.Expert, slot: "_Slot", number: int, seed: int, 
         return slot.give_up(f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
 
 
-def replay_frames(episode: Episode, frame: FrameRecipe) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def replay_frames(
+    episode: Episode, task: str | TaskRecipe, frame: FrameRecipe
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """What the agent saw and the whole room from above, uint8[T + 1, ...] each, by playing the episode again."""
-    env = environments.make(episode.task, frame=frame)
+    env = environments.make(task, frame=frame)
     observation, _ = env.reset(seed=episode.seed)
     seen, world = [observation["frame"]], [env.render()]
     for action in episode.actions:
@@ -184,9 +188,8 @@ def replay_frames(episode: Episode, frame: FrameRecipe) -> tuple[NDArray[np.uint
 class _Slot:
     """One environment of a rollout and the episode in it."""
 
-    def __init__(self, environment: MiniGridTask, task: str) -> None:
+    def __init__(self, environment: Task) -> None:
         self.environment = environment
-        self.task = task
         self.idle = False
 
     def begin(self, number: int, seed: int) -> None:
@@ -211,4 +214,6 @@ class _Slot:
 
     def _episode(self, *, success: bool, error: str | None = None) -> Episode:
         actions = tuple(self.actions)
-        return Episode(self.task, self.seed, self.instruction, success, self.total_reward, len(actions), actions, error)
+        return Episode(
+            self.environment.task, self.seed, self.instruction, success, self.total_reward, len(actions), actions, error
+        )

@@ -12,7 +12,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +161,7 @@ def first_model(recipe: ExperimentRecipe, dataset: SampleDataset) -> tuple[Agent
 
 def all_versions() -> dict[str, str]:
     """The versions of everything that decides a result."""
-    return {**environments.versions(), **{name: version(name) for name in ("torch", "transformers", "accelerate")}}
+    return environments.versions(("minigrid", "torch", "transformers", "accelerate"))
 
 
 def read_json(file: Path) -> Any:
@@ -201,7 +200,7 @@ def _periodic_score(policy: AgentPolicy, recipe: ExperimentRecipe) -> dict[str, 
         for task in recipe.dataset.suite.tasks
         for episode in rollout(
             policy,
-            task.id,
+            task,
             frame=recipe.dataset.suite.frame,
             seeds=seeds,
             num_environments=min(32, len(seeds)),

@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 ROWS = [
     {"errors"},
     {"recipes", "samples", "actions", "action_spaces", "layout"},
+    {"environments.task", "environments.tiles", "environments.pixels"},
+    {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},
     {
         *("environments", "store.shard", "store.samples", "model.vision", "model.blocks", "model.tokenizer"),
         *("augmentation", "scores", "next_action", "acting"),

@@ -104,7 +104,7 @@ def test_an_experts_episodes_do_not_depend_on_the_number_of_workers(name):
 
 def test_an_episode_is_reproduced_by_its_seed_and_actions():
     episode = expert_plays("babyai-bot", [4])[0]
-    seen, world = replay_frames(episode, FRAME)
+    seen, world = replay_frames(episode, TASK, FRAME)
     env = environments.make(TASK)
     observation, _ = env.reset(seed=4)
     np.testing.assert_array_equal(seen[0], observation["frame"])

@@ -1,9 +1,9 @@
 """Who acts while demonstrations are recorded: one file per kind, all behind one small Protocol."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from agentgym.environments import MiniGridTask, Observation
+from agentgym.environments import Observation, Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.babyai import BabyAIExpert
 from agentgym.experts.planner import MiniGridPlanner
@@ -13,15 +13,15 @@ from agentgym.experts.random import RandomExpert
 class Expert(Protocol):
     """Acts for one episode at a time."""
 
-    def check(self, environment: MiniGridTask) -> None:
+    def check(self, environment: Task) -> None:
         """Raises UserError when it cannot act in that environment at all."""
         ...
 
-    def start(self, environment: MiniGridTask, seed: int) -> None:
+    def start(self, environment: Task, seed: int) -> None:
         """Called after the reset of each episode, with the episode's seed."""
         ...
 
-    def act(self, observation: Observation) -> int:
+    def act(self, observation: Observation) -> Any:
         """The action for the present observation."""
         ...
 

@@ -8,20 +8,21 @@ from minigrid.core.constants import OBJECT_TO_IDX
 from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from agentgym.environments import MiniGridTask, Observation
+from agentgym.environments import MiniGridTask, Observation, Task
 from agentgym.errors import UserError
 
 
 class BabyAIExpert:
     """One bot an episode; it may raise or never return on levels that it cannot do, so give it a budget."""
 
-    def check(self, environment: MiniGridTask) -> None:
+    def check(self, environment: Task) -> None:
         """Raises UserError when the task is no BabyAI level."""
-        if not isinstance(environment.minigrid, RoomGridLevel):
+        if not (isinstance(environment, MiniGridTask) and isinstance(environment.minigrid, RoomGridLevel)):
             raise UserError(f"expert 'babyai-bot' cannot act in {environment.task}: it needs a BabyAI-* task")
 
-    def start(self, environment: MiniGridTask, seed: int) -> None:
+    def start(self, environment: Task, seed: int) -> None:
         """A new bot for the episode."""
+        assert isinstance(environment, MiniGridTask)
         with contextlib.redirect_stdout(io.StringIO()):
             self._bot = _SeeingBot(environment)
 

@@ -1,21 +1,22 @@
 """The random expert: uniformly random actions, the baseline of every score."""
 
-import numpy as np
+from copy import deepcopy
+from typing import Any
 
-from agentgym.environments import MiniGridTask, Observation
+from agentgym.environments import Observation, Task
 
 
 class RandomExpert:
     """Draws every action uniformly; the sequence is a function of the episode's seed."""
 
-    def check(self, environment: MiniGridTask) -> None:
+    def check(self, environment: Task) -> None:
         """Acts anywhere."""
 
-    def start(self, environment: MiniGridTask, seed: int) -> None:
+    def start(self, environment: Task, seed: int) -> None:
         """A new sequence for the episode."""
-        self._generator = np.random.default_rng(seed)
-        self._num_actions = int(environment.action_space.n)
+        self._space = deepcopy(environment.action_space)
+        self._space.seed(seed)
 
-    def act(self, observation: Observation) -> int:
+    def act(self, observation: Observation) -> Any:
         """The next random action."""
-        return int(self._generator.integers(self._num_actions))
+        return self._space.sample()

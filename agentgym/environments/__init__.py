@@ -1,0 +1,197 @@
+"""make(task) -> a Gymnasium environment that shows {"frame", "instruction"} and sets info["is_success"].
+
+One file for each family of environments behind one base, `Task`; the family is known by the id. This package knows no
+model, no policy and no file.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+import gymnasium
+
+from agentgym.environments.generic import GenericTask
+from agentgym.environments.minigrid import MiniGridTask
+from agentgym.environments.task import (
+    INSTRUCTION_BYTES,
+    MAX_SEED,
+    Observation,
+    Task,
+    decode_instruction,
+    encode_instruction,
+)
+from agentgym.errors import UserError, did_you_mean
+from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
+
+__all__ = [
+    "INSTRUCTION_BYTES",
+    "MAX_SEED",
+    "MiniGridTask",
+    "Observation",
+    "Task",
+    "check_suite",
+    "decode_instruction",
+    "encode_instruction",
+    "make",
+    "refuse_unseeded",
+    "task_ids",
+    "versions",
+]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Environments of one kind: how their ids begin, their class, what of a frame's recipe they take, their extra."""
+
+    prefixes: tuple[str, ...]
+    load: Callable[[], type[Task]]
+    frame_keys: tuple[str, ...]
+    extra: str | None = None
+    register: Callable[[], object] = lambda: None  # makes Gymnasium know the ids; ImportError without the package
+    names_actions: bool = True
+
+    def refuse_missing(self) -> None:
+        """Raises UserError naming the extra when the family's package is missing."""
+        try:
+            self.register()
+        except ImportError:
+            raise UserError(
+                f"{self.prefixes[0]}* environments need a package that is not installed: "
+                f'pip install "agentgym[{self.extra}]"'
+            ) from None
+
+
+def _load_minatar() -> type[Task]:
+    return import_module("agentgym.environments.minatar").MinAtarTask
+
+
+def _load_atari() -> type[Task]:
+    return import_module("agentgym.environments.atari").AtariTask
+
+
+def _register_minatar() -> None:
+    if "MinAtar/Breakout-v1" not in gymnasium.registry:
+        import_module("minatar.gym").register_envs()
+
+
+def _register_atari() -> None:
+    import_module("ale_py")
+
+
+FAMILIES = (
+    Family(("BabyAI-", "MiniGrid-"), lambda: MiniGridTask, ("view", "tile_size")),
+    Family(("MinAtar/",), _load_minatar, ("size",), "minatar", _register_minatar),
+    Family(("ALE/",), _load_atari, ("size",), "atari", _register_atari),
+    Family(("",), lambda: GenericTask, ("size",), names_actions=False),
+)
+
+
+def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
+    """The environment of a task, given by its id (such as `BabyAI-GoToRedBall-v0`) or by its recipe.
+
+    Raises UserError for an unknown id, a package that is missing, or a setting that does not fit the environment.
+    """
+    recipe = TaskRecipe(id=task) if isinstance(task, str) else task
+    frame = frame or FrameRecipe()
+    problem = find_problem(recipe, frame)
+    if problem:
+        raise UserError(problem[1])
+    try:
+        return family_of(recipe.id).load()(recipe, frame)  # type: ignore[call-arg]  # each family takes these two
+    except (TypeError, gymnasium.error.Error) as error:
+        if not recipe.arguments:
+            raise
+        given = ", ".join(recipe.arguments)
+        raise UserError(f"{recipe.id}: it does not take its `arguments` ({given}): {error}") from None
+
+
+def remake(task: TaskRecipe, frame: FrameRecipe, render_mode: str = "rgb_array") -> Task:
+    """What Gymnasium calls to make an environment again from its `spec`; there is one render mode."""
+    return make(task, frame=frame)
+
+
+def check_suite(suite: SuiteRecipe) -> None:
+    """Raises UserError naming the suite, the key and the value of the first task that cannot be made."""
+    for index, task in enumerate(suite.tasks):
+        problem = find_problem(task, suite.frame)
+        if problem:
+            key = problem[0] if problem[0].startswith("frame") else f"tasks.{index}.{problem[0]}"
+            raise UserError(f"suite {suite.name}: key '{key}': {problem[1]}")
+
+
+def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None:
+    """What is wrong with a task before it is made: the key, and a line that says it."""
+    family = family_of(task.id)
+    try:
+        family.refuse_missing()
+    except UserError as error:
+        return "id", str(error)
+    if not _is_known(task.id):
+        hint = did_you_mean(task.id, task_ids()) or "; any id of Gymnasium's registry is known"
+        return "id", f"unknown environment id '{task.id}'{hint}"
+    for key in type(frame).model_fields:
+        if getattr(frame, key) is not None and key not in family.frame_keys:
+            fitting = " and ".join(f"'{name}'" for name in family.frame_keys)
+            return f"frame.{key}", f"frames of {task.id} have no '{key}'; theirs are set by {fitting}"
+    if task.action_names and family.names_actions:
+        return "action_names", f"{task.id} names its actions itself; remove the key"
+    return None
+
+
+def family_of(task: str) -> Family:
+    """The family that an id belongs to."""
+    return next(family for family in FAMILIES if task.startswith(family.prefixes))
+
+
+def _is_known(task: str) -> bool:
+    return task in gymnasium.registry and "-WFC-" not in task  # minigrid's wheel lacks their patterns
+
+
+def refuse_unseeded(env: Task, steps: int = 5) -> None:
+    """Raises UserError unless two episodes of one seed, with the same actions, look the same."""
+
+    def look() -> list[bytes]:
+        env.action_space.seed(0)
+        frames = [env.reset(seed=1)[0]["frame"]]
+        for _ in range(steps):
+            observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            frames.append(observation["frame"])
+            if terminated or truncated:
+                break
+        return [frame.tobytes() for frame in frames]
+
+    if look() != look():
+        raise UserError(
+            f"{env.task}: two episodes of one seed differ: its reset ignores the seed, so that no recording could be "
+            "replayed; make the environment draw from `self.np_random` alone"
+        )
+
+
+def task_ids() -> tuple[str, ...]:
+    """The ids of the families that have a name, as far as their packages are installed, sorted."""
+    return _task_ids(len(gymnasium.registry))
+
+
+@cache
+def _task_ids(registered: int) -> tuple[str, ...]:
+    for family in FAMILIES:
+        try:
+            family.refuse_missing()
+        except UserError:
+            continue
+    named = tuple(prefix for family in FAMILIES for prefix in family.prefixes if prefix)
+    return tuple(sorted(name for name in gymnasium.registry if name.startswith(named) and _is_known(name)))
+
+
+def versions(packages: Iterable[str] = ("minigrid",)) -> dict[str, str]:
+    """The versions of agentgym, Gymnasium, NumPy and those packages; a package that is not installed: "none"."""
+    return {name: _version(name) for name in sorted({"agentgym", "gymnasium", "numpy", *packages})}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

@@ -1,0 +1,73 @@
+"""Atari 2600 games of the Arcade Learning Environment (Bellemare et al. 2013), with its standard protocol.
+
+Ids are `ALE/*-v5`: sticky actions 0.25, frame skip 4, rewards as they are, no end at a lost life, at most 108,000
+frames (Machado et al. 2018). A recipe's `arguments` change what is to be changed, as `gymnasium.make` takes them:
+`repeat_action_probability`, `frameskip`, `full_action_space`, `max_num_frames_per_episode`, `mode`, `difficulty`.
+"""
+
+from typing import Any
+
+import ale_py
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.environments.pixels import resize
+from agentgym.environments.task import Step, Task
+from agentgym.recipes import FrameRecipe, TaskRecipe
+
+ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # it greets on standard error otherwise
+
+
+class AtariTask(Task):
+    """One game. `ale` is the emulator, for experts that read its memory or search on its saved states.
+
+    An action has one name in all games (`fire`, `upright`), so that it is one token for an agent of several games.
+    """
+
+    packages = ("ale-py",)
+
+    def __init__(self, recipe: TaskRecipe, frame: FrameRecipe) -> None:
+        made = gymnasium.make(
+            recipe.id, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments
+        ).unwrapped
+        assert isinstance(made, ale_py.AtariEnv)
+        self._inner = made
+        self.ale = made.ale
+        names = tuple(meaning.lower() for meaning in made.get_action_meanings())
+        self._size = frame.size or self.ale.getScreenDims()
+        super().__init__(
+            recipe,
+            frame,
+            action_space=gymnasium.spaces.Discrete(len(names)),
+            action_names=names,
+            frame_shape=(*self._size, 3),
+            instructions=(f"play {_spoken(recipe.id)}",),
+        )
+
+    def start(self, seed: int) -> None:
+        """The game from its beginning; the seed decides which actions stick."""
+        self._inner.reset(seed=seed)
+
+    def advance(self, action: Any) -> Step:
+        """One action, held for the frames of a step."""
+        _, reward, terminated, truncated, _ = self._inner.step(int(action))
+        return Step(float(reward), bool(terminated), bool(truncated))
+
+    def draw(self) -> NDArray[np.uint8]:
+        """The screen at the recipe's size."""
+        return resize(self.ale.getScreenRGB(), self._size)
+
+    def render(self) -> NDArray[np.uint8]:
+        """The screen, uint8[210, 160, 3] in most games."""
+        return np.asarray(self.ale.getScreenRGB(), dtype=np.uint8)
+
+    def close(self) -> None:
+        """Closes the environment within."""
+        self._inner.close()
+
+
+def _spoken(task: str) -> str:
+    """`ALE/SpaceInvaders-v5` as `space invaders`."""
+    name = task.removeprefix("ALE/").rpartition("-")[0]
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()

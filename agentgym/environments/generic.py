@@ -1,0 +1,100 @@
+"""Any other Gymnasium environment that can be seen, with an instruction from the recipe."""
+
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import packages_distributions
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.environments.pixels import resize
+from agentgym.environments.task import Step, Task
+from agentgym.errors import UserError
+from agentgym.recipes import FrameRecipe, TaskRecipe
+
+
+class GenericTask(Task):
+    """A Gymnasium id whose observation is a picture, or which draws one with `render_mode="rgb_array"`.
+
+    Success is what the environment says in `info["is_success"]` or `info["success"]`, or the recipe's `success_return`.
+    """
+
+    knows_success = True  # it may: environments do not declare what they will say
+
+    def __init__(self, recipe: TaskRecipe, frame: FrameRecipe) -> None:
+        if not recipe.instructions:
+            raise UserError(
+                f"{recipe.id}: it has no language of its own; give its task `instructions` in a suite's recipe"
+            )
+        self._inner = _make(recipe)
+        space = self._inner.observation_space
+        self._shows_pictures = _is_picture(space)
+        self._seen: Any = None
+        shape = space.shape if self._shows_pictures else self._first_picture().shape
+        assert shape is not None
+        self._size = frame.size or (shape[0], shape[1])
+        self.packages = _packages(self._inner)
+        super().__init__(
+            recipe,
+            frame,
+            action_space=self._inner.action_space,
+            action_names=tuple(recipe.action_names) or None,
+            frame_shape=(*self._size, 3),
+        )
+
+    def start(self, seed: int) -> None:
+        """The environment's own reset with that seed."""
+        self._seen, _ = self._inner.reset(seed=seed)
+
+    def advance(self, action: Any) -> Step:
+        """The environment's own step."""
+        self._seen, reward, terminated, truncated, info = self._inner.step(action)
+        return Step(float(reward), bool(terminated), bool(truncated), _own_word(info))
+
+    def draw(self) -> NDArray[np.uint8]:
+        """The observation, when it is a picture, or what the environment draws, at the recipe's size."""
+        return resize(self._seen if self._shows_pictures else self.render(), self._size)
+
+    def render(self) -> NDArray[np.uint8]:
+        """What the environment draws, or its observation."""
+        picture = self._inner.render() if self._inner.render_mode == "rgb_array" else self._seen
+        return np.asarray(picture, dtype=np.uint8)
+
+    def close(self) -> None:
+        """Closes the environment within."""
+        self._inner.close()
+
+    def _first_picture(self) -> NDArray[np.uint8]:
+        self._inner.reset(seed=0)
+        return self.render()
+
+
+def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
+    """The environment, drawing when it can. Raises UserError when it neither draws nor shows pictures."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of ids that have a later version: the recipe's choice
+        plain = gymnasium.make(recipe.id, disable_env_checker=True, **recipe.arguments)
+        if "rgb_array" in plain.metadata.get("render_modes", ()):
+            plain.close()
+            return gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments)
+    if not _is_picture(plain.observation_space):
+        shown = plain.observation_space
+        raise UserError(f"{recipe.id}: has no frames: its observation is {shown} and it has no rgb_array render mode")
+    return plain
+
+
+def _is_picture(space: gymnasium.Space[Any]) -> bool:
+    return space.dtype == np.uint8 and space.shape is not None and len(space.shape) == 3 and space.shape[2] == 3
+
+
+def _own_word(info: Mapping[str, Any]) -> bool | None:
+    word = info.get("is_success", info.get("success"))
+    return None if word is None else bool(word)
+
+
+def _packages(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
+    """The installed packages that the environment's class is from, apart from Gymnasium, which is always named."""
+    module = type(env.unwrapped).__module__.partition(".")[0]
+    return tuple(name for name in packages_distributions().get(module, ()) if name != "gymnasium")

@@ -1,0 +1,145 @@
+"""Task: a Gymnasium environment that shows {"frame", "instruction"}, whatever is inside.
+
+Every episode is a function of one seed, given to `reset` or drawn there and named in `info["seed"]`, so that a
+recording can be replayed. A family of environments says how an episode starts, goes on and looks; the rest is here: the
+seed, the instruction, the time limit and what success is. This module knows no family.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from numpy.typing import NDArray
+
+from agentgym.recipes import FrameRecipe, TaskRecipe
+
+INSTRUCTION_BYTES = 256  # the longest BabyAI missions stay below; longer ones are refused, never cut
+MAX_SEED = 2**31 - 1
+
+Observation = dict[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one action led to; `success` where the environment says so itself, at the end of an episode."""
+
+    reward: float
+    terminated: bool
+    truncated: bool
+    success: bool | None = None
+
+
+class Task(gymnasium.Env[Observation, Any]):
+    """What every environment of `agentgym.make` is.
+
+    `observation_space` is {"frame": uint8[height, width, 3], "instruction": uint8[256]} (zero-padded UTF-8). At the end
+    of an episode `info["is_success"]` says whether it succeeded: by the environment's own word, or by the recipe's
+    `success_return`; without either no episode does (`defines_success`).
+    """
+
+    observation_space: gymnasium.spaces.Dict  # type: ignore[assignment]  # Gymnasium types it Space[dict[str, Any]]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}  # type: ignore[misc]
+
+    packages: tuple[str, ...] = ()  # of the index, those that decide what an episode looks like
+    knows_success = False  # whether the environment within says what success is
+    default_limit: int | None = None  # steps; None: the environment's own limit alone
+
+    def __init__(
+        self,
+        recipe: TaskRecipe,
+        frame: FrameRecipe,
+        *,
+        action_space: gymnasium.Space[Any],
+        action_names: tuple[str, ...] | None,
+        frame_shape: tuple[int, int, int],
+        instructions: tuple[str, ...] = (),
+    ) -> None:
+        self.task = recipe.id
+        self.recipe = recipe
+        self.render_mode = "rgb_array"
+        name = f"agentgym/{recipe.id.replace('/', '-')}"
+        self.spec = EnvSpec(name, "agentgym.environments:remake", kwargs={"task": recipe, "frame": frame})
+        self.action_space = action_space
+        self.action_names = action_names
+        self.frame_shape = frame_shape
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                "frame": gymnasium.spaces.Box(0, 255, frame_shape, np.uint8),
+                "instruction": gymnasium.spaces.Box(0, 255, (INSTRUCTION_BYTES,), np.uint8),
+            }
+        )
+        self.limit = recipe.limit or self.default_limit
+        self._instructions = tuple(recipe.instructions) or instructions
+        self._instruction = encode_instruction("")
+        self._steps, self._return = 0, 0.0
+
+    @property
+    def defines_success(self) -> bool:
+        """Whether an episode can succeed at all."""
+        return self.knows_success or self.recipe.success_return is not None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """The first observation of the episode of that seed; without one, of a seed drawn from the last one given."""
+        super().reset(seed=seed)
+        episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else seed
+        self.start(episode_seed)
+        self._instruction = encode_instruction(self.instruct(episode_seed))
+        self._steps, self._return = 0, 0.0
+        return self._observe(), {"seed": episode_seed}
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """One step; at the end of the episode `info["is_success"]` is set."""
+        step = self.advance(action)
+        self._steps += 1
+        self._return += step.reward
+        truncated = step.truncated or (not step.terminated and self._steps == self.limit)
+        info = {"is_success": self._succeeded(step)} if step.terminated or truncated else {}
+        return self._observe(), step.reward, step.terminated, truncated, info
+
+    def render(self) -> NDArray[np.uint8]:
+        """A picture for people, uint8[height, width, 3]."""
+        return self.draw()
+
+    @abstractmethod
+    def start(self, seed: int) -> None:
+        """The world is at the start of the episode of that seed, whatever happened before."""
+
+    @abstractmethod
+    def advance(self, action: Any) -> Step:
+        """The world does one step."""
+
+    @abstractmethod
+    def draw(self) -> NDArray[np.uint8]:
+        """What the agent sees, an array of its own, uint8[height, width, 3]."""
+
+    def instruct(self, seed: int) -> str:
+        """The instruction of the episode that has just been started: one of the wordings, by the seed."""
+        return self._instructions[seed % len(self._instructions)]
+
+    def _succeeded(self, step: Step) -> bool:
+        if self.recipe.success_return is not None:
+            return self._return >= self.recipe.success_return
+        return bool(step.success)
+
+    def _observe(self) -> Observation:
+        return {"frame": self.draw(), "instruction": self._instruction.copy()}
+
+
+def encode_instruction(text: str, length: int = INSTRUCTION_BYTES) -> NDArray[np.uint8]:
+    """The text as zero-padded UTF-8, uint8[length]. Raises ValueError when it does not fit."""
+    raw = text.encode("utf-8")
+    if len(raw) > length:
+        raise ValueError(f"an instruction has at most {length} bytes in UTF-8, this one {len(raw)}: {text!r}")
+    padded = np.zeros(length, dtype=np.uint8)
+    padded[: len(raw)] = np.frombuffer(raw, dtype=np.uint8)
+    return padded
+
+
+def decode_instruction(padded: NDArray[np.uint8]) -> str:
+    """The text of a zero-padded UTF-8 array."""
+    return bytes(padded).rstrip(b"\0").decode("utf-8")

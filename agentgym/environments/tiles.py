@@ -1,0 +1,46 @@
+"""MiniGrid's partial view, drawn from a table of tiles.
+
+A tile is a function of what stands in its cell, whether it is seen and whether the agent stands there; drawing the view
+from a table gives MiniGrid's own picture, without computing the view a second time.
+"""
+
+from functools import cache
+
+import numpy as np
+from minigrid.core.constants import IDX_TO_OBJECT, OBJECT_TO_IDX
+from minigrid.core.grid import Grid
+from minigrid.core.world_object import WorldObj
+from numpy.typing import NDArray
+
+_COLORS, _STATES = 8, 4
+
+
+def draw_partial_view(symbolic: NDArray[np.uint8], tile_size: int) -> NDArray[np.uint8]:
+    """MiniGrid's RGB partial view, uint8[height, width, 3], from its symbolic one, uint8[columns, rows, 3]."""
+    columns, rows = symbolic.shape[:2]
+    codes = (symbolic[..., 0].astype(np.intp) * _COLORS + symbolic[..., 1]) * _STATES + symbolic[..., 2]
+    tiles, drawn = _tile_table(tile_size)
+    codes[columns // 2, rows - 1] += len(tiles) // 2  # the agent looks up from the middle of the last row
+    missing = codes[~drawn[codes]]
+    for code in np.unique(missing):
+        tiles[code] = _draw_tile(int(code), len(tiles) // 2, tile_size)
+        drawn[code] = True
+    picture: NDArray[np.uint8] = (
+        tiles[codes.T].transpose(0, 2, 1, 3, 4).reshape(rows * tile_size, columns * tile_size, 3)
+    )
+    return picture
+
+
+@cache
+def _tile_table(tile_size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Tiles by code and which of them are drawn; the second half of the codes has the agent on the tile."""
+    count = 2 * len(IDX_TO_OBJECT) * _COLORS * _STATES
+    return np.zeros((count, tile_size, tile_size, 3), np.uint8), np.zeros(count, bool)
+
+
+def _draw_tile(code: int, half: int, tile_size: int) -> NDArray[np.uint8]:
+    agent_here, code = code >= half, code % half
+    kind, color, state = code // (_COLORS * _STATES), code // _STATES % _COLORS, code % _STATES
+    seen = kind != OBJECT_TO_IDX["unseen"]
+    cell = WorldObj.decode(kind, color, state)
+    return np.asarray(Grid.render_tile(cell, agent_dir=3 if agent_here else None, highlight=seen, tile_size=tile_size))
