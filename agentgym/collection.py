@@ -18,6 +18,7 @@ from joblib import Parallel, delayed
 from agentgym import environments, experts
 from agentgym.actions import ActionCodec
 from agentgym.errors import UserError
+from agentgym.experts import outcomes
 from agentgym.recipes import DatasetRecipe, differences
 from agentgym.recorder import Recorder
 from agentgym.samples import Sample
@@ -94,6 +95,7 @@ def make_header(recipe: DatasetRecipe) -> Header:
         env = environments.make(task, frame=recipe.suite.frame)
         environments.refuse_unseeded(env)
         experts.make(recipe.expert).check(env)
+        outcomes.refuse_hopeless(recipe.expert, task.id)
         if recipe.keep == "solved" and not env.defines_success:
             raise UserError(
                 f"suite {recipe.suite.name}: {task.id} does not say what success is; set its `success_return`, "
@@ -108,6 +110,12 @@ def make_header(recipe: DatasetRecipe) -> Header:
                 f"suite {recipe.suite.name}: {task.id} and {first} differ in frame size or actions; use two suites"
             )
     return found[0]
+
+
+def doubts(recipe: DatasetRecipe) -> list[str]:
+    """A line for each task of which the expert is known to solve less than half."""
+    found = (outcomes.doubt(recipe.expert, task.id) for task in recipe.suite.tasks)
+    return [line for line in found if line]
 
 
 def make_chunks(recipe: DatasetRecipe) -> list[Chunk]:
@@ -146,14 +154,18 @@ def _attempt(
     recorder: Recorder, env: environments.Task, expert: experts.Expert, seed: int, recipe: DatasetRecipe
 ) -> str:
     """The outcome of one episode. Whatever the expert does costs this episode only."""
+    steps = 0
     try:
         with time_limit(recipe.budget.seconds):
             observation, info = recorder.reset(seed=seed)
             expert.start(env, seed)
             done = False
             while not done:
+                if steps == recipe.budget.steps:
+                    raise OutOfTime
                 observation, _, terminated, truncated, info = recorder.step(expert.act(observation))
                 done = terminated or truncated
+                steps += 1
     except OutOfTime:
         recorder.discard()
         return "timeout"

@@ -1,4 +1,4 @@
-"""A planner on MiniGrid's true grid: `world` what is there, `search` the ways, `missions` what a level asks, `planning`."""
+"""A planner on MiniGrid's true grid: `world` is what is there, `search` finds ways, `missions` what a level asks."""
 
 from agentgym.experts.planner.expert import MiniGridPlanner
 

@@ -1,7 +1,8 @@
 """plan(world, mission) -> the actions that do it, found by acting in the world as it would be.
 
-To be somewhere, take the cheapest way; what stands in it is cleared first: a closed door is opened, a locked one after its
-key was fetched (maybe out of a box, maybe from behind another locked door), a thing is put where it is least in the way.
+To be somewhere, take the cheapest way; what stands in it is cleared first: a closed door is opened, a locked one after
+its key was fetched (maybe out of a box, maybe from behind another locked door), a thing is put where it is least in the
+way.
 """
 
 from collections.abc import Container
@@ -15,12 +16,12 @@ PLACES = 24  # to put something down, the nearest ones are compared
 MAX_ACTIONS = 5000  # longer than any level lasts: a plan that runs in circles ends here
 
 
-class NoPlan(Exception):
+class NoPlanError(Exception):
     """The mission cannot be done, as far as the planner can tell."""
 
 
 def plan(world: World, mission: Mission) -> list[int]:
-    """The actions that do all tasks of the mission. Raises NoPlan."""
+    """The actions that do all tasks of the mission. Raises NoPlanError."""
     planning = _Planning(world, mission)
     for task in mission.tasks:
         if isinstance(task, Arrive):
@@ -46,7 +47,7 @@ class _Planning:
     def do(self, action: int) -> None:
         """Acts once."""
         if len(self.actions) == MAX_ACTIONS:
-            raise NoPlan(f"no end after {MAX_ACTIONS} actions")
+            raise NoPlanError(f"no end after {MAX_ACTIONS} actions")
         self._world = self._world.after(action)
         self.actions.append(action)
 
@@ -55,7 +56,7 @@ class _Planning:
         while self._world.pose not in poses:
             way = self._way(self._world, poses)
             if way is None:
-                raise NoPlan("there is no way")
+                raise NoPlanError("there is no way")
             locked = self._first_in_the_way(way[1])
             if locked is not None and self._thing(locked).kind == "door":
                 self._fetch_key(locked)
@@ -88,7 +89,7 @@ class _Planning:
         self._shut.add(door)
         try:
             self.pick_up(Thing("key", self._thing(door).color))
-        except NoPlan:
+        except NoPlanError:
             self._world = before[0]
             del self.actions[before[1] :]
         else:
@@ -122,7 +123,7 @@ class _Planning:
         ways = ((cost, self._way(self._world.at(pose).after(DROP), poses), pose) for cost, pose in empty[:PLACES])
         totals = [(cost + way[0], pose) for cost, way, pose in ways if way]
         if not totals:
-            raise NoPlan("there is no place to put things down")
+            raise NoPlanError("there is no place to put things down")
         best = min(totals, key=lambda total: total[0])[1]
         while way := cheapest_way(self._world.pose, {best}, prices, width):
             if not way[1]:

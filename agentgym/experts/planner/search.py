@@ -1,7 +1,7 @@
 """Search over poses: the cheapest way to one of several, where entering a cell may cost more than the step.
 
-What stands in the way is not a wall but a price, so that the cheapest way also says what is worth clearing. Cells that can
-be entered never lie on the grid's edge (MiniGrid walls its grids in). This module knows no things and no missions.
+What stands in the way is not a wall but a price, so that the cheapest way also says what is worth clearing. Cells that
+can be entered never lie on the grid's edge (MiniGrid walls its grids in). This module knows no things and no missions.
 """
 
 from collections.abc import Container, Iterator, Sequence
@@ -12,7 +12,9 @@ from agentgym.experts.planner.world import cell_before, turned
 NEVER = 1_000_000  # the price of a cell that nobody enters
 
 
-def cheapest_way(start: int, targets: Container[int], prices: Sequence[int], width: int) -> tuple[int, list[int]] | None:
+def cheapest_way(
+    start: int, targets: Container[int], prices: Sequence[int], width: int
+) -> tuple[int, list[int]] | None:
     """The cost of the cheapest way to a target and the poses on it, the start left out; None when there is no way.
 
     A step or a turn costs 1; entering cell c costs prices[c] more.
