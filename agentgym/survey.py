@@ -111,9 +111,9 @@ def _page(found: dict[str, Any]) -> str:
     lines = [
         f"# {found['expert']}",
         "",
-        f"Seeds {found['first_seed']} to {last} of each task of suite `{found['suite']}`. Solved: at least 95 % of them "
-        f"in {sum(share >= 0.95 for share in shares)} of {len(shares)} tasks, all in {shares.count(1)}, less than half in "
-        f"{doubtful}, none in {shares.count(0)}.",
+        f"Seeds {found['first_seed']} to {last} of each task of suite `{found['suite']}`.",
+        f"Solved: at least 95 % of them in {sum(share >= 0.95 for share in shares)} of {len(shares)} tasks, all in "
+        f"{shares.count(1)}, less than half in {doubtful}, none in {shares.count(0)}.",
         "",
         "| task | solved | failed | error | timeout | mean steps | mean return | why not |",
         "|---|---|---|---|---|---|---|---|",

@@ -42,7 +42,8 @@ class _Planning:
         self.actions: list[int] = []
         self._world = world
         self._mission = mission
-        self._shut: set[int] = set()
+        self._awaiting_key: list[int] = []  # doors: to get a key, a way through its own door is none
+        self._without_key: set[int] = set()
 
     def do(self, action: int) -> None:
         """Acts once."""
@@ -86,14 +87,14 @@ class _Planning:
     def _fetch_key(self, door: int) -> None:
         """Has the key to a door in the hand; when there is none, that door stays out of account."""
         before = self._world, len(self.actions)
-        self._shut.add(door)
+        self._awaiting_key.append(door)
         try:
             self.pick_up(Thing("key", self._thing(door).color))
         except NoPlanError:
             self._world = before[0]
             del self.actions[before[1] :]
-        else:
-            self._shut.discard(door)
+            self._without_key.add(door)
+        self._awaiting_key.pop()
 
     def _follow(self, way: list[int], poses: Container[int]) -> None:
         """Goes as far as the way is free, and clears what ends it."""
@@ -111,25 +112,33 @@ class _Planning:
         elif self._world.carrying:
             self._put_aside(poses)
         else:
-            self.do(PICKUP)
-            self._put_aside(poses)
+            self.do(PICKUP)  # and goes on with it; it is put aside when the hand is needed
 
     def _put_aside(self, poses: Container[int]) -> None:
-        """Puts down what is carried where going there, and on to the poses from there, costs least."""
+        """Puts down what is carried where going there, on to the poses and to the doors that wait costs least."""
         width = self._world.width
         prices = [price if price <= OPENING else NEVER for price in self._prices(self._world)]
         reachable = poses_by_cost(self._world.pose, prices, width, {})
         empty = [(cost, pose) for cost, pose in reachable if self._world.cells[cell_before(pose, width)] is None]
-        ways = ((cost, self._way(self._world.at(pose).after(DROP), poses), pose) for cost, pose in empty[:PLACES])
-        totals = [(cost + way[0], pose) for cost, way, pose in ways if way]
-        if not totals:
+        ends = [poses, *(facing(door, width) for door in reversed(self._awaiting_key))]
+        totals = [(cost + self._cost(self._world.at(pose).after(DROP), ends), pose) for cost, pose in empty[:PLACES]]
+        least, best = min(totals, key=lambda total: total[0], default=(NEVER, 0))
+        if least >= NEVER:
             raise NoPlanError("there is no place to put things down")
-        best = min(totals, key=lambda total: total[0])[1]
         while way := cheapest_way(self._world.pose, {best}, prices, width):
             if not way[1]:
                 break
             self._follow(way[1], {best})
         self.do(DROP)
+
+    def _cost(self, world: World, ends: list[Container[int]]) -> int:
+        """What it costs to be in a pose of each of the ends, one after the other; at least NEVER where one cannot."""
+        total = 0
+        for poses in ends:
+            cost, way = self._way(world, poses) or (NEVER, [])
+            total += cost
+            world = world.at(way[-1]) if way else world
+        return total
 
     def _way(self, world: World, poses: Container[int]) -> tuple[int, list[int]] | None:
         return cheapest_way(world.pose, poses, self._prices(world), world.width)
@@ -149,7 +158,7 @@ class _Planning:
             return 0 if thing.state == "open" else OPENING
         if world.carrying and world.carrying.opens(thing):
             return OPENING
-        return NEVER if cell in self._shut else FETCHING
+        return NEVER if cell in {*self._awaiting_key, *self._without_key} else FETCHING
 
     def _first_in_the_way(self, way: list[int]) -> int | None:
         """The first cell on the way that takes more than a toggle to enter."""
