@@ -14,7 +14,7 @@ from rich.table import Table
 
 from agentgym import data_verbs, recipes
 from agentgym.data_verbs import size
-from agentgym.errors import UserError
+from agentgym.errors import UserError, did_you_mean
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 from agentgym.talk import Json, Quiet, Talk, err, out
 
@@ -59,15 +59,33 @@ def main() -> None:
 
 
 @app.command("list")
-def list_recipes() -> None:
-    """Show every recipe with one line each."""
-    for kind, details in recipes.KINDS.items():
-        table = Table(title=f"{details.folder}/ ({kind} recipes)", title_justify="left", box=None, show_header=False)
+def list_recipes(
+    what: Annotated[str | None, typer.Argument(help="envs, datasets, experiments or experts; else all.")] = None,
+) -> None:
+    """Show every recipe and every expert with one line each."""
+    kinds = {details.folder: kind for kind, details in recipes.KINDS.items()}
+    known = [*kinds, "experts"]
+    if what not in (None, *known):
+        hint = did_you_mean(str(what), known) or f"; known: {', '.join(known)}"
+        raise UserError(f"there is no list of '{what}'{hint}")
+    for name in [what] if what else known:
+        title = f"{name}/ ({kinds[name]} recipes)" if name in kinds else "experts (agentgym collect, evaluate, survey)"
+        table = Table(title=title, title_justify="left", box=None, show_header=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column()
-        for path in recipes.shipped(kind):
-            table.add_row(path.stem, escape(recipes.describe(path)))
+        for row in _recipe_lines(kinds[name]) if name in kinds else _expert_lines():
+            table.add_row(*map(escape, row))
         out.print(table, "")
+
+
+def _recipe_lines(kind: str) -> Iterator[tuple[str, str]]:
+    return ((path.stem, recipes.describe(path)) for path in recipes.shipped(kind))
+
+
+def _expert_lines() -> Iterator[tuple[str, str]]:
+    from agentgym import experts
+
+    return ((name, description) for name, (_, description) in experts.EXPERTS.items())
 
 
 @app.command()
@@ -213,6 +231,32 @@ def evaluate(
     )
     talk = Talk(quiet, json_)
     talk.result(_evaluate(plan, workers, overwrite, talk))
+
+
+@app.command()
+def survey(
+    expert: Annotated[str, typer.Argument(help="An expert's name; 'agentgym list experts' shows them.")],
+    suite: Annotated[str, typer.Option(help="A suite's name or TOML file.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes a task.")] = 50,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="After how long an episode is given up.")] = 20.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="After how many steps an episode is given up.")] = None,
+    to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
+    workers: Workers = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write down what an expert solves: its outcomes on every task of a suite."""
+    from agentgym import survey as surveying
+
+    tasks = recipes.load_suite(suite)
+    talk, budget = Talk(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
+    seeds = range(first_seed, first_seed + episodes)
+    with talk.bar("surveying", len(tasks.tasks) * episodes, "episodes") as advance:
+        found = surveying.survey(expert, tasks, seeds=seeds, budget=budget, workers=workers, advance=advance)
+    page = surveying.write_survey(found, to)
+    talk.say(f"outcomes: {page}", markup=False)
+    talk.result({"page": str(page), **found})
 
 
 @app.command()
@@ -395,6 +439,8 @@ def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, trust: bool
         outcomes = store.SampleDataset(path).outcomes()
         talk.say(f"{path} is complete", markup=False)
     else:
+        for doubt in collection.doubts(recipe):
+            talk.warn(doubt)
         total = recipe.episodes * len(recipe.suite.tasks)
         make_agent = _agent_maker(recipe)
         with talk.bar("recording", total, "episodes") as advance:

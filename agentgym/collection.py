@@ -19,7 +19,8 @@ from agentgym import environments, experts
 from agentgym.action_spaces import SpaceCodec
 from agentgym.deviations import Actor, Deviations, RandomActor
 from agentgym.errors import UserError
-from agentgym.recipes import DatasetRecipe, differences
+from agentgym.experts import outcomes
+from agentgym.recipes import BudgetRecipe, DatasetRecipe, differences
 from agentgym.recorder import Recorder
 from agentgym.samples import Sample
 from agentgym.store import Attempt, DatasetWriter, Header, Row, SampleDataset, count_outcomes, encode_row
@@ -104,6 +105,7 @@ def make_header(recipe: DatasetRecipe) -> Header:
         env = environments.make(task, frame=recipe.suite.frame)
         environments.refuse_unseeded(env)
         experts.make(recipe.expert).check(env)
+        outcomes.refuse_hopeless(recipe.expert, task.id)
         if recipe.keep == "solved" and not env.defines_success:
             raise UserError(
                 f"suite {recipe.suite.name}: {task.id} does not say what success is; set its `success_return`, "
@@ -118,6 +120,12 @@ def make_header(recipe: DatasetRecipe) -> Header:
                 f"suite {recipe.suite.name}: {task.id} and {first} differ in frame size or actions; use two suites"
             )
     return found[0]
+
+
+def doubts(recipe: DatasetRecipe) -> list[str]:
+    """A line for each task of which the expert is known to solve less than half."""
+    found = (outcomes.doubt(recipe.expert, task.id) for task in recipe.suite.tasks)
+    return [line for line in found if line]
 
 
 def make_chunks(recipe: DatasetRecipe) -> list[Chunk]:
@@ -143,9 +151,7 @@ def record_chunk(
     env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
     recorder = Recorder(env, samples, task=chunk.task, expert=recipe.expert)
     player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent))
-    attempts = [
-        Attempt(chunk.task, seed, _attempt(recorder, env, player, seed, recipe.budget.seconds)) for seed in chunk.seeds
-    ]
+    attempts = [Attempt(chunk.task, seed, _attempt(recorder, env, player, seed, recipe.budget)) for seed in chunk.seeds]
     recorder.close()
     kept = [encode_row(sample) for sample in samples if sample.success or recipe.keep == "all"]
     return kept, attempts
@@ -170,20 +176,22 @@ class Demonstrator:
     expert: experts.Expert
     deviations: Deviations
 
-    def play(self, recorder: Recorder, env: environments.Task, seed: int) -> bool:
-        """Records the episode of that seed; whether it was a success."""
+    def play(self, recorder: Recorder, env: environments.Task, seed: int, *, limit: int | None = None) -> bool:
+        """Records the episode of that seed; whether it was a success. Raises OutOfTime after `limit` steps."""
         observation, info = recorder.reset(seed=seed)
         self.expert.start(env, seed)
         self.deviations.start(env, seed)
         following = self.expert if isinstance(self.expert, experts.Following) else None
-        done = False
+        done, steps = False, 0
         while not done:
+            if steps == limit:
+                raise OutOfTime
             label = self.expert.act(observation)
             action = self.deviations.choose(observation, label)
             if self.deviations:
                 recorder.label(label)
             observation, _, terminated, truncated, info = recorder.step(action)
-            done = terminated or truncated
+            done, steps = terminated or truncated, steps + 1
             self.deviations.executed(action)
             if following:
                 following.executed(action)
@@ -195,11 +203,11 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _attempt(recorder: Recorder, env: environments.Task, player: Demonstrator, seed: int, seconds: float) -> str:
+def _attempt(recorder: Recorder, env: environments.Task, player: Demonstrator, seed: int, budget: BudgetRecipe) -> str:
     """The outcome of one episode. Whatever the expert does costs this episode only."""
     try:
-        with time_limit(seconds):
-            success = player.play(recorder, env, seed)
+        with time_limit(budget.seconds):
+            success = player.play(recorder, env, seed, limit=budget.steps)
     except OutOfTime:
         recorder.discard()
         return "timeout"

@@ -100,9 +100,10 @@ class SuiteRecipe(Recipe):
 
 
 class BudgetRecipe(Recipe):
-    """What one episode of the expert may cost before it is given up."""
+    """What one episode of the expert may cost before it is given up; `steps` absent: as many as the level lasts."""
 
     seconds: Annotated[float, Field(gt=0)] = 20.0
+    steps: Annotated[int, Field(ge=1)] | None = _absent()
 
 
 class DaggerRecipe(Recipe):
@@ -390,6 +391,11 @@ def load_finetuning(reference: str, overrides: Sequence[str] = ()) -> Finetuning
 def shipped(kind: str) -> Iterator[Path]:
     """The TOML files of that kind that come with the package, by name."""
     yield from sorted((_shipped_root() / KINDS[kind].folder).glob("*.toml"))
+
+
+def shipped_file(name: str) -> Path:
+    """Where a file that comes with the package is, such as `datasets/experts/babyai-bot.json`; it may be missing."""
+    return _shipped_root() / name
 
 
 def published_reference(task: str) -> ReferenceRecipe | None:

@@ -6,7 +6,7 @@ are played one at a time, and what they do wrong costs their own episode. This m
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,15 +20,17 @@ from agentgym.action_spaces import SpaceCodec
 from agentgym.collection import OutOfTime, ignore_interrupts, time_limit
 from agentgym.environments import Task, decode_instruction
 from agentgym.errors import UserError
-from agentgym.recipes import FrameRecipe, TaskRecipe
+from agentgym.recipes import BudgetRecipe, FrameRecipe, TaskRecipe
 
-LIMIT_S = 20.0  # what one episode of an expert may take; BabyAI's bot loops for ever on some levels
 CHUNK = 25  # seeds that a worker plays before it is given more
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One rolled-out episode; its seed and actions reproduce it. `error` says why an expert gave it up."""
+    """One rolled-out episode; its seed and actions reproduce it. `error` says why an expert gave it up.
+
+    `over_budget` when it was not the expert who gave up, but the budget of steps or time that was used up.
+    """
 
     task: str
     seed: int
@@ -38,6 +40,14 @@ class Episode:
     length: int
     actions: tuple[Any, ...]  # as plain values (see `agentgym.action_series`)
     error: str | None = None
+    over_budget: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """What became of it: "solved", "failed", "error" or "timeout", as a recording counts them."""
+        if self.over_budget:
+            return "timeout"
+        return "error" if self.error else "solved" if self.success else "failed"
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -113,16 +123,16 @@ def rollout_expert(
     frame: FrameRecipe,
     seeds: Sequence[int],
     workers: int,
-    limit_s: float = LIMIT_S,
+    budget: BudgetRecipe = BudgetRecipe(),  # noqa: B008  (frozen)
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[Episode]:
     """An expert's episodes, by all workers; the same for any number of them.
 
-    An episode in which the expert raises, or takes longer than `limit_s`, is a failure that says so in its `error`.
+    An episode in which the expert raises, or that costs more than the budget, is a failure that says so in its `error`.
     """
 
     def chunk_of(seeds: Sequence[int]) -> tuple[Any, ...]:
-        return name, task, frame, seeds, limit_s
+        return name, task, frame, seeds, budget
 
     return on_workers(_expert_episodes, [chunk_of(seeds) for seeds in chunks(seeds, CHUNK)], workers, advance)
 
@@ -145,26 +155,28 @@ def on_workers(
 
 
 def _expert_episodes(
-    name: str, task: str | TaskRecipe, frame: FrameRecipe, seeds: Sequence[int], limit_s: float
+    name: str, task: str | TaskRecipe, frame: FrameRecipe, seeds: Sequence[int], budget: BudgetRecipe
 ) -> list[Episode]:
     slot = _Slot(environments.make(task, frame=frame))
     expert = experts.make(name)
-    episodes = [_play_expert(expert, slot, number, seed, limit_s) for number, seed in enumerate(seeds)]
+    episodes = [_play_expert(expert, slot, number, seed, budget) for number, seed in enumerate(seeds)]
     slot.environment.close()
     return episodes
 
 
-def _play_expert(expert: experts.Expert, slot: "_Slot", number: int, seed: int, limit_s: float) -> Episode:
+def _play_expert(expert: experts.Expert, slot: "_Slot", number: int, seed: int, budget: BudgetRecipe) -> Episode:
     slot.begin(number, seed)
     try:
-        with time_limit(limit_s):
+        with time_limit(budget.seconds):
             expert.start(slot.environment, seed)
             episode = None
             while episode is None:
+                if len(slot.actions) == budget.steps:
+                    return slot.give_up(f"no end after {budget.steps} steps", over_budget=True)
                 episode = slot.step(expert.act(slot.observation))
             return episode
     except OutOfTime:
-        return slot.give_up(f"no end after {limit_s:g} s")
+        return slot.give_up(f"no end after {budget.seconds:g} s", over_budget=True)
     except UserError:
         raise
     except Exception as error:  # an expert is foreign code and may raise anything
@@ -213,12 +225,12 @@ class _Slot:
             return None
         return self._episode(success=info["is_success"])
 
-    def give_up(self, error: str) -> Episode:
+    def give_up(self, error: str, *, over_budget: bool = False) -> Episode:
         """The episode as far as it came: a failure."""
-        return self._episode(success=False, error=error)
+        return replace(self._episode(success=False), error=error, over_budget=over_budget)
 
-    def _episode(self, *, success: bool, error: str | None = None) -> Episode:
+    def _episode(self, *, success: bool) -> Episode:
         actions = tuple(self.actions)
         return Episode(
-            self.environment.task, self.seed, self.instruction, success, self.total_reward, len(actions), actions, error
+            self.environment.task, self.seed, self.instruction, success, self.total_reward, len(actions), actions
         )

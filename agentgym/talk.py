@@ -31,6 +31,11 @@ class Talk:
         if not (self.quiet or self.json):
             out.print(*what, **{"highlight": False, "soft_wrap": True, **style})
 
+    def warn(self, line: str) -> None:
+        """Prints for people what may not be what they want, on stderr, so that JSON stays clean."""
+        if not self.quiet:
+            err.print(f"agentgym: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
     def result(self, values: dict[str, Any]) -> None:
         """Prints for machines."""
         if self.json:

@@ -20,9 +20,15 @@ ROWS = [
         *("augmentation", "scores", "next_action", "acting"),
     },
     {"store.shard", "deviations"},
-    {"store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random", "experts.trained"},
-    {"store.checking", "store.composing"},
-    {"store"},
+    {
+        *("store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random", "experts.trained"),
+        *("experts.outcomes", "experts.planner.world"),
+    },
+    {"store.checking", "store.composing", "experts.planner.search"},
+    {"store", "experts.planner.missions"},
+    {"experts.planner.planning"},
+    {"experts.planner.expert"},
+    {"experts.planner"},
     {
         *("model.presets", "model.reading", "model.step", "model.adapting", "experts", "recorder"),
         *("windows", "pictures", "videos", "comparison", "report.words"),
@@ -36,7 +42,7 @@ ROWS = [
     {"report.page"},
     {"report.comparing"},
     {"report", "training", "policy", "rollouts"},
-    {"runs", "publish", "players", "held_out", "sb3", "watching", "expert_training"},
+    {"runs", "publish", "players", "held_out", "sb3", "watching", "expert_training", "survey"},
     {"sessions"},
     {"films"},
     {"evaluation", "playground", "play", "edge", "finetuning", "exchange", "dagger"},
@@ -58,6 +64,7 @@ WITHOUT_TORCH = [
     "scores",
     "comparison",
     "rollouts",
+    "survey",
 ]
 WITHOUT_GYMNASIUM = ["model.agent", "model.presets", "model.tokenizer", "losses", "windows", "training"]
 

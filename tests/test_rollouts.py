@@ -5,7 +5,7 @@ import pytest
 from worlds import TASK
 
 from agentgym import environments, experts
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import BudgetRecipe, FrameRecipe
 from agentgym.rollouts import Episode, replay_frames, rollout, rollout_expert
 
 FRAME = FrameRecipe()
@@ -52,7 +52,7 @@ class Broken(experts.EXPERTS["babyai-bot"][0]):
 
 def test_an_expert_that_raises_or_hangs_loses_that_episode_alone(monkeypatch):
     monkeypatch.setitem(experts.EXPERTS, "broken", (Broken, ""))
-    episodes = expert_plays("broken", range(4), limit_s=0.5)
+    episodes = expert_plays("broken", range(4), budget=BudgetRecipe(seconds=0.5))
     assert [episode.success for episode in episodes] == [True, False, False, True]
     assert episodes[1].error == "AssertionError: there is no way"
     assert episodes[2].error == "no end after 0.5 s"

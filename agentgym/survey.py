@@ -1,0 +1,140 @@
+"""survey(expert, suite) -> what became of its episodes on every task; written as a table, for people and for `collect`.
+
+EXPERT.json    by task: how many episodes were solved, failed, raised or ran out of budget, and why
+EXPERT.md      the same to read
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from agentgym import environments, experts
+from agentgym.errors import UserError
+from agentgym.experts.outcomes import RELIABLE
+from agentgym.recipes import BudgetRecipe, SuiteRecipe, TaskRecipe
+from agentgym.rollouts import Episode, rollout_expert
+from agentgym.store.shard import replace_file
+
+OUTCOMES = ("solved", "failed", "error", "timeout")
+
+Advance = Callable[[int, str], None]
+
+
+def survey(
+    expert: str,
+    suite: SuiteRecipe,
+    *,
+    seeds: range,
+    budget: BudgetRecipe,
+    workers: int | None = None,
+    advance: Advance = lambda count, note: None,
+) -> dict[str, Any]:
+    """The outcomes of an expert's episodes of those seeds in every task of a suite, and what it refuses to act in.
+
+    `advance(count, task)` follows the episodes. Raises UserError for an unknown expert or task.
+    """
+    environments.check_suite(suite)
+    reasons = {task.id: _refusal(expert, task, suite) for task in suite.tasks}
+    packages: set[str] = set()
+    tasks, started = [], time.monotonic()
+    for task in suite.tasks:
+        if reasons[task.id]:
+            advance(len(seeds), task.id)
+            continue
+        played = rollout_expert(
+            expert,
+            task,
+            frame=suite.frame,
+            seeds=seeds,
+            workers=workers or os.cpu_count() or 1,
+            budget=budget,
+            advance=lambda count, name=task.id: advance(count, name),  # type: ignore[misc]
+        )
+        tasks.append(row_of(task.id, played))
+        packages |= set(environments.make(task, frame=suite.frame).packages)
+    return {
+        "format": 1,
+        "expert": expert,
+        "suite": suite.name,
+        "first_seed": seeds.start,
+        "episodes": len(seeds),
+        "budget": budget.model_dump(mode="json"),
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": environments.versions(packages),
+        "tasks": tasks,
+        "refused": {name: reason for name, reason in reasons.items() if reason},
+    }
+
+
+def row_of(task: str, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """One row of the table."""
+    found = Counter(episode.outcome for episode in episodes)
+    return {
+        "task": task,
+        **{outcome: found[outcome] for outcome in OUTCOMES},
+        "mean_steps": round(sum(episode.length for episode in episodes) / len(episodes), 2),
+        "mean_return": round(sum(episode.total_reward for episode in episodes) / len(episodes), 4),
+        "reasons": dict(Counter(episode.error for episode in episodes if episode.error).most_common()),
+        "unsolved_seeds": [episode.seed for episode in episodes if not episode.success],
+    }
+
+
+def write_survey(found: dict[str, Any], to: Path) -> Path:
+    """Writes both files into a folder; the page."""
+    to.mkdir(parents=True, exist_ok=True)
+    replace_file(to / f"{found['expert']}.json", json.dumps(found, indent=1) + "\n")
+    page = to / f"{found['expert']}.md"
+    replace_file(page, _page(found))
+    return page
+
+
+def _refusal(expert: str, task: TaskRecipe, suite: SuiteRecipe) -> str | None:
+    env = environments.make(task, frame=suite.frame)
+    try:
+        experts.make(expert).check(env)
+    except UserError as error:
+        return str(error)
+    finally:
+        env.close()
+    return None
+
+
+def _page(found: dict[str, Any]) -> str:
+    last = found["first_seed"] + found["episodes"] - 1
+    versions = ", ".join(f"{package} {number}" for package, number in found["versions"].items())
+    shares = [task["solved"] / found["episodes"] for task in found["tasks"]]
+    doubtful = sum(share < RELIABLE for share in shares)
+    lines = [
+        f"# {found['expert']}",
+        "",
+        f"Seeds {found['first_seed']} to {last} of each task of suite `{found['suite']}`.",
+        f"Solved: at least 95 % of them in {sum(share >= 0.95 for share in shares)} of {len(shares)} tasks, all in "
+        f"{shares.count(1)}, less than half in {doubtful}, none in {shares.count(0)}.",
+        "",
+        "| task | solved | failed | error | timeout | mean steps | mean return | why not |",
+        "|---|---|---|---|---|---|---|---|",
+        *map(_line, found["tasks"]),
+        "",
+        *(f"Not played: {reason}." for reason in found["refused"].values()),
+        *([""] if found["refused"] else []),
+        f"Made by `{_command(found)}` in {found['seconds']:,.0f} s. {versions}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(task: dict[str, Any]) -> str:
+    counts = " | ".join(str(task[outcome]) for outcome in OUTCOMES)
+    reasons = "; ".join(f"{reason} ({count})" for reason, count in task["reasons"].items()).replace("|", "\\|")
+    return f"| {task['task']} | {counts} | {task['mean_steps']:.1f} | {task['mean_return']:.3f} | {reasons} |"
+
+
+def _command(found: dict[str, Any]) -> str:
+    steps = f" --steps {found['budget']['steps']}" if "steps" in found["budget"] else ""
+    return (
+        f"agentgym survey {found['expert']} --suite {found['suite']} --episodes {found['episodes']} "
+        f"--first-seed {found['first_seed']} --seconds {found['budget']['seconds']:g}{steps}"
+    )
