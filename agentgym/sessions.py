@@ -75,7 +75,7 @@ class Session:
         self.task = env.task
         self.action_names = codec.names
         self.header_parts = (SpaceCodec.of(env.action_space, env.action_names), env.frame_shape)
-        self._codec = codec
+        self.codec = codec
         self._agent = agent
         self._agent_name = f"agent:{name}"
         self._finished: list[Sample] = []
@@ -141,7 +141,7 @@ class Session:
         self._recorder.close()
 
     def _checked(self, action: int) -> int:
-        codec = self._codec
+        codec = self.codec
         if not codec.start <= action < codec.start + len(self.action_names):
             raise UserError(f"action {action}: expected {codec.start} to {codec.start + len(self.action_names) - 1}")
         return action

@@ -17,7 +17,7 @@ from agentgym.errors import UserError
 from agentgym.experts.outcomes import RELIABLE
 from agentgym.recipes import BudgetRecipe, SuiteRecipe, TaskRecipe
 from agentgym.rollouts import Episode, rollout_expert
-from agentgym.store.shard import replace_file
+from agentgym.store import replace_file
 
 OUTCOMES = ("solved", "failed", "error", "timeout")
 
