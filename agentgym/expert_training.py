@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from agentgym import environments
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
+from agentgym.experts.networks import GridNetwork
 from agentgym.recipes import ExpertRecipe, TaskRecipe, expert_file
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN}
@@ -106,7 +107,7 @@ def _make(recipe: ExpertRecipe, env: VecMonitor) -> BaseAlgorithm:
             "MlpPolicy",
             env,
             learning_rate=lambda remaining: rate * remaining,
-            policy_kwargs={"net_arch": list(recipe.layers)},
+            policy_kwargs=_network(recipe),
             seed=recipe.seed,
             device="cpu",
             **recipe.settings,
@@ -115,6 +116,12 @@ def _make(recipe: ExpertRecipe, env: VecMonitor) -> BaseAlgorithm:
         raise UserError(
             f"expert recipe {recipe.name}: key 'settings': {recipe.algorithm} refuses it: {error}"
         ) from None
+
+
+def _network(recipe: ExpertRecipe) -> dict[str, Any]:
+    if recipe.network == "grid":
+        return {"net_arch": list(recipe.layers), "features_extractor_class": GridNetwork}
+    return {"net_arch": list(recipe.layers)}
 
 
 class _Curve(BaseCallback):

@@ -100,7 +100,10 @@ class SuiteRecipe(Recipe):
 
 
 class BudgetRecipe(Recipe):
-    """What one episode of the expert may cost before it is given up; `steps` absent: as many as the level lasts."""
+    """What one episode of the expert may cost before it is given up.
+
+    `seconds` are of a core, whatever else runs beside it; `steps` absent: as many as the level lasts.
+    """
 
     seconds: Annotated[float, Field(gt=0)] = 20.0
     steps: Annotated[int, Field(ge=1)] | None = _absent()
@@ -138,7 +141,8 @@ class ExpertRecipe(Recipe):
     """datasets/experts/*.toml: experts to be trained by Stable-Baselines3, one for each task of the suite.
 
     They read the environment's own state, not its frames. `settings` are what the algorithm takes besides; a learning
-    rate falls to zero over the `steps`, which are those of all `environments` together.
+    rate falls to zero over the `steps`, which are those of all `environments` together. `network` "grid" reads the state
+    by convolutions before the `layers`.
     """
 
     name: str
@@ -149,6 +153,7 @@ class ExpertRecipe(Recipe):
     environments: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     settings: dict[str, Any] = {}
+    network: Literal["layers", "grid"] = "layers"
     layers: Annotated[tuple[int, ...], Field(strict=False)] = (64, 64)
     seed: Annotated[int, Field(ge=0)] = 0
 

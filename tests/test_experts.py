@@ -48,12 +48,15 @@ def test_the_bot_refuses_an_environment_it_cannot_act_in():
 
 def test_an_unknown_expert_is_refused_with_a_suggestion():
     assert refusal(experts.make, "babyai-bott") == "no expert is named 'babyai-bott'; did you mean 'babyai-bot'?"
-    assert refusal(experts.make, "zzz").endswith("known: babyai-bot, minigrid-planner, random")
+    assert refusal(experts.make, "zzz").endswith("known: babyai-bot, minigrid-planner, trained, random and sb3:PATH")
+
+
+ACTS_IN = {"minigrid-planner": "MiniGrid-DoorKey-5x5-v0", "trained": "MinAtar/Breakout-v1"}
 
 
 @pytest.mark.parametrize("name", list(experts.EXPERTS))
 def test_every_expert_keeps_the_protocol(name):
-    expert, env = experts.make(name), make("MiniGrid-DoorKey-5x5-v0" if name == "minigrid-planner" else TASK)
+    expert, env = experts.make(name), make(ACTS_IN.get(name, TASK))
     expert.check(env)
     for seed in range(2):
         observation, _ = env.reset(seed=seed)

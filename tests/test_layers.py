@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
-    {"errors", "exported", "exported.onnx_policy", "exported.example"},
+    {"errors", "experts.networks", "exported", "exported.onnx_policy", "exported.example"},
     {"recipes", "talk", "actions", "action_spaces", "layout"},
     {"action_series", "environments.task", "environments.tiles", "environments.pixels"},
     {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},

@@ -49,7 +49,7 @@ def test_a_selected_dataset_is_trained_on_once_it_is_named(folders):
 
 def test_parts_that_are_unlike_are_refused(folders, tmp_path):
     header = SampleDataset(folders[0]).header
-    with DatasetWriter(tmp_path / "other", Header(header.codec, (4, 4, 3), header.recipe)) as writer:
+    with DatasetWriter(tmp_path / "other", Header(header.space, (4, 4, 3), header.recipe)) as writer:
         writer.append(SampleDataset(folders[0])[0])
     assert "only like datasets go together" in refusal(
         runs.open_dataset, tmp_path, mixture_of((folders[0], tmp_path / "other"))

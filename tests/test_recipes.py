@@ -10,12 +10,19 @@ from agentgym.recipes import (
     differences,
     load_dataset,
     load_experiment,
+    load_expert,
     load_finetuning,
     load_suite,
     shipped,
 )
 
-LOADERS = {"suite": load_suite, "dataset": load_dataset, "experiment": load_experiment, "finetuning": load_finetuning}
+LOADERS = {
+    "suite": load_suite,
+    "dataset": load_dataset,
+    "expert": load_expert,
+    "experiment": load_experiment,
+    "finetuning": load_finetuning,
+}
 SHIPPED = [(kind, path) for kind in KINDS for path in shipped(kind)]
 
 SUITE = """
@@ -177,9 +184,9 @@ def test_a_wrong_literal_has_a_suggestion():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unknown_name_has_a_suggestion(kind):
-    line = refusal(LOADERS[kind], "babyai-goto-redbal")
-    nearest = "babyai-goto-redball" + ("-ppo" if kind == "finetuning" else "")
-    assert line == f"no {kind} recipe is named 'babyai-goto-redbal'; did you mean '{nearest}'?"
+    nearest = {"expert": "minatar", "finetuning": "babyai-goto-redball-ppo"}.get(kind, "babyai-goto-redball")
+    line = refusal(LOADERS[kind], nearest[:-1])
+    assert line == f"no {kind} recipe is named '{nearest[:-1]}'; did you mean '{nearest}'?"
 
 
 def test_a_name_like_none_says_where_the_names_are():

@@ -94,6 +94,8 @@ class CountingEnv(gymnasium.Env):
     A frame is noise of the number, the step and the last action; its first pixel is the number.
     """
 
+    task = "Count-v0"
+
     def __init__(self) -> None:
         self.observation_space = gymnasium.spaces.Dict(
             frame=gymnasium.spaces.Box(0, 255, (56, 56, 3), np.uint8),
