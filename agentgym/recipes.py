@@ -141,8 +141,8 @@ class ExpertRecipe(Recipe):
     """datasets/experts/*.toml: experts to be trained by Stable-Baselines3, one for each task of the suite.
 
     They read the environment's own state, not its frames. `settings` are what the algorithm takes besides; a learning
-    rate falls to zero over the `steps`, which are those of all `environments` together. `network` "grid" reads the state
-    by convolutions before the `layers`.
+    rate falls to zero over the `steps`, which are those of all `environments` together. `network` "grid" reads the
+    state by convolutions before the `layers`.
     """
 
     name: str
