@@ -11,6 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
     {"errors", "experts.networks", "exported", "exported.onnx_policy", "exported.example"},
+    {"recipes.base"},
+    {"recipes.suites"},
+    {"recipes.datasets", "recipes.finetuning"},
+    {"recipes.experiments"},
+    {"recipes.loading"},
     {"recipes", "talk", "actions", "action_spaces", "layout"},
     {"action_series", "environments.task", "environments.tiles", "environments.pixels"},
     {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},

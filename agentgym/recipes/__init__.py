@@ -1,0 +1,76 @@
+"""Typed recipes from TOML: suites of environments, datasets and experiments.
+
+A recipe file is the one place where a thing is set. Loading resolves what it names (an experiment names a dataset, a
+dataset names a suite) into one nested value, applies `key=value` overrides last, and checks everything at once. A wrong
+recipe is a `UserError` that names the file, the key, the value and the remedy. This package knows no environment, no
+model and no file format but TOML.
+"""
+
+from agentgym.recipes.base import Recipe, differences
+from agentgym.recipes.datasets import BudgetRecipe, DaggerRecipe, DatasetRecipe, ExpertRecipe
+from agentgym.recipes.experiments import (
+    ColourJitter,
+    EvaluationRecipe,
+    ExperimentRecipe,
+    InitRecipe,
+    LossRecipe,
+    ModelRecipe,
+    PartRates,
+    PartRecipe,
+    TrainingRecipe,
+)
+from agentgym.recipes.finetuning import CurveRecipe, FinetuningRecipe, PPORecipe
+from agentgym.recipes.loading import (
+    KINDS,
+    Kind,
+    describe,
+    expert_file,
+    load_dataset,
+    load_experiment,
+    load_expert,
+    load_finetuning,
+    load_suite,
+    published_reference,
+    shipped,
+    shipped_expert,
+    shipped_file,
+)
+from agentgym.recipes.suites import FrameRecipe, ReferenceRecipe, SuiteRecipe, TaskRecipe
+
+__all__ = [
+    "KINDS",
+    "BudgetRecipe",
+    "ColourJitter",
+    "CurveRecipe",
+    "DaggerRecipe",
+    "DatasetRecipe",
+    "EvaluationRecipe",
+    "ExperimentRecipe",
+    "ExpertRecipe",
+    "FinetuningRecipe",
+    "FrameRecipe",
+    "InitRecipe",
+    "Kind",
+    "LossRecipe",
+    "ModelRecipe",
+    "PPORecipe",
+    "PartRates",
+    "PartRecipe",
+    "Recipe",
+    "ReferenceRecipe",
+    "SuiteRecipe",
+    "TaskRecipe",
+    "TrainingRecipe",
+    "describe",
+    "differences",
+    "expert_file",
+    "load_dataset",
+    "load_experiment",
+    "load_expert",
+    "load_finetuning",
+    "load_suite",
+    "published_reference",
+    "shipped",
+    "shipped_expert",
+    "shipped_file",
+]

@@ -1,0 +1,31 @@
+"""What all recipes share: unknown keys are errors, a value of another type too, and values are frozen."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Recipe(BaseModel):
+    """What all recipes share: unknown keys are errors, a value of another type too, and values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def absent() -> Any:
+    """None by default, and then left out of the stored recipe."""
+    return Field(default=None, exclude_if=lambda value: value is None)
+
+
+Strings = Annotated[tuple[str, ...], Field(strict=False, exclude_if=lambda names: not names)]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys whose values differ between two dumped recipes, as `key: old -> new`."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return found

@@ -1,0 +1,67 @@
+"""datasets/*.toml: who acts where and what is kept; datasets/experts/*.toml: experts to be trained."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from agentgym.recipes.base import Recipe, absent
+from agentgym.recipes.suites import SuiteRecipe
+
+
+class BudgetRecipe(Recipe):
+    """What one episode of the expert may cost before it is given up.
+
+    `seconds` are of a core, whatever else runs beside it; `steps` absent: as many as the level lasts.
+    """
+
+    seconds: Annotated[float, Field(gt=0)] = 20.0
+    steps: Annotated[int, Field(ge=1)] | None = absent()
+
+
+class DaggerRecipe(Recipe):
+    """DAgger: the agent of a run or checkpoint folder acts with that probability at each step, the expert labels."""
+
+    agent: str
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class DatasetRecipe(Recipe):
+    """datasets/*.toml: who acts where, for how many episodes, and what is kept.
+
+    `episodes` counts attempts, so the seeds [first_seed, first_seed + episodes) of each task are fixed beforehand.
+    `held_out` is the fraction of episodes that training never sees. `noise` is the probability that a step executes a
+    random action. With it or with `dagger` the expert labels every step, and its labels are what training predicts.
+    """
+
+    name: str
+    description: str
+    suite: SuiteRecipe
+    expert: str
+    episodes: Annotated[int, Field(ge=1)]
+    first_seed: Annotated[int, Field(ge=0)] = 1_000_000
+    keep: Literal["solved", "all"] = "solved"
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    budget: BudgetRecipe = BudgetRecipe()
+    noise: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda noise: noise == 0)] = 0.0
+    dagger: Annotated[DaggerRecipe | None, Field(exclude_if=lambda dagger: dagger is None)] = None
+
+
+class ExpertRecipe(Recipe):
+    """datasets/experts/*.toml: experts to be trained by Stable-Baselines3, one for each task of the suite.
+
+    They read the environment's own state, not its frames. `settings` are what the algorithm takes besides; a learning
+    rate falls to zero over the `steps`, which are those of all `environments` together. `network` "grid" reads the
+    state by convolutions before the `layers`.
+    """
+
+    name: str
+    description: str
+    suite: SuiteRecipe
+    algorithm: Literal["ppo", "dqn"] = "ppo"
+    steps: Annotated[int, Field(ge=1)]
+    environments: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    settings: dict[str, Any] = Field(default_factory=dict)
+    network: Literal["layers", "grid"] = "layers"
+    layers: Annotated[tuple[int, ...], Field(strict=False)] = (64, 64)
+    seed: Annotated[int, Field(ge=0)] = 0

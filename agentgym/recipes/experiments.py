@@ -1,0 +1,126 @@
+"""experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from agentgym.recipes.base import Recipe
+from agentgym.recipes.datasets import DatasetRecipe
+
+
+class InitRecipe(Recipe):
+    """What to start from: published models for E_θ and F_φ, local folders or Hub ids (see `agentgym.model.pretrained`).
+
+    Or an `agent` to fine-tune: a run folder or a checkpoint folder, whose sizes and text tokens stay. Actions of the
+    dataset that it does not know get new rows in its table (see `agentgym.model.adapting`).
+    """
+
+    vision: str | None = None
+    language: str | None = None
+    agent: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = self.vision is not None, self.language is not None, self.agent is not None
+        if given not in ((True, True, False), (False, False, True)):
+            raise ValueError("expected both 'vision' and 'language', or 'agent' alone")
+        return self
+
+
+class ModelRecipe(Recipe):
+    """Which preset, and the few sizes that an experiment may change. With `init`, E_θ and F_φ have published sizes."""
+
+    preset: Literal["tiny", "small", "paper"] = "tiny"
+    patch_merge: Annotated[int, Field(ge=1)] | None = None
+    init: InitRecipe | None = None
+
+
+class LossRecipe(Recipe):
+    """The weight of each loss and how the masked-image loss is taken (see `agentgym.losses`)."""
+
+    language: Annotated[float, Field(ge=0)] = 1.0
+    masked_image: Annotated[float, Field(ge=0)] = 1.0
+    action: Annotated[float, Field(ge=0)] = 1.0
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    pixel_reduction: Literal["mean", "sum"] = "mean"
+
+
+class PartRates(Recipe):
+    """What the learning rate is multiplied with in each part of the model; 0 freezes the part."""
+
+    vision: Annotated[float, Field(ge=0)] = 1.0
+    projector: Annotated[float, Field(ge=0)] = 1.0
+    language: Annotated[float, Field(ge=0)] = 1.0
+    decoder: Annotated[float, Field(ge=0)] = 1.0
+
+
+Factors = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], Field(strict=False)]
+
+
+class ColourJitter(Recipe):
+    """Between which factors the colours of a window vary (see `agentgym.augmentation`); hue in turns, both ways."""
+
+    brightness: Factors = (0.7, 1.4)
+    contrast: Factors = (0.7, 1.4)
+    saturation: Factors = (0.7, 1.4)
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+
+
+class TrainingRecipe(Recipe):
+    """The loop: one update is `accumulation` batches of `batch_size` windows of `window` steps.
+
+    `gradient_checkpointing` computes activations twice instead of keeping them. `colour_jitter` absent: none.
+    """
+
+    window: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    updates: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    warmup_updates: Annotated[int, Field(ge=0)] = 100
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.98)  # TOML has lists, no tuples
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    part_rates: PartRates = PartRates()
+    colour_jitter: ColourJitter | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    gradient_checkpointing: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+    log_every: Annotated[int, Field(ge=1)] = 20
+    checkpoint_every: Annotated[int, Field(ge=1)] = 200
+    evaluate_every: Annotated[int, Field(ge=1)] = 400
+    evaluate_episodes: Annotated[int, Field(ge=0)] = 64
+
+
+class EvaluationRecipe(Recipe):
+    """Which seeds are rolled out and how: the seeds [first_seed, first_seed + episodes) of each task."""
+
+    episodes: Annotated[int, Field(ge=1)] = 500
+    first_seed: Annotated[int, Field(ge=0)] = 0
+    environments: Annotated[int, Field(ge=1)] = 50
+    deterministic: bool = True
+    videos: Annotated[int, Field(ge=0)] = 6
+
+
+class PartRecipe(Recipe):
+    """A part of a mixture: the folder of a dataset that is there, and its share of the windows beside the others'."""
+
+    data: str
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class ExperimentRecipe(Recipe):
+    """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run.
+
+    A `mixture` is what is trained on in place of the dataset's own folder; the suite stays the dataset's.
+    """
+
+    name: str
+    description: str
+    dataset: DatasetRecipe
+    mixture: list[PartRecipe] = Field(default_factory=list, exclude_if=lambda parts: not parts)
+    model: ModelRecipe = ModelRecipe()
+    losses: LossRecipe = LossRecipe()
+    training: TrainingRecipe
+    evaluation: EvaluationRecipe = EvaluationRecipe()

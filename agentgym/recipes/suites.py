@@ -1,0 +1,71 @@
+"""envs/*.toml: tasks, how their frames look, and what others reached on them."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from agentgym.recipes.base import Recipe, Strings, absent
+
+Side = Annotated[int, Field(ge=1, le=1024)]
+
+
+class FrameRecipe(Recipe):
+    """How a frame looks. Grid worlds: `view` (default partial) and `tile_size` (default 8 pixels); others: `size`.
+
+    `size` is [height, width] in pixels, absent: the family's own. What does not fit a family is refused there.
+    """
+
+    view: Literal["partial", "full"] | None = absent()
+    tile_size: Annotated[int, Field(ge=1, le=64)] | None = absent()
+    size: Annotated[tuple[Side, Side], Field(strict=False)] | None = absent()
+
+
+class ReferenceRecipe(Recipe):
+    """Published mean returns on a task, shown beside those that an evaluation measures, and where they come from.
+
+    With `human` (Atari) returns are normalised to these two numbers, as is usual there; with `expert` they are shown
+    alone, and returns are normalised to what the expert reaches here.
+    """
+
+    random: float
+    expert: float | None = absent()
+    human: float | None = absent()
+    source: str
+
+
+class TaskRecipe(Recipe):
+    """One task of a suite: a Gymnasium id, what it needs besides, and what others reached on it.
+
+    `instructions` are wordings of one instruction, where the environment has no language; the episode's seed decides
+    which is shown. `limit` is a time limit in steps. `success_return` says from which return on an episode has
+    succeeded. `action_names` name the actions of a Discrete space. `arguments` go to `gymnasium.make`.
+    """
+
+    id: str
+    instructions: Strings = ()
+    limit: Annotated[int, Field(ge=1)] | None = absent()
+    success_return: float | None = absent()
+    action_names: Strings = ()
+    arguments: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda arguments: not arguments)
+    reference: ReferenceRecipe | None = absent()
+
+
+class SuiteRecipe(Recipe):
+    """envs/*.toml: the tasks and how their frames look."""
+
+    name: str
+    description: str
+    frame: FrameRecipe = FrameRecipe()
+    tasks: Annotated[list[TaskRecipe], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        ids = [task.id for task in self.tasks]
+        twice = next((task for task in ids if ids.count(task) > 1), None)
+        if twice:
+            raise ValueError(f"task {twice} is named twice; name each once")
+        return self
+
+    def task(self, name: str) -> TaskRecipe:
+        """The task of that id. Raises KeyError when the suite has none."""
+        return {task.id: task for task in self.tasks}[name]
