@@ -12,14 +12,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from agentgym import data_verbs, recipes
+from agentgym import data_verbs, expert_verbs, play_verbs, recipes
 from agentgym.data_verbs import size
 from agentgym.errors import UserError, did_you_mean
+from agentgym.options import Data, Json, Overwrite, Quiet, Run, Set, Trust, Workers
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
-from agentgym.talk import Json, Quiet, Talk, err, out
+from agentgym.tables import comparison_table, score_table, summary
+from agentgym.talk import Talk, err, out
 
 if TYPE_CHECKING:
-    from agentgym.comparison import Comparison
     from agentgym.evaluation import Plan
 
 app = typer.Typer(
@@ -30,14 +31,8 @@ app = typer.Typer(
     help="Record demonstrations, train an agent foundation model on them, score it and look at it.",
 )
 INTERRUPTED = 130
-LOCAL = "127.0.0.1"
-app.add_typer(data_verbs.app)
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in the output folder first.")]
-Workers = Annotated[int | None, typer.Option(help="Processes; all cores when not given.")]
-Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
-Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")]
+for more in (data_verbs, expert_verbs, play_verbs):
+    app.add_typer(more.app)
 
 
 def main() -> None:
@@ -172,29 +167,6 @@ def train(
     talk.result(_train(resolved, data, folder, talk))
 
 
-@app.command("train-expert")
-def train_expert(
-    recipe: Annotated[str, typer.Argument(help="An expert recipe's name, or a path to a TOML file.")],
-    task: Annotated[str | None, typer.Option(help="This task of the recipe's suite alone.")] = None,
-    to: Annotated[Path, typer.Option(help="The folder of the zips.")] = Path("runs/experts"),
-    set_: Set = None,
-    quiet: Quiet = False,
-    json_: Json = False,
-) -> None:
-    """Train experts with Stable-Baselines3 on an environment's own state: a zip for each task, good as sb3:PATH."""
-    resolved = recipes.load_expert(recipe, set_ or ())
-    from agentgym import expert_training
-
-    talk, chosen = Talk(quiet, json_), expert_training.choose_tasks(resolved, task)
-    made = {}
-    for each in chosen:
-        with talk.bar(each.id, resolved.steps, "steps") as advance:
-            path = expert_training.train_expert(resolved, each, to, advance=advance)
-        talk.say(f"{each.id}: {path}", markup=False)
-        made[each.id] = str(path)
-    talk.result(made)
-
-
 @app.command()
 def evaluate(
     who: Annotated[str, typer.Argument(help="A run, checkpoint or exported folder, an expert, or sb3:PATH.")],
@@ -231,32 +203,6 @@ def evaluate(
     )
     talk = Talk(quiet, json_)
     talk.result(_evaluate(plan, workers, overwrite, talk))
-
-
-@app.command()
-def survey(
-    expert: Annotated[str, typer.Argument(help="An expert's name; 'agentgym list experts' shows them.")],
-    suite: Annotated[str, typer.Option(help="A suite's name or TOML file.")],
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes a task.")] = 50,
-    first_seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
-    seconds: Annotated[float, typer.Option(min=0.1, help="After how long an episode is given up.")] = 20.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="After how many steps an episode is given up.")] = None,
-    to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
-    workers: Workers = None,
-    quiet: Quiet = False,
-    json_: Json = False,
-) -> None:
-    """Write down what an expert solves: its outcomes on every task of a suite."""
-    from agentgym import survey as surveying
-
-    tasks = recipes.load_suite(suite)
-    talk, budget = Talk(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
-    seeds = range(first_seed, first_seed + episodes)
-    with talk.bar("surveying", len(tasks.tasks) * episodes, "episodes") as advance:
-        found = surveying.survey(expert, tasks, seeds=seeds, budget=budget, workers=workers, advance=advance)
-    page = surveying.write_survey(found, to)
-    talk.say(f"outcomes: {page}", markup=False)
-    talk.result({"page": str(page), **found})
 
 
 @app.command()
@@ -350,46 +296,6 @@ def finetune(
         markup=False,
     )
     talk.result({"run": str(folder), "curve": curve, "figure": str(figure)})
-
-
-@app.command()
-def playground(
-    run: Annotated[Path | None, typer.Argument(help="A run or checkpoint folder; people alone without it.")] = None,
-    suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; the run's own if not given.")] = None,
-    record: Annotated[Path | None, typer.Option(help="The dataset that episodes are kept in.")] = None,
-    host: Annotated[str, typer.Option(help="Where to listen; another host than the loopback needs a token.")] = LOCAL,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8421,
-    max_sessions: Annotated[int, typer.Option(min=1, help="Visitors at once.")] = 8,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address without opening a browser.")] = False,
-) -> None:
-    """Open a local page: watch the agent act live, instruct it, take over, keep episodes as demonstrations."""
-    from agentgym import playground as pages
-
-    def announce(address: str) -> None:
-        Talk(quiet=False, json=False).say(f"playground: {address} (Ctrl-C ends it)", markup=False)
-        if not no_open:
-            typer.launch(address)
-
-    pages.serve(
-        pages.offer(run, suite=suite, record=record, max_sessions=max_sessions), host=host, port=port, announce=announce
-    )
-
-
-@app.command()
-def play(
-    task: Annotated[str, typer.Argument(help="A task id, such as BabyAI-GoToRedBall-v0.")],
-    record: Annotated[Path | None, typer.Option(help="The dataset that episodes are kept in.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The first level; drawn when not given.")] = None,
-    quiet: Quiet = False,
-    json_: Json = False,
-) -> None:
-    """Play a task in a window with the keyboard; solved episodes, and those kept with K, become demonstrations."""
-    from agentgym.play import play_in_window
-
-    talk, kept = Talk(quiet, json_), play_in_window(task, record=record, seed=seed)
-    if record:
-        talk.say(f"{record}: kept {kept:,} episodes", markup=False)
-    talk.result({"data": str(record) if record else None, "kept": kept})
 
 
 @app.command("run")
@@ -508,85 +414,6 @@ def _film(run: Path, count: int, talk: Talk) -> None:
         films.write_films(
             run / "videos", chosen, recipe.dataset.suite, find_checkpoint(run), lambda count: advance(count, "")
         )
-
-
-def summary(evaluation: dict[str, Any]) -> Iterator[str]:
-    """What an evaluation.json says beside its tables: how it acted, over all tasks, on recordings, what went wrong."""
-    if evaluation["kind"] != "expert":
-        against = evaluation["seeds_checked_against"]
-        checked = f"seeds checked against {against}" if against else "what it was trained on is not known"
-        yield f"actions: {'the likeliest' if evaluation['deterministic'] else 'sampled'}; {checked}"
-    overall = evaluation["over_tasks"]
-    if overall:
-        named = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap"}
-        parts = [
-            f"{label} {overall[key]:.3f} [{overall[f'{key}_ci95'][0]:.3f}, {overall[f'{key}_ci95'][1]:.3f}]"
-            for key, label in named.items()
-        ]
-        tasks = "1 task" if overall["tasks"] == 1 else f"{overall['tasks']} tasks"
-        yield f"random = 0, expert = 1, over {tasks}: {', '.join(parts)}"
-    actions = evaluation["next_action"]
-    if actions:
-        yield (
-            f"next action on {actions['actions']:,} held-out steps: accuracy {actions['accuracy']:.1%}, perplexity "
-            f"{actions['perplexity']:.3f}, BLEU-4 {actions['bleu4']:.3f} "
-            f"({actions['bleu4_with_delimiters']:.3f} with the paper's constant start and end tokens)"
-        )
-    for task in evaluation["tasks"]:
-        expert = task.get("expert")
-        for name, errors in {"it": task["errors"], **({expert["name"]: expert["errors"]} if expert else {})}.items():
-            if errors:
-                yield f"{task['task']}: {name} raised or took too long in {errors} episodes, counted as failures"
-
-
-def comparison_table(compared: "Comparison") -> Table:
-    """A against B, task by task."""
-    table = Table(title=escape(f"{compared.a} against {compared.b}"), title_justify="left")
-    for heading in ("task", "success A", "success B", "difference [95 %]", "A better on"):
-        table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
-    for task in compared.tasks:
-        low, high = task.difference_ci95
-        table.add_row(
-            escape(task.task),
-            f"{task.success[0]:.1%}",
-            f"{task.success[1]:.1%}",
-            escape(f"{task.difference:+.3f} [{low:.3f}, {high:.3f}]"),
-            f"{task.better:.1%} of {task.pairs}",
-            style="bold" if task.beyond_chance else None,
-        )
-    return table
-
-
-def score_table(task: dict[str, Any], who: str = "agent") -> Table:
-    """The scores of one task of an evaluation.json: who was scored, random and expert, with their 95 % intervals."""
-    title = f"{task['task']}, seeds {task['first_seed']} to {task['first_seed'] + task['episodes'] - 1}"
-    table = Table(title=escape(title), title_justify="left")
-    for heading in ("policy", "success [95 %]", "mean return [95 %]", "mean length"):
-        table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
-    rows = [(who, task), ("random", task["random"])]
-    if "expert" in task:
-        rows.append((task["expert"]["name"], task["expert"]))
-    for policy, score in rows:
-        low, high = score["success_ci95"]
-        return_low, return_high = score["return_ci95"]
-        table.add_row(
-            escape(policy),
-            escape(f"{score['success_rate']:.1%} [{low:.1%}, {high:.1%}]"),
-            escape(f"{score['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}]"),
-            f"{score['length_mean']:.1f}",
-        )
-    notes = []
-    if task["normalised"] is not None:
-        notes.append(f"normalised return (random 0, expert 1): {task['normalised']:.3f}")
-    if task["published"]:
-        scores = (
-            f"{name} {task['published'][name]:.3f}"
-            for name in ("random", "expert", "human")
-            if name in task["published"]
-        )
-        notes.append(f"published returns: {', '.join(scores)}")
-    table.caption, table.caption_justify = escape("\n".join(notes)), "left"
-    return table
 
 
 def _refuse_unrecordable(recipe: DatasetRecipe, trust: bool) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentgym.errors import UserError
-from agentgym.talk import Json, Quiet, Talk
+from agentgym.options import Json, Quiet
+from agentgym.talk import Talk
 
 if TYPE_CHECKING:
     from agentgym.store import SampleDataset

@@ -5,18 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 out = Console()
 err = Console(stderr=True)
-
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""The verbs of experts: training them, and writing down what they solve."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentgym import recipes
+from agentgym.options import Json, Quiet, Set, Workers
+from agentgym.talk import Talk
+
+app = typer.Typer()
+
+
+@app.command("train-expert")
+def train_expert(
+    recipe: Annotated[str, typer.Argument(help="An expert recipe's name, or a path to a TOML file.")],
+    task: Annotated[str | None, typer.Option(help="This task of the recipe's suite alone.")] = None,
+    to: Annotated[Path, typer.Option(help="The folder of the zips.")] = Path("runs/experts"),
+    set_: Set = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train experts with Stable-Baselines3 on an environment's own state: a zip for each task, good as sb3:PATH."""
+    resolved = recipes.load_expert(recipe, set_ or ())
+    from agentgym import expert_training
+
+    talk, chosen = Talk(quiet, json_), expert_training.choose_tasks(resolved, task)
+    made = {}
+    for each in chosen:
+        with talk.bar(each.id, resolved.steps, "steps") as advance:
+            path = expert_training.train_expert(resolved, each, to, advance=advance)
+        talk.say(f"{each.id}: {path}", markup=False)
+        made[each.id] = str(path)
+    talk.result(made)
+
+
+@app.command()
+def survey(
+    expert: Annotated[str, typer.Argument(help="An expert's name; 'agentgym list experts' shows them.")],
+    suite: Annotated[str, typer.Option(help="A suite's name or TOML file.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes a task.")] = 50,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="After how long an episode is given up.")] = 20.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="After how many steps an episode is given up.")] = None,
+    to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
+    workers: Workers = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write down what an expert solves: its outcomes on every task of a suite."""
+    from agentgym import survey as surveying
+
+    tasks = recipes.load_suite(suite)
+    talk, budget = Talk(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
+    seeds = range(first_seed, first_seed + episodes)
+    with talk.bar("surveying", len(tasks.tasks) * episodes, "episodes") as advance:
+        found = surveying.survey(expert, tasks, seeds=seeds, budget=budget, workers=workers, advance=advance)
+    page = surveying.write_survey(found, to)
+    talk.say(f"outcomes: {page}", markup=False)
+    talk.result({"page": str(page), **found})

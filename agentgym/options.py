@@ -1,0 +1,15 @@
+"""Options that several verbs share: one name, one meaning, one line of help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in the output folder first.")]
+Workers = Annotated[int | None, typer.Option(help="Processes; all cores when not given.")]
+Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
+Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]
