@@ -57,8 +57,13 @@ def as_plain(space: Node, value: Any) -> Any:
 def stack(space: Node, values: Iterable[Any]) -> Actions:
     """Actions, or their plain values, as a series."""
     found = array_type(space)
-    taken = [as_action(space, value) for value in values]
-    return tuple(taken) if found is None else np.array(taken, found[0]).reshape(len(taken), *found[1])
+    if found is None:
+        return tuple(as_action(space, value) for value in values)
+    (dtype, shape), taken = found, list(values)
+    series = np.array(taken, dtype) if taken else np.zeros((0, *shape), dtype)
+    if series.shape != (len(taken), *shape):
+        raise ValueError(f"actions have shape {list(series.shape[1:])}; expected {list(shape)}")
+    return series
 
 
 def name(space: Node, value: Any) -> str:

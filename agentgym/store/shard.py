@@ -207,6 +207,7 @@ class Shard:
             self.lengths = _numbers(self._columns["length"], np.int64)
             lists = ("frames", "block_crc32", *STEP_COLUMNS)
             self._first = {name: _numbers(self._columns[name].offsets, np.int32) for name in lists}
+            self._step_values = {name: self._columns[name].values for name in STEP_COLUMNS}
             blocks = self._columns["frames"].values
             self._offsets = np.frombuffer(blocks.buffers()[1], np.int32)
             self._encoded = memoryview(blocks.buffers()[2])
@@ -299,9 +300,10 @@ class Shard:
 
     def _steps(self, row: int, start: int, stop: int) -> Row:
         found: Row = {}
-        for name in STEP_COLUMNS:
-            first, end = (int(place) for place in self._first[name][row : row + 2])
-            found[name] = self._columns[name].values[min(first + start, end) : min(first + stop, end)].to_pylist()
+        for name, values in self._step_values.items():
+            first, end = self._first[name].item(row), self._first[name].item(row + 1)
+            begin, behind = min(first + start, end), min(first + stop, end)
+            found[name] = values.slice(begin, behind - begin).to_pylist() if behind > begin else []
         return found
 
     def _damaged(self, row: int) -> UserError:
