@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from agentgym import experts
 from agentgym.actions import ActionCodec
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
-from agentgym.experts.trained import load_policy
+from agentgym.experts.trained import load_policy, shapes_of
 from agentgym.policy import AgentPolicy
 
 if TYPE_CHECKING:
@@ -184,19 +183,11 @@ class SB3Policy:
 
     def refuse_misfit(self, env: Task) -> None:
         """Raises UserError when the environment's spaces are not the ones of the file."""
-        if _shapes(self._space) != _shapes(env.observation_space) or self._actions != env.action_space:
-            found = f"shows {_shapes(env.observation_space)} and takes {env.action_space}"
+        if shapes_of(self._space) != shapes_of(env.observation_space) or self._actions != env.action_space:
+            found = f"shows {shapes_of(env.observation_space)} and takes {env.action_space}"
             raise UserError(
-                f"{env.task}: {found}; {self._path} was trained on {_shapes(self._space)} and {self._actions}"
+                f"{env.task}: {found}; {self._path} was trained on {shapes_of(self._space)} and {self._actions}"
             )
-
-
-def _shapes(space: gymnasium.Space[Any]) -> Any:
-    """The shapes of a space's parts; pictures the same whether channels come first or last, as SB3 takes both."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        return {key: _shapes(part) for key, part in space.items()}
-    shape = tuple(space.shape or ())
-    return (*shape[1:], shape[0]) if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape
 
 
 def _known() -> str:

@@ -37,7 +37,7 @@ class TrainedExpert:
         self._policy = load_policy(path)
         space, actions = self._policy.observation_space, self._policy.action_space
         self._reads_state = space == environment.state_space
-        fits = self._reads_state or _shapes(space) == _shapes(environment.observation_space)
+        fits = self._reads_state or shapes_of(space) == shapes_of(environment.observation_space)
         if not fits or actions != environment.action_space:
             found = f"shows {environment.observation_space} or {environment.state_space}"
             raise UserError(
@@ -79,7 +79,9 @@ def load_policy(path: Path) -> "BasePolicy":
     return policy
 
 
-def _shapes(space: gymnasium.Space[Any]) -> Any:
+def shapes_of(space: gymnasium.Space[Any]) -> Any:
+    """The shapes of a space's parts; pictures the same whether channels come first or last, as SB3 takes both."""
     if isinstance(space, gymnasium.spaces.Dict):
-        return {key: _shapes(part) for key, part in space.items()}
-    return space.shape
+        return {key: shapes_of(part) for key, part in space.items()}
+    shape = tuple(space.shape or ())
+    return (*shape[1:], shape[0]) if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape
