@@ -29,7 +29,9 @@ class RolloutIW:
     def check(self, environment: Task) -> None:
         """Raises UserError for anything but an Atari game with a fixed frame skip."""
         if not environment.task.startswith("ALE/"):
-            raise UserError(f"expert 'rollout-iw' cannot act in {environment.task}: it searches in saved states of ALE/*")
+            raise UserError(
+                f"expert 'rollout-iw' cannot act in {environment.task}: it searches in saved states of ALE/* games"
+            )
         if not isinstance(_atari(environment).frame_skip, int):
             raise UserError(f"{environment.task}: expert 'rollout-iw' needs a fixed `frameskip`, one number")
 

@@ -45,6 +45,11 @@ class Node:
     children: dict[int, "Node"] = field(default_factory=dict)
     solved: bool = False
 
+    @property
+    def size(self) -> int:
+        """How many states were tried below this one."""
+        return sum(1 + child.size for child in self.children.values())
+
     def value(self, discount: float) -> float:
         """The discounted return of the best of what was tried from before this state on."""
         best = max((child.value(discount) for child in self.children.values()), default=0.0)
@@ -61,28 +66,28 @@ class Settings:
 
 
 class Search:
-    """The tree below the present state."""
+    """The tree below the present state, its `root`."""
 
     def __init__(self, simulator: Simulator, settings: Settings, generator: np.random.Generator) -> None:
         self._simulator, self._settings, self._generator = simulator, settings, generator
-        self._root: Node | None = None
+        self.root: Node | None = None
 
     def choose(self, now: Outcome) -> int:
         """The action that begins the best of what was tried, by chance among equals.
 
         The tree of the last choice is kept below that action when `now` has the atoms that it foresaw.
         """
-        self._root = self._kept(now)
+        self.root = root = self._kept(now)
         self._soonest = np.full(self._simulator.num_atoms, UNSEEN)
-        self._remember(self._root)
+        self._remember(root)
         left = self._settings.states
-        while left and not self._root.solved:
-            left -= self._roll_out(self._root, left)
-        self._chosen = self._best(self._root)
+        while left and not root.solved:
+            left -= self._roll_out(root, left)
+        self._chosen = self._best(root)
         return self._chosen
 
     def _kept(self, now: Outcome) -> Node:
-        foreseen = self._root.children.get(self._chosen) if self._root else None
+        foreseen = self.root.children.get(self._chosen) if self.root else None
         if foreseen is None or not np.array_equal(foreseen.outcome.atoms, now.atoms):
             return Node(now, 0)
         foreseen.parent = None
@@ -90,14 +95,14 @@ class Search:
 
     def _remember(self, root: Node) -> None:
         """The kept tree stands as if it had just been tried: from depth 0 on, with room below for what is new."""
-        root.depth, waiting = 0, [root]
-        while waiting:
-            node = waiting.pop()
-            node.solved = node.outcome.over
+        root.depth, nodes = 0, [root]
+        for node in nodes:
             np.minimum.at(self._soonest, node.outcome.atoms, node.depth)
             for child in node.children.values():
                 child.depth = node.depth + 1
-                waiting.append(child)
+                nodes.append(child)
+        for node in reversed(nodes):
+            node.solved = node.outcome.over or self._leads_nowhere(node)
 
     def _roll_out(self, node: Node, limit: int) -> int:
         """Goes down by chance until something is solved; how many states that simulated."""
@@ -125,10 +130,12 @@ class Search:
 
     def _solve(self, node: Node) -> None:
         node.solved = True
-        above = node.parent
-        if above and len(above.children) == self._simulator.num_actions:
-            if all(child.solved for child in above.children.values()):
-                self._solve(above)
+        if node.parent and self._leads_nowhere(node.parent):
+            self._solve(node.parent)
+
+    def _leads_nowhere(self, node: Node) -> bool:
+        children = node.children.values()
+        return len(children) == self._simulator.num_actions and all(child.solved for child in children)
 
     def _best(self, root: Node) -> int:
         values = {action: child.value(self._settings.discount) for action, child in root.children.items()}
