@@ -18,7 +18,7 @@ class Arrival(NamedTuple):
 
 
 def arrival(before: Place, now: Place, *, line: int, walls: tuple[int, int]) -> Arrival | None:
-    """The arrival of a ball seen at two steps that follow each other; None when it flies away from the line or is past it."""
+    """The arrival of a ball seen at two consecutive steps; None when it flies away from the line or is past it."""
     speed, way = now.along - before.along, line - now.along
     if speed == 0 or way / speed < 0:
         return None

@@ -49,7 +49,7 @@ class BreakoutRest:
 
 
 class PongRest:
-    """The memory holds only the paddle's place: it glides on by a fifth of its last way, and half an action: measured."""
+    """The memory holds the paddle's place; it glides on a fifth of its last way and half an action: measured."""
 
     def __init__(self) -> None:
         self._before: int | None = None

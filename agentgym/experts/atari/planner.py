@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agentgym.environments.atari import AtariTask
 
 HOLD = 4  # steps; with frame skip 4 an action lasts a quarter of a second, as in the paper
-SETTINGS = Settings(states=40, horizon=15, discount=0.98)
+SETTINGS = Settings(states=12, horizon=15, discount=0.98)
 
 
 class RolloutIW:

@@ -1,7 +1,7 @@
 """Players of single Atari games, who read where things are from the emulator's memory instead of looking."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,6 @@ from agentgym.environments import Observation, Task
 from agentgym.errors import UserError
 from agentgym.experts.atari.crossing import FreewayPlayer
 from agentgym.experts.atari.paddles import BREAKOUT, PONG, PaddlePlayer
-
-if TYPE_CHECKING:
-    from agentgym.environments.atari import AtariTask
 
 
 class Player(Protocol):
@@ -46,7 +43,7 @@ class AtariRam:
         from agentgym.environments.atari import AtariTask
 
         assert isinstance(environment, AtariTask)
-        self._task: AtariTask = environment
+        self._task = environment
         self._player = PLAYERS[environment.task]()
 
     def act(self, observation: Observation) -> int:

@@ -58,7 +58,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Settings:
-    """How far and how much is tried: `states` simulated a decision, each `discount` times what the one before counts."""
+    """How much is tried a decision, in simulated states; how deep; how much less each depth counts."""
 
     states: int
     horizon: int
@@ -88,8 +88,8 @@ class Search:
 
     def _kept(self, now: Outcome) -> Node:
         foreseen = self.root.children.get(self._chosen) if self.root else None
-        if foreseen is None or not np.array_equal(foreseen.outcome.atoms, now.atoms):
-            return Node(now, 0)
+        if foreseen is None or foreseen.outcome.over or not np.array_equal(foreseen.outcome.atoms, now.atoms):
+            return Node(now, 0)  # an end that is none, such as that of a life, has nothing below it
         foreseen.parent = None
         return foreseen
 
@@ -119,7 +119,9 @@ class Search:
         action = int(self._generator.choice(open_))
         child = node.children.get(action)
         if child is None:
-            child = node.children[action] = Node(self._simulator.after(node.outcome.state, action), node.depth + 1, node)
+            child = node.children[action] = Node(
+                self._simulator.after(node.outcome.state, action), node.depth + 1, node
+            )
             novel = bool((child.depth < self._soonest[child.outcome.atoms]).any())
             np.minimum.at(self._soonest, child.outcome.atoms, child.depth)
         else:
@@ -139,4 +141,6 @@ class Search:
 
     def _best(self, root: Node) -> int:
         values = {action: child.value(self._settings.discount) for action, child in root.children.items()}
-        return int(self._generator.choice([action for action, value in values.items() if value == max(values.values())]))
+        return int(
+            self._generator.choice([action for action, value in values.items() if value == max(values.values())])
+        )
