@@ -91,7 +91,7 @@ def _by_return(task: TaskRecipe, defines_success: bool, episodes: Sequence[Episo
     """What a row says besides of a task that has published returns, or no success by which to count its episodes."""
     said: dict[str, Any] = {} if defines_success else {"defines_success": False}
     reference = task.reference
-    if reference is None or reference.random is None or reference.human is None:
+    if reference is None or reference.human is None:
         return said
     returns = [episode.total_reward for episode in episodes]
     normalised = normalise(returns, random=reference.random, expert=reference.human)
