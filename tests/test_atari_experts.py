@@ -98,7 +98,7 @@ def test_a_search_costs_no_more_states_than_it_may():
 
 
 def test_a_search_without_a_reward_chooses_by_its_seed():
-    chosen = [searching({}, seed=seed)[0] for seed in range(20)]
+    chosen = [searching({}, states=5, seed=seed)[0] for seed in range(9)]
     start = Outcome(50, 0.0, False, np.array([50]))
     assert {search.choose(start) for search in chosen} == {0, 1}
 

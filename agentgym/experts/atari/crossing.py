@@ -20,6 +20,7 @@ FORESEEN = 24  # steps
 
 Dangerous = Callable[[int, int], bool]
 MOVES = (("up", STRIDE), ("noop", 0), ("down", -STRIDE))
+RANK = {"up": 0, "noop": 1, "down": 2}
 
 
 class FreewayPlayer:
@@ -54,12 +55,10 @@ def first_move(height: int, dangerous: Dangerous) -> str:
 
 def _further(ways: dict[int, str], steps: int, dangerous: Dangerous) -> dict[int, str]:
     """The first move of a way to each height that can be reached a step later; moves up before the others."""
-    names = [name for name, _ in MOVES]
     reached: dict[int, str] = {}
     for height, first in ways.items():
         for name, stride in MOVES:
             there = max(BOTTOM, height + stride)
-            begins = min(first or name, reached.get(there, "down"), key=names.index)
             if not dangerous(there, steps):
-                reached[there] = begins
+                reached[there] = min(first or name, reached.get(there, "down"), key=RANK.__getitem__)
     return reached
