@@ -1,6 +1,7 @@
 """survey(expert, suite) -> what became of its episodes on every task; written as a table, for people and for `collect`.
 
-EXPERT.json    by task: how many episodes were solved, failed, raised or ran out of budget, and why
+EXPERT.json    by task: how many episodes were solved, failed, raised or ran out of budget, and why; how its mean return
+               stands between the random policy's and a human's, where the suite knows those
 EXPERT.md      the same to read
 """
 
@@ -17,6 +18,7 @@ from agentgym.errors import UserError
 from agentgym.experts.outcomes import RELIABLE
 from agentgym.recipes import BudgetRecipe, SuiteRecipe, TaskRecipe
 from agentgym.rollouts import Episode, rollout_expert
+from agentgym.scores import normalise
 from agentgym.store import replace_file
 
 OUTCOMES = ("solved", "failed", "error", "timeout")
@@ -54,8 +56,10 @@ def survey(
             budget=budget,
             advance=lambda count, name=task.id: advance(count, name),  # type: ignore[misc]
         )
-        tasks.append(row_of(task.id, played))
-        packages |= set(environments.make(task, frame=suite.frame).packages)
+        env = environments.make(task, frame=suite.frame)
+        tasks.append({**row_of(task.id, played), **_by_return(task, env.defines_success, played)})
+        packages |= set(env.packages)
+        env.close()
     return {
         "format": 1,
         "expert": expert,
@@ -83,6 +87,17 @@ def row_of(task: str, episodes: Sequence[Episode]) -> dict[str, Any]:
     }
 
 
+def _by_return(task: TaskRecipe, defines_success: bool, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """What a row says besides of a task that has published returns, or no success by which to count its episodes."""
+    said: dict[str, Any] = {} if defines_success else {"defines_success": False}
+    reference = task.reference
+    if reference is None or reference.human is None:
+        return said
+    returns = [episode.total_reward for episode in episodes]
+    normalised = normalise(returns, random=reference.random, expert=reference.human)
+    return {**said, "returns": returns} | ({} if normalised is None else {"human": round(float(normalised.mean()), 4)})
+
+
 def write_survey(found: dict[str, Any], to: Path) -> Path:
     """Writes both files into a folder; the page."""
     to.mkdir(parents=True, exist_ok=True)
@@ -106,14 +121,18 @@ def _refusal(expert: str, task: TaskRecipe, suite: SuiteRecipe) -> str | None:
 def _page(found: dict[str, Any]) -> str:
     last = found["first_seed"] + found["episodes"] - 1
     versions = ", ".join(f"{package} {number}" for package, number in found["versions"].items())
-    shares = [task["solved"] / found["episodes"] for task in found["tasks"]]
+    judged = [task for task in found["tasks"] if task.get("defines_success", True)]
+    shares = [task["solved"] / found["episodes"] for task in judged]
     doubtful = sum(share < RELIABLE for share in shares)
     lines = [
         f"# {found['expert']}",
         "",
         f"Seeds {found['first_seed']} to {last} of each task of suite `{found['suite']}`.",
         f"Solved: at least 95 % of them in {sum(share >= 0.95 for share in shares)} of {len(shares)} tasks, all in "
-        f"{shares.count(1)}, less than half in {doubtful}, none in {shares.count(0)}.",
+        f"{shares.count(1)}, less than half in {doubtful}, none in {shares.count(0)}."
+        if judged
+        else "Nothing says when an episode has succeeded: what counts is the return (human-normalised: 0 is the random "
+        "policy's, 1 a human's).",
         "",
         "| task | solved | failed | error | timeout | mean steps | mean return | why not |",
         "|---|---|---|---|---|---|---|---|",
@@ -129,7 +148,10 @@ def _page(found: dict[str, Any]) -> str:
 def _line(task: dict[str, Any]) -> str:
     counts = " | ".join(str(task[outcome]) for outcome in OUTCOMES)
     reasons = "; ".join(f"{reason} ({count})" for reason, count in task["reasons"].items()).replace("|", "\\|")
-    return f"| {task['task']} | {counts} | {task['mean_steps']:.1f} | {task['mean_return']:.3f} | {reasons} |"
+    normalised = f" (human-normalised {task['human']:.2f})" if "human" in task else ""
+    return (
+        f"| {task['task']} | {counts} | {task['mean_steps']:.1f} | {task['mean_return']:.3f}{normalised} | {reasons} |"
+    )
 
 
 def _command(found: dict[str, Any]) -> str:

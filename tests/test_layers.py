@@ -28,10 +28,11 @@ ROWS = [
     {
         *("store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random", "experts.trained"),
         *("experts.outcomes", "experts.planner.world"),
+        *("experts.atari.arrival", "experts.atari.crossing", "experts.atari.search"),
     },
-    {"store.checking", "store.composing", "experts.planner.search"},
-    {"store", "experts.planner.missions"},
-    {"experts.planner.planning"},
+    {"store.checking", "store.composing", "experts.planner.search", "experts.atari.paddles", "experts.atari.simulator"},
+    {"store", "experts.planner.missions", "experts.atari.ram", "experts.atari.planner"},
+    {"experts.planner.planning", "experts.atari"},
     {"experts.planner.expert"},
     {"experts.planner"},
     {

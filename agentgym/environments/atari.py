@@ -34,6 +34,7 @@ class AtariTask(Task):
         assert isinstance(made, ale_py.AtariEnv)
         self._inner = made
         self.ale = made.ale
+        self.frame_skip: int | tuple[int, int] = made._frameskip  # two numbers: drawn between them at each step
         names = tuple(meaning.lower() for meaning in made.get_action_meanings())
         self._size = frame.size or self.ale.getScreenDims()
         super().__init__(
@@ -61,6 +62,22 @@ class AtariTask(Task):
     def render(self) -> NDArray[np.uint8]:
         """The screen, uint8[210, 160, 3] in most games."""
         return np.asarray(self.ale.getScreenRGB(), dtype=np.uint8)
+
+    def twin(self, *, frame_skip: int) -> ale_py.ALEInterface:
+        """Another emulator of the same game, to try states of `ale` in: it takes every action at once, none sticks."""
+        twin = ale_py.ALEInterface()
+        twin.setInt("frame_skip", frame_skip)
+        twin.setFloat("repeat_action_probability", 0.0)
+        twin.setInt("random_seed", 0)  # not by the clock
+        twin.loadROM(ale_py.roms.get_rom_path(self._inner._game))
+        present = self.ale.cloneState()
+        twin.setDifficulty(present.getDifficulty())
+        twin.setMode(present.getCurrentMode())
+        return twin
+
+    def codes(self) -> tuple[ale_py.Action, ...]:
+        """What the emulator calls each action, in the order of `action_names`."""
+        return tuple(self._inner._action_set)
 
     def close(self) -> None:
         """Closes the environment within."""

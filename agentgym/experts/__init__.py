@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError, did_you_mean
+from agentgym.experts.atari import AtariRam, RolloutIW
 from agentgym.experts.babyai import BabyAIExpert
 from agentgym.experts.planner import MiniGridPlanner
 from agentgym.experts.random import RandomExpert
@@ -40,6 +41,8 @@ class Following(Protocol):
 EXPERTS: dict[str, tuple[Callable[[], Expert], str]] = {
     "babyai-bot": (BabyAIExpert, "the scripted bot of BabyAI, for every BabyAI-* task"),
     "minigrid-planner": (MiniGridPlanner, "a planner on the true grid, for every MiniGrid-* task with a mission"),
+    "atari-ram": (AtariRam, "players that read the emulator's memory, for ALE/Breakout-v5, Freeway and Pong"),
+    "rollout-iw": (RolloutIW, "a planner on the emulator's saved states, for every ALE/* game"),
     "trained": (TrainedExpert, "agents that come with the package, for the MinAtar/*-v1 games"),
     "random": (RandomExpert, "uniformly random actions, by the episode's seed"),
 }

@@ -25,9 +25,9 @@ class Outcomes:
 
 
 def surveyed(expert: str, task: str) -> Outcomes | None:
-    """What the shipped table says of an expert on a task; None when it was not surveyed there."""
+    """What the shipped table says of an expert on a task; None when it was not surveyed there, or none can succeed."""
     table = _table(expert)
-    solved = {row["task"]: row["solved"] for row in table["tasks"]}
+    solved = {row["task"]: row["solved"] for row in table["tasks"] if row.get("defines_success", True)}
     return Outcomes(solved[task], table["episodes"]) if task in solved else None
 
 

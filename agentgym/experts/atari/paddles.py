@@ -1,0 +1,130 @@
+"""Pong's and Breakout's player: where the ball will arrive, and a paddle that is brought to rest there.
+
+A paddle glides on after its action, so what is steered is where it will come to rest. An action moves that by about 22,
+less when the one before sticks: who acts only while the paddle would rest further than `reach` from its aim stops
+early, and what sticks shakes it into place.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.experts.atari.arrival import Place, arrival
+
+OPPONENT, MIDDLE_OF_THE_FIELD = 50, 125
+AIM = 5.0
+SOON = 6  # steps before the ball's arrival from which the paddle is no more shaken
+
+
+class Rest(Protocol):
+    """Where a paddle will come to rest."""
+
+    def at(self, ram: NDArray[np.uint8], push: int) -> float:
+        """For a state of the memory, and the direction in which the last action moved it."""
+        ...
+
+
+Aim = Callable[[NDArray[np.uint8]], float]
+
+
+def in_the_middle(ram: NDArray[np.uint8]) -> float:
+    """Meets the ball in the middle of the paddle, whatever happens."""
+    return 0.0
+
+
+def past_the_opponent(ram: NDArray[np.uint8]) -> float:
+    """Meets it near the paddle's end, so that it flies steeply to the side where Pong's opponent is not."""
+    return AIM if ram[OPPONENT] < MIDDLE_OF_THE_FIELD else -AIM
+
+
+class BreakoutRest:
+    """The memory holds the knob's turn, and where that brings the paddle: measured."""
+
+    def at(self, ram: NDArray[np.uint8], push: int) -> float:
+        """The place that belongs to the turn."""
+        return 235.0 - float(ram[70])
+
+
+class PongRest:
+    """The memory holds the paddle's place; it glides on a fifth of its last way and half an action: measured."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+
+    def at(self, ram: NDArray[np.uint8], push: int) -> float:
+        """The place, and what it will glide on."""
+        place = int(ram[51])
+        way = 0 if self._before is None else place - self._before
+        self._before = place
+        return place + 0.2 * way + 10.0 * push
+
+
+@dataclass(frozen=True)
+class PaddleGame:
+    """A game's numbers, found in its memory; the places of ball and paddle are on one scale.
+
+    The ball's bytes are `along` and `across`; `gone` is 0 while there is none. It meets the paddle at `line`, and is
+    thrown back by the `walls`. `less` and `more` are the actions that move the paddle down and up that scale.
+    """
+
+    along: int
+    across: int
+    gone: int
+    line: int
+    walls: tuple[int, int]
+    less: str
+    more: str
+    rest: type[Rest]
+    middle: float  # how far the ball is from the place of a paddle that it hits in its middle
+    reach: float  # how far from there the paddle still hits
+    waiting: int | None  # where the paddle awaits a ball that flies away; None: below it
+    aim: Aim = in_the_middle
+    precision: float = 7.0  # how near to its aim the paddle is brought while there is time
+
+
+BREAKOUT = PaddleGame(
+    along=101, across=99, gone=101, line=178, walls=(56, 200), less="left", more="right",
+    rest=BreakoutRest, middle=8.0, reach=9.0, waiting=None,
+)  # fmt: skip
+PONG = PaddleGame(
+    along=49, across=54, gone=54, line=188, walls=(46, 207), less="right", more="left",
+    rest=PongRest, middle=6.5, reach=8.0, waiting=125, aim=past_the_opponent, precision=4.0,
+)  # fmt: skip
+
+
+class PaddlePlayer:
+    """Meets the ball, and serves when there is none."""
+
+    def __init__(self, game: PaddleGame) -> None:
+        self._game, self._rest = game, game.rest()
+        self._before: Place | None = None
+        self._push = 0
+
+    def choose(self, ram: NDArray[np.uint8]) -> str:
+        """The name of the action for a state of the memory, uint8[128]; to be called once a step."""
+        rest = self._rest.at(ram, self._push)
+        if not ram[self._game.gone]:
+            self._before, self._push = None, 0
+            return "fire"
+        short = self._short_of_its_aim(ram, rest)
+        self._push = int(np.sign(short))
+        return {-1: self._game.less, 0: "noop", 1: self._game.more}[self._push]
+
+    def _short_of_its_aim(self, ram: NDArray[np.uint8], rest: float) -> float:
+        """How far the paddle would rest from where it should; 0 when that is near enough."""
+        game = self._game
+        now = Place(int(ram[game.along]), int(ram[game.across]))
+        found = self._before and arrival(self._before, now, line=game.line, walls=game.walls)
+        self._before = now
+        if found and found.steps <= SOON:
+            return _beyond(found.across - game.middle - rest, game.reach)
+        away = now.across if game.waiting is None else game.waiting
+        place = found.across if found else away
+        return _beyond(place - game.middle - game.aim(ram) - rest, game.precision)
+
+
+def _beyond(distance: float, allowed: float) -> float:
+    return distance if abs(distance) > allowed else 0.0

@@ -1,0 +1,53 @@
+"""Players of single Atari games, who read where things are from the emulator's memory instead of looking."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.environments import Observation, Task
+from agentgym.errors import UserError
+from agentgym.experts.atari.crossing import FreewayPlayer
+from agentgym.experts.atari.paddles import BREAKOUT, PONG, PaddlePlayer
+
+
+class Player(Protocol):
+    """Plays one episode of one game."""
+
+    def choose(self, ram: NDArray[np.uint8]) -> str:
+        """The name of the action for a state of the memory, uint8[128]; called once a step."""
+        ...
+
+
+PLAYERS: dict[str, Callable[[], Player]] = {
+    "ALE/Breakout-v5": lambda: PaddlePlayer(BREAKOUT),
+    "ALE/Freeway-v5": FreewayPlayer,
+    "ALE/Pong-v5": lambda: PaddlePlayer(PONG),
+}
+
+
+class AtariRam:
+    """The player of the task's game."""
+
+    def check(self, environment: Task) -> None:
+        """Raises UserError for a game without a player."""
+        if environment.task not in PLAYERS:
+            raise UserError(
+                f"expert 'atari-ram' cannot act in {environment.task}: it plays {', '.join(PLAYERS)}; "
+                "'rollout-iw' plays every ALE/* game"
+            )
+
+    def start(self, environment: Task, seed: int) -> None:
+        """A player who has seen nothing yet; nothing is drawn."""
+        from agentgym.environments.atari import AtariTask
+
+        assert isinstance(environment, AtariTask)
+        self._task = environment
+        self._player = PLAYERS[environment.task]()
+
+    def act(self, observation: Observation) -> int:
+        """The player's action for the memory as it is."""
+        names = self._task.action_names
+        assert names is not None
+        return names.index(self._player.choose(self._task.ale.getRAM()))

@@ -1,0 +1,155 @@
+"""Experts for Atari: where a ball arrives, where a chicken crosses, and a search whose best plan is known."""
+
+import numpy as np
+import pytest
+from worlds import refusal
+
+from agentgym import experts
+from agentgym.environments import make
+from agentgym.experts.atari.arrival import Place, arrival
+from agentgym.experts.atari.crossing import first_move, hit
+from agentgym.experts.atari.search import Outcome, Search, Settings
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "across", "steps"),
+    [
+        (Place(0, 50), Place(10, 50), 50, 9),  # straight on
+        (Place(0, 50), Place(10, 52), 70, 9),
+        (Place(0, 90), Place(10, 95), 60, 9),  # 140, thrown back at 100
+        (Place(0, 15), Place(10, 10), 35, 9),  # -35, thrown back at 0
+        (Place(80, 90), Place(70, 90), None, None),  # away
+    ],
+)
+def test_a_ball_arrives_where_the_walls_throw_it(before, now, across, steps):
+    found = arrival(before, now, line=100, walls=(0, 100))
+    assert (None if found is None else tuple(found)) == (None if across is None else (across, steps))
+
+
+def test_a_ball_of_many_reflections_stays_between_the_walls():
+    found = arrival(Place(0, 0), Place(1, 30), line=11, walls=(0, 100))
+    assert found is not None
+    assert found.across == 70  # 30 + 10 * 30 = 330: 100, 0, 100, and 30 back
+
+
+def test_the_chicken_waits_for_a_car_and_goes_up_where_the_road_is_free():
+    assert first_move(6, lambda height, steps: False) == "up"
+    assert first_move(6, lambda height, steps: height == 10 and steps <= 2) == "noop"
+    assert first_move(10, lambda height, steps: height >= 10 and steps <= 3) == "down"
+    assert first_move(6, lambda height, steps: True) == "up"
+
+
+def test_a_car_is_a_danger_where_it_will_be():
+    cars = [0] * 10
+    assert hit(cars, 16, 50)  # 0.8 a step: at 40
+    assert not hit(cars, 16, 100)
+    assert not hit(cars, 6, 50)  # beside the road
+    assert hit(cars, 8 + 16 * 9, 138)  # from right to left: at 160 - 110
+
+
+class Corridor:
+    """Places in a row: action 1 goes to the right, 0 to the left; what costs is an end."""
+
+    num_actions, num_atoms = 2, 100
+
+    def __init__(self, rewards):
+        self._rewards = rewards
+
+    def after(self, state, action):
+        place = state + (1 if action else -1)
+        reward = self._rewards.get(place, 0.0)
+        return Outcome(place, reward, reward < 0, np.array([place]))
+
+
+def searching(rewards, *, states=50, seed=0, horizon=20):
+    search = Search(Corridor(rewards), Settings(states, horizon, 0.9), np.random.default_rng(seed))
+    return search, Outcome(50, 0.0, False, np.array([50]))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "best"),
+    [
+        ({45: 1.0}, 0),
+        ({49: 1.0, 55: 10.0}, 1),  # the feast is worth the way
+        ({49: 1.0, 55: 1.2}, 0),  # what is later counts less
+        ({51: -1.0}, 0),
+        ({51: -9.0, 49: -1.0}, 0),  # the smaller evil
+    ],
+)
+def test_the_search_finds_the_best_plan_of_a_corridor(rewards, best):
+    search, start = searching(rewards)
+    assert search.choose(start) == best
+
+
+def test_what_was_tried_is_kept_below_the_action_when_the_world_is_as_foreseen():
+    search, start = searching({55: 1.0})
+    assert search.choose(start) == 1
+    below = search.root.children[1]
+    assert search.choose(below.outcome) == 1
+    assert search.root is below
+    search.choose(Outcome(70, 0.0, False, np.array([70])))
+    assert search.root.outcome.state == 70
+
+
+def test_a_search_costs_no_more_states_than_it_may():
+    search, start = searching({}, states=7)
+    search.choose(start)
+    assert search.root.size == 7
+
+
+def test_a_search_without_a_reward_chooses_by_its_seed():
+    chosen = [searching({}, states=5, seed=seed)[0] for seed in range(9)]
+    start = Outcome(50, 0.0, False, np.array([50]))
+    assert {search.choose(start) for search in chosen} == {0, 1}
+
+
+def test_a_search_goes_on_where_every_way_is_an_end():
+    search, start = searching({49: -1.0, 51: -2.0})
+    assert search.choose(start) == 0
+    assert search.choose(search.root.children[0].outcome._replace(over=False)) in (0, 1)
+
+
+def actions_of(name, task, seed, steps):
+    env = make(task)
+    env.begin(seed)
+    expert = experts.make(name)
+    expert.check(env)
+    expert.start(env, seed)
+    actions = []
+    for _ in range(steps):
+        actions.append(int(expert.act({})))
+        env.play(actions[-1])
+    return actions, env.ale.getRAM().tolist()
+
+
+@pytest.mark.parametrize(("name", "task"), [("rollout-iw", "ALE/Boxing-v5"), ("atari-ram", "ALE/Breakout-v5")])
+def test_an_episode_is_a_function_of_its_seed_and_its_actions_replay_it(name, task):
+    pytest.importorskip("ale_py")
+    actions, memory = actions_of(name, task, 3, 9)
+    assert (actions, memory) == actions_of(name, task, 3, 9)
+    env = make(task)
+    env.begin(3)
+    for action in actions:
+        env.play(action)
+    assert env.ale.getRAM().tolist() == memory  # so that planning leaves no trace in the game
+
+
+def test_the_chicken_crosses():
+    pytest.importorskip("ale_py")
+    env = make("ALE/Freeway-v5")
+    env.begin(0)
+    expert = experts.make("atari-ram")
+    expert.check(env)
+    expert.start(env, 0)
+    assert sum(env.play(expert.act({})).reward for _ in range(90)) >= 1
+
+
+def test_what_an_expert_cannot_play_is_refused_in_one_line():
+    pytest.importorskip("ale_py")
+    assert refusal(experts.make("atari-ram").check, make("ALE/Boxing-v5")) == (
+        "expert 'atari-ram' cannot act in ALE/Boxing-v5: it plays ALE/Breakout-v5, ALE/Freeway-v5, ALE/Pong-v5; "
+        "'rollout-iw' plays every ALE/* game"
+    )
+    assert refusal(experts.make("rollout-iw").check, make("MiniGrid-Empty-5x5-v0")) == (
+        "expert 'rollout-iw' cannot act in MiniGrid-Empty-5x5-v0: it searches in saved states of ALE/* games"
+    )
