@@ -19,7 +19,7 @@ ROWS = [
         *("model.vision", "model.blocks", "model.tokenizer"),
         *("augmentation", "scores", "next_action", "acting"),
     },
-    {"store.shard", "deviations"},
+    {"store.shard", "deviations", "episode_draft"},
     {
         *("store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random", "experts.trained"),
         *("experts.outcomes", "experts.planner.world"),
@@ -31,7 +31,7 @@ ROWS = [
     {"experts.planner"},
     {
         *("model.presets", "model.reading", "model.step", "model.adapting", "experts", "recorder"),
-        *("windows", "pictures", "videos", "comparison", "report.words"),
+        *("vector_recorder", "windows", "pictures", "videos", "comparison", "report.words"),
     },
     {
         *("losses", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "viewing"),
@@ -59,6 +59,7 @@ WITHOUT_TORCH = [
     "environments",
     "store",
     "recorder",
+    "vector_recorder",
     "experts",
     "collection",
     "scores",
