@@ -3,24 +3,14 @@
 It knows no file: samples go to whatever has `append`, such as a `store.DatasetWriter` or a list.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
-import numpy as np
-from numpy.typing import NDArray
 
-from agentgym.action_series import as_action, stack
+from agentgym.action_series import as_action
 from agentgym.action_spaces import SpaceCodec
-from agentgym.environments import Observation, decode_instruction, versions
-from agentgym.samples import Sample
-
-
-class Sink(Protocol):
-    """Where finished episodes go."""
-
-    def append(self, sample: Sample, /) -> Any:
-        """Takes one episode."""
-        ...
+from agentgym.environments import Observation, versions
+from agentgym.episode_draft import EpisodeDraft, Sink
 
 
 class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
@@ -34,32 +24,22 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
 
     def __init__(self, env: gymnasium.Env[Observation, Any], sink: Sink, *, task: str, expert: str) -> None:
         super().__init__(env)
-        self._sink = sink
-        self._task = task
-        self._expert = expert
         self._space = SpaceCodec.of(env.action_space).root
-        self._versions = versions(getattr(env.unwrapped, "packages", ()))
-        self._instruction = ""
-        self._seed = 0
-        self._frames: list[NDArray[np.uint8]] = []
-        self._actions: list[Any] = []
-        self._labels: list[Any] = []
-        self._rewards: list[float] = []
+        packages = versions(getattr(env.unwrapped, "packages", ()))
+        self._draft = EpisodeDraft(sink, self._space, task=task, expert=expert, versions=packages)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """As the environment's; a new episode begins."""
-        self._finish(terminated=False, truncated=False, success=False)
+        self._draft.leave()
         observation, info = self.env.reset(seed=seed, options=options)
-        self._instruction = decode_instruction(observation["instruction"])
-        self._seed = int(info["seed"])
-        self._frames = [observation["frame"].copy()]
+        self._draft.begin(observation, int(info["seed"]))
         return observation, info
 
     def label(self, action: Any) -> None:
         """Says what the expert would do, whatever the next step executes. Either all steps of an episode or none."""
-        self._labels.append(as_action(self._space, action))
+        self._draft.label(action)
 
     def step(self, action: Any) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
         """As the environment's; at the end of the episode its sample goes to the sink.
@@ -67,40 +47,18 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         Raises ValueError when some steps of the episode have labels and others have none.
         """
         action = as_action(self._space, action)
-        if self._labels and len(self._labels) != len(self._actions) + 1:
-            raise ValueError(f"{len(self._labels)} labels for {len(self._actions) + 1} steps; label each step, or none")
+        self._draft.check_labels()
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._frames.append(observation["frame"].copy())
-        self._actions.append(action)
-        self._rewards.append(float(reward))
+        self._draft.add(action, observation, float(reward))
         if terminated or truncated:
-            self._finish(terminated=terminated, truncated=truncated, success=bool(info["is_success"]))
+            self._draft.finish(terminated=terminated, truncated=truncated, success=bool(info["is_success"]))
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
         """Records what is unfinished, then closes the environment."""
-        self._finish(terminated=False, truncated=False, success=False)
+        self._draft.leave()
         super().close()
 
     def discard(self) -> None:
         """Forgets the episode in hand."""
-        self._frames, self._actions, self._labels, self._rewards = [], [], [], []
-
-    def _finish(self, *, terminated: bool, truncated: bool, success: bool) -> None:
-        if self._actions:
-            sample = Sample(
-                instruction=self._instruction,
-                frames=np.stack(self._frames),
-                actions=stack(self._space, self._actions),
-                rewards=np.array(self._rewards, dtype=np.float64),
-                terminated=terminated,
-                truncated=truncated,
-                success=success,
-                seed=self._seed,
-                task=self._task,
-                expert=self._expert,
-                versions=self._versions,
-                labels=stack(self._space, self._labels[: len(self._actions)]) if self._labels else None,
-            )
-            self._sink.append(sample)
-        self.discard()
+        self._draft.discard()

@@ -25,10 +25,10 @@ RECIPE = ExpertRecipe(
     name="pole",
     description="",
     suite=POLE,
-    steps=12_000,
+    steps=8_000,
     environments=8,
     learning_rate=3e-3,
-    settings={"n_steps": 32, "batch_size": 64, "gamma": 0.98, "n_epochs": 8},
+    settings={"n_steps": 32, "batch_size": 64, "gamma": 0.98, "n_epochs": 6},
 )
 
 
@@ -69,11 +69,12 @@ def test_a_file_that_is_no_agent_is_refused(tmp_path):
     assert refusal(experts.make("sb3:none.zip").check, env).startswith("sb3:none.zip: there is no such file")
 
 
-@pytest.mark.parametrize("task", [task.id for task in load_expert("minatar").suite.tasks])
+@pytest.mark.parametrize("task", load_expert("minatar").suite.tasks, ids=lambda task: task.id)
 def test_an_agent_comes_with_the_package_for_every_minatar_game(task):
-    played = rollout_expert("trained", task, frame=FRAME, seeds=range(2), workers=1)
-    random = rollout_expert("random", task, frame=FRAME, seeds=range(2), workers=1)
-    assert np.mean([e.total_reward for e in played]) > np.mean([e.total_reward for e in random])
+    short = task.model_copy(update={"limit": 300})
+    [played] = rollout_expert("trained", short, frame=FRAME, seeds=[0], workers=1)
+    [random] = rollout_expert("random", short, frame=FRAME, seeds=[0], workers=1)
+    assert played.total_reward > random.total_reward
 
 
 def test_what_cannot_be_trained_is_refused():

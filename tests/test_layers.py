@@ -24,7 +24,7 @@ ROWS = [
         *("model.vision", "model.blocks", "model.tokenizer"),
         *("augmentation", "scores", "next_action", "acting"),
     },
-    {"store.shard", "deviations"},
+    {"store.shard", "deviations", "episode_draft"},
     {
         *("store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random", "experts.trained"),
         *("experts.outcomes", "experts.planner.world"),
@@ -37,7 +37,7 @@ ROWS = [
     {"experts.planner"},
     {
         *("model.presets", "model.reading", "model.step", "model.adapting", "experts", "recorder"),
-        *("windows", "pictures", "videos", "comparison", "report.words"),
+        *("vector_recorder", "windows", "pictures", "videos", "comparison", "report.words"),
     },
     {
         *("losses", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "viewing"),
@@ -65,6 +65,7 @@ WITHOUT_TORCH = [
     "environments",
     "store",
     "recorder",
+    "vector_recorder",
     "experts",
     "collection",
     "scores",

@@ -10,6 +10,7 @@ from typing import Any
 import ale_py
 import gymnasium
 import numpy as np
+from ale_py.roms import get_rom_path
 from numpy.typing import NDArray
 
 from agentgym.environments.pixels import resize
@@ -69,7 +70,7 @@ class AtariTask(Task):
         twin.setInt("frame_skip", frame_skip)
         twin.setFloat("repeat_action_probability", 0.0)
         twin.setInt("random_seed", 0)  # not by the clock
-        twin.loadROM(ale_py.roms.get_rom_path(self._inner._game))
+        twin.loadROM(get_rom_path(self._inner._game))
         present = self.ale.cloneState()
         twin.setDifficulty(present.getDifficulty())
         twin.setMode(present.getCurrentMode())

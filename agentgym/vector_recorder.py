@@ -1,0 +1,92 @@
+"""VectorRecorder: Recorder for a `gymnasium.vector` environment, in any of its autoreset modes.
+
+All rows go to one sink, each episode when it ends. Stable-Baselines3's `DummyVecEnv` needs nothing of its own: it steps
+its environments in this process, so that a `Recorder` around each of them, with one sink for all, does the same.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import concatenate, create_empty_array, iterate
+from numpy.typing import NDArray
+
+from agentgym.action_series import as_action
+from agentgym.action_spaces import SpaceCodec
+from agentgym.environments import versions
+from agentgym.episode_draft import EpisodeDraft, Sink
+from agentgym.errors import UserError
+
+
+class VectorRecorder(VectorWrapper):
+    """Passes everything through untouched and appends each row's episodes to `sink`, as `Recorder` does.
+
+    The rows are environments of `agentgym.make`, all of one task. Autoresets are unseeded in Gymnasium; the
+    environment names the seed that it drew, and the sample keeps it. The step that NEXT_STEP spends on a reset is in
+    no sample. Raises UserError for a vector environment that does not say its autoreset mode.
+    """
+
+    def __init__(self, env: VectorEnv, sink: Sink, *, task: str, expert: str) -> None:
+        super().__init__(env)
+        if "autoreset_mode" not in env.metadata:
+            raise UserError(f"{env}: does not say how it resets; set metadata['autoreset_mode'] to an AutoresetMode")
+        self._mode = AutoresetMode(env.metadata["autoreset_mode"])
+        self._space = SpaceCodec.of(env.single_action_space).root
+        packages = versions(env.unwrapped.get_attr("packages")[0])
+        self._drafts = [
+            EpisodeDraft(sink, self._space, task=task, expert=expert, versions=packages) for _ in range(env.num_envs)
+        ]
+        self._over = np.zeros(env.num_envs, bool)  # ended in the step before
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """As the environment's; episodes begin in the rows of `options["reset_mask"]`, or in all."""
+        mask = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))  # which Gymnasium pops
+        rows = np.flatnonzero(mask).tolist()
+        for row in rows:
+            self._drafts[row].leave()
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # lists are taken
+        for row in rows:
+            self._begin(row, observations, infos)
+        self._over[rows] = False
+        return observations, infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """As the environment's; the samples of the episodes that ended go to the sink, by row."""
+        rows = [as_action(self._space, action) for action in iterate(self.action_space, actions)]
+        observations, rewards, terminations, truncations, infos = self.env.step(_batch(self.single_action_space, rows))
+        for row, draft in enumerate(self._drafts):
+            if self._over[row] and self._mode == AutoresetMode.NEXT_STEP:
+                self._begin(row, observations, infos)
+                continue
+            over = bool(terminations[row] or truncations[row])
+            replaced = over and self._mode == AutoresetMode.SAME_STEP  # by the next episode's first observation
+            last = infos["final_obs"][row] if replaced else _row(observations, row)
+            draft.add(rows[row], last, float(rewards[row]))
+            if over:
+                success = bool((infos["final_info"] if replaced else infos)["is_success"][row])
+                draft.finish(terminated=bool(terminations[row]), truncated=bool(truncations[row]), success=success)
+            if replaced:
+                self._begin(row, observations, infos)
+        self._over = np.logical_or(terminations, truncations)
+        return observations, rewards, terminations, truncations, infos
+
+    def close(self, **kwargs: Any) -> None:
+        """Records what is unfinished, then closes the environments."""
+        for draft in self._drafts:
+            draft.leave()
+        super().close(**kwargs)
+
+    def _begin(self, row: int, observations: Any, infos: dict[str, Any]) -> None:
+        self._drafts[row].begin(_row(observations, row), int(infos["seed"][row]))
+
+
+def _row(observations: dict[str, NDArray[Any]], row: int) -> dict[str, NDArray[Any]]:
+    return {key: values[row] for key, values in observations.items()}
+
+
+def _batch(space: gymnasium.Space[Any], actions: list[Any]) -> Any:
+    """The actions as the vector environment takes them, each in the dtype in which it is recorded."""
+    return concatenate(space, actions, create_empty_array(space, len(actions)))
