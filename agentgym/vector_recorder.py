@@ -33,7 +33,8 @@ class VectorRecorder(VectorWrapper):
             raise UserError(f"{env}: does not say how it resets; set metadata['autoreset_mode'] to an AutoresetMode")
         self._mode = AutoresetMode(env.metadata["autoreset_mode"])
         self._space = SpaceCodec.of(env.single_action_space).root
-        packages = versions(env.unwrapped.get_attr("packages")[0])
+        rows: Any = env.unwrapped  # VectorEnv declares no get_attr, which both of Gymnasium's have
+        packages = versions(rows.get_attr("packages")[0])
         self._drafts = [
             EpisodeDraft(sink, self._space, task=task, expert=expert, versions=packages) for _ in range(env.num_envs)
         ]
@@ -89,4 +90,5 @@ def _row(observations: dict[str, NDArray[Any]], row: int) -> dict[str, NDArray[A
 
 def _batch(space: gymnasium.Space[Any], actions: list[Any]) -> Any:
     """The actions as the vector environment takes them, each in the dtype in which it is recorded."""
-    return concatenate(space, actions, create_empty_array(space, len(actions)))
+    batch: Any = create_empty_array(space, len(actions))
+    return concatenate(space, actions, batch)
