@@ -5,6 +5,7 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from worlds import refusal
 
 from agentgym.environments import check_suite, decode_instruction, make, refuse_unseeded
@@ -153,6 +154,31 @@ def test_what_cannot_be_recorded_is_refused():
     )
     unseeded = make(TaskRecipe(id="Counter-v0", instructions=("count",), arguments={"seeded": False}))
     assert refusal(refuse_unseeded, unseeded).startswith("Counter-v0: two episodes of one seed differ")
+
+
+def test_a_limit_takes_the_place_of_the_environments_own():
+    env = make(TaskRecipe(id="Pendulum-v1", instructions=("swing",), limit=210), frame=SMALL)
+    env.reset(seed=0)
+    ends = [env.play(env.action_space.sample()).truncated for _ in range(210)]
+    assert ends == [False] * 209 + [True]
+
+
+def test_a_recipe_that_cannot_be_is_refused_in_one_line():
+    def names(task, *given):
+        return refusal(make, TaskRecipe(id=task, instructions=("go",), action_names=given))
+
+    assert names("CartPole-v1", "left") == (
+        "CartPole-v1: 1 `action_names` for Discrete(2); a Discrete space takes one an action"
+    )
+    assert "2 `action_names` for Box" in names("Pendulum-v1", "a", "b")
+    for text in ("", " ", "x" * 257):
+        with pytest.raises(ValidationError, match="expected instructions of 1 to 256 bytes"):
+            TaskRecipe(id="CartPole-v1", instructions=(text,))
+    assert refusal(make, "CartPol-v1").endswith("did you mean 'CartPole-v1'?")
+    assert "lacks the pattern files" in refusal(make, "MiniGrid-WFC-MazeSimple-v0")
+    gone = refusal(make, TaskRecipe(id="Ant-v5", instructions=("walk",)))
+    assert gone.startswith("Ant-v5: cannot be made: ")
+    assert "\n" not in gone
 
 
 def test_a_setting_that_does_not_fit_a_family_is_refused():

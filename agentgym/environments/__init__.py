@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 
+WITHOUT_FILES = "-WFC-"  # in the ids of MiniGrid's environments whose patterns its wheel lacks
+
+
 @dataclass(frozen=True)
 class Family:
     """Environments of one kind: how their ids begin, their class, what of a frame's recipe they take, their extra."""
@@ -100,11 +103,17 @@ def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
         raise UserError(problem[1])
     try:
         return family_of(recipe.id).load()(recipe, frame)  # type: ignore[call-arg]  # each family takes these two
-    except (TypeError, gymnasium.error.Error) as error:
+    except gymnasium.error.Error as error:  # a package of its own that is missing, an id that is no more, ...
+        raise UserError(f"{recipe.id}: cannot be made: {_first_line(error)}") from None
+    except TypeError as error:
         if not recipe.arguments:
             raise
         given = ", ".join(recipe.arguments)
-        raise UserError(f"{recipe.id}: it does not take its `arguments` ({given}): {error}") from None
+        raise UserError(f"{recipe.id}: it does not take its `arguments` ({given}): {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition(" was raised from the environment creator")[0].partition("\n")[0]
 
 
 def remake(task: TaskRecipe, frame: FrameRecipe, render_mode: str = "rgb_array") -> Task:
@@ -128,8 +137,11 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
         family.refuse_missing()
     except UserError as error:
         return "id", str(error)
-    if not _is_known(task.id):
-        hint = did_you_mean(task.id, task_ids()) or "; any id of Gymnasium's registry is known"
+    if WITHOUT_FILES in task.id:
+        return "id", f"{task.id}: minigrid's package lacks the pattern files that it needs; choose another environment"
+    if task.id not in gymnasium.registry:
+        known = (*task_ids(), *(name for name in gymnasium.registry if family_of(name).prefixes == ("",)))
+        hint = did_you_mean(task.id, known) or "; any id of Gymnasium's registry is known"
         return "id", f"unknown environment id '{task.id}'{hint}"
     for key in type(frame).model_fields:
         if getattr(frame, key) is not None and key not in family.frame_keys:
@@ -143,10 +155,6 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
 def family_of(task: str) -> Family:
     """The family that an id belongs to."""
     return next(family for family in FAMILIES if task.startswith(family.prefixes))
-
-
-def _is_known(task: str) -> bool:
-    return task in gymnasium.registry and "-WFC-" not in task  # minigrid's wheel lacks their patterns
 
 
 def refuse_unseeded(env: Task, steps: int = 5) -> None:
@@ -182,7 +190,7 @@ def _task_ids(registered: int) -> tuple[str, ...]:
         except UserError:
             continue
     named = tuple(prefix for family in FAMILIES for prefix in family.prefixes if prefix)
-    return tuple(sorted(name for name in gymnasium.registry if name.startswith(named) and _is_known(name)))
+    return tuple(sorted(name for name in gymnasium.registry if name.startswith(named) and WITHOUT_FILES not in name))
 
 
 def versions(packages: Iterable[str] = ("minigrid",)) -> dict[str, str]:

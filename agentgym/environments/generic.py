@@ -29,6 +29,7 @@ class GenericTask(Task):
                 f"{recipe.id}: it has no language of its own; give its task `instructions` in a suite's recipe"
             )
         self._inner = _make(recipe)
+        _refuse_misnamed(recipe, self._inner.action_space)
         space = self._inner.observation_space
         self._shows_pictures = _is_picture(space)
         self._seen: Any = None
@@ -81,14 +82,24 @@ def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
     """The environment, drawing when it can. Raises UserError when it neither draws nor shows pictures."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ids that have a later version: the recipe's choice
-        plain = gymnasium.make(recipe.id, disable_env_checker=True, **recipe.arguments)
+        settings = {"disable_env_checker": True, **recipe.arguments}
+        if recipe.limit:
+            settings["max_episode_steps"] = recipe.limit  # in place of the environment's own, also when it is longer
+        plain = gymnasium.make(recipe.id, **settings)
         if "rgb_array" in plain.metadata.get("render_modes", ()):
             plain.close()
-            return gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments)
+            return gymnasium.make(recipe.id, render_mode="rgb_array", **settings)
     if not _is_picture(plain.observation_space):
         shown = plain.observation_space
         raise UserError(f"{recipe.id}: has no frames: its observation is {shown} and it has no rgb_array render mode")
     return plain
+
+
+def _refuse_misnamed(recipe: TaskRecipe, space: gymnasium.Space[Any]) -> None:
+    """Raises UserError unless every action of a Discrete space has a name, or none has."""
+    names = recipe.action_names
+    if names and not (isinstance(space, gymnasium.spaces.Discrete) and len(names) == space.n):
+        raise UserError(f"{recipe.id}: {len(names)} `action_names` for {space}; a Discrete space takes one an action")
 
 
 def _is_picture(space: gymnasium.Space[Any]) -> bool:

@@ -14,9 +14,8 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from agentgym.recipes import FrameRecipe, TaskRecipe
+from agentgym.recipes import INSTRUCTION_BYTES, FrameRecipe, TaskRecipe
 
-INSTRUCTION_BYTES = 256  # the longest BabyAI missions stay below; longer ones are refused, never cut
 MAX_SEED = 2**31 - 1
 
 Observation = dict[str, NDArray[np.uint8]]

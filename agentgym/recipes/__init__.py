@@ -35,9 +35,10 @@ from agentgym.recipes.loading import (
     shipped_expert,
     shipped_file,
 )
-from agentgym.recipes.suites import FrameRecipe, ReferenceRecipe, SuiteRecipe, TaskRecipe
+from agentgym.recipes.suites import INSTRUCTION_BYTES, FrameRecipe, ReferenceRecipe, SuiteRecipe, TaskRecipe
 
 __all__ = [
+    "INSTRUCTION_BYTES",
     "KINDS",
     "BudgetRecipe",
     "ColourJitter",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from agentgym.recipes.base import Recipe, Strings, absent
 
@@ -33,6 +33,16 @@ class ReferenceRecipe(Recipe):
     source: str
 
 
+INSTRUCTION_BYTES = 256  # the longest BabyAI missions stay below; longer ones are refused, never cut
+
+
+def _fitting(instructions: tuple[str, ...]) -> tuple[str, ...]:
+    for text in instructions:
+        if not text.strip() or len(text.encode()) > INSTRUCTION_BYTES:
+            raise ValueError(f"expected instructions of 1 to {INSTRUCTION_BYTES} bytes, found {len(text.encode())}")
+    return instructions
+
+
 class TaskRecipe(Recipe):
     """One task of a suite: a Gymnasium id, what it needs besides, and what others reached on it.
 
@@ -42,7 +52,7 @@ class TaskRecipe(Recipe):
     """
 
     id: str
-    instructions: Strings = ()
+    instructions: Annotated[Strings, AfterValidator(_fitting)] = ()
     limit: Annotated[int, Field(ge=1)] | None = absent()
     success_return: float | None = absent()
     action_names: Strings = ()
