@@ -22,6 +22,7 @@ from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.networks import GridNetwork
 from agentgym.recipes import ExpertRecipe, TaskRecipe, expert_file
+from agentgym.store import replace_file
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN}
 TRAINING_SEED = 2_000_000_000  # episodes of training are drawn from here on, far from those that are scored or recorded
@@ -58,7 +59,9 @@ def choose_tasks(recipe: ExpertRecipe, task: str | None) -> list[TaskRecipe]:
         raise UserError(f"--task {task}: suite {recipe.suite.name} has no such task{did_you_mean(task, names)}")
     chosen = [each for each in recipe.suite.tasks if task in (None, each.id)]
     for each in chosen:
-        StateView(environments.make(each, frame=recipe.suite.frame), 0)
+        env = environments.make(each, frame=recipe.suite.frame)
+        StateView(env, 0)
+        env.close()
     return chosen
 
 
@@ -86,7 +89,7 @@ def train_expert(
         "versions": environments.versions(("stable-baselines3", "torch", *_packages(recipe, task))),
         "curve": curve.points,
     }
-    path.with_suffix(".json").write_text(json.dumps(made, indent=1))
+    replace_file(path.with_suffix(".json"), json.dumps(made, indent=1))
     return path
 
 

@@ -23,7 +23,6 @@ from agentgym.policy import AgentPolicy
 if TYPE_CHECKING:
     from agentgym.exported.onnx_policy import OnnxPolicy
 
-SB3 = "sb3:"
 ONNX = "policy.onnx"
 
 
@@ -56,12 +55,11 @@ class Player:
 
 def find(who: str, *, trust: bool = False) -> Player:
     """The player of that name or path. Raises UserError when there is none, or when its code is not trusted."""
-    if who.startswith(SB3):
-        path = Path(who.removeprefix(SB3))
+    if who.startswith(experts.SB3):
+        path = Path(who.removeprefix(experts.SB3))
         if not path.is_file():
             raise UserError(f"{who}: there is no file {path}; name the zip that Stable-Baselines3's save wrote")
-        if not trust:
-            raise UserError(f"{who}: loading it runs code that is inside the file; give --trust if you know its origin")
+        experts.refuse_untrusted(who, trust=trust)
         return Player(who, "sb3", path)
     if who in experts.EXPERTS:
         return Player(who, "expert")
