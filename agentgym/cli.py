@@ -15,7 +15,7 @@ from rich.table import Table
 from agentgym import data_verbs, expert_verbs, play_verbs, recipes
 from agentgym.data_verbs import size
 from agentgym.errors import UserError, did_you_mean
-from agentgym.options import Data, Json, Overwrite, Quiet, Run, Set, Trust, Workers
+from agentgym.options import Data, Json, Overwrite, Processes, Quiet, Run, Set, Trust, Workers
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 from agentgym.tables import comparison_table, score_table, summary
 from agentgym.talk import Talk, err, out
@@ -148,6 +148,7 @@ def train(
     experiment: Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")],
     data: Data = None,
     run: Run = None,
+    processes: Processes = None,
     set_: Set = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -164,7 +165,7 @@ def train(
     _refuse_untrainable(resolved, data)
     _make_room(folder, overwrite)
     talk = Talk(quiet, json_)
-    talk.result(_train(resolved, data, folder, talk))
+    talk.result(_train(resolved, data, folder, processes, talk))
 
 
 @app.command()
@@ -304,6 +305,7 @@ def run_experiment(
     data: Data = None,
     run: Run = None,
     workers: Workers = None,
+    processes: Processes = None,
     trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -323,7 +325,7 @@ def run_experiment(
     done = page.is_file()
     found = {
         "collect": _collect(resolved.dataset, data_folder, workers, trust, talk),
-        "train": _train(resolved, data_folder, folder, talk),
+        "train": _train(resolved, data_folder, folder, processes, talk),
         "evaluate": _evaluate(evaluation.make_plan(str(folder)), workers, overwrite=False, talk=talk),
         "report": str(page),
     }
@@ -372,14 +374,18 @@ def _agent_maker(recipe: DatasetRecipe) -> Any:
     return agent_maker(recipe)
 
 
-def _train(recipe: ExperimentRecipe, data: Path, run: Path, talk: Talk) -> dict[str, Any]:
-    from agentgym import runs
+def _train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None, talk: Talk) -> dict[str, Any]:
+    from agentgym import launching, runs
 
+    count = launching.choose(processes, recipe.training.batch_size)
     runs.open_run(run, recipe)
     if (run / "training.json").is_file():
         talk.say(f"{run}/model is trained", markup=False)
     else:
-        with talk.bar("training", recipe.training.updates, "updates") as advance:
+        with (
+            talk.bar("training", recipe.training.updates, "updates") as advance,
+            launching.beside(count, runs.train_run, recipe, data, run),
+        ):
             runs.train_run(recipe, data, run, advance=advance)
         talk.say(f"{run}/model: trained for {recipe.training.updates:,} updates", markup=False)
     return {"run": str(run), "training": runs.read_json(run / "training.json")}

@@ -8,6 +8,9 @@ import typer
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in the output folder first.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; all cores when not given.")]
+Processes = Annotated[
+    int | None, typer.Option(help="Processes that train together, sharing each batch; one a core when not given.")
+]
 Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
 Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")]

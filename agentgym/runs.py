@@ -30,11 +30,12 @@ from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.presets import make_config
 from agentgym.model.pretrained import read_parts
 from agentgym.model.tokenizer import load_tokenizer, tokenize, train_tokenizer
+from agentgym.optimisation import uses_bfloat16
 from agentgym.policy import AgentPolicy, find_checkpoint
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, differences
 from agentgym.rollouts import rollout
 from agentgym.store import SampleDataset, replace_file
-from agentgym.training import Loop, train, uses_bfloat16
+from agentgym.training import Loop, train
 from agentgym.windows import WindowSource, split_episodes
 
 ROLLOUT_SEED = 2_000_000_000  # the periodic evaluation's levels: neither demonstrations nor the final evaluation's
@@ -88,8 +89,8 @@ def train_run(
             weights=[part.weight for part in recipe.mixture] or [1.0],
         )
 
-    def score_now(model: AgentModel) -> dict[str, float]:
-        return _periodic_score(AgentPolicy(model, tokenizer), recipe)
+    def score_now(model: AgentModel, index: int, count: int) -> list[float]:
+        return _periodic_score(AgentPolicy(model, tokenizer), recipe, index, count)
 
     training, testing = source(trained), source(held_out)
     rollouts = score_now if recipe.training.evaluate_episodes else None
@@ -216,11 +217,11 @@ def open_dataset(data: Path, recipe: ExperimentRecipe) -> SampleDataset:
     return dataset
 
 
-def _periodic_score(policy: AgentPolicy, recipe: ExperimentRecipe) -> dict[str, float]:
-    """The success rate over a few levels of each task, the same ones every time."""
-    seeds = range(ROLLOUT_SEED, ROLLOUT_SEED + recipe.training.evaluate_episodes)
-    played = [
-        episode
+def _periodic_score(policy: AgentPolicy, recipe: ExperimentRecipe, index: int, count: int) -> list[float]:
+    """Who succeeded of every `count`-th of a few levels of each task, the same ones every time."""
+    seeds = range(ROLLOUT_SEED, ROLLOUT_SEED + recipe.training.evaluate_episodes)[index::count]
+    return [
+        float(episode.success)
         for task in recipe.dataset.suite.tasks
         for episode in rollout(
             policy,
@@ -231,7 +232,6 @@ def _periodic_score(policy: AgentPolicy, recipe: ExperimentRecipe) -> dict[str, 
             deterministic=recipe.evaluation.deterministic,
         )
     ]
-    return {"rollout/success_rate": float(np.mean([episode.success for episode in played]))}
 
 
 @torch.inference_mode()

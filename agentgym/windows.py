@@ -5,10 +5,10 @@ where a run stopped. Windows are cut where the policy's window moves (`agentgym.
 of them alone. Padding stands at the end of a window and is marked; only padding is marked.
 """
 
-import queue
-import threading
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
@@ -172,34 +172,17 @@ def split_episodes(dataset: SampleDataset, held_out: float) -> tuple[NDArray[np.
     return np.flatnonzero(share >= held_out), np.flatnonzero(share < held_out)
 
 
-def prefetch(make: Callable[[int], Batch], numbers: range, *, depth: int = 4) -> Iterator[Batch]:
-    """make(n) for each number in order, made ahead of their use by one thread; its errors are raised here."""
-    made: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-
-    def work() -> None:
-        for number in numbers:
-            try:
-                item: Batch | BaseException = make(number)
-            except BaseException as error:  # handed to the consumer, whatever it is
-                item = error
-            while not stopped.is_set():
-                try:
-                    made.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if stopped.is_set() or isinstance(item, BaseException):
-                return
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        for _ in numbers:
-            item = made.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
+def prefetch(make: Callable[[int], Batch], numbers: range, *, workers: int = 1, depth: int = 4) -> Iterator[Batch]:
+    """make(n) for each number in order, made ahead of their use by that many threads; their errors are raised here."""
+    with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
+        ahead: deque[Future[Batch]] = deque()
+        try:
+            for number in numbers:
+                ahead.append(pool.submit(make, number))
+                if len(ahead) == depth + workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()

@@ -12,7 +12,9 @@ from worlds import experiment_recipe, model_of, record, sources_of
 from agentgym import training
 from agentgym.errors import UserError
 from agentgym.recipes import ColourJitter, PartRates
-from agentgym.training import Loop, learning_rate, parameter_groups, read_metrics, train, uses_bfloat16
+from agentgym.journal import Journal, read_metrics
+from agentgym.optimisation import learning_rate, parameter_groups, uses_bfloat16
+from agentgym.training import Loop, train
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_the_loss_falls_on_a_few_episodes(dataset, loop):
 
 
 def test_every_loss_the_accuracy_the_rate_and_the_rollout_are_logged(dataset, loop):
-    train(fresh_model(dataset), dataclasses.replace(loop, rollout=lambda model: {"rollout/success_rate": 0.5}))
+    train(fresh_model(dataset), dataclasses.replace(loop, rollout=lambda model, index, count: [1.0, 0.0]))
     lines = read_metrics(loop.path)
     assert {"loss/total", "loss/language", "loss/masked_image", "loss/action", "accuracy/action"} <= lines[0].keys()
     assert {"learning_rate", "targets_per_second"} <= lines[0].keys()
@@ -141,7 +143,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_a_checkpoint_has_it(
 def test_a_journal_going_on_forgets_what_lies_beyond_the_checkpoint(tmp_path):
     lines = [{"update": update, "loss/total": 0.1} for update in (1, 2, 3, 4)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"update": 5, "lo')
-    training.Journal(tmp_path, 2).close()
+    Journal(tmp_path, 2).close()
     assert [line["update"] for line in read_metrics(tmp_path)] == [1, 2]
 
 

@@ -69,6 +69,7 @@ class ColourJitter(Recipe):
 class TrainingRecipe(Recipe):
     """The loop: one update is `accumulation` batches of `batch_size` windows of `window` steps.
 
+    `batch_size` counts the windows of all processes together. `loader_workers` are the threads that make batches ahead.
     `gradient_checkpointing` computes activations twice instead of keeping them. `colour_jitter` absent: none.
     """
 
@@ -86,6 +87,7 @@ class TrainingRecipe(Recipe):
     colour_jitter: ColourJitter | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: bool = False
+    loader_workers: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0)] = 0
     log_every: Annotated[int, Field(ge=1)] = 20
     checkpoint_every: Annotated[int, Field(ge=1)] = 200

@@ -1,0 +1,107 @@
+"""Several processes of one machine that train one model: this one and others beside it, joined by torch.distributed.
+
+Accelerate finds in the environment variables what `accelerate launch` would have put there. On a CPU two processes with
+one thread each do more than one process with two, since small matrices leave the second thread waiting.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState
+
+from agentgym.errors import UserError
+
+WINDOWS_EACH = 8  # of a batch: with fewer, a process waits for the others more than it computes
+
+
+def choose(processes: int | None, batch_size: int) -> int:
+    """How many processes this one starts, itself among them: those asked for, or as many as a batch is worth.
+
+    That is one a core or a GPU, each with at least WINDOWS_EACH windows; none besides where `accelerate launch` has
+    started several. Raises UserError when the processes asked for cannot share a batch evenly.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return 1
+    if processes is not None:
+        if processes < 1 or batch_size % processes:
+            raise UserError(f"--processes {processes}: training.batch_size {batch_size} must be a multiple of it")
+        return processes
+    here = torch.cuda.device_count() or os.cpu_count() or 1
+    most = min(here, max(1, batch_size // WINDOWS_EACH))
+    return next(count for count in range(most, 0, -1) if batch_size % count == 0)
+
+
+@contextmanager
+def beside(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[None]:
+    """While the body runs as process 0 of `count`, `work(*arguments)` runs as each other one, in a fresh interpreter.
+
+    The arguments must be picklable. Raises UserError when one of the others ended otherwise than well.
+    """
+    if count == 1:
+        yield
+        return
+    threads, environment = torch.get_num_threads(), dict(os.environ)
+    each = max(1, threads // count)
+    shared = {
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "OMP_NUM_THREADS": str(each),
+        "ACCELERATE_USE_CPU": str(not torch.cuda.is_available()).lower(),
+    }
+    os.environ.update(shared)
+    torch.set_num_threads(each)
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=_run, args=(rank, work, arguments), daemon=True) for rank in range(1, count)]
+    try:
+        for other in others:
+            other.start()
+        os.environ.update(RANK="0", LOCAL_RANK="0")
+        AcceleratorState._reset_state(reset_partial_state=True)  # made for one process, if it was made
+        yield
+        for other in others:
+            other.join()
+        _refuse_failed(others)
+    finally:
+        for other in others:
+            if other.is_alive():
+                other.terminate()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)
+        os.environ.clear()
+        os.environ.update(environment)
+        torch.set_num_threads(threads)
+
+
+def _run(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """What another process does; an error that all processes share is said by the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one ends the others
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    try:
+        work(*arguments)
+    except UserError:
+        raise SystemExit(2) from None
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _refuse_failed(others: list[Any]) -> None:
+    failed = next((other for other in others if other.exitcode), None)
+    if failed:
+        raise UserError(f"a training process ended with exit code {failed.exitcode}; start again to go on")
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
