@@ -163,8 +163,13 @@ def train(
         resolved = runs.adopt_dataset(resolved, data)
     data = data or Path("data") / resolved.dataset.name
     _refuse_untrainable(resolved, data)
-    _make_room(folder, overwrite)
-    talk = Talk(quiet, json_)
+    from agentgym import launching
+
+    first = launching.is_first()
+    if first:
+        _make_room(folder, overwrite)
+    launching.wait()
+    talk = Talk(quiet or not first, json_ and first)
     talk.result(_train(resolved, data, folder, processes, talk))
 
 
@@ -378,7 +383,8 @@ def _train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | Non
     from agentgym import launching, runs
 
     count = launching.choose(processes, recipe.training.batch_size)
-    runs.open_run(run, recipe)
+    if launching.is_first():
+        runs.open_run(run, recipe)
     if (run / "training.json").is_file():
         talk.say(f"{run}/model is trained", markup=False)
     else:
@@ -388,6 +394,7 @@ def _train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | Non
         ):
             runs.train_run(recipe, data, run, advance=advance)
         talk.say(f"{run}/model: trained for {recipe.training.updates:,} updates", markup=False)
+    launching.wait()
     return {"run": str(run), "training": runs.read_json(run / "training.json")}
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 
 from agentgym.errors import UserError
 
@@ -26,7 +26,7 @@ def choose(processes: int | None, batch_size: int) -> int:
     That is one a core or a GPU, each with at least WINDOWS_EACH windows; none besides where `accelerate launch` has
     started several. Raises UserError when the processes asked for cannot share a batch evenly.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if _launched() > 1:
         return 1
     if processes is not None:
         if processes < 1 or batch_size % processes:
@@ -35,6 +35,22 @@ def choose(processes: int | None, batch_size: int) -> int:
     here = torch.cuda.device_count() or os.cpu_count() or 1
     most = min(here, max(1, batch_size // WINDOWS_EACH))
     return next(count for count in range(most, 0, -1) if batch_size % count == 0)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks and writes: the only one, or the first of those launched."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def wait() -> None:
+    """Until all processes that were launched have come here; nothing when there is one."""
+    if _launched() > 1:
+        PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
+
+
+def _launched() -> int:
+    """How many processes `accelerate launch` or `torchrun` has started, on all machines."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
