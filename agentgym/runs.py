@@ -153,6 +153,7 @@ def first_model(recipe: ExperimentRecipe, dataset: SampleDataset) -> tuple[Agent
         window=recipe.training.window,
         tasks=tasks,
         patch_merge=recipe.model.patch_merge,
+        temporal_attention=recipe.model.temporal_attention,
         parts=parts.configs if parts else None,
     )
     model = AgentModel(config)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
-    {"errors", "experts.networks", "exported", "exported.onnx_policy", "exported.example"},
+    {"errors", "model.temporal", "experts.networks", "exported", "exported.onnx_policy", "exported.example"},
     {"recipes.base"},
     {"recipes.suites"},
     {"recipes.datasets", "recipes.finetuning"},

@@ -35,6 +35,7 @@ class AgentConfig(PreTrainedConfig):
     vision_config: dict | CLIPVisionConfig | None = None
     language_config: dict | OPTConfig | None = None
     frame_side: int | None = None  # of the data's frames, which E_θ resizes; None: they are as the encoder takes them
+    temporal_attention: bool = False  # E_θ reads the window as a clip, else frame by frame
     patch_merge: int = 1  # neighbouring patches merged into one visual token: a square of this side
     decoder_width: int = 64
     decoder_layers: int = 1
@@ -65,6 +66,10 @@ class Reconstruction:
     predicted: Float[Tensor, "frames patches pixels"]
     masked: Bool[Tensor, "frames patches"]
 
+    def of(self, frames: Int[Tensor, "chosen"]) -> "Reconstruction":
+        """That of some frames alone."""
+        return Reconstruction(self.patches[frames], self.predicted[frames], self.masked[frames])
+
 
 class AgentModel(PreTrainedModel):
     """The interactive agent foundation model."""
@@ -80,7 +85,7 @@ class AgentModel(PreTrainedModel):
         vision, language = config.vision_config, config.language_config
         assert isinstance(vision, CLIPVisionConfig)
         assert isinstance(language, OPTConfig)
-        self.vision = VisualEncoder(vision)
+        self.vision = VisualEncoder(vision, clip_frames=config.window if config.temporal_attention else None)
         self.frame_side = int(config.frame_side or vision.image_size)
         self.merged_side = math.ceil(self.vision.side / config.patch_merge)
         self.visual_tokens = self.merged_side**2
@@ -110,16 +115,23 @@ class AgentModel(PreTrainedModel):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
 
-    def encode(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames visual width"]:
-        """ℓ(E_θ(V)): the visual tokens of each frame."""
-        return self.project(self.vision(self.vision.patchify(frames)))
+    def encode(
+        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1
+    ) -> Float[Tensor, "frames visual width"]:
+        """ℓ(E_θ(V)): the visual tokens of each frame, of clips of `time` frames where E_θ reads clips."""
+        return self.project(self.vision(self.vision.patchify(frames), time=time))
 
     def reconstruct(
-        self, patches: Float[Tensor, "frames patches pixels"], noise: Float[Tensor, "frames patches"], mask_ratio: float
+        self,
+        patches: Float[Tensor, "frames patches pixels"],
+        noise: Float[Tensor, "frames patches"],
+        mask_ratio: float,
+        *,
+        time: int = 1,
     ) -> Reconstruction:
-        """D_θ(E_θ(M(V))): the patches with the most noise are masked."""
-        visible, masked = split_patches(noise, mask_ratio)
-        predicted = self.decoder(self.vision(patches, visible), visible)
+        """D_θ(E_θ(M(V))): the patches with the most noise are masked, the same ones in all `time` frames of a clip."""
+        visible, masked = split_patches(noise[::time].repeat_interleave(time, 0), mask_ratio)
+        predicted = self.decoder(self.vision(patches, visible, time=time), visible)
         return Reconstruction(patches, predicted, masked)
 
     def embed(
@@ -163,19 +175,26 @@ class AgentModel(PreTrainedModel):
         mask_noise: Float[Tensor, "frames patches"] | None = None,
         mask_ratio: float = 0.75,
     ) -> AgentOutput:
-        """Logits for a batch of windows; padded steps cost nothing in the encoder.
+        """Logits for a batch of windows; padded steps cost nothing in the encoder, unless it reads clips.
 
         With `mask_noise`, one row for each real frame, the masked autoencoder runs too.
         """
         real = step_mask.flatten().nonzero().squeeze(1)
-        patches = self.vision.patchify(frames.flatten(0, 1)[real])
-        tokens = self.project(self.vision(patches))
-        visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, real, tokens)
+        clips = self.vision.temporal is not None
+        time = step_mask.shape[1] if clips else 1
+        read = torch.arange(step_mask.numel(), device=real.device) if clips else real
+        patches = self.vision.patchify(frames.flatten(0, 1)[read])
+        tokens = self.project(self.vision(patches, time=time))
+        visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, read, tokens)
         layout, hidden = self.read(instruction, instruction_mask, visual.unflatten(0, step_mask.shape), actions)
+        reconstruction = None
+        if mask_noise is not None:
+            noise = mask_noise.new_zeros(step_mask.numel(), mask_noise.shape[1]).index_copy(0, real, mask_noise)
+            reconstruction = self.reconstruct(patches, noise[read], mask_ratio, time=time)
         return AgentOutput(
             language_logits=self.logits(layout.predicts_instruction(hidden)),
             action_logits=self.logits(layout.predicts_actions(hidden)),
-            reconstruction=None if mask_noise is None else self.reconstruct(patches, mask_noise, mask_ratio),
+            reconstruction=reconstruction.of(real) if reconstruction and clips else reconstruction,
         )
 
     def project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:

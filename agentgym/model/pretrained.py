@@ -91,6 +91,7 @@ def from_pretrained_parts(
     frame_side: int | None = None,
     instruction_tokens: int = 64,
     patch_merge: int | None = None,
+    temporal_attention: bool = False,
     tasks: Sequence[str] = (),
 ) -> AgentModel:
     """An agent of published parts; what they do not give (ℓ, D_θ, the merge of patches) is the preset's, from scratch.
@@ -107,6 +108,7 @@ def from_pretrained_parts(
         window=window,
         tasks=tasks,
         patch_merge=patch_merge,
+        temporal_attention=temporal_attention,
         parts=parts.configs,
     )
     model = AgentModel(config)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPEncoder
 
+from agentgym.model.temporal import TemporalAttention
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # Radford et al. 2021, the preprocessing of the published weights
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -24,7 +26,8 @@ class VisualEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: CLIPVisionConfig) -> None:
+    def __init__(self, config: CLIPVisionConfig, *, clip_frames: int | None = None) -> None:
+        """With `clip_frames` it takes clips of up to that many frames, else single frames."""
         super().__init__()
         self.patch_size = int(config.patch_size)
         self.side = int(config.image_size) // self.patch_size
@@ -32,6 +35,11 @@ class VisualEncoder(nn.Module):
         self.clip = CLIPVisionModel(config)
         positions = self.clip.embeddings.position_embedding
         positions.weight.requires_grad_(False)
+        self.temporal: nn.ModuleList | None = None
+        if clip_frames is not None:
+            width, heads = int(config.hidden_size), int(config.num_attention_heads)
+            layers = range(int(config.num_hidden_layers))
+            self.temporal = nn.ModuleList(TemporalAttention(width, heads, clip_frames) for _ in layers)
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1))
 
@@ -61,10 +69,23 @@ class VisualEncoder(nn.Module):
         return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
     def forward(
-        self, patches: Float[Tensor, "frames patches pixels"], visible: Int[Tensor, "frames visible"] | None = None
+        self,
+        patches: Float[Tensor, "frames patches pixels"],
+        visible: Int[Tensor, "frames visible"] | None = None,
+        *,
+        time: int = 1,
     ) -> Float[Tensor, "frames visible width"]:
-        """CLIP's last hidden state at the patches, all of them or the visible ones alone."""
-        return self.clip.encoder(inputs_embeds=self.embed(patches, visible)).last_hidden_state[:, 1:]
+        """CLIP's last hidden state at the patches, all of them or the visible ones alone.
+
+        With attention over time the frames are clips of `time` frames, one behind the other, whose visible patches are
+        the same; without it every frame is read alone.
+        """
+        hidden = self.embed(patches, visible)
+        if self.temporal is None:
+            return self.clip.encoder(inputs_embeds=hidden).last_hidden_state[:, 1:]
+        for layer, temporal in zip(self.clip.encoder.layers, self.temporal, strict=True):
+            hidden = temporal(layer(hidden, None), time)
+        return hidden[:, 1:]
 
     def embed(
         self, patches: Float[Tensor, "frames patches pixels"], visible: Int[Tensor, "frames visible"] | None = None
@@ -88,6 +109,8 @@ class VisualEncoder(nn.Module):
         positions[1:] = sine_cosine_positions(self.side, positions.shape[1])
         nn.init.xavier_uniform_(embeddings.patch_embedding.weight.view(embeddings.embed_dim, -1))
         nn.init.normal_(embeddings.class_embedding, std=0.02)
+        for attention in self.temporal or ():
+            attention.initialize()
 
 
 class MaskedAutoencoder(nn.Module):

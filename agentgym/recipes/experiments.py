@@ -28,10 +28,14 @@ class InitRecipe(Recipe):
 
 
 class ModelRecipe(Recipe):
-    """Which preset, and the few sizes that an experiment may change. With `init`, E_θ and F_φ have published sizes."""
+    """Which preset, and the few sizes that an experiment may change. With `init`, E_θ and F_φ have published sizes.
+
+    `temporal_attention` lets E_θ read each window as a clip (see `agentgym.model.temporal`).
+    """
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
     patch_merge: Annotated[int, Field(ge=1)] | None = None
+    temporal_attention: bool = False
     init: InitRecipe | None = None
 
 
