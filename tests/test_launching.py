@@ -1,6 +1,5 @@
 """Processes that train together: they share each batch, so that their number changes nothing but the time."""
 
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -26,9 +25,7 @@ def trained(run, data, processes, *overrides):
     runs.open_run(run, recipe)
     with launching.beside(processes, runs.train_run, recipe, data, run):
         runs.train_run(recipe, data, run)
-    curves = [
-        {name: value for name, value in line.items() if not name.startswith(TIMES)} for line in read_metrics(run)
-    ]
+    curves = [{name: value for name, value in line.items() if not name.startswith(TIMES)} for line in read_metrics(run)]
     return load_file(run / "model" / "model.safetensors"), curves
 
 
