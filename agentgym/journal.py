@@ -1,8 +1,7 @@
-"""The curves of a run: what an update's losses add up to, over all processes, as TensorBoard scalars and metrics.jsonl."""
+"""The curves of a run: sums of losses over all processes, the time, TensorBoard scalars and metrics.jsonl."""
 
 import json
 import time
-from collections import defaultdict
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ PARTS = ("language", "masked_image", "action")
 
 
 class Tally:
-    """Sums over batches, from which means come; `values` are the sums in a fixed order, to be added across processes."""
+    """Sums over batches, from which means come."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -37,7 +36,7 @@ class Tally:
             self.counts[name] += part.count
 
     def values(self) -> torch.Tensor:
-        """All sums as one float64 vector."""
+        """All sums as one float64 vector, to be added to those of other processes."""
         numbers = [self.samples, self.total, self.correct, *self.sums.values(), *self.counts.values()]
         return torch.tensor(numbers, dtype=torch.float64)
 

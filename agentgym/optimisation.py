@@ -1,4 +1,4 @@
-"""How the weights move: the precision of products, the learning rate over a run, and which parameters decay or stand still."""
+"""How the weights move: precision, the learning rate over a run, which parameters decay and which stand still."""
 
 import math
 from collections import defaultdict

@@ -77,7 +77,7 @@ def test_as_many_processes_as_a_batch_is_worth(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert [launching.choose(None, size) for size in (4, 8, 16, 24, 64, 1000)] == [1, 1, 2, 3, 8, 8]
     assert launching.choose(4, 16) == 4
-    with pytest.raises(UserError, match="--processes 3: training.batch_size 16 must be a multiple of it"):
+    with pytest.raises(UserError, match=r"--processes 3: training.batch_size 16 must be a multiple of it"):
         launching.choose(3, 16)
 
 

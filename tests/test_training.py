@@ -11,9 +11,9 @@ from worlds import experiment_recipe, model_of, record, sources_of
 
 from agentgym import training
 from agentgym.errors import UserError
-from agentgym.recipes import ColourJitter, PartRates
 from agentgym.journal import Journal, read_metrics
 from agentgym.optimisation import learning_rate, parameter_groups, uses_bfloat16
+from agentgym.recipes import ColourJitter, PartRates
 from agentgym.training import Loop, train
 
 

@@ -1,9 +1,9 @@
 """Attention over time in the visual encoder: divided space-time attention, so that E_θ reads clips as well as images.
 
-After CLIP's spatial attention in each layer, every patch attends to the same patch of the frames before it (Bain et al.
-2021, arXiv 2104.00650; Bertasius et al. 2021, arXiv 2102.05095). Theirs sees the whole clip; this one looks back only,
-so that no action is predicted from frames that come after it. What it adds is 0 at the start, so that a pretrained image
-encoder gives the features it gave without it.
+After CLIP's spatial attention in each layer, every patch attends to the same patch of the frames before it (Bain et
+al. 2021, arXiv 2104.00650; Bertasius et al. 2021, arXiv 2102.05095). Theirs sees the whole clip; this one looks back
+only, so that no action is predicted from frames that come after it. What it adds is 0 at the start, so that a
+pretrained image encoder gives the features it gave without it.
 """
 
 import torch

@@ -83,8 +83,8 @@ class VisualEncoder(nn.Module):
         hidden = self.embed(patches, visible)
         if self.temporal is None:
             return self.clip.encoder(inputs_embeds=hidden).last_hidden_state[:, 1:]
-        for layer, temporal in zip(self.clip.encoder.layers, self.temporal, strict=True):
-            hidden = temporal(layer(hidden, None), time)
+        for spatial, temporal in zip(self.clip.encoder.layers, self.temporal, strict=True):
+            hidden = temporal(spatial(hidden, None), time)  # type: ignore[operator]  # a layer, by its base's types
         return hidden[:, 1:]
 
     def embed(

@@ -1,9 +1,9 @@
 """How fast training is: all three losses, forward, backward and optimiser: `make benchmark`.
 
 `tiny` beside the plain way to write it: transformers' CLIPVisionModel and OPTModel at the same widths, float32, every
-patch a token, every window padded to its full length. Both see the same windows, in turns within one run. `paper` beside
-the rate of this machine's matrix products, in bfloat16 where it has it, else in float32. Counts seconds of the processor
-beside those of the clock, since the former are right on a machine with other work. Writes tests/benchmarks/training.md.
+patch a token, padded steps and all. Both see the same windows, in turns within one run. `paper` beside the rate of this
+machine's matrix products, in bfloat16 where it has it, else in float32. Counts seconds of the processor beside those of
+the clock, since the former are right on a machine with other work. Writes tests/benchmarks/training.md.
 """
 
 import statistics
@@ -208,7 +208,7 @@ def main():
         reached, possible, bfloat16 = paper(dataset)
     ours, plain = medians["ours"], medians["plain"]
     lines = [
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads; GoToRedBall, windows of {WINDOW}, batches of {BATCH}.",
+        f"torch {torch.__version__}, threads {torch.get_num_threads()}; GoToRedBall, {BATCH} windows of {WINDOW}.",
         "",
         "| `tiny`, all three losses | ours | plain | ratio |",
         "|---|---|---|---|",
