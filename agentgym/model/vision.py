@@ -84,7 +84,7 @@ class VisualEncoder(nn.Module):
         if self.temporal is None:
             return self.clip.encoder(inputs_embeds=hidden).last_hidden_state[:, 1:]
         for spatial, temporal in zip(self.clip.encoder.layers, self.temporal, strict=True):
-            hidden = temporal(spatial(hidden, None), time)  # type: ignore[operator]  # a layer, by its base's types
+            hidden = temporal(spatial(hidden, None), time)
         return hidden[:, 1:]
 
     def embed(
@@ -110,6 +110,7 @@ class VisualEncoder(nn.Module):
         nn.init.xavier_uniform_(embeddings.patch_embedding.weight.view(embeddings.embed_dim, -1))
         nn.init.normal_(embeddings.class_embedding, std=0.02)
         for attention in self.temporal or ():
+            assert isinstance(attention, TemporalAttention)
             attention.initialize()
 
 
