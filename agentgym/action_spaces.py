@@ -14,9 +14,8 @@ and `<action_next>` ends a part of variable length that others follow. Names are
 space and between environments: which part a token speaks of is settled by its place. A codec knows the space, neither
 the environment nor the model.
 
-What is wired: data sets carry actions of every space, named by its codec (`agentgym.action_series` has the values). The
-model and the policy read `agentgym.actions.ActionCodec`, one token an action, which gives a Discrete space the same
-tokens; actions of several tokens do not yet go through them.
+A series of actions is an array of tokens, NO_TOKEN behind the last one of a shorter action. Data sets name their space
+by its codec (`agentgym.action_series` has the values), and so do the checkpoints of what is trained on them.
 """
 
 import math
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     import gymnasium
 
 START, END, NEXT = "<action_start>", "<action_end>", "<action_next>"
+NO_TOKEN = -1  # in a series, behind an action that has fewer tokens than others
 MU = 100.0  # of the mu-law, as in Gato (Reed et al. 2022)
 WIDEST = 2.0**32  # of integer limits, whose bins are computed in float64
 
@@ -214,12 +214,38 @@ class SpaceCodec:
         """How many action tokens the vocabulary grows by."""
         return len(self.tokens)
 
+    def discrete_root(self, who: str) -> Integers:
+        """The numbers of a Discrete space. Raises UserError for other spaces, saying who takes one number an action."""
+        if not isinstance(self.root, Integers) or self.root.shape is not None:
+            raise UserError(f"{who} takes Discrete actions, one token each; these are of another space: {self}")
+        return self.root
+
+    def __str__(self) -> str:
+        """For people: the names of a Discrete space, else the kinds of the parts."""
+        if isinstance(self.root, Integers) and self.root.shape is None:
+            return ", ".join(self.root.names[0])
+        return " + ".join(_described(leaf) for leaf in self._leaves) or "nothing"
+
     @cached_property
     def length(self) -> int | None:
         """|A_t| where all actions have as many tokens, None where the length varies."""
         if self._variable:
             return None
         return sum(len(leaf.slots) for leaf in self._leaves if isinstance(leaf, Integers | Reals))
+
+    @cached_property
+    def longest(self) -> int:
+        """The most tokens that an action can have."""
+        if self.length is not None:
+            return self.length
+        within = sum(_most_choices(leaf) for leaf in self._leaves)
+        separators = sum(not self._fixed(i) and not self._ends_with(i) for i in range(len(self._leaves)))
+        return len((START, END)) + within + separators
+
+    @property
+    def is_free(self) -> bool:
+        """Whether an action is one token, and any token of the vocabulary is one: nothing is left to the grammar."""
+        return self.length == 1 and len(self.allowed()) == len(self.tokens)
 
     def encode(self, action: Any) -> list[int]:
         """The tokens of one action. Raises ValueError for an action outside the space."""
@@ -234,28 +260,45 @@ class SpaceCodec:
     def decode(self, ids: Sequence[int]) -> Any:
         """The action of its tokens. Raises ValueError when they are none."""
         chosen: list[list[int]] = [[] for _ in self._leaves]
-        state = self._first
+        state = self.first
         for i, token in enumerate(ids):
-            following = self._follow(state)
+            following = self.follow(state)
             if int(token) not in following:
                 raise ValueError(f"token {token} may not stand at place {i} of {list(ids)}")
             if 0 <= state.leaf < len(self._leaves) and token != self._closes(state.leaf):
                 slots = self._choices[state.leaf]
                 chosen[state.leaf].append(slots[min(state.taken, len(slots) - 1)].index(int(token)))
             state = following[int(token)]
-        if self._follow(state):
+        if self.follow(state):
             raise ValueError(f"the action of tokens {list(ids)} is not whole")
         return _join(self.root, iter([_value(leaf, c) for leaf, c in zip(self._leaves, chosen, strict=True)]))
 
     def allowed(self, prefix: Sequence[int] = ()) -> list[int]:
         """The ids that may follow a prefix, none when the action is whole. Raises ValueError for a wrong prefix."""
-        state = self._first
+        state = self.first
         for i, token in enumerate(prefix):
-            following = self._follow(state)
+            following = self.follow(state)
             if int(token) not in following:
                 raise ValueError(f"token {token} may not stand at place {i} of {list(prefix)}")
             state = following[int(token)]
-        return list(self._follow(state))
+        return list(self.follow(state))
+
+    def encode_series(self, actions: Any) -> NDArray[np.int64]:
+        """A series of actions as tokens [T, longest of them]. Raises ValueError for an action outside the space."""
+        if self._makes_arrays:
+            return self.encode_array(actions)
+        rows = [self.encode(action) for action in actions]
+        series = np.full((len(rows), max(map(len, rows), default=0)), NO_TOKEN, np.int64)
+        for row, ids in zip(series, rows, strict=True):
+            row[: len(ids)] = ids
+        return series
+
+    def decode_series(self, ids: NDArray[np.int64]) -> Any:
+        """The actions of tokens [T, ...]: an array where the space has arrays, else a tuple. Raises ValueError."""
+        if self._makes_arrays:
+            return self.decode_array(ids)
+        actions = tuple(self.decode(row[row != NO_TOKEN]) for row in ids)
+        return np.stack(actions) if actions and isinstance(self.root, Buttons) else actions
 
     def encode_array(self, actions: Any) -> NDArray[np.int64]:
         """Actions [..., *shape] of a space of numbers as tokens [..., length]; a Dict or Tuple holds such arrays."""
@@ -286,6 +329,12 @@ class SpaceCodec:
             column += len(leaf.slots)
         return _join(self.root, iter(values))
 
+    @staticmethod
+    def of_root(root: Mapping[str, Any]) -> "SpaceCodec":
+        """The codec of `to_json`'s root, with the tokens of its own."""
+        node = _from_json(root)
+        return SpaceCodec(node, tuple(_own_tokens(node)))
+
     def to_json(self) -> dict[str, Any]:
         """What `from_json` makes the same codec of."""
         return {"root": _to_json(self.root), "tokens": list(self.tokens)}
@@ -298,6 +347,10 @@ class SpaceCodec:
     @cached_property
     def _leaves(self) -> tuple[Leaf, ...]:
         return tuple(_leaves(self.root))
+
+    @cached_property
+    def _makes_arrays(self) -> bool:
+        return isinstance(self.root, Integers | Reals)
 
     @cached_property
     def _variable(self) -> bool:
@@ -313,7 +366,8 @@ class SpaceCodec:
         return [[[self._id[_token(name)] for name in slot] for slot in _slots(leaf)] for leaf in self._leaves]
 
     @cached_property
-    def _first(self) -> State:
+    def first(self) -> State:
+        """The state before the first token."""
         return State(-1) if self._variable else self._enter(0)
 
     def _fixed(self, place: int) -> bool:
@@ -337,8 +391,8 @@ class SpaceCodec:
             return State(place + 1)
         return State(place)
 
-    def _follow(self, state: State) -> dict[int, State]:
-        """The ids that may come next, and where each leads."""
+    def follow(self, state: State) -> dict[int, State]:
+        """The ids that may come next, and where each leads; none when the action is whole."""
         place = state.leaf
         if place == -1:
             return {self._id[START]: self._enter(0)}
@@ -474,6 +528,18 @@ def _leaves(node: Node) -> list[Leaf]:
     return [node]
 
 
+def _most_choices(leaf: Leaf) -> int:
+    """How many tokens a leaf can have, the one that closes it not counted."""
+    if isinstance(leaf, Buttons):
+        return len(leaf.names)
+    return leaf.longest if isinstance(leaf, Characters) else len(leaf.slots)
+
+
+def _described(leaf: Leaf) -> str:
+    kinds = {Integers: "whole numbers", Reals: "reals", Buttons: "buttons", Characters: "text"}
+    return f"{kinds[type(leaf)]} ({_most_choices(leaf)})"
+
+
 def _own_tokens(root: Node) -> list[str]:
     """The tokens of a space, each once; those of structure last."""
     leaves = _leaves(root)
@@ -551,7 +617,7 @@ def _to_json(node: Node) -> dict[str, Any]:
     if isinstance(node, Parts):
         keys = None if node.keys is None else list(node.keys)
         return {"kind": "Parts", "keys": keys, "parts": [_to_json(part) for part in node.parts]}
-    return {"kind": type(node).__name__, **asdict(node)}
+    return {"kind": type(node).__name__, **{key: _lists(value) for key, value in asdict(node).items()}}
 
 
 def _from_json(values: Mapping[str, Any]) -> Node:
@@ -559,6 +625,10 @@ def _from_json(values: Mapping[str, Any]) -> Node:
     if values["kind"] == "Parts":
         fields["parts"] = tuple(_from_json(part) for part in values["parts"])
     return cast("Node", KINDS[values["kind"]](**fields))
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _tuples(value: Any) -> Any:

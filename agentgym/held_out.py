@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from agentgym.losses import compute_losses
 from agentgym.model.agent import load_agent
@@ -40,11 +41,24 @@ def score_next_actions(checkpoint: Path, dataset: SampleDataset, held_out: float
     nats = 0.0
     for start in range(0, len(source), BATCH):
         batch = source.batch(np.arange(start, min(start + BATCH, len(source))))
-        output = model(batch.instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask)
+        output = model(
+            batch.instruction,
+            batch.instruction_mask,
+            batch.frames,
+            batch.actions,
+            batch.step_mask,
+            action_mask=batch.action_mask,
+        )
         nats += compute_losses(output, batch, LossRecipe()).action.sum.item()
         likeliest = output.action_logits[..., model.config.num_text_tokens :].argmax(-1)
         for row, episode in enumerate(batch.episodes):  # windows come in the order of their steps
             taken = batch.step_mask[row] & ~batch.context_mask[row]
-            true[episode] += [tuple(action) for action in batch.targets[row, taken].tolist()]
-            predicted[episode] += [tuple(action) for action in likeliest[row, taken].tolist()]
+            there = torch.ones_like(batch.targets[row]) if batch.target_mask is None else batch.target_mask[row]
+            true[episode] += _actions(batch.targets[row, taken], there[taken])
+            predicted[episode] += _actions(likeliest[row, taken], there[taken])
     return next_action_scores(list(true.values()), list(predicted.values()), nats=nats)
+
+
+def _actions(tokens: Tensor, there: Tensor) -> list[tuple[int, ...]]:
+    """Tokens [T, ...] as one tuple a step, of the places where a token is."""
+    return [tuple(row[mask.bool()].tolist()) for row, mask in zip(tokens, there, strict=True)]

@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from transformers.utils.logging import disable_progress_bar
 from agentgym import environments, pictures
 from agentgym.collection import make_header
 from agentgym.errors import UserError
-from agentgym.model.adapting import with_actions
+from agentgym.domains import Domain, action_tokens
+from agentgym.model.adapting import with_domains
 from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.presets import make_config
 from agentgym.model.pretrained import read_parts
@@ -126,31 +128,23 @@ def first_model(recipe: ExperimentRecipe, dataset: SampleDataset) -> tuple[Agent
 
     Raises UserError when what it starts from does not fit the dataset.
     """
-    codec, init = dataset.header.codec, recipe.model.init
+    init = recipe.model.init
     height, width, _ = dataset.header.frame_shape
     if height != width:
         raise UserError(f"{recipe.dataset.name}: frames are {height}x{width}; the visual encoder takes square ones")
-    tasks = [task.id for task in recipe.dataset.suite.tasks]
+    tasks = tuple(task.id for task in recipe.dataset.suite.tasks)
+    domain = Domain(dataset.header.space, (height, width), recipe.training.window, tasks)
     if init and init.agent:
-        folder, window = find_checkpoint(init.agent), recipe.training.window
-        model, tokenizer = with_actions(load_agent(folder), load_tokenizer(folder), codec)
-        if (model.frame_side, model.config.window) != (height, window):
-            raise UserError(
-                f"{init.agent}: sees {model.config.window} frames of {model.frame_side} pixels; "
-                f"this recipe has {window} of {height}"
-            )
-        model.config.tasks = sorted({*(model.config.tasks or ()), *tasks})
-        return model, tokenizer
+        return _adapted(init.agent, domain)
     parts = read_parts(init.vision, init.language) if init and init.vision and init.language else None
-    tokenizer = parts.tokenizer(codec) if parts else train_tokenizer(dataset.column("instruction"), codec)
+    tokens = action_tokens([domain])
+    tokenizer = parts.tokenizer(tokens) if parts else train_tokenizer(dataset.column("instruction"), tokens)
     config = make_config(
         recipe.model.preset,
-        num_text_tokens=len(tokenizer) - codec.num_tokens,
+        num_text_tokens=len(tokenizer) - len(tokens),
         instruction_tokens=environments.INSTRUCTION_BYTES,
-        codec=codec,
+        domains=[domain],
         frame_side=height,
-        window=recipe.training.window,
-        tasks=tasks,
         patch_merge=recipe.model.patch_merge,
         parts=parts.configs if parts else None,
     )
@@ -158,6 +152,20 @@ def first_model(recipe: ExperimentRecipe, dataset: SampleDataset) -> tuple[Agent
     if parts:
         parts.copy_into(model)
     return model, tokenizer
+
+
+def _adapted(agent: str, domain: Domain) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+    """A trained agent that goes on in that domain; the tasks it knew there stay its own."""
+    folder = find_checkpoint(agent)
+    model = load_agent(folder)
+    if (model.frame_side, model.config.window) != (domain.frame_shape[0], domain.window):
+        raise UserError(
+            f"{agent}: sees {model.config.window} frames of {model.frame_side} pixels; "
+            f"this recipe has {domain.window} of {domain.frame_shape[0]}"
+        )
+    known = {task for other in model.config.all_domains() if other.space == domain.space for task in other.tasks}
+    told = replace(domain, tasks=tuple(sorted({*known, *domain.tasks})))
+    return with_domains(model, load_tokenizer(folder), [told])
 
 
 def all_versions() -> dict[str, str]:

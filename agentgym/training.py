@@ -190,6 +190,7 @@ def _forward(
             batch.frames,
             batch.actions,
             batch.step_mask,
+            action_mask=batch.action_mask,
             mask_noise=noise if recipe.masked_image > 0 else None,
             mask_ratio=recipe.mask_ratio,
         )

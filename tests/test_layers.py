@@ -16,8 +16,8 @@ ROWS = [
     {"recipes.datasets", "recipes.finetuning"},
     {"recipes.experiments"},
     {"recipes.loading"},
-    {"recipes", "talk", "options", "actions", "action_spaces", "layout"},
-    {"action_series", "environments.task", "environments.tiles", "environments.pixels"},
+    {"recipes", "talk", "options", "action_spaces", "layout"},
+    {"action_series", "domains", "environments.task", "environments.tiles", "environments.pixels"},
     {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},
     {
         *("environments", "samples", "store.blocks", "store.steps", "store.files", "store.samples"),
@@ -41,7 +41,7 @@ ROWS = [
     },
     {
         *("losses", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "viewing"),
-        *("reproducing", "explaining"),
+        *("reproducing", "explaining", "writing"),
     },
     {"report.folder", "report.standings", "report.curves", "report.failures"},
     {"report.films"},
