@@ -4,6 +4,7 @@
     Box                         one token a dimension: its bin  <action:camera.0=57>
     MultiBinary                 the pressed buttons, in order   <action:attack> <action:jump>
     Text                        one token a character           <action:'a'>
+    Words                       a text of the tokenizer's own tokens, no space of Gymnasium's
     Dict, Tuple                 their parts, one after another
 
 Where the length varies the action stands between a start and an end token, as in the paper (arXiv 2402.05929):
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     import gymnasium
 
 START, END, NEXT = "<action_start>", "<action_end>", "<action_next>"
-NO_TOKEN = -1  # in a series, behind an action that has fewer tokens than others
+NO_TOKEN = -(2**62)  # in a series, behind an action that has fewer tokens than others
+SPECIAL_TOKENS = 4  # of every text vocabulary, the first ones
+LONGEST_TEXT = 48  # text tokens; BabyAI's longest missions have fewer
 MU = 100.0  # of the mu-law, as in Gato (Reed et al. 2022)
 WIDEST = 2.0**32  # of integer limits, whose bins are computed in float64
 
@@ -146,6 +149,23 @@ class Characters:
 
 
 @dataclass(frozen=True)
+class Words:
+    """One to `longest` tokens of a text vocabulary of `size`, as ids of the tokenizer; its special tokens are none.
+
+    In a series they count from the first action token, before which they stand: they are negative.
+    """
+
+    size: int
+    longest: int
+    shortest: int = 1
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens that words are of, as the series has them."""
+        return list(range(SPECIAL_TOKENS - self.size, 0))
+
+
+@dataclass(frozen=True)
 class Parts:
     """Dict (with keys) or Tuple (without)."""
 
@@ -153,9 +173,9 @@ class Parts:
     parts: tuple["Node", ...]
 
 
-Leaf = Integers | Reals | Buttons | Characters
+Leaf = Integers | Reals | Buttons | Characters | Words
 Node = Leaf | Parts
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Integers, Reals, Buttons, Characters, Parts)}
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Integers, Reals, Buttons, Characters, Words, Parts)}
 
 
 class State(NamedTuple):
@@ -199,6 +219,12 @@ class SpaceCodec:
     def discrete(names: Sequence[str], start: int = 0) -> "SpaceCodec":
         """The codec of `Discrete(len(names), start=start)`."""
         root = Integers((tuple(names),), (start,), None, "int64")
+        return SpaceCodec(root, tuple(_own_tokens(root)))
+
+    @staticmethod
+    def words(size: int, longest: int = LONGEST_TEXT) -> "SpaceCodec":
+        """The codec of texts over a vocabulary of `size` text tokens; a text is the ids of its tokens."""
+        root = Words(size, longest)
         return SpaceCodec(root, tuple(_own_tokens(root)))
 
     def within(self, tokens: Iterable[str]) -> "SpaceCodec":
@@ -363,7 +389,10 @@ class SpaceCodec:
     @cached_property
     def _choices(self) -> list[list[list[int]]]:
         """The ids that each slot of each leaf may take; buttons and characters have one slot, entered repeatedly."""
-        return [[[self._id[_token(name)] for name in slot] for slot in _slots(leaf)] for leaf in self._leaves]
+        return [
+            [leaf.ids] if isinstance(leaf, Words) else [[self._id[_token(name)] for name in s] for s in _slots(leaf)]
+            for leaf in self._leaves
+        ]
 
     @cached_property
     def first(self) -> State:
@@ -519,6 +548,8 @@ def _token(name: str) -> str:
 
 
 def _slots(leaf: Leaf) -> tuple[tuple[str, ...], ...]:
+    if isinstance(leaf, Words):
+        return ((),)  # tokens of the text vocabulary, which no action token names
     return leaf.slots if isinstance(leaf, Integers | Reals) else (leaf.names,)
 
 
@@ -532,11 +563,11 @@ def _most_choices(leaf: Leaf) -> int:
     """How many tokens a leaf can have, the one that closes it not counted."""
     if isinstance(leaf, Buttons):
         return len(leaf.names)
-    return leaf.longest if isinstance(leaf, Characters) else len(leaf.slots)
+    return leaf.longest if isinstance(leaf, Characters | Words) else len(leaf.slots)
 
 
 def _described(leaf: Leaf) -> str:
-    kinds = {Integers: "whole numbers", Reals: "reals", Buttons: "buttons", Characters: "text"}
+    kinds = {Integers: "whole numbers", Reals: "reals", Buttons: "buttons", Characters: "text", Words: "words"}
     return f"{kinds[type(leaf)]} ({_most_choices(leaf)})"
 
 
@@ -544,7 +575,7 @@ def _own_tokens(root: Node) -> list[str]:
     """The tokens of a space, each once; those of structure last."""
     leaves = _leaves(root)
     names = [_token(name) for leaf in leaves for slot in _slots(leaf) for name in slot]
-    varying = [isinstance(leaf, Buttons | Characters) for leaf in leaves]
+    varying = [not isinstance(leaf, Integers | Reals) for leaf in leaves]
     structure = [START, END] if any(varying) else []
     if any(varying[:-1]):
         structure.append(NEXT)
@@ -575,6 +606,10 @@ def _choose(leaf: Leaf, value: Any) -> list[int]:
         pressed = _flatten_whole(value, leaf.shape)
         _refuse_outside(pressed, np.array(2), value)
         return np.flatnonzero(pressed).tolist()
+    if isinstance(leaf, Words):
+        if not leaf.shortest <= len(value) <= leaf.longest:
+            raise ValueError(f"a text has {leaf.shortest} to {leaf.longest} tokens, this one {len(value)}")
+        return [int(token) - SPECIAL_TOKENS for token in value]
     if not leaf.shortest <= len(value) <= leaf.longest or not set(value) <= set(leaf.characters):
         raise ValueError(f"text {value!r} is not of {leaf.shortest} to {leaf.longest} characters of the space")
     return [leaf.characters.index(character) for character in value]
@@ -588,6 +623,8 @@ def _value(leaf: Leaf, chosen: list[int]) -> Any:
         pressed = np.zeros(len(leaf.names), np.int8)
         pressed[chosen] = 1
         return pressed.reshape(leaf.shape)
+    if isinstance(leaf, Words):
+        return tuple(choice + SPECIAL_TOKENS for choice in chosen)
     return "".join(leaf.characters[i] for i in chosen)
 
 

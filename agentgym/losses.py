@@ -75,7 +75,7 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
     weighted = recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
     frames, actions = frames_per_sample * batch.patches_per_frame, target_mask.flatten(1).sum(1)
     normaliser = word_mask.sum(1) + frames + actions
-    right = output.action_logits[..., text_tokens:].argmax(-1) == batch.targets
+    right = likeliest_tokens(output.action_logits, text_tokens, batch.targets) == batch.targets
     return Losses(
         total=(weighted / normaliser).mean(),
         language=Part(language.sum().detach(), int(word_mask.sum())),
@@ -83,6 +83,13 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
         action=Part(action.sum().detach(), int(target_mask.sum())),
         correct=int((right & target_mask).sum()),
     )
+
+
+def likeliest_tokens(logits: Tensor, text_tokens: int, targets: Tensor) -> Tensor:
+    """The likeliest token at each place, counted from the first action token: an action token, but for text any."""
+    likeliest = logits[..., text_tokens:].argmax(-1)
+    text = targets < 0
+    return torch.where(text, logits.argmax(-1) - text_tokens, likeliest) if text.any() else likeliest
 
 
 def _nll(logits: Tensor, targets: Tensor) -> Tensor:

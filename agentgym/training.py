@@ -27,7 +27,7 @@ from agentgym.errors import UserError
 from agentgym.losses import Losses, compute_losses
 from agentgym.model.agent import AgentModel
 from agentgym.recipes import LossRecipe, PartRates, TrainingRecipe
-from agentgym.windows import Batch, WindowSource, order, prefetch
+from agentgym.windows import Batch, Source, order, prefetch
 
 HELD_OUT_WINDOWS = 256  # enough for two digits of accuracy, in seconds
 
@@ -41,8 +41,8 @@ class Loop:
 
     recipe: TrainingRecipe
     losses: LossRecipe
-    source: WindowSource
-    held_out: WindowSource
+    source: Source
+    held_out: Source
     path: Path  # the run folder: checkpoints/, tensorboard/ and metrics.jsonl go there
     rollout: Rollout | None = None  # scores the model now and then
 
@@ -171,7 +171,7 @@ def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple
 
     for number, batch in zip(numbers, prefetch(make, numbers), strict=True):
         generator = torch.Generator().manual_seed(_batch_seed(recipe.seed, number))
-        noise = torch.rand(everywhere, recipe.window, batch.patches_per_frame, generator=generator)
+        noise = torch.rand(everywhere, source.window, batch.patches_per_frame, generator=generator)
         yield batch, noise[mine][:, : batch.step_mask.shape[1]][batch.step_mask]
 
 

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from agentgym.action_spaces import NO_TOKEN, SpaceCodec
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
 from agentgym.model.tokenizer import pad_left
+from agentgym.model.vision import resize_frames
 from agentgym.store import SampleDataset, window_table
 
 ROUND = 1000  # places within which a mixture keeps its weights
@@ -54,6 +56,27 @@ class Batch:
         return replace(self, **moved)
 
 
+class Source(Protocol):
+    """Where batches come from: windows, and the endless order in which they are drawn."""
+
+    window: int  # the most steps of a window
+
+    @property
+    def targets_per_window(self) -> float:
+        """How many actions a drawn window has as targets, on average."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
+        """Which windows stand at places [first, first + count) of the endless order of that seed."""
+        ...
+
+    def batch(self, indices: NDArray[np.int64]) -> Batch:
+        """Those windows, in that order."""
+        ...
+
+
 class WindowSource:
     """Makes batches of a dataset's windows."""
 
@@ -66,19 +89,19 @@ class WindowSource:
         tokenize: Callable[[str], NDArray[np.int64]],
         patches_per_frame: int,
         codec: SpaceCodec | None = None,
-        weights: Sequence[float] = (1.0,),
+        frame_side: int | None = None,
     ) -> None:
-        """`codec` is the dataset's own with the ids of a larger vocabulary, where the model has one. `weights` are the
-        shares of the parts that a joined dataset has, in their order."""
+        """`codec` is the dataset's own with the ids of a larger vocabulary, where the model has one; frames are resized
+        to `frame_side` pixels, where that is given."""
+        self.window = window
         self._dataset = dataset
         self._codec = dataset.header.space if codec is None else codec
         self._patches_per_frame = patches_per_frame
         self._kept = kept_steps(window)
         rows = window_table(dataset.lengths[episodes], window, self._kept)
         self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
-        bounds = np.searchsorted(self.table[:, 0], dataset.part_starts)
-        self._sizes: list[int] = np.diff(bounds).tolist()
-        self._weights = weights
+        self._frame_side = frame_side
+        self._targets = int(dataset.lengths[episodes].sum())
         instructions = dataset.column("instruction")
         tokens = {text: tokenize(text) for text in set(instructions)}
         self._instructions = [tokens[text] for text in instructions]
@@ -86,15 +109,20 @@ class WindowSource:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def targets_per_window(self) -> float:
+        """How many actions a window has as targets, on average."""
+        return self._targets / max(1, len(self))
+
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
         """Which windows stand at places [first, first + count) of the endless order of that seed."""
-        return mixed_order(self._sizes, self._weights, seed, first, count)
+        return order(len(self), seed, first, count)
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """The windows of those rows of the table."""
         rows = self.table[indices]
         longest = int((rows[:, 2] - rows[:, 1]).max())
-        height, width, _ = self._dataset.header.frame_shape
+        (height, width, _), side = self._dataset.header.frame_shape, self._frame_side
         frames = np.zeros((len(rows), longest, height, width, 3), np.uint8)
         actions: list[NDArray[np.int64]] = []
         targets: list[NDArray[np.int64]] = []
@@ -115,7 +143,7 @@ class WindowSource:
         return Batch(
             instruction=torch.from_numpy(instruction),
             instruction_mask=torch.from_numpy(instruction_mask),
-            frames=torch.from_numpy(frames),
+            frames=torch.from_numpy(frames) if side is None else resize_frames(torch.from_numpy(frames), side),
             actions=executed_tokens,
             targets=target_tokens,
             action_mask=None if self._codec.length else action_mask,

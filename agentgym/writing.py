@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentgym.action_spaces import NO_TOKEN, SpaceCodec, State
+from agentgym.action_spaces import NO_TOKEN, SpaceCodec, State, Words
 from agentgym.model.agent import AgentModel
 from agentgym.model.reading import Reader
 
@@ -25,6 +25,9 @@ class Writer:
 
     def __init__(self, model: AgentModel, reader: Reader, codec: SpaceCodec) -> None:
         self._model, self._reader, self._codec = model, reader, codec
+        text = model.config.num_text_tokens
+        self._first = 0 if isinstance(codec.root, Words) else text  # the first token of the vocabulary that may come
+        self._below = text - self._first  # tokens count from the first action token
         self._following = lru_cache(maxsize=10_000)(codec.follow)
         self._allowed = lru_cache(maxsize=10_000)(self._mask_of)
 
@@ -45,8 +48,8 @@ class Writer:
         written = np.full((len(hidden), self._codec.longest), NO_TOKEN, np.int64)
         for place in range(self._codec.longest):
             allowed = torch.stack([self._allowed(state) for state in states])
-            logits = self._model.logits(hidden)[:, text:].masked_fill(~allowed, -torch.inf)
-            chosen = choose(logits)[:, 0]
+            logits = self._model.logits(hidden)[:, self._first :].masked_fill(~allowed, -torch.inf)
+            chosen = choose(logits)[:, 0] - self._below
             unfinished = [bool(self._following(state)) for state in states]
             written[unfinished, place] = chosen[unfinished]
             for row in np.flatnonzero(unfinished):
@@ -58,7 +61,7 @@ class Writer:
         return written
 
     def _mask_of(self, state: State) -> Tensor:
-        """bool[action tokens]: what may come next, and one token where nothing may."""
-        mask = torch.zeros(self._codec.num_tokens, dtype=torch.bool)
-        mask[list(self._codec.follow(state)) or [0]] = True
+        """bool[tokens]: what may come next, and one token where nothing may."""
+        mask = torch.zeros(self._below + self._codec.num_tokens, dtype=torch.bool)
+        mask[[token + self._below for token in self._codec.follow(state)] or [0]] = True
         return mask

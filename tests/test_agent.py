@@ -311,7 +311,8 @@ def test_a_checkpoint_of_format_1_is_the_same_agent(model, saved):
 
 def test_another_checkpoint_format_is_refused(saved):
     change_config(saved, checkpoint_format=3)
-    assert refusal(load_agent, saved) == (f"{saved / 'config.json'}: checkpoint format 2; this agentgym reads format 1")
+    file = saved / "config.json"
+    assert refusal(load_agent, saved) == f"{file}: checkpoint format 3; this agentgym reads formats 1 and 2"
 
 
 def test_a_config_that_is_no_json_is_refused(saved):

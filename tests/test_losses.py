@@ -169,7 +169,8 @@ def test_empty_places_of_shorter_actions_count_for_nothing():
         targets=torch.cat([inputs.targets] * 2, dim=2),
         target_mask=torch.tensor([[[True, False]] * 2]),
     )
-    same = compute_losses(replace(output, action_logits=torch.cat([output.action_logits] * 2, dim=2)), wide, LossRecipe())
+    wider = replace(output, action_logits=torch.cat([output.action_logits] * 2, dim=2))
+    same = compute_losses(wider, wide, LossRecipe())
     assert same.total.item() == pytest.approx(shorter.total.item())
     assert (same.action.count, same.correct) == (shorter.action.count, shorter.correct)
 

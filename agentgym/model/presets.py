@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, OPTConfig
 
+from agentgym.action_spaces import Words
 from agentgym.domains import Domain, action_tokens
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentConfig, AgentModel
@@ -69,7 +70,7 @@ def make_config(
     side = -(-(image // patch) // merge)
     tokens = action_tokens(domains)
     window = max(domain.window for domain in domains)
-    needed = instruction_tokens + max(domain.window * (side**2 + domain.space.longest) for domain in domains)
+    needed = instruction_tokens + max(_most_tokens(domain, side**2) for domain in domains)
     positions = language.get("max_position_embeddings", needed)
     if needed > positions:
         raise UserError(
@@ -102,6 +103,12 @@ def make_config(
         domains=[domain.to_json() for domain in domains],
         window=window,
     )
+
+
+def _most_tokens(domain: Domain, visual: int) -> int:
+    """The most tokens that follow an instruction: words stand at the last step alone."""
+    answers = 1 if isinstance(domain.space.root, Words) else domain.window
+    return domain.window * visual + answers * domain.space.longest
 
 
 def count_parameters(config: AgentConfig) -> dict[str, int]:
