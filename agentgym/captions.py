@@ -41,8 +41,8 @@ class CaptionSource:
     ) -> None:
         """`codec` is of words, with the ids of the model's vocabulary."""
         self.window = window
-        self.episodes = episodes
-        self._dataset, self._codec = dataset, codec
+        self.episodes, self.codec = episodes, codec
+        self._dataset = dataset
         self._patches_per_frame, self._frame_side = patches_per_frame, frame_side
         self._prompt = tokenize(PROMPT)
         instructions = dataset.column("instruction")
@@ -83,7 +83,7 @@ class CaptionSource:
             context_mask=torch.zeros(step_mask.shape, dtype=torch.bool),
             episodes=tuple(self.episodes[indices].tolist()),
             patches_per_frame=self._patches_per_frame,
-            num_action_tokens=self._codec.num_tokens,
+            num_action_tokens=self.codec.num_tokens,
         )
 
     def _frames(self, episode: int) -> NDArray[np.uint8]:

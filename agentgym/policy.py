@@ -27,6 +27,7 @@ from agentgym.layout import kept_steps, pack
 from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.reading import Reader
 from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
+from agentgym.model.vision import resize_frames
 from agentgym.writing import Writer
 
 
@@ -110,10 +111,10 @@ class AgentPolicy:
         A row whose instruction has changed goes on with its history. Raises UserError for frames of another size or
         type than the agent was trained on, and for a state that is not one of this policy and this many environments.
         """
-        frames, instructions, single = read_observation(observation, self.frame_side)
+        frames, instructions, single = read_observation(observation, self.domain.frame_shape)
         starts = _read_starts(episode_start, len(frames))
         old = self._check(state, len(frames))
-        visual = self._reader.encode(torch.from_numpy(frames)).numpy()
+        visual = self._reader.encode(resize_frames(torch.from_numpy(frames)[:, None], self.frame_side)[:, 0]).numpy()
         seen, actions, steps, unread = self._remember(visual, instructions, old, starts)
         hidden, keys_values, lengths = self._read(instructions, seen, actions, steps, unread, old)
         if self._writer is None:
@@ -261,9 +262,9 @@ def fingerprint(model: AgentModel) -> str:
 
 
 def read_observation(
-    observation: Mapping[str, NDArray[np.uint8]], side: int
+    observation: Mapping[str, NDArray[np.uint8]], shape: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], tuple[str, ...], bool]:
-    """Frames [N, side, side, 3], instructions as text, and whether the observation was a single one."""
+    """Frames [N, *shape, 3], instructions as text, and whether the observation was a single one."""
     missing = {"frame", "instruction"} - set(observation)
     if missing:
         raise UserError(
@@ -273,11 +274,11 @@ def read_observation(
     single = frames.ndim == 3
     if single:
         frames, padded = frames[None], padded[None]
-    if frames.ndim == 4 and frames.shape[1:] == (3, side, side):
+    if frames.ndim == 4 and frames.shape[1:] == (3, *shape):
         frames = frames.transpose(0, 2, 3, 1)
-    if frames.dtype != np.uint8 or frames.shape[1:] != (side, side, 3):
+    if frames.dtype != np.uint8 or frames.shape[1:] != (*shape, 3):
         raise UserError(
-            f"the frame is {frames.dtype}{list(frames.shape[1:])}; the agent was trained on uint8[{side}, {side}, 3]"
+            f"the frame is {frames.dtype}{list(frames.shape[1:])}; the agent was trained on uint8{[*shape, 3]}"
         )
     if padded.dtype != np.uint8 or padded.ndim != 2 or len(padded) != len(frames):
         raise UserError(

@@ -25,6 +25,7 @@ class Writer:
 
     def __init__(self, model: AgentModel, reader: Reader, codec: SpaceCodec) -> None:
         self._model, self._reader, self._codec = model, reader, codec
+        self.longest = codec.longest
         text = model.config.num_text_tokens
         self._first = 0 if isinstance(codec.root, Words) else text  # the first token of the vocabulary that may come
         self._below = text - self._first  # tokens count from the first action token
@@ -45,8 +46,8 @@ class Writer:
         """
         text, embed = self._model.config.num_text_tokens, self._model.language.get_input_embeddings()
         states = [self._codec.first] * len(hidden)
-        written = np.full((len(hidden), self._codec.longest), NO_TOKEN, np.int64)
-        for place in range(self._codec.longest):
+        written = np.full((len(hidden), self.longest), NO_TOKEN, np.int64)
+        for place in range(self.longest):
             allowed = torch.stack([self._allowed(state) for state in states])
             logits = self._model.logits(hidden)[:, self._first :].masked_fill(~allowed, -torch.inf)
             chosen = choose(logits)[:, 0] - self._below

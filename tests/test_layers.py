@@ -43,7 +43,7 @@ ROWS = [
         *("losses", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "viewing"),
         *("reproducing", "explaining", "writing", "captions", "mixing"),
     },
-    {"report.folder", "report.standings", "report.curves", "report.failures"},
+    {"captioning", "report.folder", "report.standings", "report.curves", "report.failures"},
     {"report.films"},
     {"report.page"},
     {"report.comparing", "tables"},

@@ -164,18 +164,6 @@ def test_a_weight_too_small_to_be_drawn_is_refused():
     assert "mixture.1: weight 0.0001 is under a thousandth" in refusal(quotas, (1.0, 0.0001))
 
 
-def test_windows_of_a_joined_dataset_are_those_of_its_parts(dataset, tmp_path):
-    with DatasetWriter(tmp_path / "other", counted_header(recipe={"name": "other"})) as writer:
-        writer.append(counted_sample(9, steps=4))
-    joined = SampleDataset.join([dataset, SampleDataset(tmp_path / "other")])
-    source = source_of(joined, episodes=(0, 1, 2, 3, 4), window=2, weights=(1.0, 1.0))
-    drawn = source.order(0, 0, 2000)
-    sizes = len(source_of(dataset)), 2
-    assert (drawn >= sizes[0]).sum() == 1000
-    assert sorted(drawn[drawn >= sizes[0]][:2] - sizes[0]) == [0, 1]
-    assert source.batch(drawn[drawn >= sizes[0]][:1]).frames[0, 0, 0, 0, 0] in (90, 92)
-
-
 def test_unlike_datasets_are_not_joined(dataset, tmp_path):
     with DatasetWriter(tmp_path / "other", counted_header(space=SpaceCodec.discrete(("a", "b")))) as writer:
         writer.append(counted_sample(9, steps=2))

@@ -39,7 +39,7 @@ class WholeWindow:
     @torch.inference_mode()
     def predict(self, observation, state):
         model = self._policy.model
-        latest, texts, _ = read_observation(observation, self._policy.frame_side)
+        latest, texts, _ = read_observation(observation, self._policy.domain.frame_shape)
         frames, actions = state or (latest[:, None][:, :0], np.zeros((len(latest), 0, 1), np.int64))
         if frames.shape[1] == self._window:
             first = 1 if self._slides else self._window - kept_steps(self._window)
