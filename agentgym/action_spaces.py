@@ -4,6 +4,7 @@
     Box                         one token a dimension: its bin  <action:camera.0=57>
     MultiBinary                 the pressed buttons, in order   <action:attack> <action:jump>
     Text                        one token a character           <action:'a'>
+    Words                       a text of the tokenizer's own tokens, no space of Gymnasium's
     Dict, Tuple                 their parts, one after another
 
 Where the length varies the action stands between a start and an end token, as in the paper (arXiv 2402.05929):
@@ -14,9 +15,8 @@ and `<action_next>` ends a part of variable length that others follow. Names are
 space and between environments: which part a token speaks of is settled by its place. A codec knows the space, neither
 the environment nor the model.
 
-What is wired: data sets carry actions of every space, named by its codec (`agentgym.action_series` has the values). The
-model and the policy read `agentgym.actions.ActionCodec`, one token an action, which gives a Discrete space the same
-tokens; actions of several tokens do not yet go through them.
+A series of actions is an array of tokens, NO_TOKEN behind the last one of a shorter action. Data sets name their space
+by its codec (`agentgym.action_series` has the values), and so do the checkpoints of what is trained on them.
 """
 
 import math
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     import gymnasium
 
 START, END, NEXT = "<action_start>", "<action_end>", "<action_next>"
+NO_TOKEN = -(2**62)  # in a series, behind an action that has fewer tokens than others
+SPECIAL_TOKENS = 4  # of every text vocabulary, the first ones
+LONGEST_TEXT = 48  # text tokens; BabyAI's longest missions have fewer
 MU = 100.0  # of the mu-law, as in Gato (Reed et al. 2022)
 WIDEST = 2.0**32  # of integer limits, whose bins are computed in float64
 
@@ -146,6 +149,23 @@ class Characters:
 
 
 @dataclass(frozen=True)
+class Words:
+    """One to `longest` tokens of a text vocabulary of `size`, as ids of the tokenizer; its special tokens are none.
+
+    In a series they count from the first action token, before which they stand: they are negative.
+    """
+
+    size: int
+    longest: int
+    shortest: int = 1
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens that words are of, as the series has them."""
+        return list(range(SPECIAL_TOKENS - self.size, 0))
+
+
+@dataclass(frozen=True)
 class Parts:
     """Dict (with keys) or Tuple (without)."""
 
@@ -153,9 +173,9 @@ class Parts:
     parts: tuple["Node", ...]
 
 
-Leaf = Integers | Reals | Buttons | Characters
+Leaf = Integers | Reals | Buttons | Characters | Words
 Node = Leaf | Parts
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Integers, Reals, Buttons, Characters, Parts)}
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Integers, Reals, Buttons, Characters, Words, Parts)}
 
 
 class State(NamedTuple):
@@ -201,6 +221,12 @@ class SpaceCodec:
         root = Integers((tuple(names),), (start,), None, "int64")
         return SpaceCodec(root, tuple(_own_tokens(root)))
 
+    @staticmethod
+    def words(size: int, longest: int = LONGEST_TEXT) -> "SpaceCodec":
+        """The codec of texts over a vocabulary of `size` text tokens; a text is the ids of its tokens."""
+        root = Words(size, longest)
+        return SpaceCodec(root, tuple(_own_tokens(root)))
+
     def within(self, tokens: Iterable[str]) -> "SpaceCodec":
         """The same codec with the ids of a larger vocabulary. Raises ValueError when that lacks a token."""
         shared = tuple(tokens)
@@ -214,12 +240,38 @@ class SpaceCodec:
         """How many action tokens the vocabulary grows by."""
         return len(self.tokens)
 
+    def discrete_root(self, who: str) -> Integers:
+        """The numbers of a Discrete space. Raises UserError for other spaces, saying who takes one number an action."""
+        if not isinstance(self.root, Integers) or self.root.shape is not None:
+            raise UserError(f"{who} takes Discrete actions, one token each; these are of another space: {self}")
+        return self.root
+
+    def __str__(self) -> str:
+        """For people: the names of a Discrete space, else the kinds of the parts."""
+        if isinstance(self.root, Integers) and self.root.shape is None:
+            return ", ".join(self.root.names[0])
+        return " + ".join(_described(leaf) for leaf in self._leaves) or "nothing"
+
     @cached_property
     def length(self) -> int | None:
         """|A_t| where all actions have as many tokens, None where the length varies."""
         if self._variable:
             return None
         return sum(len(leaf.slots) for leaf in self._leaves if isinstance(leaf, Integers | Reals))
+
+    @cached_property
+    def longest(self) -> int:
+        """The most tokens that an action can have."""
+        if self.length is not None:
+            return self.length
+        within = sum(_most_choices(leaf) for leaf in self._leaves)
+        separators = sum(not self._fixed(i) and not self._ends_with(i) for i in range(len(self._leaves)))
+        return len((START, END)) + within + separators
+
+    @property
+    def is_free(self) -> bool:
+        """Whether an action is one token, and any token of the vocabulary is one: nothing is left to the grammar."""
+        return self.length == 1 and len(self.allowed()) == len(self.tokens)
 
     def encode(self, action: Any) -> list[int]:
         """The tokens of one action. Raises ValueError for an action outside the space."""
@@ -234,28 +286,45 @@ class SpaceCodec:
     def decode(self, ids: Sequence[int]) -> Any:
         """The action of its tokens. Raises ValueError when they are none."""
         chosen: list[list[int]] = [[] for _ in self._leaves]
-        state = self._first
+        state = self.first
         for i, token in enumerate(ids):
-            following = self._follow(state)
+            following = self.follow(state)
             if int(token) not in following:
                 raise ValueError(f"token {token} may not stand at place {i} of {list(ids)}")
             if 0 <= state.leaf < len(self._leaves) and token != self._closes(state.leaf):
                 slots = self._choices[state.leaf]
                 chosen[state.leaf].append(slots[min(state.taken, len(slots) - 1)].index(int(token)))
             state = following[int(token)]
-        if self._follow(state):
+        if self.follow(state):
             raise ValueError(f"the action of tokens {list(ids)} is not whole")
         return _join(self.root, iter([_value(leaf, c) for leaf, c in zip(self._leaves, chosen, strict=True)]))
 
     def allowed(self, prefix: Sequence[int] = ()) -> list[int]:
         """The ids that may follow a prefix, none when the action is whole. Raises ValueError for a wrong prefix."""
-        state = self._first
+        state = self.first
         for i, token in enumerate(prefix):
-            following = self._follow(state)
+            following = self.follow(state)
             if int(token) not in following:
                 raise ValueError(f"token {token} may not stand at place {i} of {list(prefix)}")
             state = following[int(token)]
-        return list(self._follow(state))
+        return list(self.follow(state))
+
+    def encode_series(self, actions: Any) -> NDArray[np.int64]:
+        """A series of actions as tokens [T, longest of them]. Raises ValueError for an action outside the space."""
+        if self._makes_arrays:
+            return self.encode_array(actions)
+        rows = [self.encode(action) for action in actions]
+        series = np.full((len(rows), max(map(len, rows), default=0)), NO_TOKEN, np.int64)
+        for row, ids in zip(series, rows, strict=True):
+            row[: len(ids)] = ids
+        return series
+
+    def decode_series(self, ids: NDArray[np.int64]) -> Any:
+        """The actions of tokens [T, ...]: an array where the space has arrays, else a tuple. Raises ValueError."""
+        if self._makes_arrays:
+            return self.decode_array(ids)
+        actions = tuple(self.decode(row[row != NO_TOKEN]) for row in ids)
+        return np.stack(actions) if actions and isinstance(self.root, Buttons) else actions
 
     def encode_array(self, actions: Any) -> NDArray[np.int64]:
         """Actions [..., *shape] of a space of numbers as tokens [..., length]; a Dict or Tuple holds such arrays."""
@@ -286,6 +355,12 @@ class SpaceCodec:
             column += len(leaf.slots)
         return _join(self.root, iter(values))
 
+    @staticmethod
+    def of_root(root: Mapping[str, Any]) -> "SpaceCodec":
+        """The codec of `to_json`'s root, with the tokens of its own."""
+        node = _from_json(root)
+        return SpaceCodec(node, tuple(_own_tokens(node)))
+
     def to_json(self) -> dict[str, Any]:
         """What `from_json` makes the same codec of."""
         return {"root": _to_json(self.root), "tokens": list(self.tokens)}
@@ -300,6 +375,10 @@ class SpaceCodec:
         return tuple(_leaves(self.root))
 
     @cached_property
+    def _makes_arrays(self) -> bool:
+        return isinstance(self.root, Integers | Reals)
+
+    @cached_property
     def _variable(self) -> bool:
         return not all(isinstance(leaf, Integers | Reals) for leaf in self._leaves)
 
@@ -310,10 +389,14 @@ class SpaceCodec:
     @cached_property
     def _choices(self) -> list[list[list[int]]]:
         """The ids that each slot of each leaf may take; buttons and characters have one slot, entered repeatedly."""
-        return [[[self._id[_token(name)] for name in slot] for slot in _slots(leaf)] for leaf in self._leaves]
+        return [
+            [leaf.ids] if isinstance(leaf, Words) else [[self._id[_token(name)] for name in s] for s in _slots(leaf)]
+            for leaf in self._leaves
+        ]
 
     @cached_property
-    def _first(self) -> State:
+    def first(self) -> State:
+        """The state before the first token."""
         return State(-1) if self._variable else self._enter(0)
 
     def _fixed(self, place: int) -> bool:
@@ -337,8 +420,8 @@ class SpaceCodec:
             return State(place + 1)
         return State(place)
 
-    def _follow(self, state: State) -> dict[int, State]:
-        """The ids that may come next, and where each leads."""
+    def follow(self, state: State) -> dict[int, State]:
+        """The ids that may come next, and where each leads; none when the action is whole."""
         place = state.leaf
         if place == -1:
             return {self._id[START]: self._enter(0)}
@@ -465,6 +548,8 @@ def _token(name: str) -> str:
 
 
 def _slots(leaf: Leaf) -> tuple[tuple[str, ...], ...]:
+    if isinstance(leaf, Words):
+        return ((),)  # tokens of the text vocabulary, which no action token names
     return leaf.slots if isinstance(leaf, Integers | Reals) else (leaf.names,)
 
 
@@ -474,11 +559,23 @@ def _leaves(node: Node) -> list[Leaf]:
     return [node]
 
 
+def _most_choices(leaf: Leaf) -> int:
+    """How many tokens a leaf can have, the one that closes it not counted."""
+    if isinstance(leaf, Buttons):
+        return len(leaf.names)
+    return leaf.longest if isinstance(leaf, Characters | Words) else len(leaf.slots)
+
+
+def _described(leaf: Leaf) -> str:
+    kinds = {Integers: "whole numbers", Reals: "reals", Buttons: "buttons", Characters: "text", Words: "words"}
+    return f"{kinds[type(leaf)]} ({_most_choices(leaf)})"
+
+
 def _own_tokens(root: Node) -> list[str]:
     """The tokens of a space, each once; those of structure last."""
     leaves = _leaves(root)
     names = [_token(name) for leaf in leaves for slot in _slots(leaf) for name in slot]
-    varying = [isinstance(leaf, Buttons | Characters) for leaf in leaves]
+    varying = [not isinstance(leaf, Integers | Reals) for leaf in leaves]
     structure = [START, END] if any(varying) else []
     if any(varying[:-1]):
         structure.append(NEXT)
@@ -509,6 +606,10 @@ def _choose(leaf: Leaf, value: Any) -> list[int]:
         pressed = _flatten_whole(value, leaf.shape)
         _refuse_outside(pressed, np.array(2), value)
         return np.flatnonzero(pressed).tolist()
+    if isinstance(leaf, Words):
+        if not leaf.shortest <= len(value) <= leaf.longest:
+            raise ValueError(f"a text has {leaf.shortest} to {leaf.longest} tokens, this one {len(value)}")
+        return [int(token) - SPECIAL_TOKENS for token in value]
     if not leaf.shortest <= len(value) <= leaf.longest or not set(value) <= set(leaf.characters):
         raise ValueError(f"text {value!r} is not of {leaf.shortest} to {leaf.longest} characters of the space")
     return [leaf.characters.index(character) for character in value]
@@ -522,6 +623,8 @@ def _value(leaf: Leaf, chosen: list[int]) -> Any:
         pressed = np.zeros(len(leaf.names), np.int8)
         pressed[chosen] = 1
         return pressed.reshape(leaf.shape)
+    if isinstance(leaf, Words):
+        return tuple(choice + SPECIAL_TOKENS for choice in chosen)
     return "".join(leaf.characters[i] for i in chosen)
 
 
@@ -551,7 +654,7 @@ def _to_json(node: Node) -> dict[str, Any]:
     if isinstance(node, Parts):
         keys = None if node.keys is None else list(node.keys)
         return {"kind": "Parts", "keys": keys, "parts": [_to_json(part) for part in node.parts]}
-    return {"kind": type(node).__name__, **asdict(node)}
+    return {"kind": type(node).__name__, **{key: _lists(value) for key, value in asdict(node).items()}}
 
 
 def _from_json(values: Mapping[str, Any]) -> Node:
@@ -559,6 +662,10 @@ def _from_json(values: Mapping[str, Any]) -> Node:
     if values["kind"] == "Parts":
         fields["parts"] = tuple(_from_json(part) for part in values["parts"])
     return cast("Node", KINDS[values["kind"]](**fields))
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _tuples(value: Any) -> Any:

@@ -440,9 +440,9 @@ def _refuse_unrecordable(recipe: DatasetRecipe, trust: bool) -> None:
 
 def _refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
     """Whatever is wrong with the dataset is said before anything is deleted or made."""
-    from agentgym import runs
+    from agentgym import parts
 
-    runs.open_dataset(data, recipe)
+    parts.open_parts(data, recipe)
 
 
 def _make_room(path: Path, overwrite: bool) -> None:

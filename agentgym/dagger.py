@@ -30,7 +30,7 @@ class AgentActor:
 
     def executed(self, action: Any) -> None:
         """The history has what was executed."""
-        self._state = self.policy.executed(self._state, action)
+        self._state = self.policy.executed(self._state, [action])
 
 
 def agent_maker(recipe: DatasetRecipe) -> Callable[[], Actor] | None:

@@ -39,6 +39,8 @@ def export_onnx(run: Path, out: Path) -> dict[str, Any]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists; choose another folder for the exported policy")
     policy = AgentPolicy.from_pretrained(run)
+    if len(policy.domains) > 1:
+        raise UserError(f"{run}: plays {len(policy.domains)} spaces of actions; what is exported plays one")
     values = {**_sizes(policy), "tokenizer": _plain_tokenizer(find_checkpoint(run))}
     folder = out.with_name(out.name + ".tmp")
     shutil.rmtree(folder, ignore_errors=True)
@@ -76,13 +78,14 @@ def _require_onnx() -> None:
 def _sizes(policy: AgentPolicy) -> dict[str, Any]:
     """What a host needs beside the graph, as plain values."""
     config, language = policy.model.config, policy.model.language.config
+    root = policy.codec.discrete_root("an exported policy")
     heads = language.num_attention_heads
     return {
         "format": FORMAT,
         "fingerprint": fingerprint(policy.model),
         "tasks": list(policy.tasks),
-        "action_names": list(policy.codec.names),
-        "action_start": policy.codec.start,
+        "action_names": list(root.names[0]),
+        "action_start": root.starts[0],
         "frame_side": policy.frame_side,
         "window": config.window,
         "kept_steps": kept_steps(config.window),
@@ -123,13 +126,13 @@ def _bytes_by_sign() -> dict[str, int]:
 
 
 def _write_graph(policy: AgentPolicy, file: Path) -> None:
-    step, config, language = Step(policy.model).eval(), policy.model.config, policy.model.language.config
+    step, language = Step(policy.model).eval(), policy.model.language.config
     heads, width = language.num_attention_heads, language.hidden_size
     example = (
         torch.zeros(policy.frame_side, policy.frame_side, 3, dtype=torch.uint8),
         torch.zeros(3, dtype=torch.long),
         torch.zeros(2, policy.model.visual_tokens, language.word_embed_proj_dim),
-        torch.zeros(2, config.action_length, dtype=torch.long),
+        torch.zeros(2, 1, dtype=torch.long),
         torch.zeros(language.num_hidden_layers, 2, heads, 3, width // heads),
     )
     names = {"instruction": {0: "words"}, "visual": {0: "past"}, "actions": {0: "past"}, "keys_values": {3: "read"}}

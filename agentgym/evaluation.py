@@ -20,7 +20,7 @@ import numpy as np
 
 from agentgym import environments, experts, films, players, recipes, scores
 from agentgym.errors import UserError
-from agentgym.held_out import score_next_actions
+from agentgym.held_out import score_captions, score_next_actions
 from agentgym.players import Player
 from agentgym.policy import find_checkpoint
 from agentgym.recipes import DatasetRecipe, EvaluationRecipe, FrameRecipe, SuiteRecipe, TaskRecipe, differences
@@ -48,6 +48,7 @@ class Plan:
     trained_on: DatasetRecipe | None
     data: Path | None
     mixture: tuple[Path, ...] = ()  # the folders, where the agent was trained on several
+    captioned: tuple[Path, ...] = ()  # those that it was trained to caption
 
     @property
     def seeds(self) -> range:
@@ -111,7 +112,8 @@ def make_plan(
         folder=folder,
         trained_on=trained_on,
         data=_data_of(run) if run and data is None else data,
-        mixture=tuple(Path(part.data) for part in recipe.mixture) if recipe and data is None else (),
+        mixture=tuple(dict.fromkeys(Path(part.data) for part in recipe.mixture)) if recipe and data is None else (),
+        captioned=tuple(dict.fromkeys(Path(part.data) for part in recipe.mixture if part.caption)) if recipe else (),
     )
 
 
@@ -160,6 +162,7 @@ def evaluate(
         "tasks": [_score_task(task, episodes, plan) for task in plan.suite.tasks],
         "over_tasks": _score_over_tasks(episodes, plan),
         "next_action": _score_next_actions(plan),
+        **_score_captions(plan),
     }
     write_json(plan.folder / "evaluation.json", evaluation)
     return evaluation
@@ -173,19 +176,19 @@ def refuse_overlap(plan: Plan) -> str | None:
     trained_on = plan.trained_on
     if trained_on is None:
         return None
-    dataset = _dataset_of(plan)
-    if plan.mixture and dataset is None:
+    datasets = _datasets_of(plan)
+    if plan.mixture and not datasets:
         return None
     demonstrated = range(trained_on.first_seed, trained_on.first_seed + trained_on.episodes)
     for task in {task.id for task in plan.suite.tasks} & {task.id for task in trained_on.suite.tasks}:
-        seeds = demonstrated if dataset is None else dataset.seeds(task)
+        seeds = set[int]().union(*(dataset.seeds(task) for dataset in datasets)) if datasets else demonstrated
         common = [seed for seed in plan.seeds if seed in seeds]
         if common:
             raise UserError(
                 f"evaluation seeds [{plan.seeds.start}, {plan.seeds.stop}) overlap the demonstrations' of {task} in "
                 f"{len(common)} seeds, from {common[0]} on; choose another evaluation.first_seed (--first-seed)"
             )
-    return "recipe" if dataset is None else ", ".join(map(str, plan.mixture or (plan.data,)))
+    return "recipe" if not datasets else ", ".join(map(str, plan.mixture or (plan.data,)))
 
 
 def refuse_misfits(plan: Plan) -> None:
@@ -245,16 +248,16 @@ def _data_of(run: Path) -> Path | None:
     return Path(named) if named else None
 
 
-def _dataset_of(plan: Plan) -> SampleDataset | None:
-    """The dataset that the agent was trained on, where it is still there and still that one; a mixture as one."""
+def _datasets_of(plan: Plan) -> list[SampleDataset]:
+    """The datasets that the agent was trained on, where they are all still there and still those; else none."""
     if plan.mixture:
         there = all(any(folder.glob("shard-*.arrow")) for folder in plan.mixture)
-        return SampleDataset.join([SampleDataset(folder) for folder in plan.mixture]) if there else None
+        return [SampleDataset(folder) for folder in plan.mixture] if there else []
     if plan.data is None or plan.trained_on is None or not any(plan.data.glob("shard-*.arrow")):
-        return None
+        return []
     dataset = SampleDataset(plan.data)
     same = not differences(dict(dataset.header.recipe), plan.trained_on.model_dump(mode="json"))
-    return dataset if same else None
+    return [dataset] if same else []
 
 
 def _fingerprint(player: Player) -> str | None:
@@ -370,10 +373,25 @@ def _score_over_tasks(episodes: dict[str, Any], plan: Plan) -> dict[str, Any] | 
 
 def _score_next_actions(plan: Plan) -> dict[str, Any] | None:
     """The agent on the held-out recordings of its dataset, where that is there."""
-    dataset, run = _dataset_of(plan), plan.player.run
-    if dataset is None or run is None or plan.trained_on is None:
+    datasets, run = _datasets_of(plan), plan.player.run
+    if not datasets or run is None or plan.trained_on is None:
         return None
-    return score_next_actions(run / "model", dataset, plan.trained_on.held_out)
+    like = [d for d in datasets if (d.header.space, d.header.frame_shape) == _first_shape(datasets)]
+    return score_next_actions(run / "model", SampleDataset.join(like), plan.trained_on.held_out)
+
+
+def _first_shape(datasets: Sequence[SampleDataset]) -> tuple[Any, ...]:
+    return datasets[0].header.space, datasets[0].header.frame_shape
+
+
+def _score_captions(plan: Plan) -> dict[str, Any]:
+    """What the agent says of the held-out episodes that it was trained to caption, by task; nothing of other agents."""
+    run, trained_on = plan.player.run, plan.trained_on
+    there = all(any(folder.glob("shard-*.arrow")) for folder in plan.captioned)
+    if run is None or trained_on is None or not plan.captioned or not there:
+        return {}
+    scored = [score_captions(run / "model", SampleDataset(folder), trained_on.held_out) for folder in plan.captioned]
+    return {"captions": [task for tasks in scored for task in tasks or []]}
 
 
 def film(plan: Plan, played: Sequence[Episode], advance: Advance) -> None:

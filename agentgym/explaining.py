@@ -7,6 +7,7 @@ changes, to first order, when a patch of the latest frame turns black. E_θ's an
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from agentgym.domains import Domain
 from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentModel
 from agentgym.model.tokenizer import tokenize
@@ -37,20 +39,23 @@ def explain(
     instruction: str,
     frames: UInt8[NDArray[np.uint8], "steps height width 3"],
     actions: Int64[NDArray[np.int64], "steps"],
+    domain: Domain | None = None,
 ) -> Explanation:
     """What the agent made of an episode, each step by the window that it acted on. `actions` are places from 0.
 
-    For actions of one token; of longer ones it raises ValueError.
+    The domain is the agent's first where none is named. Raises UserError for actions that are not Discrete.
     """
-    if model.config.action_length != 1:
-        raise ValueError(f"actions of {model.config.action_length} tokens have no single distribution to show")
+    domain = domain or model.config.all_domains()[0]
+    domain.space.discrete_root("an explanation")
+    choices = torch.tensor(domain.space.within(model.config.action_tokens or ()).allowed())
     model.eval()
     words = torch.tensor(tokenize(tokenizer, instruction))
     pixels, chosen = torch.from_numpy(frames), torch.from_numpy(actions)
     with torch.no_grad():
         visual = torch.cat([model.encode(part) for part in pixels.split(BATCH)])
+    acted = _Acted(words, pixels, visual, chosen, choices, domain.window)
     parts = [
-        _explain_steps(model, words, visual, pixels, chosen, torch.tensor(steps))
+        _explain_steps(model, acted, torch.tensor(steps))
         for steps in np.array_split(np.arange(len(frames)), -(-len(frames) // BATCH))
     ]
     side = model.vision.side
@@ -69,11 +74,21 @@ def window_starts(steps: int, window: int) -> Iterator[int]:
         yield start
 
 
-def _explain_steps(
-    model: AgentModel, words: Tensor, visual: Tensor, pixels: Tensor, chosen: Tensor, steps: Tensor
-) -> tuple[Tensor, Tensor]:
+class _Acted(NamedTuple):
+    """An episode as it was acted: `chosen` are places in `choices`, the tokens of the actions."""
+
+    words: Tensor
+    pixels: Tensor
+    visual: Tensor
+    chosen: Tensor
+    choices: Tensor
+    window: int
+
+
+def _explain_steps(model: AgentModel, acted: _Acted, steps: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities [rows, actions] and patch maps [rows, patches] of those steps, one row of the batch each."""
-    window, rows = model.config.window, len(steps)
+    words, pixels, visual, chosen, choices, window = acted
+    rows, tokens = len(steps), choices[chosen]
     patches = model.vision.patchify(pixels[steps]).requires_grad_()
     latest = model.project(model.vision(patches))
     seen = visual.new_zeros(rows, window, *visual.shape[1:])
@@ -84,12 +99,12 @@ def _explain_steps(
         start = starts[step]
         places[row] = step - start
         seen[row, : step - start] = visual[start:step]
-        actions[row, : step - start, 0] = chosen[start:step]
+        actions[row, : step - start, 0] = tokens[start:step]
     seen = seen.index_put((torch.arange(rows), places), latest)
     instruction = words.expand(rows, -1)
     layout, hidden = model.read(instruction, torch.ones_like(instruction), seen, actions)
     at = layout.predicts_actions(hidden)[torch.arange(rows), places, 0]
-    logs = model.logits(at)[:, model.config.num_text_tokens :].log_softmax(-1)
+    logs = model.logits(at)[:, model.config.num_text_tokens + choices].log_softmax(-1)
     taken = logs[torch.arange(rows), chosen[steps]].sum()
     (gradient,) = torch.autograd.grad(taken, patches)
     black = model.vision.patchify(torch.zeros_like(pixels[:1]))

@@ -18,11 +18,10 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
-from agentgym import environments, videos
-from agentgym.actions import ActionCodec
+from agentgym import action_series, environments, videos
+from agentgym.action_spaces import Integers, SpaceCodec
 from agentgym.explaining import METHOD, Explanation, explain
-from agentgym.model.agent import load_agent
-from agentgym.model.tokenizer import load_tokenizer
+from agentgym.policy import AgentPolicy
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.rollouts import Episode, replay_frames
 from agentgym.runs import write_json
@@ -48,22 +47,22 @@ def write_films(
     checkpoint: Path | None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Films those episodes into `folder`, anew; with an agent's checkpoint, what it made of each step too.
+    """Films those episodes into `folder`, anew; with an agent's checkpoint, what it made of each Discrete action too.
 
     `advance(1)` follows each film. The films of before stay until the new ones are whole.
     """
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    agent = (load_agent(checkpoint), load_tokenizer(checkpoint)) if checkpoint else None
+    agent = AgentPolicy.from_pretrained(checkpoint) if checkpoint else None
     films = []
     for episode in episodes:
         task = suite.task(episode.task)
         seen, world = replay_frames(episode, task, suite.frame)
-        codec = _codec(task, suite.frame)
-        places = np.array(episode.actions[:FILM_STEPS], np.int64) - codec.start
-        explanation = explain(*agent, episode.instruction, seen[: len(places)], places) if agent else None
-        films.append(_write_film(temporary, episode, codec.names, places.tolist(), seen, world, explanation))
+        space = _space_of(task, suite.frame)
+        names, places = _named(space, episode.actions[:FILM_STEPS])
+        explanation = _explain(agent.playing(space, task.id), episode, seen, places) if agent else None
+        films.append(_write_film(temporary, episode, names, places, seen, world, explanation))
         advance(1)
     write_json(temporary / "videos.json", films)
     shutil.rmtree(folder, ignore_errors=True)
@@ -90,11 +89,30 @@ def draw_sheet(
     return _with_palette(np.ascontiguousarray(grid)), rows, columns
 
 
-def _codec(task: TaskRecipe, frame: FrameRecipe) -> ActionCodec:
+def _space_of(task: TaskRecipe, frame: FrameRecipe) -> SpaceCodec:
     env = environments.make(task, frame=frame)
-    codec = ActionCodec.of(env.action_space, env.action_names)
+    space = SpaceCodec.of(env.action_space, env.action_names)
     env.close()
-    return codec
+    return space
+
+
+def _named(space: SpaceCodec, actions: Sequence[Any]) -> tuple[Sequence[str], list[int]]:
+    """Names, and which of them each action has: all names of a Discrete space, else what was done as text."""
+    root = space.root
+    if isinstance(root, Integers) and root.shape is None:
+        return root.names[0], [int(action) - root.starts[0] for action in actions]
+    texts = [action_series.name(root, action) for action in actions]
+    names = list(dict.fromkeys(texts))
+    return names, [names.index(text) for text in texts]
+
+
+def _explain(policy: AgentPolicy, episode: Episode, seen: NDArray[np.uint8], places: list[int]) -> Explanation | None:
+    """None for actions that have no one distribution to show."""
+    root = policy.domain.space.root
+    if not isinstance(root, Integers) or root.shape is not None:
+        return None
+    actions = np.array(places, np.int64)
+    return explain(policy.model, policy.tokenizer, episode.instruction, seen[: len(places)], actions, policy.domain)
 
 
 def _write_film(

@@ -8,6 +8,8 @@
   and positions (counted without padding) do not depend on the padding.
 * then, per step t: the k visual tokens of V_t and the n tokens of A_t.
 * Steps that pad a short window stand at the end; under the causal mask nothing real sees them.
+* Where actions have different lengths, n is the longest, and the places behind a shorter one are empty: F_φ reads each
+  row without its empty places, so that what it computes does not depend on the other rows.
 
 What predicts what: the logits at w_{j-1} give w_j; those at the last visual token of V_t give the first token of A_t;
 those at (a_t)_i give (a_t)_{i+1}. One causal mask over the whole sequence is all the attention structure there is.
@@ -64,7 +66,25 @@ class Layout:
         steps = hidden[:, self.instruction :].unflatten(1, (self.steps, self.step))
         return steps[:, :, self.visual - 1 : self.step - 1]
 
+    def real(self, instruction_mask: Tensor, action_mask: Tensor) -> Tensor:
+        """bool[batch, length]: the places that are not empty, from masks [batch, L] and [batch, T, n]."""
+        visual = action_mask.new_ones(*action_mask.shape[:2], self.visual)
+        steps = torch.cat([visual, action_mask], dim=2).flatten(1)
+        return torch.cat([instruction_mask.bool(), steps], dim=1)
+
     def attention_mask(self, instruction_mask: Tensor) -> Tensor:
         """[batch, length]: 1 where a token counts; only the instruction's padding does not."""
         ones = instruction_mask.new_ones(len(instruction_mask), self.length - self.instruction)
         return torch.cat([instruction_mask, ones], dim=1)
+
+
+def pack(sequence: Tensor, real: Tensor) -> Tensor:
+    """Rows [batch, longest, width] of the real places alone, in order; beyond a row's end stands anything."""
+    places = (~real).to(torch.uint8).argsort(dim=1, stable=True)[:, : int(real.sum(1).max())]
+    return sequence.gather(1, places[..., None].expand(-1, -1, sequence.shape[2]))
+
+
+def unpack(packed: Tensor, real: Tensor) -> Tensor:
+    """The inverse of `pack`; an empty place has what stands at the real one before it."""
+    places = (real.cumsum(1) - 1).clamp(min=0)
+    return packed.gather(1, places[..., None].expand(-1, -1, packed.shape[2]))

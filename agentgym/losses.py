@@ -58,9 +58,10 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
     language = _nll(output.language_logits, words) * word_mask
 
     targets = batch.targets + text_tokens
-    target_mask = batch.step_mask & ~batch.context_mask
-    action_mask = target_mask[..., None].expand_as(targets)
-    action = (_nll(output.action_logits, targets) * action_mask).flatten(1)
+    target_mask = (batch.step_mask & ~batch.context_mask)[..., None].expand_as(targets)
+    if batch.target_mask is not None:
+        target_mask = target_mask & batch.target_mask
+    action = (_nll(output.action_logits, targets) * target_mask).flatten(1)
 
     frames_per_sample = batch.step_mask.sum(1)
     if output.reconstruction is None:
@@ -72,16 +73,23 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
         num_masked = int(output.reconstruction.masked.sum())
 
     weighted = recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
-    frames, actions = frames_per_sample * batch.patches_per_frame, target_mask.sum(1) * targets.shape[2]
+    frames, actions = frames_per_sample * batch.patches_per_frame, target_mask.flatten(1).sum(1)
     normaliser = word_mask.sum(1) + frames + actions
-    right = output.action_logits[..., text_tokens:].argmax(-1) == batch.targets
+    right = likeliest_tokens(output.action_logits, text_tokens, batch.targets) == batch.targets
     return Losses(
         total=(weighted / normaliser).mean(),
         language=Part(language.sum().detach(), int(word_mask.sum())),
         masked_image=Part(masked_image.sum().detach(), num_masked),
-        action=Part(action.sum().detach(), int(action_mask.sum())),
-        correct=int((right & action_mask).sum()),
+        action=Part(action.sum().detach(), int(target_mask.sum())),
+        correct=int((right & target_mask).sum()),
     )
+
+
+def likeliest_tokens(logits: Tensor, text_tokens: int, targets: Tensor) -> Tensor:
+    """The likeliest token at each place, counted from the first action token: an action token, but for text any."""
+    likeliest = logits[..., text_tokens:].argmax(-1)
+    text = targets < 0
+    return torch.where(text, logits.argmax(-1) - text_tokens, likeliest) if text.any() else likeliest
 
 
 def _nll(logits: Tensor, targets: Tensor) -> Tensor:

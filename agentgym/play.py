@@ -54,7 +54,7 @@ class _Window:
         pygame.font.init()
         self._pygame, self._session, self._writer = pygame, session, writer
         names = session.action_names
-        start = session.codec.start
+        start = session.first_action
         symbols = {name: SYMBOLS.get(key, key) for name, key in keys_of(names).items() if key}
         self._actions = {pygame.key.key_code(symbols[name]): start + names.index(name) for name in symbols}
         self._help = " · ".join(f"{symbol}: {name}" for name, symbol in symbols.items())

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from agentgym import experts
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.trained import load_policy, shapes_of
@@ -110,15 +110,19 @@ def refuse_misfit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> 
     if isinstance(policy, SB3Policy):
         policy.refuse_misfit(env)
         return
-    codec = ActionCodec.of(env.action_space, env.action_names)
+    space, shape = SpaceCodec.of(env.action_space, env.action_names), env.observation_space["frame"].shape
     if isinstance(policy, AgentPolicy):
-        policy.refuse_other_actions(codec, env.task)
-    elif codec != ActionCodec(policy.action_names, policy.action_start):
-        raise UserError(f"{env.task}: its actions are {codec.names}; the policy was exported for {policy.action_names}")
-    shape = env.observation_space["frame"].shape
+        expected = policy.playing(space, env.task).domain.frame_shape
+        if shape != (*expected, 3):
+            raise UserError(
+                f"{env.task}: its frames are {list(shape or ())}; the agent was trained on {[*expected, 3]}"
+            )
+        return
+    if space.root != SpaceCodec.discrete(policy.action_names, policy.action_start).root:
+        raise UserError(f"{env.task}: its actions are {space}; the policy was exported for {policy.action_names}")
     if shape != (policy.frame_side, policy.frame_side, 3):
         side = policy.frame_side
-        raise UserError(f"{env.task}: its frames are {list(shape or ())}; the agent was trained on [{side}, {side}, 3]")
+        raise UserError(f"{env.task}: its frames are {list(shape or ())}; the policy takes [{side}, {side}, 3]")
 
 
 class Draws:
@@ -133,7 +137,10 @@ class Draws:
 
     def choose(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """A place of each row of probabilities [N, A], drawn by them."""
-        draws = np.array([[self._rows[row].random()] for row in range(len(probabilities))])
+        forced = (probabilities > 0).sum(
+            axis=1
+        ) == 1  # such a choice takes no draw, so that others' length does not count
+        draws = np.array([[0.0 if forced[row] else self._rows[row].random()] for row in range(len(probabilities))])
         chosen: NDArray[np.int64] = (probabilities.cumsum(axis=1) < draws).sum(axis=1)
         return np.minimum(chosen, probabilities.shape[1] - 1)  # the sum of rounded probabilities may fall short of 1
 

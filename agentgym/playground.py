@@ -121,7 +121,7 @@ class Playground:
             return shown(session.act())
         if asked.action not in session.action_names:
             raise UserError(f"action '{asked.action}': expected one of {', '.join(session.action_names)}")
-        start = session.codec.start
+        start = session.first_action
         return shown(session.act(start + session.action_names.index(asked.action)))
 
     def keep(self, identity: str, asked: Keeping) -> dict[str, Any]:

@@ -6,10 +6,12 @@ training saw. Frames are encoded once, and F_φ reads only what is new, until th
 """
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,12 +20,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from agentgym.acting import Actor
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import NO_TOKEN, SpaceCodec
+from agentgym.domains import Domain
 from agentgym.errors import UserError
-from agentgym.layout import kept_steps
+from agentgym.layout import kept_steps, pack
 from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.reading import Reader
 from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
+from agentgym.model.vision import resize_frames
+from agentgym.writing import Writer
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,9 @@ class PolicyState:
     policy: str  # the fingerprint of the policy that made it
     instructions: tuple[str, ...]
     visual: NDArray[np.float32]  # [N, M, visual tokens, width]
-    actions: NDArray[np.int64]  # [N, M, action tokens]; the last one held is the latest chosen
+    actions: NDArray[
+        np.int64
+    ]  # [N, M, action tokens], NO_TOKEN where one has fewer; the last held is the latest chosen
     steps: NDArray[np.int64]  # [N], how many of the M places are taken
     keys_values: NDArray[np.float32]  # of all tokens but the latest action's, as `agentgym.model.reading` has them
 
@@ -47,16 +54,16 @@ class AgentPolicy:
         if not temperature > 0:
             raise UserError(f"temperature {temperature}: expected more than 0; for the likeliest action: deterministic")
         self.model = model.eval()
-        config = model.config
-        self.codec = ActionCodec(tuple(config.action_names or ()), config.action_start)
-        self.tasks = tuple(config.tasks or ())
+        self.tokenizer = tokenizer
+        self.domains = model.config.all_domains()
+        self.tasks = tuple(task for domain in self.domains for task in domain.tasks)
         self.frame_side = model.frame_side
-        self._window = config.window
         self._reader = Reader(self.model)
         self._temperature = temperature
         self._generator = torch.Generator().manual_seed(seed)
         self._tokens = lru_cache(maxsize=10_000)(lambda text: tokenize(tokenizer, text))
         self._fingerprint = fingerprint(model)
+        self._enter(self.domains[0])
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, temperature: float = 1.0, seed: int = 0) -> "AgentPolicy":
@@ -64,13 +71,28 @@ class AgentPolicy:
         folder = find_checkpoint(path)
         return cls(load_agent(folder), load_tokenizer(folder), temperature=temperature, seed=seed)
 
-    def refuse_other_actions(self, codec: ActionCodec, task: str) -> None:
-        """Raises UserError when an environment's actions are not the ones the agent was trained for."""
-        if codec != self.codec:
-            raise UserError(
-                f"{task}: its actions are {', '.join(codec.names)}; "
-                f"the agent was trained for {', '.join(self.codec.names)}"
-            )
+    def playing(self, space: SpaceCodec, task: str) -> Self:
+        """The policy as it plays environments with that space of actions, names included: its domain is that one.
+
+        Of several such domains it is the one that has the task, else the first. A policy plays its first domain until
+        it is told. Raises UserError when the agent was trained for none such.
+        """
+        fitting = [domain for domain in self.domains if domain.space.root == space.root]
+        if not fitting:
+            known = "; ".join(dict.fromkeys(str(domain.space) for domain in self.domains))
+            raise UserError(f"{task}: its actions are {space}; the agent was trained for {known}")
+        chosen = next((domain for domain in fitting if task in domain.tasks), fitting[0])
+        if chosen == self.domain:
+            return self
+        other = copy(self)
+        other._enter(chosen)
+        return other
+
+    def _enter(self, domain: Domain) -> None:
+        self.domain = domain
+        self.codec = domain.space.within(self.model.config.action_tokens or ())
+        self._window = domain.window
+        self._writer = None if self.codec.is_free else Writer(self.model, self._reader, self.codec)
 
     def actor(self, *, deterministic: bool = True) -> Actor:
         """An object that holds the history of one environment, or of a vector of them, and acts in it."""
@@ -83,30 +105,36 @@ class AgentPolicy:
         state: PolicyState | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
-    ) -> tuple[NDArray[np.int64], PolicyState]:
-        """Actions and the new state.
+    ) -> tuple[Any, PolicyState]:
+        """Actions (an array of them; a tuple where an action is no array) and the new state.
 
         `observation` is {"frame": uint8[N, H, W, 3], "instruction": uint8[N, L]}, or one environment's without N (the
         action then has no N either); frames may come channels first. Rows where `episode_start` is true begin anew.
         A row whose instruction has changed goes on with its history. Raises UserError for frames of another size or
         type than the agent was trained on, and for a state that is not one of this policy and this many environments.
         """
-        frames, instructions, single = read_observation(observation, self.frame_side)
+        frames, instructions, single = read_observation(observation, self.domain.frame_shape)
         starts = _read_starts(episode_start, len(frames))
         old = self._check(state, len(frames))
-        visual = self._reader.encode(torch.from_numpy(frames)).numpy()
+        visual = self._reader.encode(resize_frames(torch.from_numpy(frames)[:, None], self.frame_side)[:, 0]).numpy()
         seen, actions, steps, unread = self._remember(visual, instructions, old, starts)
-        hidden, keys_values = self._read(instructions, seen, actions, steps, unread, old)
-        chosen = self._choose(self.model.logits(hidden)[:, self.model.config.num_text_tokens :], deterministic)
+        hidden, keys_values, lengths = self._read(instructions, seen, actions, steps, unread, old)
+        if self._writer is None:
+            chosen = self._choose(self.model.logits(hidden)[:, self.model.config.num_text_tokens :], deterministic)
+        else:
+            cache = torch.from_numpy(keys_values)
+            chosen = self._writer.write(hidden, cache, lengths, lambda logits: self._choose(logits, deterministic))
         actions[np.arange(len(steps)), steps - 1] = chosen
         new = PolicyState(self._fingerprint, instructions, seen, actions, steps, keys_values)
-        decoded = self.codec.decode(chosen)
+        decoded = self.codec.decode_series(chosen)
         return (decoded[0] if single else decoded), new
 
-    def executed(self, state: PolicyState, actions: NDArray[np.int64]) -> PolicyState:
-        """The state after `actions`, [N] or one environment's, were executed in place of those last chosen."""
-        held = state.actions.copy()
-        held[np.arange(len(state.steps)), state.steps - 1] = self.codec.encode(np.atleast_1d(actions))
+    def executed(self, state: PolicyState, actions: Any) -> PolicyState:
+        """The state after `actions`, one for each environment, were executed in place of those last chosen."""
+        held, tokens = state.actions.copy(), self.codec.encode_series(actions)
+        latest = np.full((len(state.steps), held.shape[2]), NO_TOKEN, np.int64)
+        latest[:, : tokens.shape[1]] = tokens
+        held[np.arange(len(state.steps)), state.steps - 1] = latest
         return replace(state, actions=held)
 
     def _check(self, state: PolicyState | None, rows: int) -> PolicyState | None:
@@ -132,7 +160,7 @@ class AgentPolicy:
         rows, window, kept = len(visual), self._window, kept_steps(self._window)
         if old is None:
             seen = np.zeros((rows, window, *visual.shape[1:]), np.float32)
-            actions = np.zeros((rows, window, self.codec.length), np.int64)
+            actions = np.full((rows, window, self.codec.longest), 0 if self.codec.length else NO_TOKEN, np.int64)
             steps, unread = np.zeros(rows, np.int64), np.ones(rows, bool)
         else:
             seen, actions, steps = old.visual.copy(), old.actions.copy(), old.steps.copy()
@@ -153,36 +181,49 @@ class AgentPolicy:
         steps: NDArray[np.int64],
         unread: NDArray[np.bool_],
         old: PolicyState | None,
-    ) -> tuple[Tensor, NDArray[np.float32]]:
-        """F_φ at each row's latest visual token, float32[N, width], and the keys and values up to there."""
+    ) -> tuple[Tensor, NDArray[np.float32], NDArray[np.int64]]:
+        """F_φ at each row's latest visual token, float32[N, width], the keys and values up to there, and how many."""
         language, words = self.model.language, [self._tokens(text) for text in instructions]
         visual, action = seen.shape[2], actions.shape[2]
-        lengths = np.array([len(row) for row in words]) + steps * (visual + action) - action
-        cache = self._reader.empty_cache(len(steps), int(lengths.max()))
+        taken = np.arange(actions.shape[1]) < steps[:, None] - 1  # actions before the latest, which is yet to be chosen
+        there = (actions != NO_TOKEN) & taken[..., None]
+        lengths = np.array([len(row) for row in words]) + steps * visual + there.sum((1, 2))
+        cache = self._reader.empty_cache(len(steps), int(lengths.max()) + action - 1)
         hidden = torch.empty(len(steps), language.config.word_embed_proj_dim)
         known = np.flatnonzero(~unread)
         if len(known):
             assert old is not None
             held = min(cache.shape[4], old.keys_values.shape[4])
             cache[..., :held, :] = torch.from_numpy(old.keys_values[..., :held, :])
-            embed = language.get_input_embeddings()
-            latest = torch.from_numpy(actions[known, steps[known] - 2] + self.model.config.num_text_tokens)
-            new = torch.cat([embed(latest), torch.from_numpy(seen[known, steps[known] - 1])], dim=1)
-            read = lengths[known] - visual - action
-            hidden[known] = self._read_rows(known, new, cache, read)[:, -1]
+            latest = steps[known] - 2
+            new = self._embed_latest(actions[known, latest], there[known, latest], seen[known, latest + 1])
+            count = there[known, latest].sum(1) + visual
+            read = self._read_rows(known, new, cache, lengths[known] - count)
+            hidden[known] = read[torch.arange(len(known)), torch.from_numpy(count - 1)]
         fresh = np.flatnonzero(unread)
         if len(fresh):
             instruction, mask = pad_left([words[row] for row in fresh])
             longest = int(steps[fresh].max())
-            _, padded = self.model.embed(
+            layout, padded = self.model.embed(
                 torch.from_numpy(instruction),
                 torch.from_numpy(seen[fresh, :longest]),
-                torch.from_numpy(actions[fresh, :longest]),
+                torch.from_numpy(actions[fresh, :longest].clip(min=0)),
             )
-            new = _drop_padding(padded, torch.from_numpy((mask == 0).sum(1)), int(lengths[fresh].max()))
+            real = layout.real(torch.from_numpy(mask), torch.from_numpy(there[fresh, :longest]))
+            new = pack(padded, real)[:, : int(lengths[fresh].max())]
             everything = self._read_rows(fresh, new, cache, np.zeros(len(fresh), np.int64))
             hidden[fresh] = everything[torch.arange(len(fresh)), torch.from_numpy(lengths[fresh] - 1)]
-        return hidden, cache.numpy()
+        return hidden, cache.numpy(), lengths
+
+    def _embed_latest(
+        self, actions: NDArray[np.int64], there: NDArray[np.bool_], visual: NDArray[np.float32]
+    ) -> Tensor:
+        """What follows in rows that were read before: the action that was taken, and the frame that came of it."""
+        tokens = torch.from_numpy(actions.clip(min=0) + self.model.config.num_text_tokens)
+        new = torch.cat([self.model.language.get_input_embeddings()(tokens), torch.from_numpy(visual)], dim=1)
+        if there.all():
+            return new
+        return pack(new, torch.from_numpy(np.concatenate([there, np.ones(visual.shape[:2], bool)], axis=1)))
 
     def _read_rows(self, rows: NDArray[np.int64], new: Tensor, cache: Tensor, read: NDArray[np.int64]) -> Tensor:
         """The hidden states of new tokens of those rows; their keys and values are in the cache then."""
@@ -223,9 +264,9 @@ def fingerprint(model: AgentModel) -> str:
 
 
 def read_observation(
-    observation: Mapping[str, NDArray[np.uint8]], side: int
+    observation: Mapping[str, NDArray[np.uint8]], shape: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], tuple[str, ...], bool]:
-    """Frames [N, side, side, 3], instructions as text, and whether the observation was a single one."""
+    """Frames [N, *shape, 3], instructions as text, and whether the observation was a single one."""
     missing = {"frame", "instruction"} - set(observation)
     if missing:
         raise UserError(
@@ -235,11 +276,11 @@ def read_observation(
     single = frames.ndim == 3
     if single:
         frames, padded = frames[None], padded[None]
-    if frames.ndim == 4 and frames.shape[1:] == (3, side, side):
+    if frames.ndim == 4 and frames.shape[1:] == (3, *shape):
         frames = frames.transpose(0, 2, 3, 1)
-    if frames.dtype != np.uint8 or frames.shape[1:] != (side, side, 3):
+    if frames.dtype != np.uint8 or frames.shape[1:] != (*shape, 3):
         raise UserError(
-            f"the frame is {frames.dtype}{list(frames.shape[1:])}; the agent was trained on uint8[{side}, {side}, 3]"
+            f"the frame is {frames.dtype}{list(frames.shape[1:])}; the agent was trained on uint8{[*shape, 3]}"
         )
     if padded.dtype != np.uint8 or padded.ndim != 2 or len(padded) != len(frames):
         raise UserError(
@@ -261,9 +302,3 @@ def _read_starts(episode_start: NDArray[np.bool_] | None, rows: int) -> NDArray[
     if len(starts) != rows:
         raise UserError(f"episode_start is of {len(starts)} environments, the observation of {rows}")
     return starts
-
-
-def _drop_padding(padded: Tensor, padding: Tensor, length: int) -> Tensor:
-    """Rows [rows, length, width] without their `padding` places on the left; beyond a row's end stands anything."""
-    places = (padding[:, None] + torch.arange(length)).clamp(max=padded.shape[1] - 1)
-    return padded.gather(1, places[..., None].expand(-1, -1, padded.shape[2]))

@@ -73,6 +73,13 @@ def summary(evaluation: dict[str, Any]) -> str:
             f"perplexity {action['perplexity']:.3f}, BLEU-4 {action['bleu4']:.3f} "
             f"({action['bleu4_with_delimiters']:.3f} with the paper's constant start and end tokens)."
         )
+    for task in evaluation.get("captions", ()):
+        most = task["majority"]
+        lines.append(
+            f"* Captions of {task['episodes']:,} held-out episodes of {task['task']}: exact match "
+            f"{task['exact_match']:.1%}, words {task['word_accuracy']:.1%}; "
+            f"always '{most['answer']}': {most['exact_match']:.1%} and {most['word_accuracy']:.1%}."
+        )
     for task in evaluation["tasks"]:
         for who, scored in (("the agent", task), ("the expert", task.get("expert", {"errors": 0}))):
             if scored["errors"]:

@@ -11,7 +11,8 @@ Training goes on where it was interrupted and does nothing that is done.
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,19 @@ from transformers.utils.logging import disable_progress_bar
 from agentgym import environments, pictures
 from agentgym.collection import make_header
 from agentgym.errors import UserError
-from agentgym.model.adapting import with_actions
+from agentgym.model.adapting import with_domains
 from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.presets import make_config
 from agentgym.model.pretrained import read_parts
 from agentgym.model.tokenizer import load_tokenizer, tokenize, train_tokenizer
 from agentgym.optimisation import uses_bfloat16
+from agentgym.parts import Part, Reading, alike, domains_of, open_parts, sources_of, tokens_of
 from agentgym.policy import AgentPolicy, find_checkpoint
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, differences
 from agentgym.rollouts import rollout
-from agentgym.store import SampleDataset, replace_file
+from agentgym.store import Header, SampleDataset, replace_file
 from agentgym.training import Loop, train
-from agentgym.windows import WindowSource, split_episodes
+from agentgym.windows import Source
 
 ROLLOUT_SEED = 2_000_000_000  # the periodic evaluation's levels: neither demonstrations nor the final evaluation's
 
@@ -73,26 +75,16 @@ def train_run(
     """Trains the recipe's model on a recorded dataset into run/model. Returns at once when that is done."""
     if (run / "training.json").is_file():
         return
-    dataset = open_dataset(data, recipe)
+    parts = open_parts(data, recipe)
     started = time.perf_counter()
     torch.manual_seed(recipe.training.seed)
-    model, tokenizer = first_model(recipe, dataset)
-    trained, held_out = split_episodes(dataset, recipe.dataset.held_out)
-
-    def source(episodes: Any) -> WindowSource:
-        return WindowSource(
-            dataset,
-            episodes,
-            window=recipe.training.window,
-            tokenize=lambda text: tokenize(tokenizer, text),
-            patches_per_frame=model.vision.num_patches,
-            weights=[part.weight for part in recipe.mixture] or [1.0],
-        )
+    model, tokenizer = first_model(recipe, parts)
+    reading = reading_of(model, tokenizer)
+    training, testing = sources_of(parts, recipe.dataset.held_out, reading)
 
     def score_now(model: AgentModel, index: int, count: int) -> list[float]:
         return _periodic_score(AgentPolicy(model, tokenizer), recipe, index, count)
 
-    training, testing = source(trained), source(held_out)
     rollouts = score_now if recipe.training.evaluate_episodes else None
     loop = Loop(recipe.training, recipe.losses, training, testing, run, rollouts)
     model = train(model, loop, advance=advance)
@@ -112,7 +104,7 @@ def train_run(
         {
             "updates": recipe.training.updates,
             "windows": windows,
-            "targets": int(windows * dataset.lengths[trained].sum() / len(training)),
+            "targets": int(windows * training.targets_per_window),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "seconds": round(time.perf_counter() - started, 1),
             "precision": "bfloat16" if uses_bfloat16(recipe.training.precision) else "float32",
@@ -122,44 +114,78 @@ def train_run(
     )
 
 
-def first_model(recipe: ExperimentRecipe, dataset: SampleDataset) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+def first_model(recipe: ExperimentRecipe, parts: Sequence[Part]) -> tuple[AgentModel, PreTrainedTokenizerFast]:
     """The model that training starts with, and its tokenizer: from scratch, of published parts, or a trained agent.
 
-    Raises UserError when what it starts from does not fit the dataset.
+    Raises UserError when what it starts from does not fit the parts.
     """
-    codec, init = dataset.header.codec, recipe.model.init
-    height, width, _ = dataset.header.frame_shape
-    if height != width:
-        raise UserError(f"{recipe.dataset.name}: frames are {height}x{width}; the visual encoder takes square ones")
-    tasks = [task.id for task in recipe.dataset.suite.tasks]
+    init, first = recipe.model.init, _own_header(recipe, parts)
+    height, width, _ = first.frame_shape
+    side = recipe.model.frame_side or height
+    if height != width and not recipe.model.frame_side:
+        raise UserError(
+            f"{recipe.dataset.name}: frames are {height}x{width}; the visual encoder takes square ones: "
+            "set model.frame_side"
+        )
     if init and init.agent:
-        folder, window = find_checkpoint(init.agent), recipe.training.window
-        model, tokenizer = with_actions(load_agent(folder), load_tokenizer(folder), codec)
-        if (model.frame_side, model.config.window) != (height, window):
-            raise UserError(
-                f"{init.agent}: sees {model.config.window} frames of {model.frame_side} pixels; "
-                f"this recipe has {window} of {height}"
-            )
-        model.config.tasks = sorted({*(model.config.tasks or ()), *tasks})
-        return model, tokenizer
-    parts = read_parts(init.vision, init.language) if init and init.vision and init.language else None
-    tokenizer = parts.tokenizer(codec) if parts else train_tokenizer(dataset.column("instruction"), codec)
+        return _adapted(init.agent, parts, first, side)
+    published = read_parts(init.vision, init.language) if init and init.vision and init.language else None
+    tokens = tokens_of(parts, first)
+    texts = [text for part in parts for text in (*part.dataset.column("instruction"), *part.prompts)]
+    tokenizer = published.tokenizer(tokens) if published else train_tokenizer(texts, tokens)
+    num_text_tokens = len(tokenizer) - len(tokens)
     config = make_config(
         recipe.model.preset,
-        num_text_tokens=len(tokenizer) - codec.num_tokens,
+        num_text_tokens=num_text_tokens,
         instruction_tokens=environments.INSTRUCTION_BYTES,
-        codec=codec,
-        frame_side=height,
-        window=recipe.training.window,
-        tasks=tasks,
+        domains=domains_of(parts, first, num_text_tokens),
+        frame_side=side,
         patch_merge=recipe.model.patch_merge,
         temporal_attention=recipe.model.temporal_attention,
-        parts=parts.configs if parts else None,
+        parts=published.configs if published else None,
     )
     model = AgentModel(config)
-    if parts:
-        parts.copy_into(model)
+    if published:
+        published.copy_into(model)
     return model, tokenizer
+
+
+def reading_of(model: AgentModel, tokenizer: PreTrainedTokenizerFast) -> Reading:
+    """How parts become windows of that model."""
+    return Reading(
+        tokenize=lambda text: tokenize(tokenizer, text),
+        tokens=tuple(model.config.action_tokens or ()),
+        num_text_tokens=model.config.num_text_tokens,
+        patches_per_frame=model.vision.num_patches,
+        frame_side=model.frame_side,
+    )
+
+
+def _own_header(recipe: ExperimentRecipe, parts: Sequence[Part]) -> Header:
+    """The header of the part that is of the recipe's own suite; there is one (see `open_parts`)."""
+    own = make_header(recipe.dataset)
+    return next(part.dataset.header for part in parts if alike(part.dataset.header, own))
+
+
+def _adapted(agent: str, parts: Sequence[Part], first: Header, side: int) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+    """A trained agent that goes on with those parts; the tasks it knew in their domains stay its own."""
+    folder = find_checkpoint(agent)
+    model = load_agent(folder)
+    domains = domains_of(parts, first, model.config.num_text_tokens)
+    window = max(domain.window for domain in domains)
+    if (model.frame_side, model.config.window) != (side, window):
+        raise UserError(
+            f"{agent}: sees {model.config.window} frames of {model.frame_side} pixels; "
+            f"this recipe has {window} of {side}"
+        )
+    known = model.config.all_domains()
+    told = [
+        replace(
+            domain, tasks=tuple(dict.fromkeys(t for d in (*known, domain) if d.space == domain.space for t in d.tasks))
+        )
+        for domain in domains
+    ]
+    return with_domains(model, load_tokenizer(folder), told)
 
 
 def all_versions() -> dict[str, str]:
@@ -193,31 +219,6 @@ def adopt_dataset(recipe: ExperimentRecipe, data: Path) -> ExperimentRecipe:
         raise UserError(f"{data}: says neither suite nor expert, so nothing can be trained on it here") from None
 
 
-def open_dataset(data: Path, recipe: ExperimentRecipe) -> SampleDataset:
-    """What an experiment is trained on: the folder of its dataset, or its mixture as one.
-
-    Raises UserError when a folder holds what another recipe made, is damaged or has nothing to learn from.
-    """
-    folders = [Path(part.data) for part in recipe.mixture] or [data]
-    dataset = SampleDataset.join([SampleDataset(folder) for folder in folders])
-    changed = differences(dict(dataset.header.recipe), recipe.dataset.model_dump(mode="json"))
-    if changed and not recipe.mixture:
-        raise UserError(
-            f"{data}: was recorded by another recipe ({changed[0]}); name its folder with --data, or record it"
-        )
-    if dataset.lost:
-        raise UserError(dataset.lost[0])
-    header = make_header(recipe.dataset)
-    if (dataset.header.space, dataset.header.frame_shape) != (header.space, header.frame_shape):
-        raise UserError(
-            f"{folders[0]}: its actions or frames are not those of the installed environments; record it again"
-        )
-    for folder, first, end in zip(folders, dataset.part_starts, dataset.part_starts[1:], strict=False):
-        if first == end:
-            raise UserError(f"{folder}: no attempt was kept ({dataset.outcomes()}); there is nothing to train on")
-    return dataset
-
-
 def _periodic_score(policy: AgentPolicy, recipe: ExperimentRecipe, index: int, count: int) -> list[float]:
     """Who succeeded of every `count`-th of a few levels of each task, the same ones every time."""
     seeds = range(ROLLOUT_SEED, ROLLOUT_SEED + recipe.training.evaluate_episodes)[index::count]
@@ -236,7 +237,7 @@ def _periodic_score(policy: AgentPolicy, recipe: ExperimentRecipe, index: int, c
 
 
 @torch.inference_mode()
-def _picture_reconstructions(model: AgentModel, source: WindowSource, recipe: ExperimentRecipe, run: Path) -> None:
+def _picture_reconstructions(model: AgentModel, source: Source, recipe: ExperimentRecipe, run: Path) -> None:
     """Eight frames beside their masked input and the autoencoder's reconstruction (masked patches only)."""
     model.eval()
     batch = source.batch(np.arange(min(8, len(source))))

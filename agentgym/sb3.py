@@ -30,7 +30,6 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from agentgym.actions import ActionCodec
 from agentgym.environments import decode_instruction
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
@@ -201,12 +200,7 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Any) -> None:
         self._build_mlp_extractor()  # no layers: the features as they are
-        config = self.features_extractor.agent.config
-        codec = ActionCodec(tuple(config.action_names or ()), config.action_start)
-        if self.action_space != Discrete(codec.num_tokens, start=codec.start):
-            raise UserError(
-                f"action space {self.action_space}; {self.checkpoint} was trained for {', '.join(codec.names)}"
-            )
+        refuse_other_actions(self.features_extractor.agent, self.action_space, self.checkpoint)
         self.action_net = nn.Identity()  # the agent's output head is its embedding table
         self.value_net = nn.Linear(self.features_dim, 1)
         nn.init.zeros_(self.value_net.weight)
@@ -235,6 +229,16 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
+
+
+def refuse_other_actions(agent: AgentModel, space: gymnasium.Space[Any], checkpoint: str) -> None:
+    """Raises UserError unless the agent has one domain, whose actions are the Discrete ones of that space."""
+    domains = agent.config.all_domains()
+    if len(domains) > 1:
+        raise UserError(f"{checkpoint}: was trained for {len(domains)} spaces of actions; PPO and A2C start from one")
+    root = domains[0].space.discrete_root(f"{checkpoint}: PPO and A2C start from an agent that")
+    if space != Discrete(len(root.names[0]), start=root.starts[0]):
+        raise UserError(f"action space {space}; {checkpoint} was trained for {domains[0].space}")
 
 
 class TetheredPolicy(AgentActorCriticPolicy):

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from agentgym import environments
 from agentgym.action_spaces import SpaceCodec
-from agentgym.actions import ActionCodec
 from agentgym.environments import Observation, decode_instruction, encode_instruction
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
@@ -69,14 +68,12 @@ class Session:
         self, task: str | TaskRecipe, *, frame: FrameRecipe, agent: "WatchedAgent | None" = None, name: str = ""
     ) -> None:
         env = environments.make(task, frame=frame)
-        codec = ActionCodec.of(env.action_space, env.action_names)
-        if agent:
-            agent.refuse_other_actions(codec, env.task)
+        space = SpaceCodec.of(env.action_space, env.action_names)
+        root = space.discrete_root(f"{env.task}: a session")
         self.task = env.task
-        self.action_names = codec.names
-        self.header_parts = (SpaceCodec.of(env.action_space, env.action_names), env.frame_shape)
-        self.codec = codec
-        self._agent = agent
+        self.action_names, self.first_action = root.names[0], root.starts[0]
+        self.header_parts = (space, env.frame_shape)
+        self._agent = agent.playing(space, env.task) if agent else None
         self._agent_name = f"agent:{name}"
         self._finished: list[Sample] = []
         self._instructed = _Instructed(env)
@@ -141,9 +138,9 @@ class Session:
         self._recorder.close()
 
     def _checked(self, action: int) -> int:
-        codec = self.codec
-        if not codec.start <= action < codec.start + len(self.action_names):
-            raise UserError(f"action {action}: expected {codec.start} to {codec.start + len(self.action_names) - 1}")
+        first, last = self.first_action, self.first_action + len(self.action_names) - 1
+        if not first <= action <= last:
+            raise UserError(f"action {action}: expected {first} to {last}")
         return action
 
     def _look(self, *, state: Any, reward: float, over: bool, success: bool) -> View:

@@ -25,7 +25,7 @@ from agentgym.losses import Losses, compute_losses
 from agentgym.model.agent import AgentModel
 from agentgym.optimisation import learning_rate, parameter_groups, uses_bfloat16
 from agentgym.recipes import LossRecipe, TrainingRecipe
-from agentgym.windows import Batch, WindowSource, order, prefetch
+from agentgym.windows import Batch, Source, order, prefetch
 
 HELD_OUT_WINDOWS = 256  # enough for two digits of accuracy, in seconds
 
@@ -39,8 +39,8 @@ class Loop:
 
     recipe: TrainingRecipe
     losses: LossRecipe
-    source: WindowSource
-    held_out: WindowSource
+    source: Source
+    held_out: Source
     path: Path  # the run folder: checkpoints/, tensorboard/ and metrics.jsonl go there
     rollout: Rollout | None = None  # scores the model now and then
 
@@ -146,7 +146,7 @@ def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple
 
     for number, batch in zip(numbers, prefetch(make, numbers, workers=recipe.loader_workers), strict=True):
         generator = torch.Generator().manual_seed(_batch_seed(recipe.seed, number))
-        noise = torch.rand(recipe.batch_size, recipe.window, batch.patches_per_frame, generator=generator)
+        noise = torch.rand(recipe.batch_size, source.window, batch.patches_per_frame, generator=generator)
         yield batch, noise[mine][:, : batch.step_mask.shape[1]][batch.step_mask]
 
 
@@ -165,6 +165,7 @@ def _forward(
             batch.frames,
             batch.actions,
             batch.step_mask,
+            action_mask=batch.action_mask,
             mask_noise=noise if recipe.masked_image > 0 else None,
             mask_ratio=recipe.mask_ratio,
         )

@@ -1,7 +1,7 @@
 """An agent that is watched and led: its probabilities before it acts, and another's action in its history."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,7 @@ class WatchedAgent(AgentPolicy):
 
     def led(self, state: PolicyState, action: int) -> PolicyState:
         """The history in which its latest action was this one, whoever chose it."""
-        actions = state.actions.copy()
-        actions[0, state.steps[0] - 1] = self.codec.encode(np.array(action))
-        return replace(state, actions=actions)
+        return self.executed(state, [action])
 
     def _choose(self, logits: Tensor, deterministic: bool) -> NDArray[np.int64]:
         self._seen = logits.double().softmax(-1).numpy()[0]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from jaxtyping import Bool, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import NO_TOKEN, SpaceCodec
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
 from agentgym.model.tokenizer import pad_left
+from agentgym.model.vision import resize_frames
 from agentgym.store import SampleDataset, window_table
 
 ROUND = 1000  # places within which a mixture keeps its weights
@@ -29,14 +31,17 @@ ROUND = 1000  # places within which a mixture keeps its weights
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows as tensors. Actions are action tokens counted from 0: `actions` are the executed ones, which are read,
-    `targets` what is to be predicted in their places: the expert's labels where there are some, else the same."""
+    """Windows as tensors. Actions are tokens, counted from the first action token: `actions` are the executed ones,
+    which are read, `targets` what is to be predicted in their places: the expert's labels where there are some, else
+    the same. A mask is None where no place of it is empty."""
 
     instruction: Int[Tensor, "batch tokens"]
     instruction_mask: Int[Tensor, "batch tokens"]
     frames: UInt8[Tensor, "batch time height width 3"]
     actions: Int[Tensor, "batch time action"]
     targets: Int[Tensor, "batch time action"]
+    action_mask: Bool[Tensor, "batch time action"] | None
+    target_mask: Bool[Tensor, "batch time action"] | None
     step_mask: Bool[Tensor, "batch time"]
     context_mask: Bool[Tensor, "batch time"]  # steps that are seen here and were targets of the window before
     episodes: tuple[int, ...]
@@ -51,6 +56,27 @@ class Batch:
         return replace(self, **moved)
 
 
+class Source(Protocol):
+    """Where batches come from: windows, and the endless order in which they are drawn."""
+
+    window: int  # the most steps of a window
+
+    @property
+    def targets_per_window(self) -> float:
+        """How many actions a drawn window has as targets, on average."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
+        """Which windows stand at places [first, first + count) of the endless order of that seed."""
+        ...
+
+    def batch(self, indices: NDArray[np.int64]) -> Batch:
+        """Those windows, in that order."""
+        ...
+
+
 class WindowSource:
     """Makes batches of a dataset's windows."""
 
@@ -62,18 +88,20 @@ class WindowSource:
         window: int,
         tokenize: Callable[[str], NDArray[np.int64]],
         patches_per_frame: int,
-        weights: Sequence[float] = (1.0,),
+        codec: SpaceCodec | None = None,
+        frame_side: int | None = None,
     ) -> None:
-        """`weights` are the shares of the parts that a joined dataset has, in their order."""
+        """`codec` is the dataset's own with the ids of a larger vocabulary, where the model has one; frames are resized
+        to `frame_side` pixels, where that is given."""
+        self.window = window
         self._dataset = dataset
-        self._codec: ActionCodec = dataset.header.codec
+        self._codec = dataset.header.space if codec is None else codec
         self._patches_per_frame = patches_per_frame
         self._kept = kept_steps(window)
         rows = window_table(dataset.lengths[episodes], window, self._kept)
         self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
-        bounds = np.searchsorted(self.table[:, 0], dataset.part_starts)
-        self._sizes: list[int] = np.diff(bounds).tolist()
-        self._weights = weights
+        self._frame_side = frame_side
+        self._targets = int(dataset.lengths[episodes].sum())
         instructions = dataset.column("instruction")
         tokens = {text: tokenize(text) for text in set(instructions)}
         self._instructions = [tokens[text] for text in instructions]
@@ -81,41 +109,60 @@ class WindowSource:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def targets_per_window(self) -> float:
+        """How many actions a window has as targets, on average."""
+        return self._targets / max(1, len(self))
+
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
         """Which windows stand at places [first, first + count) of the endless order of that seed."""
-        return mixed_order(self._sizes, self._weights, seed, first, count)
+        return order(len(self), seed, first, count)
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """The windows of those rows of the table."""
         rows = self.table[indices]
         longest = int((rows[:, 2] - rows[:, 1]).max())
-        height, width, _ = self._dataset.header.frame_shape
+        (height, width, _), side = self._dataset.header.frame_shape, self._frame_side
         frames = np.zeros((len(rows), longest, height, width, 3), np.uint8)
-        actions = np.zeros((len(rows), longest, self._codec.length), np.int64)
-        targets = np.zeros_like(actions)
+        actions: list[NDArray[np.int64]] = []
+        targets: list[NDArray[np.int64]] = []
         step_mask = np.zeros((len(rows), longest), bool)
         context_mask = np.zeros((len(rows), longest), bool)
         for i, (episode, start, stop) in enumerate(rows.tolist()):
             steps = stop - start
             frames[i, :steps] = self._dataset.frames(episode, start, stop)
             executed, labels = self._dataset.actions(episode, start, stop)
-            actions[i, :steps] = self._codec.encode(np.asarray(executed))
-            targets[i, :steps] = actions[i, :steps] if labels is None else self._codec.encode(np.asarray(labels))
+            actions.append(self._codec.encode_series(executed))
+            targets.append(actions[-1] if labels is None else self._codec.encode_series(labels))
             step_mask[i, :steps] = True
             context_mask[i, : self._kept if start else 0] = True
+        widest = max(tokens.shape[1] for tokens in (*actions, *targets))
+        executed_tokens, action_mask = pad_actions(actions, longest, widest)
+        target_tokens, target_mask = pad_actions(targets, longest, widest)
         instruction, instruction_mask = pad_left([self._instructions[episode] for episode in rows[:, 0]])
         return Batch(
             instruction=torch.from_numpy(instruction),
             instruction_mask=torch.from_numpy(instruction_mask),
-            frames=torch.from_numpy(frames),
-            actions=torch.from_numpy(actions),
-            targets=torch.from_numpy(targets),
+            frames=torch.from_numpy(frames) if side is None else resize_frames(torch.from_numpy(frames), side),
+            actions=executed_tokens,
+            targets=target_tokens,
+            action_mask=None if self._codec.length else action_mask,
+            target_mask=None if self._codec.length else target_mask,
             step_mask=torch.from_numpy(step_mask),
             context_mask=torch.from_numpy(context_mask),
             episodes=tuple(rows[:, 0].tolist()),
             patches_per_frame=self._patches_per_frame,
             num_action_tokens=self._codec.num_tokens,
         )
+
+
+def pad_actions(rows: Sequence[NDArray[np.int64]], steps: int, length: int) -> tuple[Tensor, Tensor]:
+    """Tokens [T, ...] of each row as int64[rows, steps, length], 0 where there is none, and the mask of what is one."""
+    padded = np.full((len(rows), steps, length), NO_TOKEN, np.int64)
+    for place, tokens in zip(padded, rows, strict=True):
+        place[: len(tokens), : tokens.shape[1]] = tokens
+    mask = padded != NO_TOKEN
+    return torch.from_numpy(np.where(mask, padded, 0)), torch.from_numpy(mask)
 
 
 def order(size: int, seed: int, first: int, count: int) -> NDArray[np.int64]:

@@ -121,13 +121,6 @@ def test_datasets_of_other_spaces_are_not_merged(tmp_path):
         merge([tmp_path / "one", tmp_path / "other"], tmp_path / "both")
 
 
-def test_actions_of_several_tokens_cannot_be_trained_on_yet_and_the_line_says_so(tmp_path):
-    _, dataset = write(tmp_path, ARRAYS[4])
-    with pytest.raises(UserError, match="its actions are not Discrete") as caught:
-        _ = dataset.header.codec
-    assert "\n" not in str(caught.value)
-
-
 def test_an_action_has_its_name_or_its_values():
     assert name(SpaceCodec.discrete(("left", "right"), start=1).root, 2) == "right"
     assert name(SpaceCodec.of(ARRAYS[1]).root, np.array([2, 0])) == "[2, 0]"

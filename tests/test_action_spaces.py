@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import refusal
 
-from agentgym.action_spaces import END, NEXT, START, Parts, Reals, SpaceCodec, _leaves, _split
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import END, NEXT, NO_TOKEN, START, Parts, Reals, SpaceCodec, _leaves, _split
 
 SHAPES = st.sampled_from([(), (1,), (3,), (2, 2), (0,)])
 SCALES = st.sampled_from(["uniform", "mu-law"])
@@ -163,13 +162,30 @@ def test_parts_of_a_dict_are_arrays_of_their_own():
     assert codec.decode_array(ids)["aim"].tolist() == [[-0.75, 0.75], [0.25, 0.25]]
 
 
-def test_a_discrete_space_has_the_tokens_of_the_wired_codec():
-    for space, names in ((spaces.Discrete(3, start=-1), None), (spaces.Discrete(2), ["left", "right"])):
-        mine, wired = SpaceCodec.of(space, names), ActionCodec.of(space, names)
-        assert list(mine.tokens) == wired.tokens
-        actions = np.arange(wired.start, wired.start + wired.num_tokens)
-        assert np.array_equal(mine.encode_array(actions), wired.encode(actions))
-        assert mine.length == wired.length
+def test_a_discrete_space_has_one_token_for_every_number():
+    codec = SpaceCodec.of(spaces.Discrete(3, start=-1))
+    assert codec.encode_series(np.array([-1, 1, 0])).tolist() == [[0], [2], [1]]
+    assert codec.decode_series(np.array([[0], [2]])).tolist() == [-1, 1]
+    assert codec.is_free
+    named = SpaceCodec.of(spaces.Discrete(2), ["left", "right"])
+    assert named == SpaceCodec.discrete(("left", "right"))
+    assert named.tokens == ("<action:left>", "<action:right>")
+    assert not named.within((*named.tokens, "<action:up>")).is_free
+
+
+@given(space=SPACES, seed=st.integers(0, 2**16))
+def test_a_series_is_its_actions_one_by_one_and_none_is_longer_than_the_longest(space, seed):
+    codec = SpaceCodec.of(space, bins=8)
+    space.seed(seed)
+    actions = [space.sample() for _ in range(3)]
+    series = codec.encode_series(actions)
+    assert [row[row != NO_TOKEN].tolist() for row in series] == [codec.encode(action) for action in actions]
+    assert codec.length in (None, series.shape[1])
+    assert series.shape[1] <= codec.longest
+    for action, again in zip(actions, codec.decode_series(series), strict=True):
+        assert_close(codec, action, again)
+    walks = [random_walk(codec, np.random.default_rng([seed, i])) for i in range(5)]
+    assert max(map(len, walks)) <= codec.longest
 
 
 def test_only_pressed_buttons_are_emitted_between_start_and_end_as_in_the_paper():

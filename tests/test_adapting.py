@@ -3,8 +3,9 @@
 import torch
 from worlds import model_of, tokenizer_of
 
-from agentgym.actions import ActionCodec
-from agentgym.model.adapting import TABLE, with_actions
+from agentgym.action_spaces import SpaceCodec
+from agentgym.domains import Domain
+from agentgym.model.adapting import TABLE, with_domains
 from agentgym.model.tokenizer import tokenize
 from agentgym.policy import AgentPolicy
 
@@ -12,18 +13,18 @@ from agentgym.policy import AgentPolicy
 def adapted_to(dataset, codec):
     torch.manual_seed(0)
     model, tokenizer = model_of(dataset), tokenizer_of(dataset)
-    return model, tokenizer, *with_actions(model, tokenizer, codec)
+    return model, tokenizer, *with_domains(model, tokenizer, [Domain(codec, (56, 56), 4, ("t",))])
 
 
 def test_known_names_keep_their_rows_and_new_ones_get_new_rows(dataset):
-    codec = ActionCodec(("forward", "jump", "left"), 5)
+    codec = SpaceCodec.discrete(("forward", "jump", "left"), 5)
     model, tokenizer, adapted, its_tokenizer = adapted_to(dataset, codec)
     text, before, after = model.config.num_text_tokens, model.state_dict(), adapted.state_dict()
     assert {name for name in before if not torch.equal(before[name], after[name])} == {TABLE}
     assert torch.equal(after[TABLE][:text], before[TABLE][:text])
-    names = model.config.action_names
+    names = model.config.action_tokens
     for place, name in ((0, "forward"), (2, "left")):
-        assert torch.equal(after[TABLE][text + place], before[TABLE][text + names.index(name)])
+        assert torch.equal(after[TABLE][text + place], before[TABLE][text + names.index(f"<action:{name}>")])
     assert not (after[TABLE][text + 1] == before[TABLE][text:]).all(1).any()
     assert len(after[TABLE]) == text + 3 == len(its_tokenizer)
     assert its_tokenizer.convert_ids_to_tokens(text + 1) == "<action:jump>"
@@ -32,18 +33,18 @@ def test_known_names_keep_their_rows_and_new_ones_get_new_rows(dataset):
 
 
 def test_it_is_saved_and_acts_with_the_new_actions(dataset, tmp_path):
-    *_, adapted, tokenizer = adapted_to(dataset, ActionCodec(("jump", "left"), 5))
+    *_, adapted, tokenizer = adapted_to(dataset, SpaceCodec.discrete(("jump", "left"), 5))
     adapted.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     policy = AgentPolicy.from_pretrained(tmp_path)
-    assert policy.codec == ActionCodec(("jump", "left"), 5)
+    assert policy.codec == SpaceCodec.discrete(("jump", "left"), 5)
     sample = dataset[0]
     observation = {"frame": sample.frames[0], "instruction": torch.zeros(8, dtype=torch.uint8).numpy()}
     assert policy.predict(observation)[0] in (5, 6)
 
 
 def test_the_same_actions_change_nothing(dataset):
-    codec = dataset.header.codec
+    codec = dataset.header.space
     model, tokenizer, adapted, its_tokenizer = adapted_to(dataset, codec)
     assert adapted is model
     assert its_tokenizer is tokenizer

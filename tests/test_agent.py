@@ -8,6 +8,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, OPTConfig
 from worlds import refusal
 
+from agentgym.action_spaces import SpaceCodec
+from agentgym.domains import Domain
 from agentgym.model.agent import AgentConfig, AgentModel, load_agent
 from agentgym.model.tokenizer import PAD
 
@@ -15,6 +17,9 @@ TEXT, ACTIONS = 20, 3
 VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 LANGUAGE = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+SPACE = SpaceCodec.discrete(("left", "right", "forward"))
 
 
 def config_of(**changes):
@@ -30,9 +35,9 @@ def config_of(**changes):
         "patch_merge": 2,
         "decoder_width": 8,
         "num_text_tokens": TEXT,
-        "action_names": ["left", "right", "forward"],
+        "action_tokens": list(SPACE.tokens),
+        "domains": [Domain(SPACE, (12, 12), 3, ("Count-v0",)).to_json()],
         "window": 3,
-        "tasks": ["Count-v0"],
     }
     return AgentConfig(**{**values, **changes})
 
@@ -235,7 +240,7 @@ def test_a_saved_model_is_the_same_when_loaded_bit_for_bit(model, saved):
     assert all(torch.equal(state[name], expected[name]) for name in expected)
     assert torch.equal(run(loaded, inputs_of()).action_logits, run(model, inputs_of()).action_logits)
     assert not loaded.training
-    for name in ("action_names", "num_text_tokens", "window", "tasks", "patch_merge", "checkpoint_format"):
+    for name in ("action_tokens", "domains", "num_text_tokens", "window", "patch_merge", "checkpoint_format"):
         assert getattr(loaded.config, name) == getattr(model.config, name)
 
 
@@ -292,11 +297,52 @@ def test_another_kind_of_model_is_refused(saved):
     assert refusal(load_agent, saved) == expected
 
 
+def test_a_checkpoint_of_format_1_is_the_same_agent(model, saved):
+    file = saved / "config.json"
+    values = json.loads(file.read_text())
+    del values["action_tokens"], values["domains"]
+    named = {"action_names": ["left", "right", "forward"], "action_start": 0, "action_length": 1}
+    old = {**values, **named, "tasks": ["Count-v0"], "checkpoint_format": 1}
+    file.write_text(json.dumps(old))
+    loaded = load_agent(saved)
+    assert loaded.config.all_domains() == model.config.all_domains()
+    assert torch.equal(run(loaded, inputs_of()).action_logits, run(model, inputs_of()).action_logits)
+
+
 def test_another_checkpoint_format_is_refused(saved):
-    change_config(saved, checkpoint_format=2)
-    assert refusal(load_agent, saved) == (f"{saved / 'config.json'}: checkpoint format 2; this agentgym reads format 1")
+    change_config(saved, checkpoint_format=3)
+    file = saved / "config.json"
+    assert refusal(load_agent, saved) == f"{file}: checkpoint format 3; this agentgym reads formats 1 and 2"
 
 
 def test_a_config_that_is_no_json_is_refused(saved):
     (saved / "config.json").write_text('{"model_type": ')
     assert refusal(load_agent, saved).startswith(f"{saved / 'config.json'}: ")
+
+
+def test_what_is_computed_of_short_actions_does_not_depend_on_longer_ones(model):
+    inputs = inputs_of(batch=2, steps=3)
+    alone = run(model, inputs).action_logits
+    empty = torch.zeros(2, 3, 2, dtype=torch.long)
+    wide = {**inputs, "actions": torch.cat([inputs["actions"], empty], dim=2)}
+    mask = torch.tensor([True, False, False]).expand(2, 3, 3).clone()
+    same = run(model, {**wide, "action_mask": mask}).action_logits
+    torch.testing.assert_close(same[:, :, 0], alone[:, :, 0])
+    mask[0, 1] = True  # one action of the first row has three tokens
+    other = run(model, {**wide, "action_mask": mask}).action_logits
+    torch.testing.assert_close(other[1, :, 0], alone[1, :, 0])
+    torch.testing.assert_close(other[0, :2, 0], alone[0, :2, 0])
+    assert not torch.allclose(other[0, 2, 0], alone[0, 2, 0])
+
+
+def test_the_instructions_padding_changes_nothing_where_actions_have_different_lengths(model):
+    inputs = inputs_of(batch=1)
+    mask = torch.ones(1, 3, 1, dtype=torch.bool)
+    padding = torch.full((1, 2), PAD)
+    padded = {
+        **inputs,
+        "instruction": torch.cat([padding, inputs["instruction"]], dim=1),
+        "instruction_mask": torch.cat([torch.zeros_like(padding), inputs["instruction_mask"]], dim=1),
+        "action_mask": mask,
+    }
+    torch.testing.assert_close(run(model, padded).action_logits, run(model, inputs).action_logits)

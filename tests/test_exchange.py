@@ -33,7 +33,7 @@ def test_what_minari_recorded_is_imported_and_every_frame_replays(tmp_path, kind
     assert check(tmp_path / "imported") == []
     dataset = SampleDataset(tmp_path / "imported")
     assert dataset.header.frame_shape == (side, side, 3)
-    assert dataset.header.codec.names[:3] == ("left", "right", "forward")
+    assert dataset.header.space.root.names[0][:3] == ("left", "right", "forward")
     assert dataset.column("seed") == [0, 1]
     assert set(dataset.column("instruction")) == {"go to the red ball"}
     assert set(dataset.column("expert")) == {"random steps"}
@@ -64,7 +64,7 @@ def test_the_sample_set_goes_to_minari_and_back(tmp_path):
     import_minari(tmp_path / "minari" / "sample" / "babyai-gotoredball-v0", tmp_path / "back")
     stored, back = SampleDataset(sample_dataset()), SampleDataset(tmp_path / "back")
     assert all(shares(one, other) for one, other in zip(back, stored, strict=True))
-    assert back.header.codec == stored.header.codec
+    assert back.header.space == stored.header.space
     assert back.header.recipe["suite"]["frame"] == stored.header.recipe["suite"]["frame"]
 
 

@@ -35,6 +35,8 @@ def world(seed=0, batch=2, steps=3, words=3):
         step_mask=torch.ones(batch, steps, dtype=torch.bool),
         context_mask=torch.zeros(batch, steps, dtype=torch.bool),
         episodes=tuple(range(batch)),
+        action_mask=None,
+        target_mask=None,
         patches_per_frame=PATCHES,
         num_action_tokens=ACTIONS,
     )
@@ -75,6 +77,8 @@ def by_hand():
         step_mask=torch.ones(1, 2, dtype=torch.bool),
         context_mask=torch.zeros(1, 2, dtype=torch.bool),
         episodes=(0,),
+        action_mask=None,
+        target_mask=None,
         patches_per_frame=PATCHES,
         num_action_tokens=ACTIONS,
     )
@@ -154,6 +158,21 @@ def test_a_step_that_is_only_context_is_no_target():
     changed = replace(inputs, targets=inputs.targets.clone())
     changed.targets[:, 0] = (changed.targets[:, 0] + 1) % ACTIONS
     assert compute_losses(output, changed, LossRecipe()).total == after.total
+
+
+def test_empty_places_of_shorter_actions_count_for_nothing():
+    output, inputs = world(batch=1, steps=2)
+    shorter = compute_losses(output, inputs, LossRecipe())
+    wide = replace(
+        inputs,
+        actions=torch.cat([inputs.actions] * 2, dim=2),
+        targets=torch.cat([inputs.targets] * 2, dim=2),
+        target_mask=torch.tensor([[[True, False]] * 2]),
+    )
+    wider = replace(output, action_logits=torch.cat([output.action_logits] * 2, dim=2))
+    same = compute_losses(wider, wide, LossRecipe())
+    assert same.total.item() == pytest.approx(shorter.total.item())
+    assert (same.action.count, same.correct) == (shorter.action.count, shorter.correct)
 
 
 def test_two_half_batches_average_to_the_whole():

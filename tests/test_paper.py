@@ -10,30 +10,35 @@ import torch
 from worlds import dataset_recipe, experiment_recipe, record, refusal
 
 from agentgym import recipes, runs, training
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
+from agentgym.domains import Domain
 from agentgym.model.presets import PRESETS, count_parameters, make_config
 from agentgym.policy import AgentPolicy
 
 PAGE = (Path(__file__).parent.parent / "docs" / "paper.md").read_text(encoding="utf-8")
-SIZES = {"num_text_tokens": 50_272, "instruction_tokens": 256, "codec": ActionCodec(tuple("abcdefg")), "tasks": []}
+SIZES = {"num_text_tokens": 50_272, "instruction_tokens": 256, "frame_side": 56}
+
+
+def domains(window):
+    return [Domain(SpaceCodec.discrete(tuple("abcdefg")), (56, 56), window, ())]
 
 
 def test_the_parameters_of_the_paper_preset_are_those_of_the_documentation():
-    counted = count_parameters(make_config("paper", frame_side=56, window=9, **SIZES))
+    counted = count_parameters(make_config("paper", domains=domains(9), **SIZES))
     rows = dict(re.findall(r"^\| `(\w+)` \|.*?\| ([\d,]+) \|$", PAGE, re.MULTILINE))
     assert {name: int(number.replace(",", "")) for name, number in rows.items()} == counted
     assert f"| Together | | {sum(counted.values()):,} |" in PAGE
 
 
 def test_nine_steps_of_all_patches_fit_the_language_model_and_ten_do_not():
-    make_config("paper", frame_side=56, window=9, **SIZES)
-    line = refusal(make_config, "paper", frame_side=56, window=10, **SIZES)
+    make_config("paper", domains=domains(9), **SIZES)
+    line = refusal(make_config, "paper", domains=domains(10), **SIZES)
     assert line == "window 10 needs 2226 positions, the language model has 2048: choose a smaller window"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_says_how_large_its_frames_are(preset):
-    config = make_config(preset, frame_side=56, window=2, **SIZES)
+    config = make_config(preset, domains=domains(2), **SIZES)
     assert (config.frame_side, config.vision_config.image_size) == (56, 224 if preset == "paper" else 56)
 
 
@@ -93,6 +98,6 @@ def test_the_paper_preset_trains_a_step_saves_loads_and_acts_within_16_gib(tmp_p
     sample = data[0]
     observation = {"frame": sample.frames[0], "instruction": np.frombuffer(sample.instruction.encode(), np.uint8)}
     action, _ = policy.predict(observation, deterministic=True)
-    assert 0 <= action < data.header.codec.num_tokens
+    assert 0 <= action < data.header.space.num_tokens
     assert policy.model.vision.num_patches == 196
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 16 * 2**20  # kilobytes

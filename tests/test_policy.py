@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from worlds import TASK, model_of, record, sources_of, tokenizer_of
 
 import agentgym
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
@@ -259,7 +259,7 @@ def test_a_high_temperature_draws_evenly_and_a_low_one_takes_the_likeliest(polic
 
 def test_an_environment_with_other_actions_is_refused(policy):
     with pytest.raises(UserError, match=r"its actions are up, down; the agent was trained for left, right"):
-        policy.refuse_other_actions(ActionCodec(("up", "down")), "Other-v0")
+        policy.playing(SpaceCodec.discrete(("up", "down")), "Other-v0")
 
 
 def test_a_saved_policy_acts_as_the_one_in_memory(policy, dataset, tmp_path):

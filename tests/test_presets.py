@@ -4,16 +4,18 @@ import pytest
 import torch
 from worlds import refusal
 
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
+from agentgym.domains import Domain
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import PRESETS, make_config
 
-CODEC = ActionCodec(tuple("abcdefg"), start=2)
-DATA = {"num_text_tokens": 500, "instruction_tokens": 10, "codec": CODEC, "frame_side": 56, "window": 4, "tasks": ["t"]}
+CODEC = SpaceCodec.discrete(tuple("abcdefg"), start=2)
+DATA = {"num_text_tokens": 500, "instruction_tokens": 10, "frame_side": 56}
 
 
-def config_of(preset, **changes):
-    return make_config(preset, **{**DATA, **changes})
+def config_of(preset, window=4, **changes):
+    domains = [Domain(CODEC, (56, 56), window, ("t",))]
+    return make_config(preset, **{**DATA, "domains": domains, **changes})
 
 
 def model_of(preset, **changes):
@@ -45,8 +47,18 @@ def test_every_preset_can_be_built_and_knows_its_actions(preset):
     model = model_of(preset)
     assert model.language.get_input_embeddings().num_embeddings == 500 + 7
     config = model.config
-    assert (config.action_names, config.action_start, config.action_length) == (list("abcdefg"), 2, 1)
-    assert (config.window, config.tasks) == (4, ["t"])
+    assert config.action_tokens == [f"<action:{name}>" for name in "abcdefg"]
+    assert config.all_domains() == (Domain(CODEC, (56, 56), 4, ("t",)),)
+    assert config.window == 4
+
+
+def test_spaces_with_equal_names_share_tokens_and_the_longest_window_counts():
+    buttons = SpaceCodec.discrete(("c", "h"))
+    domains = [Domain(CODEC, (56, 56), 4, ("t",)), Domain(buttons, (24, 24), 9, ("u",))]
+    config = config_of("tiny", domains=domains)
+    assert config.action_tokens == [f"<action:{name}>" for name in "abcdefgh"]
+    assert (config.window, config.language_config.vocab_size) == (9, 508)
+    assert config.all_domains() == tuple(domains)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

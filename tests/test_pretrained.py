@@ -11,14 +11,14 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionModel, OPTConfig, OPTF
 from worlds import experiment_recipe, record, refusal
 
 from agentgym import runs
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.model.agent import AgentModel
 from agentgym.model.pretrained import find_folder, read_parts
 from agentgym.model.tokenizer import START, tokenize, train_tokenizer
 from agentgym.policy import AgentPolicy
 
-CODEC = ActionCodec(("left", "right"))
-TOKENIZER = train_tokenizer(["go to the red ball"], ActionCodec(()))
+CODEC = SpaceCodec.discrete(("left", "right"))
+TOKENIZER = train_tokenizer(["go to the red ball"], ())
 VOCABULARY = len(TOKENIZER) + 3  # as OPT's table, longer than its tokenizer
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 CLIP = CLIPConfig(vision_config={**TOWER, "image_size": 32, "patch_size": 16}, text_config={**TOWER, "vocab_size": 9})
@@ -211,7 +211,7 @@ def test_a_folder_that_is_not_whole_or_of_another_kind_is_refused(folders, tmp_p
 
 
 def test_the_tokenizer_is_the_language_parts_own_grown_by_the_action_tokens(folders):
-    tokenizer = read_parts(folders / "clip", folders / "opt").tokenizer(CODEC)
+    tokenizer = read_parts(folders / "clip", folders / "opt").tokenizer(CODEC.tokens)
     assert len(tokenizer) == VOCABULARY + 2
     assert tokenizer.convert_ids_to_tokens([VOCABULARY - 1, VOCABULARY]) == [
         f"<unused:{VOCABULARY - 1}>",
@@ -228,12 +228,12 @@ def test_a_tokenizer_of_vocabulary_and_merges_is_read_as_opts(folders, tmp_path)
     (tmp_path / "opt" / "vocab.json").write_text(json.dumps(values["vocab"]))
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in values["merges"]]
     (tmp_path / "opt" / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-    tokenizer = read_parts(folders / "clip", tmp_path / "opt").tokenizer(CODEC)
+    tokenizer = read_parts(folders / "clip", tmp_path / "opt").tokenizer(CODEC.tokens)
     tokens = tokenize(tokenizer, "to the red ball</s>")
     assert tokens[0] == tokens[-1] == START
     assert tokens[-4:-1].tolist() == tokenize(TOKENIZER, "go to the red ball")[-3:].tolist()
     (tmp_path / "opt" / "merges.txt").unlink()
-    line = refusal(read_parts(folders / "clip", tmp_path / "opt").tokenizer, CODEC)
+    line = refusal(read_parts(folders / "clip", tmp_path / "opt").tokenizer, CODEC.tokens)
     assert "has no tokenizer; put tokenizer.json, or vocab.json and merges.txt, there" in line
 
 
@@ -258,4 +258,4 @@ def test_a_recipe_that_starts_from_parts_trains_and_acts_on_frames_of_another_si
     observation = {"frame": sample.frames[0], "instruction": np.frombuffer(sample.instruction.encode(), np.uint8)}
     action, _ = policy.predict(observation, deterministic=True)
     assert sample.frames.shape[1:] == (56, 56, 3)
-    assert 0 <= action < data.header.codec.num_tokens
+    assert 0 <= action < data.header.space.num_tokens

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from worlds import refusal
 
-from agentgym.actions import ActionCodec
 from agentgym.model.tokenizer import PAD, START, load_tokenizer, pad_left, tokenize, train_tokenizer
 
-CODEC = ActionCodec(("left", "right"))
+ACTIONS = ["<action:left>", "<action:right>"]
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(["go to the red ball", "pick up the key"], CODEC)
+    return train_tokenizer(["go to the red ball", "pick up the key"], ACTIONS)
 
 
 @pytest.mark.parametrize("text", ["go to the red ball", "never seen", "größer → 球", "<pad"])
@@ -27,7 +26,7 @@ def test_a_known_instruction_has_one_token_a_word(tokenizer):
 
 
 def test_the_action_tokens_are_the_last_of_the_vocabulary(tokenizer):
-    assert tokenizer.convert_ids_to_tokens([len(tokenizer) - 2, len(tokenizer) - 1]) == CODEC.tokens
+    assert tokenizer.convert_ids_to_tokens([len(tokenizer) - 2, len(tokenizer) - 1]) == ACTIONS
 
 
 def test_special_tokens_have_the_ids_of_opt(tokenizer):
@@ -36,7 +35,7 @@ def test_special_tokens_have_the_ids_of_opt(tokenizer):
 
 def test_the_order_of_the_instructions_changes_nothing():
     texts = ["go to the red ball", "pick up the key", "open the door"]
-    first, second = (train_tokenizer(order, CODEC).get_vocab() for order in (texts, texts[::-1] + texts))
+    first, second = (train_tokenizer(order, ACTIONS).get_vocab() for order in (texts, texts[::-1] + texts))
     assert first == second
 
 

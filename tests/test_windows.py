@@ -69,11 +69,26 @@ def test_labels_are_the_targets_and_the_executed_actions_stay_in_the_history(tmp
     assert batch.step_mask.tolist() == [[True] * 4, [True, True, False, False]]
 
 
-def test_actions_that_are_not_discrete_are_refused_in_one_line(tmp_path):
-    space = SpaceCodec.of(gymnasium.spaces.Box(-1, 1, (2,)))
+def test_actions_of_different_lengths_are_padded_and_the_mask_says_where(tmp_path):
+    space = SpaceCodec.of(gymnasium.spaces.MultiBinary(3), ["a", "b", "c"])
+    pressed = np.array([[1, 0, 1], [0, 0, 0]], np.int8)
     with DatasetWriter(tmp_path, counted_header(space=space)) as writer:
-        writer.append(counted_sample(0, steps=2, actions=np.zeros((2, 2), np.float32)))
-    assert "its actions are not Discrete" in refusal(source_of, SampleDataset(tmp_path), episodes=(0,))
+        writer.append(counted_sample(0, steps=2, actions=pressed, labels=np.ones((2, 3), np.int8)))
+    batch = source_of(SampleDataset(tmp_path), episodes=(0,)).batch(np.arange(1))
+    start, end = 3, 4
+    assert batch.actions.tolist() == [[[start, 0, 2, end, 0], [start, end, 0, 0, 0]]]
+    assert batch.action_mask.tolist() == [[[True] * 4 + [False], [True] * 2 + [False] * 3]]
+    assert batch.targets.tolist() == [[[start, 0, 1, 2, end]] * 2]
+    assert batch.target_mask.all()
+
+
+def test_a_box_has_a_token_a_dimension_and_no_mask(tmp_path):
+    space = SpaceCodec.of(gymnasium.spaces.Box(-1, 1, (2,)), bins=4)
+    with DatasetWriter(tmp_path, counted_header(space=space)) as writer:
+        writer.append(counted_sample(0, steps=2, actions=np.array([[-1, 1], [0.1, -0.1]], np.float32)))
+    batch = source_of(SampleDataset(tmp_path), episodes=(0,)).batch(np.arange(1))
+    assert batch.actions.tolist() == [[[0, 7], [2, 5]]]
+    assert batch.action_mask is None
 
 
 def test_padding_is_marked_and_only_padding_is(dataset):
@@ -147,18 +162,6 @@ def test_the_places_of_a_round_are_shared_out_by_weight(weights, expected):
 
 def test_a_weight_too_small_to_be_drawn_is_refused():
     assert "mixture.1: weight 0.0001 is under a thousandth" in refusal(quotas, (1.0, 0.0001))
-
-
-def test_windows_of_a_joined_dataset_are_those_of_its_parts(dataset, tmp_path):
-    with DatasetWriter(tmp_path / "other", counted_header(recipe={"name": "other"})) as writer:
-        writer.append(counted_sample(9, steps=4))
-    joined = SampleDataset.join([dataset, SampleDataset(tmp_path / "other")])
-    source = source_of(joined, episodes=(0, 1, 2, 3, 4), window=2, weights=(1.0, 1.0))
-    drawn = source.order(0, 0, 2000)
-    sizes = len(source_of(dataset)), 2
-    assert (drawn >= sizes[0]).sum() == 1000
-    assert sorted(drawn[drawn >= sizes[0]][:2] - sizes[0]) == [0, 1]
-    assert source.batch(drawn[drawn >= sizes[0]][:1]).frames[0, 0, 0, 0, 0] in (90, 92)
 
 
 def test_unlike_datasets_are_not_joined(dataset, tmp_path):

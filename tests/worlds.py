@@ -8,6 +8,7 @@ import pytest
 from worlds_light import counted_header, counted_sample  # noqa: F401  (all worlds are found here)
 
 from agentgym import collection, recipes
+from agentgym.domains import Domain
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
@@ -52,20 +53,18 @@ def record(path: Path) -> SampleDataset:
 
 def tokenizer_of(dataset: SampleDataset):
     """A tokenizer for a dataset's instructions."""
-    return train_tokenizer(dataset.column("instruction"), dataset.header.codec)
+    return train_tokenizer(dataset.column("instruction"), dataset.header.space.tokens)
 
 
-def model_of(dataset: SampleDataset, *, window: int = 4, **changes) -> AgentModel:
+def model_of(dataset: SampleDataset, *, window: int = 4, task: str = TASK, **changes) -> AgentModel:
     """A fresh `tiny` model for a dataset; seed torch before."""
-    codec = dataset.header.codec
+    space, (side, *_) = dataset.header.space, dataset.header.frame_shape
     config = make_config(
         "tiny",
-        num_text_tokens=len(tokenizer_of(dataset)) - codec.num_tokens,
+        num_text_tokens=len(tokenizer_of(dataset)) - space.num_tokens,
         instruction_tokens=64,
-        codec=codec,
-        frame_side=dataset.header.frame_shape[0],
-        window=window,
-        tasks=[TASK],
+        domains=[Domain(space, (side, side), window, (task,))],
+        frame_side=side,
         **changes,
     )
     return AgentModel(config)

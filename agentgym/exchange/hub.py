@@ -31,7 +31,7 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
     dataset, to = SampleDataset(path), Path(to)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: is there already; choose a new folder")
-    _ = dataset.header.codec  # refused before anything is written
+    _ = dataset.header.space.discrete_root("the Hub's card")  # refused before anything is written
     (to / "data").mkdir(parents=True)
     files: list[Path] = []
     writer: pq.ParquetWriter | None = None
@@ -79,7 +79,7 @@ def _row(dataset: SampleDataset, episode: int) -> dict[str, Any]:
 def _card(dataset: SampleDataset) -> str:
     environment = Environment(loader=PackageLoader("agentgym"), undefined=StrictUndefined, keep_trailing_newline=True)
     steps = int(dataset.lengths.sum())
-    recipe = dataset.header.recipe
+    recipe, root = dataset.header.recipe, dataset.header.space.discrete_root("the Hub's card")
     return environment.get_template("card.md").render(
         name=json.dumps(str(recipe.get("name", dataset.path.name)), ensure_ascii=False),
         description=str(recipe.get("description", "")),
@@ -92,6 +92,6 @@ def _card(dataset: SampleDataset) -> str:
         experts=sorted(set(dataset.column("expert"))),
         mean_return=f"{np.mean(dataset.column('total_reward')):.3f}" if len(dataset) else "–",
         success=f"{np.mean(dataset.column('success')):.1%}" if len(dataset) else "–",
-        actions=[f"{dataset.header.codec.start + i}: {n}" for i, n in enumerate(dataset.header.codec.names)],
+        actions=[f"{root.starts[0] + i}: {name}" for i, name in enumerate(root.names[0])],
         recipe=json.dumps(dict(recipe), indent=2, ensure_ascii=False),
     )

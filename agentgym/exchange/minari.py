@@ -123,7 +123,7 @@ def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, 
     chosen = [episode for episode, other in enumerate(dataset.column("task")) if other == task]
     texts = {dataset.column("instruction")[episode] for episode in chosen}
     charset = "".join(sorted(set("".join(texts)))) or " "
-    codec = dataset.header.codec
+    root = dataset.header.space.discrete_root("the export to Minari")
     folder.mkdir(parents=True)
     storage = MinariStorage.new(
         folder,
@@ -131,7 +131,7 @@ def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, 
             image=gymnasium.spaces.Box(0, 255, dataset.header.frame_shape, np.uint8),
             mission=gymnasium.spaces.Text(max(1, *map(len, texts)), min_length=0, charset=charset),
         ),
-        action_space=gymnasium.spaces.Discrete(codec.num_tokens, start=codec.start),
+        action_space=gymnasium.spaces.Discrete(len(root.names[0]), start=root.starts[0]),
         env_spec=gymnasium.registry.get(task),
         jpeg_encoding=False,
     )

@@ -8,6 +8,7 @@ and tokenizer files. This module knows neither text nor environments: tokens, fr
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, OPTConfig, OPTModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from agentgym.action_spaces import SpaceCodec
+from agentgym.domains import Domain
 from agentgym.errors import UserError
-from agentgym.layout import Layout
+from agentgym.layout import Layout, pack, unpack
 from agentgym.model.vision import MaskedAutoencoder, VisualEncoder, split_patches
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
 class AgentConfig(PreTrainedConfig):
@@ -41,12 +44,14 @@ class AgentConfig(PreTrainedConfig):
     decoder_layers: int = 1
     decoder_heads: int = 2
     num_text_tokens: int = 1
-    action_names: list[str] | None = None
-    action_start: int = 0
-    action_length: int = 1
-    window: int = 8  # M, the frames and actions that the agent sees
-    tasks: list[str] | None = None
+    action_tokens: list[str] | None = None  # of all domains, in the order of their rows in F_φ's table
+    domains: list[dict] | None = None  # what the agent was trained on, as `agentgym.domains` writes it
+    window: int = 8  # M, the most steps that the agent sees in any domain
     checkpoint_format: int = CHECKPOINT_FORMAT
+
+    def all_domains(self) -> tuple[Domain, ...]:
+        """What the agent was trained on; the first is what its recipe's own dataset is of."""
+        return tuple(Domain.from_json(values) for values in self.domains or ())
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,10 @@ class AgentModel(PreTrainedModel):
         visual: Float[Tensor, "batch time visual width"],
         actions: Int[Tensor, "batch time action"],
     ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
-        """The whole sequence before F_φ: its layout and the embeddings. `actions` are action tokens from 0."""
+        """The whole sequence before F_φ: its layout and the embeddings.
+
+        Tokens of `actions` count from the first action token; those of text, which come before it, are negative.
+        """
         layout = Layout(instruction.shape[1], visual.shape[2], actions.shape[2], visual.shape[1])
         embed = self.language.get_input_embeddings()
         return layout, layout.join(
@@ -153,9 +161,17 @@ class AgentModel(PreTrainedModel):
         instruction_mask: Int[Tensor, "batch tokens"],
         visual: Float[Tensor, "batch time visual width"],
         actions: Int[Tensor, "batch time action"],
+        action_mask: Bool[Tensor, "batch time action"] | None = None,
     ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
-        """F_φ over the whole sequence: its layout and the hidden states. `actions` are action tokens from 0."""
+        """F_φ over the whole sequence: its layout and the hidden states. `actions` are as in `embed`.
+
+        `action_mask` says which of their places are not empty; None: all of them.
+        """
         layout, embeddings = self.embed(instruction, visual, actions)
+        if action_mask is not None:
+            real = layout.real(instruction_mask, action_mask)
+            packed = self.language(inputs_embeds=pack(embeddings, real), use_cache=False).last_hidden_state
+            return layout, unpack(packed, real)
         padded = not bool(instruction_mask.all())
         mask = layout.attention_mask(instruction_mask) if padded else None
         hidden = self.language(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
@@ -172,6 +188,7 @@ class AgentModel(PreTrainedModel):
         frames: UInt8[Tensor, "batch time height width 3"],
         actions: Int[Tensor, "batch time action"],
         step_mask: Bool[Tensor, "batch time"],
+        action_mask: Bool[Tensor, "batch time action"] | None = None,
         mask_noise: Float[Tensor, "frames patches"] | None = None,
         mask_ratio: float = 0.75,
     ) -> AgentOutput:
@@ -186,7 +203,8 @@ class AgentModel(PreTrainedModel):
         patches = self.vision.patchify(frames.flatten(0, 1)[read])
         tokens = self.project(self.vision(patches, time=time))
         visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, read, tokens)
-        layout, hidden = self.read(instruction, instruction_mask, visual.unflatten(0, step_mask.shape), actions)
+        seen = visual.unflatten(0, step_mask.shape)
+        layout, hidden = self.read(instruction, instruction_mask, seen, actions, action_mask)
         reconstruction = None
         if mask_noise is not None:
             noise = mask_noise.new_zeros(step_mask.numel(), mask_noise.shape[1]).index_copy(0, real, mask_noise)
@@ -223,9 +241,11 @@ def load_agent(path: str | Path) -> AgentModel:
         raise UserError(
             f"{config_file}: model_type is {values.get('model_type')!r}, not 'agentgym': another kind of model"
         )
+    if values.get("checkpoint_format") == 1:
+        values = _from_format_1(values)
     if values.get("checkpoint_format") != CHECKPOINT_FORMAT:
         found = values.get("checkpoint_format")
-        raise UserError(f"{config_file}: checkpoint format {found}; this agentgym reads format {CHECKPOINT_FORMAT}")
+        raise UserError(f"{config_file}: checkpoint format {found}; this agentgym reads formats 1 and 2")
     if not list(path.glob("*.safetensors")):
         raise UserError(f"{path}: has no model.safetensors; the weights are missing")
     transformers_logging.disable_progress_bar()
@@ -233,7 +253,12 @@ def load_agent(path: str | Path) -> AgentModel:
     transformers_logging.set_verbosity_error()  # what differs is said below, as an error
     try:
         model, report = AgentModel.from_pretrained(
-            path, dtype=torch.float32, output_loading_info=True, local_files_only=True, ignore_mismatched_sizes=True
+            path,
+            config=AgentConfig.from_dict(values),
+            dtype=torch.float32,
+            output_loading_info=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
         )
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise UserError(f"{path}: the weights cannot be read: {str(error).splitlines()[0]}") from None
@@ -249,3 +274,13 @@ def load_agent(path: str | Path) -> AgentModel:
                 f"{path}: tensor {min(str(key) for key in report[keys])} is {problem} ({len(report[keys])} in all)"
             )
     return model.eval()
+
+
+def _from_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of an agent of one Discrete space, whose names were all that it held of its actions."""
+    kept = {key: value for key, value in values.items() if key not in ("action_names", "action_start", "action_length")}
+    space = SpaceCodec.discrete(values["action_names"], values["action_start"])
+    side = values["frame_side"] or values["vision_config"]["image_size"]
+    domain = Domain(space, (side, side), values["window"], tuple(kept.pop("tasks") or ()))
+    changed = {"action_tokens": list(space.tokens), "domains": [domain.to_json()], "checkpoint_format": 2}
+    return {**kept, **changed}

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, OPTConfig
 
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import Words
+from agentgym.domains import Domain, action_tokens
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentConfig, AgentModel
 
@@ -47,10 +48,8 @@ def make_config(
     *,
     num_text_tokens: int,
     instruction_tokens: int,
-    codec: ActionCodec,
+    domains: Sequence[Domain],
     frame_side: int,
-    window: int,
-    tasks: Sequence[str],
     patch_merge: int | None = None,
     temporal_attention: bool = False,
     parts: tuple[CLIPVisionConfig, OPTConfig] | None = None,
@@ -70,7 +69,9 @@ def make_config(
         raise UserError(f"preset '{preset}' cuts frames into patches of {patch} pixels, which do not divide {image}")
     merge = patch_merge or sizes["patch_merge"]
     side = -(-(image // patch) // merge)
-    needed = instruction_tokens + window * (side**2 + codec.length)
+    tokens = action_tokens(domains)
+    window = max(domain.window for domain in domains)
+    needed = instruction_tokens + max(_most_tokens(domain, side**2) for domain in domains)
     positions = language.get("max_position_embeddings", needed)
     if needed > positions:
         raise UserError(
@@ -86,7 +87,7 @@ def make_config(
                 "word_embed_proj_dim": language["hidden_size"],
                 **language,
                 "max_position_embeddings": positions,
-                "vocab_size": num_text_tokens + codec.num_tokens,
+                "vocab_size": num_text_tokens + len(tokens),
                 "dropout": 0.0,
                 "attention_dropout": 0.0,
                 "layerdrop": 0.0,
@@ -100,12 +101,16 @@ def make_config(
         decoder_layers=layers,
         decoder_heads=heads,
         num_text_tokens=num_text_tokens,
-        action_names=list(codec.names),
-        action_start=codec.start,
-        action_length=codec.length,
+        action_tokens=list(tokens),
+        domains=[domain.to_json() for domain in domains],
         window=window,
-        tasks=list(tasks),
     )
+
+
+def _most_tokens(domain: Domain, visual: int) -> int:
+    """The most tokens that follow an instruction: words stand at the last step alone."""
+    answers = 1 if isinstance(domain.space.root, Words) else domain.window
+    return domain.window * visual + answers * domain.space.longest
 
 
 def count_parameters(config: AgentConfig) -> dict[str, int]:

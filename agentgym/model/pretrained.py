@@ -24,7 +24,8 @@ from huggingface_hub.errors import HFValidationError, HTTPError
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, OPTConfig, PreTrainedTokenizerFast
 
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import Parts, SpaceCodec
+from agentgym.domains import Domain
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
@@ -48,6 +49,9 @@ class Part:
     set_aside: tuple[str, ...]  # tensors of the files that are expected not to enter
 
 
+NO_ACTIONS = SpaceCodec(Parts(None, ()), ())
+
+
 @dataclass(frozen=True)
 class PretrainedParts:
     """What an AgentModel starts from."""
@@ -60,10 +64,10 @@ class PretrainedParts:
         """The sizes of both."""
         return self.vision.config, self.language.config
 
-    def tokenizer(self, codec: ActionCodec) -> PreTrainedTokenizerFast:
+    def tokenizer(self, action_tokens: Sequence[str]) -> PreTrainedTokenizerFast:
         """The language part's own tokenizer, grown by the action tokens."""
         size = self.language.config.vocab_size
-        return read_pretrained_tokenizer(self.language.folder, codec, vocabulary=size)
+        return read_pretrained_tokenizer(self.language.folder, action_tokens, vocabulary=size)
 
     def copy_into(self, model: AgentModel) -> None:
         """Puts the tensors in their places. Raises UserError naming one that is missing, left over or misshapen."""
@@ -85,7 +89,7 @@ def from_pretrained_parts(
     *,
     vision: str | Path,
     language: str | Path,
-    codec: ActionCodec | None = None,
+    codec: SpaceCodec | None = None,
     window: int = 8,
     preset: str = "paper",
     frame_side: int | None = None,
@@ -99,14 +103,13 @@ def from_pretrained_parts(
     Without a codec it has no actions and is the language model alone. Raises UserError like `read_parts`.
     """
     parts = read_parts(vision, language)
+    side = frame_side or parts.vision.config.image_size
     config = make_config(
         preset,
         num_text_tokens=parts.language.config.vocab_size,
         instruction_tokens=instruction_tokens,
-        codec=codec or ActionCodec(()),
-        frame_side=frame_side or parts.vision.config.image_size,
-        window=window,
-        tasks=tasks,
+        domains=[Domain(codec or NO_ACTIONS, (side, side), window, tuple(tasks))],
+        frame_side=side,
         patch_merge=patch_merge,
         temporal_attention=temporal_attention,
         parts=parts.configs,

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from agentgym.actions import ActionCodec
 from agentgym.errors import UserError
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -21,7 +20,7 @@ PAD, START = 1, 2
 
 
 def train_tokenizer(
-    instructions: Iterable[str], codec: ActionCodec, *, vocabulary: int = 1000
+    instructions: Iterable[str], action_tokens: Sequence[str], *, vocabulary: int = 1000
 ) -> PreTrainedTokenizerFast:
     """A tokenizer for those instructions (any other text is encoded too, byte by byte), with the action tokens last."""
     tokenizer = Tokenizer(models.BPE())
@@ -34,10 +33,12 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(sorted(set(instructions)), trainer)
-    return _with_actions(tokenizer, codec)
+    return _with_actions(tokenizer, action_tokens)
 
 
-def read_pretrained_tokenizer(folder: Path, codec: ActionCodec, *, vocabulary: int) -> PreTrainedTokenizerFast:
+def read_pretrained_tokenizer(
+    folder: Path, action_tokens: Sequence[str], *, vocabulary: int
+) -> PreTrainedTokenizerFast:
     """The tokenizer that an OPT was published with, the action tokens last.
 
     OPT's table has more rows than its tokenizer has tokens; each such row gets a name, so that every id has one.
@@ -61,23 +62,23 @@ def read_pretrained_tokenizer(folder: Path, codec: ActionCodec, *, vocabulary: i
     if size > vocabulary:
         raise UserError(f"{folder}: the tokenizer has {size} tokens, the model's table {vocabulary} rows")
     tokenizer.add_tokens([AddedToken(f"<unused:{i}>", normalized=False) for i in range(size, vocabulary)])
-    return _with_actions(tokenizer, codec)
+    return _with_actions(tokenizer, action_tokens)
 
 
-def _with_actions(tokenizer: Tokenizer, codec: ActionCodec) -> PreTrainedTokenizerFast:
+def _with_actions(tokenizer: Tokenizer, action_tokens: Sequence[str]) -> PreTrainedTokenizerFast:
     """Every text starts with the start token; the action tokens come last."""
     tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", START)])
-    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in codec.tokens])
+    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in action_tokens])
     return wrap_tokenizer(tokenizer)
 
 
 def replace_actions(
-    tokenizer: PreTrainedTokenizerFast, codec: ActionCodec, *, num_text_tokens: int
+    tokenizer: PreTrainedTokenizerFast, action_tokens: Sequence[str], *, num_text_tokens: int
 ) -> PreTrainedTokenizerFast:
-    """The same text tokens, with the action tokens of another codec last."""
+    """The same text tokens, with other action tokens last."""
     values = json.loads(tokenizer.backend_tokenizer.to_str())
     values["added_tokens"] = [token for token in values["added_tokens"] if token["id"] < num_text_tokens]
-    return _with_actions(Tokenizer.from_str(json.dumps(values)), codec)
+    return _with_actions(Tokenizer.from_str(json.dumps(values)), action_tokens)
 
 
 def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:

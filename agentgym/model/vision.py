@@ -187,3 +187,14 @@ def sine_cosine_positions(side: int, width: int) -> Float[Tensor, "patches width
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     angle_x, angle_y = x.flatten()[:, None] * frequency, y.flatten()[:, None] * frequency
     return torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1).float()
+
+
+def resize_frames(
+    frames: UInt8[Tensor, "batch time height width 3"], side: int
+) -> UInt8[Tensor, "batch time side side 3"]:
+    """Frames of that side, as training and acting both see them (bilinear, smoothed where they shrink)."""
+    if frames.shape[2:4] == (side, side):
+        return frames
+    pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+    resized = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).unflatten(0, frames.shape[:2])

@@ -31,11 +31,13 @@ class ModelRecipe(Recipe):
     """Which preset, and the few sizes that an experiment may change. With `init`, E_θ and F_φ have published sizes.
 
     `temporal_attention` lets E_θ read each window as a clip (see `agentgym.model.temporal`).
+    `frame_side` is what all frames are resized to before the model sees them; absent: the dataset's own.
     """
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
     patch_merge: Annotated[int, Field(ge=1)] | None = None
     temporal_attention: bool = False
+    frame_side: Annotated[int | None, Field(ge=1, le=1024, exclude_if=lambda side: side is None)] = None
     init: InitRecipe | None = None
 
 
@@ -110,16 +112,23 @@ class EvaluationRecipe(Recipe):
 
 
 class PartRecipe(Recipe):
-    """A part of a mixture: the folder of a dataset that is there, and its share of the windows beside the others'."""
+    """A part of a mixture: the folder of a dataset that is there, and its share of the windows beside the others'.
+
+    `window` is for parts that are seen in other windows than `training.window`. With `caption` the agent learns to say
+    which instruction was followed, of an episode's frames, instead of acting (see `agentgym.captions`).
+    """
 
     data: str
     weight: Annotated[float, Field(gt=0)] = 1.0
+    window: Annotated[int | None, Field(ge=1, exclude_if=lambda window: window is None)] = None
+    caption: Annotated[bool, Field(exclude_if=lambda caption: not caption)] = False
 
 
 class ExperimentRecipe(Recipe):
     """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run.
 
-    A `mixture` is what is trained on in place of the dataset's own folder; the suite stays the dataset's.
+    A `mixture` is what is trained on in place of the dataset's own folder; the suite stays the dataset's. Its parts may
+    have other actions and frames; one of them at least has those of the suite.
     """
 
     name: str

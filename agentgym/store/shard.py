@@ -19,8 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from agentgym.action_spaces import Integers, SpaceCodec
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.errors import UserError
 from agentgym.samples import Sample
 from agentgym.store.blocks import FRAMES_PER_BLOCK, checksum, count_blocks, decode_block, encode_blocks
@@ -79,17 +78,6 @@ class Header:
     space: SpaceCodec
     frame_shape: tuple[int, int, int]
     recipe: Mapping[str, Any]
-
-    @property
-    def codec(self) -> ActionCodec:
-        """The actions as the model reads them, one token each. Raises UserError when they take several."""
-        root = self.space.root
-        if not isinstance(root, Integers) or root.shape is not None:
-            raise UserError(
-                f"dataset {self.recipe.get('name', '')}: its actions are not Discrete and take several tokens each; "
-                "training, evaluation and export take one token an action: wrap the environment in a Discrete space"
-            )
-        return ActionCodec(root.names[0], root.starts[0])
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

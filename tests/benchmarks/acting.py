@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 import agentgym
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
+from agentgym.domains import Domain
 from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
@@ -38,7 +39,7 @@ class WholeWindow:
     @torch.inference_mode()
     def predict(self, observation, state):
         model = self._policy.model
-        latest, texts, _ = read_observation(observation, self._policy.frame_side)
+        latest, texts, _ = read_observation(observation, self._policy.domain.frame_shape)
         frames, actions = state or (latest[:, None][:, :0], np.zeros((len(latest), 0, 1), np.int64))
         if frames.shape[1] == self._window:
             first = 1 if self._slides else self._window - kept_steps(self._window)
@@ -52,7 +53,7 @@ class WholeWindow:
         )
         logits = model.logits(layout.predicts_actions(hidden)[:, -1, 0])[:, model.config.num_text_tokens :]
         tokens = logits.argmax(-1, keepdim=True).numpy()
-        return self._policy.codec.decode(tokens), (frames, np.concatenate([actions, tokens[:, None]], axis=1))
+        return self._policy.codec.decode_series(tokens), (frames, np.concatenate([actions, tokens[:, None]], axis=1))
 
 
 class Ours:
@@ -107,19 +108,17 @@ def timed(function, name, spent):
 
 def make_policy(preset, window, tile_size):
     env = agentgym.make(TASK, frame=FrameRecipe(tile_size=tile_size))
-    codec = ActionCodec.of(env.action_space, env.action_names)
+    codec = SpaceCodec.of(env.action_space, env.action_names)
     tokenizer = train_tokenizer(
-        [bytes(env.reset(seed=i)[0]["instruction"]).decode().rstrip("\0") for i in range(9)], codec
+        [bytes(env.reset(seed=i)[0]["instruction"]).decode().rstrip("\0") for i in range(9)], codec.tokens
     )
     torch.manual_seed(0)
     config = make_config(
         preset,
         num_text_tokens=len(tokenizer) - codec.num_tokens,
         instruction_tokens=64,
-        codec=codec,
+        domains=[Domain(codec, (7 * tile_size, 7 * tile_size), window, (TASK,))],
         frame_side=7 * tile_size,
-        window=window,
-        tasks=[TASK],
     )
     return AgentPolicy(AgentModel(config), tokenizer), tokenizer
 

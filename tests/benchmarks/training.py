@@ -24,6 +24,7 @@ from agentgym.losses import compute_losses
 from agentgym.model.tokenizer import tokenize
 from agentgym.model.vision import split_patches
 from agentgym.optimisation import uses_bfloat16
+from agentgym.parts import Part
 from agentgym.runs import first_model
 from agentgym.store import SampleDataset
 from agentgym.windows import WindowSource
@@ -90,7 +91,7 @@ def record(folder):
 def world(preset, dataset, *changes):
     recipe = recipes.load_experiment("babyai-goto-redball", [f"model.preset='{preset}'", *changes])
     torch.manual_seed(0)
-    model, tokenizer = first_model(recipe, dataset)
+    model, tokenizer = first_model(recipe, [Part(dataset, 1.0, recipe.training.window)])
     source = WindowSource(
         dataset,
         np.arange(len(dataset)),
