@@ -20,11 +20,11 @@ from PIL import Image
 
 from agentgym import environments, videos
 from agentgym.actions import ActionCodec
+from agentgym.episodes import Episode, replay_frames
 from agentgym.explaining import METHOD, Explanation, explain
 from agentgym.model.agent import load_agent
 from agentgym.model.tokenizer import load_tokenizer
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
-from agentgym.rollouts import Episode, replay_frames
 from agentgym.runs import write_json
 
 FILM_STEPS = 240

@@ -4,8 +4,10 @@ A player is known before anything is loaded, so that a worker process can be tol
 policy draws (`--sample`) is a function of the episode's seed: its draws do not depend on the rest of the batch.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +54,18 @@ class Player:
             return None
         return next((f for f in (self.path, self.path.resolve().parent) if (f / "recipe.json").is_file()), None)
 
+    @property
+    def fingerprint(self) -> str | None:
+        """What tells one set of weights from another, so that a new training is not taken for an old one's."""
+        if self.path is None:
+            return None
+        folder = self.path / "model" if (self.path / "recipe.json").is_file() else self.path
+        file = folder / "model.safetensors" if folder.is_dir() else self.path
+        if not file.is_file():
+            return None  # loading it says what is missing
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
 
 def find(who: str, *, trust: bool = False) -> Player:
     """The player of that name or path. Raises UserError when there is none, or when its code is not trusted."""
@@ -80,6 +94,16 @@ def load(player: Player, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Pol
     if player.kind == "sb3":
         return SB3Policy(player.path, sampled=sampled)
     return (SampledAgent if sampled else AgentPolicy).from_pretrained(player.path)
+
+
+def load_once(player: Player, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+    """The same, loaded once in a process that plays it task after task."""
+    return _load_weights(player, player.fingerprint, sampled)
+
+
+@lru_cache(maxsize=1)
+def _load_weights(player: Player, fingerprint: str | None, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+    return load(player, sampled=sampled)
 
 
 def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":

@@ -8,7 +8,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from worlds import TASK, experiment_recipe, model_of, record, refusal, tokenizer_of
 
 from agentgym import environments, experts, players
-from agentgym.evaluation import evaluate, make_plan
+from agentgym.evaluation import evaluate
+from agentgym.plans import make_plan
 from agentgym.recipes import FrameRecipe
 from agentgym.runs import write_json
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from worlds import experiment_recipe, record, refusal
 
-from agentgym import evaluation, runs
+from agentgym import plans, runs
 from agentgym.store import DatasetWriter, Header, SampleDataset, select
 
 
@@ -28,11 +28,11 @@ def test_a_mixture_is_trained_on_and_its_evaluation_knows_every_part(folders, tm
     runs.open_run(run, recipe)
     runs.train_run(recipe, tmp_path / "not-recorded", run)
     assert (run / "model" / "model.safetensors").is_file()
-    plan = evaluation.make_plan(str(run))
-    assert evaluation.refuse_overlap(plan) == ", ".join(map(str, folders))
+    plan = plans.make_plan(str(run))
+    assert plans.refuse_overlap(plan) == ", ".join(map(str, folders))
     seed = SampleDataset(folders[1]).column("seed")[0]
-    overlapping = evaluation.make_plan(str(run), first_seed=seed)
-    assert "overlap the demonstrations'" in refusal(evaluation.refuse_overlap, overlapping)
+    overlapping = plans.make_plan(str(run), first_seed=seed)
+    assert "overlap the demonstrations'" in refusal(plans.refuse_overlap, overlapping)
 
 
 def test_a_recipe_without_a_mixture_says_nothing_of_one():

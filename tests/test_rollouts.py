@@ -5,8 +5,11 @@ import pytest
 from worlds import TASK
 
 from agentgym import environments, experts
+from agentgym.engines import Processes
+from agentgym.episodes import Episode, replay_frames
+from agentgym.expert_rollouts import rollout_expert
 from agentgym.recipes import BudgetRecipe, FrameRecipe
-from agentgym.rollouts import Episode, replay_frames, rollout, rollout_expert
+from agentgym.rollouts import rollout
 
 FRAME = FrameRecipe()
 
@@ -33,7 +36,7 @@ def play(policy, seeds, num_environments):
 
 
 def expert_plays(name, seeds, workers=1, **changes):
-    return rollout_expert(name, TASK, frame=FRAME, seeds=seeds, workers=workers, **changes)
+    return rollout_expert(name, TASK, frame=FRAME, seeds=seeds, engine=Processes(workers), **changes)
 
 
 class Broken(experts.EXPERTS["babyai-bot"][0]):
