@@ -7,9 +7,10 @@ episodes nor datasets. A cluster's nodes need the same agentgym and see the same
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
@@ -126,19 +127,19 @@ def _ray_cluster() -> Iterator[int]:
         import ray
     except ImportError:
         raise UserError("--engine ray: needs Ray: pip install 'agentgym[ray]'") from None
-    ours = not ray.is_initialized()
+    if ray.is_initialized():
+        yield int(ray.cluster_resources()["CPU"])
+        return
     try:
-        if ours:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        cores = int(ray.cluster_resources().get("CPU", 1))
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"--engine ray: {reason}") from None
+        raise UserError(f"--engine ray: the cluster cannot be reached: {reason}") from None
     try:
-        yield cores
+        with redirect_stdout(sys.stderr):  # Ray tells of lost workers on stdout, where results go
+            yield int(ray.cluster_resources()["CPU"])
     finally:
-        if ours:
-            ray.shutdown()
+        ray.shutdown()
 
 
 def ignore_interrupts() -> None:
