@@ -122,8 +122,8 @@ class RayCluster:
 def _ray_cluster() -> Iterator[int]:
     """How many cores the cluster has: the one connected already, that of RAY_ADDRESS, or one of this machine alone."""
     try:
-        # Ray counts its users over the network, and says so in three lines.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray counts its users over the network
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of jobs that nobody waits for any more
         import ray
     except ImportError:
         raise UserError("--engine ray: needs Ray: pip install 'agentgym[ray]'") from None

@@ -5,7 +5,7 @@ policy draws (`--sample`) is a function of the episode's seed: its draws do not 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from agentgym.actions import ActionCodec
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.trained import load_policy, shapes_of
-from agentgym.policy import AgentPolicy
+from agentgym.policy import AgentPolicy, PolicyState
 
 if TYPE_CHECKING:
     from agentgym.exported.onnx_policy import OnnxPolicy
@@ -120,6 +120,11 @@ def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
             self._draws = getattr(self, "_draws", None) or Draws()
             self._draws.start(row, seed)
 
+        def keep(self, state: Sequence[onnx_policy.History], rows: NDArray[np.int64]) -> tuple[Any, ...]:
+            """See `OnnxPolicy`."""
+            self._draws.keep(rows)
+            return super().keep(state, rows)
+
         def _choose(self, logits: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
             return self._draws.choose(torch.from_numpy(logits).double().softmax(-1).numpy())
 
@@ -155,6 +160,10 @@ class Draws:
         """An episode of that seed has begun in that row."""
         self._rows[row] = np.random.default_rng(seed)
 
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Those rows are all there are now, in that order."""
+        self._rows = {place: self._rows[row] for place, row in enumerate(rows.tolist())}
+
     def choose(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """A place of each row of probabilities [N, A], drawn by them."""
         draws = np.array([[self._rows[row].random()] for row in range(len(probabilities))])
@@ -169,6 +178,11 @@ class SampledAgent(AgentPolicy):
         """An episode of that seed has begun in that row."""
         self._draws = getattr(self, "_draws", None) or Draws()
         self._draws.start(row, seed)
+
+    def keep(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
+        """See `AgentPolicy`."""
+        self._draws.keep(rows)
+        return super().keep(state, rows)
 
     def _choose(self, logits: torch.Tensor, deterministic: bool) -> NDArray[np.int64]:
         if deterministic:

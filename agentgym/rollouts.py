@@ -7,7 +7,7 @@ knows no model and no statistics.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,15 @@ class Seeded(Protocol):
 
     def start(self, row: int, seed: int) -> None:
         """An episode of that seed has begun in row `row` of the batch."""
+        ...
+
+
+@runtime_checkable
+class Narrowing(Protocol):
+    """A policy whose batch may become narrower, so that it need not act where no episode is left."""
+
+    def keep(self, state: Any, rows: NDArray[np.int64]) -> Any:
+        """The state of those rows alone, which are the whole batch from now on."""
         ...
 
 
@@ -66,14 +75,20 @@ class _Rows:
     def play(self, deterministic: bool) -> Iterator[tuple[int, Episode]]:
         """Each episode with its number, as they end."""
         state, over = None, np.ones(self._envs.count, bool)
+        shown = np.arange(self._envs.count)  # the rows that the policy sees
         while True:
             self._begin(over)
             resting = np.array([draft is None for draft in self._drafts])
             if resting.all():
                 return
+            if resting[shown].any() and isinstance(self._policy, Narrowing):
+                state = self._policy.keep(state, np.flatnonzero(~resting[shown]))
+                shown = shown[~resting[shown]]
             starts = over | resting  # a row without an episode stays at its start
-            chosen, state = self._policy.predict(self._envs.observation, state, starts, deterministic)
-            moves = self._envs.step(chosen)
+            observation = {key: values[shown] for key, values in self._envs.observation.items()}
+            chosen, state = self._policy.predict(observation, state, starts[shown], deterministic)
+            actions = dict(zip(shown.tolist(), chosen, strict=True))
+            moves = self._envs.step([actions.get(row, chosen[0]) for row in range(self._envs.count)])
             over = moves.over
             for row, draft in enumerate(self._drafts):
                 if draft is not None:

@@ -84,6 +84,31 @@ def test_episodes_do_not_depend_on_how_many_environments_run_at_once():
     assert play(ByFrame(), range(10), 1) == play(ByFrame(), range(10), 4) == play(ByFrame(), range(10), 16)
 
 
+class Summing(ByFrame):
+    """Acts by the sum of all frames of the episode; in a batch that may become narrower."""
+
+    def __init__(self):
+        self.widths = []
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        sums = observation["frame"].reshape(len(observation["frame"]), -1).sum(axis=1)
+        state = sums if state is None else np.where(episode_start, sums, state + sums)
+        self.widths.append(len(sums))
+        return state // 3 % 3, state
+
+    def keep(self, state, rows):
+        return state[rows]
+
+
+def test_a_policy_that_can_need_not_act_where_no_episode_is_left():
+    narrow, alone = Summing(), Summing()
+    assert play(narrow, range(8), 5) == play(alone, range(8), 1)
+    assert narrow.widths[0] == 5
+    assert narrow.widths == sorted(narrow.widths, reverse=True)
+    assert narrow.widths[-1] < 5
+    assert sum(narrow.widths) == sum(alone.widths)  # as many actions as there are steps
+
+
 def test_every_seed_is_played_once_in_order():
     assert [episode.seed for episode in play(ByFrame(), [5, 3, 9], 2)] == [5, 3, 9]
 

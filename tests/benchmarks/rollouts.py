@@ -20,7 +20,7 @@ from agentgym.rollouts import rollout
 from agentgym.runs import read_recipe
 
 ROUNDS = 3
-EPISODES = 250
+EPISODES = 500
 CLOCKS = {"processor": time.process_time, "clock": time.perf_counter}
 
 
