@@ -192,7 +192,7 @@ def evaluate(
     from agentgym import plans
 
     changes = {"episodes": episodes, "first_seed": first_seed, "environments": environments}
-    for name, value in {**changes, "workers": workers}.items():
+    for name, value in changes.items():
         if value is not None and value < (0 if name == "first_seed" else 1):
             raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {0 if name == 'first_seed' else 1}")
     plan = plans.make_plan(
