@@ -132,9 +132,9 @@ def _ray_cluster() -> Iterator[int]:
         return
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises plain ones too, when a node does not start in time
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"--engine ray: the cluster cannot be reached: {reason}") from None
+        raise UserError(f"--engine ray: there is no cluster to work on: {reason}") from None
     try:
         with redirect_stdout(sys.stderr):  # Ray tells of lost workers on stdout, where results go
             yield int(ray.cluster_resources()["CPU"])
