@@ -135,11 +135,11 @@ def _ray_cluster() -> Iterator[int]:
     except Exception as error:  # Ray raises plain ones too, when a node does not start in time
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"--engine ray: there is no cluster to work on: {reason}") from None
-    try:
-        with redirect_stdout(sys.stderr):  # Ray tells of lost workers on stdout, where results go
+    with redirect_stdout(sys.stderr):  # Ray tells of lost workers on stdout, where results go
+        try:
             yield int(ray.cluster_resources()["CPU"])
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 def ignore_interrupts() -> None:
