@@ -14,14 +14,28 @@ from rich.table import Table
 
 from agentgym import data_verbs, expert_verbs, play_verbs, recipes
 from agentgym.data_verbs import size
+from agentgym.engines import EngineName
 from agentgym.errors import UserError, did_you_mean
-from agentgym.options import Data, Json, Overwrite, Processes, Quiet, Run, Set, Trust, Workers
+from agentgym.options import (
+    PROCESSES,
+    Data,
+    Engine,
+    Json,
+    Overwrite,
+    Processes,
+    Quiet,
+    Run,
+    Set,
+    Trust,
+    Vector,
+    Workers,
+)
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 from agentgym.tables import comparison_table, score_table, summary
 from agentgym.talk import Talk, err, out
 
 if TYPE_CHECKING:
-    from agentgym.evaluation import Plan
+    from agentgym.plans import Plan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -88,6 +102,7 @@ def collect(
     recipe: Annotated[str, typer.Argument(help="A dataset recipe's name, or a path to a TOML file.")],
     to: Annotated[Path | None, typer.Option(help="Where to record; data/NAME when not given.")] = None,
     workers: Workers = None,
+    engine: Engine = PROCESSES,
     trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -100,7 +115,7 @@ def collect(
     _refuse_unrecordable(resolved, trust)
     _make_room(path, overwrite)
     talk = Talk(quiet, json_)
-    talk.result(_collect(resolved, path, workers, trust, talk))
+    talk.result(_collect(resolved, path, workers, engine, trust, talk))
 
 
 @app.command()
@@ -181,23 +196,25 @@ def evaluate(
     episodes: Annotated[int | None, typer.Option(help="Episodes a task; the recipe's when not given.")] = None,
     first_seed: Annotated[int | None, typer.Option(help="The first seed; the recipe's when not given.")] = None,
     environments: Annotated[int | None, typer.Option(help="Environments stepped at once.")] = None,
+    vector: Annotated[Vector | None, typer.Option(help="Step them in turns, or each in its own process.")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Draw actions instead of taking the likeliest.")] = False,
     expert: Annotated[str | None, typer.Option(help="Whose score is 1; the run's, or the BabyAI bot.")] = None,
     data: Annotated[Path | None, typer.Option(help="The dataset that the agent was trained on.")] = None,
     trust: Trust = False,
     workers: Workers = None,
+    engine: Engine = PROCESSES,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Score WHO beside the random policy and the expert, on seeds that no demonstration used."""
-    from agentgym import evaluation
+    from agentgym import plans
 
     changes = {"episodes": episodes, "first_seed": first_seed, "environments": environments}
-    for name, value in {**changes, "workers": workers}.items():
+    for name, value in changes.items():
         if value is not None and value < (0 if name == "first_seed" else 1):
             raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {0 if name == 'first_seed' else 1}")
-    plan = evaluation.make_plan(
+    plan = plans.make_plan(
         who,
         suite=suite,
         to=to,
@@ -205,10 +222,11 @@ def evaluate(
         expert=expert,
         trust=trust,
         deterministic=False if sample else None,
+        vector=vector,
         **changes,
     )
     talk = Talk(quiet, json_)
-    talk.result(_evaluate(plan, workers, overwrite, talk))
+    talk.result(_evaluate(plan, workers, engine, overwrite, talk))
 
 
 @app.command()
@@ -311,6 +329,7 @@ def run_experiment(
     run: Run = None,
     workers: Workers = None,
     processes: Processes = None,
+    engine: Engine = PROCESSES,
     trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -324,14 +343,14 @@ def run_experiment(
     _refuse_unrecordable(resolved.dataset, trust)
     for path in (data_folder, folder):
         _make_room(path, overwrite)
-    from agentgym import evaluation
+    from agentgym import plans
 
     talk, page = Talk(quiet, json_), folder / "report.html"
     done = page.is_file()
     found = {
-        "collect": _collect(resolved.dataset, data_folder, workers, trust, talk),
+        "collect": _collect(resolved.dataset, data_folder, workers, engine, trust, talk),
         "train": _train(resolved, data_folder, folder, processes, talk),
-        "evaluate": _evaluate(evaluation.make_plan(str(folder)), workers, overwrite=False, talk=talk),
+        "evaluate": _evaluate(plans.make_plan(str(folder)), workers, engine, overwrite=False, talk=talk),
         "report": str(page),
     }
     if done:
@@ -344,7 +363,9 @@ def run_experiment(
     talk.result(found)
 
 
-def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, trust: bool, talk: Talk) -> dict[str, Any]:
+def _collect(
+    recipe: DatasetRecipe, path: Path, workers: int | None, engine: EngineName, trust: bool, talk: Talk
+) -> dict[str, Any]:
     from agentgym import collection, store
 
     collection.refuse_other_recipe(path, recipe)
@@ -361,6 +382,7 @@ def _collect(recipe: DatasetRecipe, path: Path, workers: int | None, trust: bool
                 recipe,
                 path,
                 workers=workers,
+                engine=engine,
                 trust=trust,
                 advance=lambda count: advance(count, ""),
                 make_agent=make_agent,
@@ -398,11 +420,11 @@ def _train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | Non
     return {"run": str(run), "training": runs.read_json(run / "training.json")}
 
 
-def _evaluate(plan: "Plan", workers: int | None, overwrite: bool, talk: Talk) -> dict[str, Any]:
+def _evaluate(plan: "Plan", workers: int | None, engine: EngineName, overwrite: bool, talk: Talk) -> dict[str, Any]:
     from agentgym import evaluation
 
     with talk.bar("evaluating", plan.num_episodes, "episodes") as advance:
-        found = evaluation.evaluate(plan, workers=workers, overwrite=overwrite, advance=advance)
+        found = evaluation.evaluate(plan, workers=workers, engine=engine, overwrite=overwrite, advance=advance)
     who = "agent" if plan.player.kind == "agent" else plan.player.name
     for task in found["tasks"]:
         talk.say(score_table(task, who), soft_wrap=False)
@@ -415,8 +437,8 @@ def _evaluate(plan: "Plan", workers: int | None, overwrite: bool, talk: Talk) ->
 def _film(run: Path, count: int, talk: Talk) -> None:
     """Films that many of a run's evaluated episodes."""
     from agentgym import films, runs
+    from agentgym.episodes import Episode
     from agentgym.policy import find_checkpoint
-    from agentgym.rollouts import Episode
 
     recipe = runs.read_recipe(run)
     if not (run / "evaluation.json").is_file():

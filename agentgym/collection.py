@@ -1,10 +1,9 @@
-"""collect(recipe, path): an expert's episodes, each from its own seed, recorded by all cores into one dataset.
+"""collect(recipe, path): an expert's episodes, each from its own seed, recorded by all workers into one dataset.
 
 Seeds are cut into fixed chunks; a chunk is recorded by one worker and committed as one shard, in order. So the dataset
 is the same for any number of workers, and an interrupted recording goes on with the first chunk that is missing.
 """
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -13,9 +12,8 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
-from joblib import Parallel, delayed
 
-from agentgym import environments, experts
+from agentgym import engines, environments, experts
 from agentgym.action_spaces import SpaceCodec
 from agentgym.deviations import Actor, Deviations, RandomActor
 from agentgym.errors import UserError
@@ -44,6 +42,7 @@ def collect(
     path: str | Path,
     *,
     workers: int | None = None,
+    engine: str = engines.EngineName.PROCESSES,
     trust: bool = False,
     advance: Advance = lambda count: None,
     make_agent: MakeAgent | None = None,
@@ -61,13 +60,13 @@ def collect(
         done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}
         chunks = [rest for chunk in make_chunks(recipe) if (rest := without(chunk, done)).seeds]
         advance(len(done))
-        jobs = min(workers or os.cpu_count() or 1, max(1, len(chunks)))
-        # The initializer runs in worker processes alone: one job is done in this process, which keeps its Ctrl-C.
-        parallel = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", initializer=ignore_interrupts)
-        for rows, attempts in parallel(delayed(record_chunk)(recipe, chunk, make_agent) for chunk in chunks):
-            writer.append_encoded(rows, attempts)
-            writer.commit()
-            advance(len(attempts))
+        if chunks:
+            jobs = [(recipe, chunk, make_agent) for chunk in chunks]
+            with engines.start(engine, workers=workers) as crew:
+                for rows, attempts in crew.map(record_chunk, jobs):
+                    writer.append_encoded(rows, attempts)
+                    writer.commit()
+                    advance(len(attempts))
         return count_outcomes(writer.attempts())
 
 
@@ -196,11 +195,6 @@ class Demonstrator:
             if following:
                 following.executed(action)
         return bool(info["is_success"])
-
-
-def ignore_interrupts() -> None:
-    """Leaves Ctrl-C, which reaches the whole process group, to the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _attempt(recorder: Recorder, env: environments.Task, player: Demonstrator, seed: int, budget: BudgetRecipe) -> str:

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from agentgym.episodes import replay_frames
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
 from agentgym.model.step import Step
 from agentgym.model.tokenizer import START, load_tokenizer
 from agentgym.policy import AgentPolicy, find_checkpoint, fingerprint
-from agentgym.rollouts import replay_frames, rollout
+from agentgym.rollouts import rollout
 from agentgym.runs import read_recipe, write_json
 
 FORMAT = 1

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from agentgym import recipes
-from agentgym.options import Json, Quiet, Set, Workers
+from agentgym.options import PROCESSES, Engine, Json, Quiet, Set, Workers
 from agentgym.talk import Talk
 
 app = typer.Typer()
@@ -45,6 +45,7 @@ def survey(
     steps: Annotated[int | None, typer.Option(min=1, help="After how many steps an episode is given up.")] = None,
     to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
     workers: Workers = None,
+    engine: Engine = PROCESSES,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -55,7 +56,9 @@ def survey(
     talk, budget = Talk(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
     seeds = range(first_seed, first_seed + episodes)
     with talk.bar("surveying", len(tasks.tasks) * episodes, "episodes") as advance:
-        found = surveying.survey(expert, tasks, seeds=seeds, budget=budget, workers=workers, advance=advance)
+        found = surveying.survey(
+            expert, tasks, seeds=seeds, budget=budget, workers=workers, engine=engine, advance=advance
+        )
     page = surveying.write_survey(found, to)
     talk.say(f"outcomes: {page}", markup=False)
     talk.result({"page": str(page), **found})

@@ -20,10 +20,10 @@ from PIL import Image
 
 from agentgym import action_series, environments, videos
 from agentgym.action_spaces import Integers, SpaceCodec
+from agentgym.episodes import Episode, replay_frames
 from agentgym.explaining import METHOD, Explanation, explain
 from agentgym.policy import AgentPolicy
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
-from agentgym.rollouts import Episode, replay_frames
 from agentgym.runs import write_json
 
 FILM_STEPS = 240

@@ -1,13 +1,26 @@
 """Options that several verbs share: one name, one meaning, one line of help."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from agentgym.engines import EngineName
+
+
+class Vector(StrEnum):
+    """How environments at once are stepped."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+
+
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in the output folder first.")]
-Workers = Annotated[int | None, typer.Option(help="Processes; all cores when not given.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="How many work at once; all cores when not given.")]
+Engine = Annotated[EngineName, typer.Option(help="Processes of this machine, or a Ray cluster.")]
+PROCESSES = EngineName.PROCESSES
 Processes = Annotated[
     int | None, typer.Option(help="Processes that train together, sharing each batch; one a core when not given.")
 ]

@@ -21,12 +21,17 @@ def playground(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8421,
     max_sessions: Annotated[int, typer.Option(min=1, help="Visitors at once.")] = 8,
     no_open: Annotated[bool, typer.Option("--no-open", help="Print the address without opening a browser.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Open a local page: watch the agent act live, instruct it, take over, keep episodes as demonstrations."""
     from agentgym import playground as pages
 
+    talk = Talk(quiet, json_)
+
     def announce(address: str) -> None:
-        Talk(quiet=False, json=False).say(f"playground: {address} (Ctrl-C ends it)", markup=False)
+        talk.say(f"playground: {address} (Ctrl-C ends it)", markup=False)
+        talk.result({"address": address})
         if not no_open:
             typer.launch(address)
 

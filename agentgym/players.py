@@ -4,8 +4,10 @@ A player is known before anything is loaded, so that a worker process can be tol
 policy draws (`--sample`) is a function of the episode's seed: its draws do not depend on the rest of the batch.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.trained import load_policy, shapes_of
-from agentgym.policy import AgentPolicy
+from agentgym.policy import AgentPolicy, PolicyState
 
 if TYPE_CHECKING:
     from agentgym.exported.onnx_policy import OnnxPolicy
@@ -52,6 +54,18 @@ class Player:
             return None
         return next((f for f in (self.path, self.path.resolve().parent) if (f / "recipe.json").is_file()), None)
 
+    @property
+    def fingerprint(self) -> str | None:
+        """What tells one set of weights from another, so that a new training is not taken for an old one's."""
+        if self.path is None:
+            return None
+        folder = self.path / "model" if (self.path / "recipe.json").is_file() else self.path
+        file = folder / "model.safetensors" if folder.is_dir() else self.path
+        if not file.is_file():
+            return None  # loading it says what is missing
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
 
 def find(who: str, *, trust: bool = False) -> Player:
     """The player of that name or path. Raises UserError when there is none, or when its code is not trusted."""
@@ -82,6 +96,16 @@ def load(player: Player, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Pol
     return (SampledAgent if sampled else AgentPolicy).from_pretrained(player.path)
 
 
+def load_once(player: Player, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+    """The same, loaded once in a process that plays it task after task."""
+    return _load_weights(player, player.fingerprint, sampled)
+
+
+@lru_cache(maxsize=1)
+def _load_weights(player: Player, fingerprint: str | None, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+    return load(player, sampled=sampled)
+
+
 def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
     try:
         from agentgym.exported import onnx_policy
@@ -95,6 +119,11 @@ def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
             """An episode of that seed has begun in that row."""
             self._draws = getattr(self, "_draws", None) or Draws()
             self._draws.start(row, seed)
+
+        def keep(self, state: Sequence[onnx_policy.History], rows: NDArray[np.int64]) -> tuple[Any, ...]:
+            """See `OnnxPolicy`."""
+            self._draws.keep(rows)
+            return super().keep(state, rows)
 
         def _choose(self, logits: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
             return self._draws.choose(torch.from_numpy(logits).double().softmax(-1).numpy())
@@ -135,6 +164,10 @@ class Draws:
         """An episode of that seed has begun in that row."""
         self._rows[row] = np.random.default_rng(seed)
 
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Those rows are all there are now, in that order."""
+        self._rows = {place: self._rows[row] for place, row in enumerate(rows.tolist())}
+
     def choose(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """A place of each row of probabilities [N, A], drawn by them."""
         forced = (probabilities > 0).sum(
@@ -152,6 +185,11 @@ class SampledAgent(AgentPolicy):
         """An episode of that seed has begun in that row."""
         self._draws = getattr(self, "_draws", None) or Draws()
         self._draws.start(row, seed)
+
+    def keep(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
+        """See `AgentPolicy`."""
+        self._draws.keep(rows)
+        return super().keep(state, rows)
 
     def _choose(self, logits: torch.Tensor, deterministic: bool) -> NDArray[np.int64]:
         if deterministic:

@@ -137,6 +137,17 @@ class AgentPolicy:
         held[np.arange(len(state.steps)), state.steps - 1] = latest
         return replace(state, actions=held)
 
+    def keep(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
+        """The state of those rows alone, in that order, for a batch in which some environments are done."""
+        return replace(
+            state,
+            instructions=tuple(state.instructions[row] for row in rows),
+            visual=state.visual[rows],
+            actions=state.actions[rows],
+            steps=state.steps[rows],
+            keys_values=state.keys_values[:, :, rows],
+        )
+
     def _check(self, state: PolicyState | None, rows: int) -> PolicyState | None:
         if state is None:
             return None

@@ -6,18 +6,18 @@ EXPERT.md      the same to read
 """
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentgym import environments, experts
+from agentgym import engines, environments, experts
+from agentgym.episodes import Episode
 from agentgym.errors import UserError
+from agentgym.expert_rollouts import rollout_expert
 from agentgym.experts.outcomes import RELIABLE
 from agentgym.recipes import BudgetRecipe, SuiteRecipe, TaskRecipe
-from agentgym.rollouts import Episode, rollout_expert
 from agentgym.scores import normalise
 from agentgym.store import replace_file
 
@@ -33,6 +33,7 @@ def survey(
     seeds: range,
     budget: BudgetRecipe,
     workers: int | None = None,
+    engine: str = engines.EngineName.PROCESSES,
     advance: Advance = lambda count, note: None,
 ) -> dict[str, Any]:
     """The outcomes of an expert's episodes of those seeds in every task of a suite, and what it refuses to act in.
@@ -41,25 +42,15 @@ def survey(
     """
     environments.check_suite(suite)
     reasons = {task.id: _refusal(expert, task, suite) for task in suite.tasks}
-    packages: set[str] = set()
-    tasks, started = [], time.monotonic()
-    for task in suite.tasks:
-        if reasons[task.id]:
-            advance(len(seeds), task.id)
-            continue
-        played = rollout_expert(
-            expert,
-            task,
-            frame=suite.frame,
-            seeds=seeds,
-            workers=workers or os.cpu_count() or 1,
-            budget=budget,
-            advance=lambda count, name=task.id: advance(count, name),  # type: ignore[misc]
-        )
-        env = environments.make(task, frame=suite.frame)
-        tasks.append({**row_of(task.id, played), **_by_return(task, env.defines_success, played)})
-        packages |= set(env.packages)
-        env.close()
+    tasks, packages, started = [], set(), time.monotonic()
+    with engines.start(engine, workers=workers) as crew:
+        for task in suite.tasks:
+            if reasons[task.id]:
+                advance(len(seeds), task.id)
+                continue
+            row, needed = _survey_task(expert, task, suite, seeds, budget, crew, advance)
+            tasks.append(row)
+            packages |= needed
     return {
         "format": 1,
         "expert": expert,
@@ -72,6 +63,27 @@ def survey(
         "tasks": tasks,
         "refused": {name: reason for name, reason in reasons.items() if reason},
     }
+
+
+def _survey_task(
+    expert: str,
+    task: TaskRecipe,
+    suite: SuiteRecipe,
+    seeds: range,
+    budget: BudgetRecipe,
+    crew: engines.Engine,
+    advance: Advance,
+) -> tuple[dict[str, Any], set[str]]:
+    """The row of a task, and the packages that decide what its episodes look like."""
+
+    def step(count: int) -> None:
+        advance(count, task.id)
+
+    played = rollout_expert(expert, task, frame=suite.frame, seeds=seeds, engine=crew, budget=budget, advance=step)
+    env = environments.make(task, frame=suite.frame)
+    row = {**row_of(task.id, played), **_by_return(task, env.defines_success, played)}
+    env.close()
+    return row, set(env.packages)
 
 
 def row_of(task: str, episodes: Sequence[Episode]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Talk:
         """Prints for machines."""
         if self.json:
             sys.stdout.write(json.dumps(values) + "\n")
+            sys.stdout.flush()  # some commands go on after it, and what reads them does not wait for their end
 
     @contextmanager
     def bar(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from worlds import TASK, experiment_recipe, model_of, refusal, tokenizer_of
 
-from agentgym import evaluation, players, runs
+from agentgym import evaluation, plans, players, runs
 from agentgym.edge import export_onnx
 from agentgym.environments import encode_instruction
 from agentgym.exported.onnx_policy import OnnxPolicy, Tokenizer
@@ -170,7 +170,7 @@ def test_evaluate_scores_it_as_the_run(run, exported, tmp_path, sampled):
     suite.write_text(f'description = "one"\n[[tasks]]\nid = "{TASK}"\n')
     scored = []
     for who in (run, exported, exported / "policy-int8.onnx"):
-        plan = evaluation.make_plan(
+        plan = plans.make_plan(
             str(who), suite=str(suite), to=tmp_path / str(len(scored)), episodes=2, deterministic=not sampled
         )
         scored.append(evaluation.evaluate(plan, workers=1))

@@ -8,7 +8,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from worlds import TASK, experiment_recipe, model_of, record, refusal, tokenizer_of
 
 from agentgym import environments, experts, players
-from agentgym.evaluation import evaluate, make_plan
+from agentgym.evaluation import evaluate
+from agentgym.plans import make_plan
 from agentgym.recipes import FrameRecipe
 from agentgym.runs import write_json
 
@@ -38,9 +39,9 @@ def suite(tmp_path):
 def scored(tmp_path, suite):
     """Scores WHO on two levels of each task of the suite."""
 
-    def score(who, to="scored", workers=1, **changes):
+    def score(who, to="scored", workers=1, engine="processes", **changes):
         plan = make_plan(str(who), to=tmp_path / to, **{"suite": suite, "episodes": 2, "environments": 2, **changes})
-        return evaluate(plan, workers=workers)
+        return evaluate(plan, workers=workers, engine=engine)
 
     return score
 
@@ -86,10 +87,24 @@ def test_the_result_does_not_depend_on_how_many_environments_run_at_once(run, sc
     assert one["deterministic"] is not sampled
 
 
-@pytest.mark.slow  # each worker imports torch
-def test_the_result_does_not_depend_on_the_number_of_workers(run, scored):
-    changes = {"deterministic": False, "suite": None, "videos": 0}
-    assert scored(run, "one", **changes)["tasks"] == scored(run, "two", workers=2, **changes)["tasks"]
+@pytest.mark.slow  # each worker imports torch, and a cluster takes its time to start
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_episodes_are_the_same_bytes_wherever_and_in_whatever_number_they_are_played(
+    run, scored, sampled, tmp_path
+):
+    ways = {
+        "one": {"environments": 1},
+        "many": {"environments": 32},
+        "async": {"vector": "async"},
+        "four": {"workers": 4},
+        "async in workers": {"workers": 2, "vector": "async"},
+        "ray": {"workers": 2, "engine": "ray"},
+        "async in ray": {"workers": 2, "engine": "ray", "vector": "async"},
+    }
+    for name, changes in ways.items():
+        scored(run, name, suite=None, videos=0, episodes=4, deterministic=not sampled, **changes)
+    one, *others = ((tmp_path / name / "episodes.json").read_bytes() for name in ways)
+    assert others == [one] * len(others)
 
 
 def test_drawn_actions_are_others_than_the_likeliest(run, scored, tmp_path):

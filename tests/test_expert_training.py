@@ -9,9 +9,9 @@ from worlds import refusal
 from agentgym import experts
 from agentgym.collection import collect
 from agentgym.environments import make
+from agentgym.expert_rollouts import rollout_expert
 from agentgym.expert_training import choose_tasks, train_expert
 from agentgym.recipes import DatasetRecipe, ExpertRecipe, FrameRecipe, SuiteRecipe, load_expert
-from agentgym.rollouts import rollout_expert
 from agentgym.store import SampleDataset
 
 FRAME = FrameRecipe(size=(16, 24))
@@ -38,7 +38,7 @@ def trained(tmp_path_factory):
 
 
 def test_what_is_trained_learns_and_acts_as_an_expert(trained):
-    played = rollout_expert(f"sb3:{trained}", POLE.tasks[0], frame=FRAME, seeds=range(10), workers=1)
+    played = rollout_expert(f"sb3:{trained}", POLE.tasks[0], frame=FRAME, seeds=range(10))
     assert np.mean([episode.success for episode in played]) >= 0.7  # random actions end after 22 steps on average
     curve = json.loads(trained.with_suffix(".json").read_text())["curve"]
     assert curve[-1]["steps"] >= 0.95 * RECIPE.steps
@@ -72,8 +72,8 @@ def test_a_file_that_is_no_agent_is_refused(tmp_path):
 @pytest.mark.parametrize("task", load_expert("minatar").suite.tasks, ids=lambda task: task.id)
 def test_an_agent_comes_with_the_package_for_every_minatar_game(task):
     short = task.model_copy(update={"limit": 300})
-    [played] = rollout_expert("trained", short, frame=FRAME, seeds=[0], workers=1)
-    [random] = rollout_expert("random", short, frame=FRAME, seeds=[0], workers=1)
+    [played] = rollout_expert("trained", short, frame=FRAME, seeds=[0])
+    [random] = rollout_expert("random", short, frame=FRAME, seeds=[0])
     assert played.total_reward > random.total_reward
 
 

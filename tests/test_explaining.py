@@ -8,10 +8,11 @@ import torch
 from worlds import TASK, model_of, tokenizer_of
 
 from agentgym import films
+from agentgym.episodes import replay_frames
 from agentgym.explaining import explain, window_starts
 from agentgym.policy import AgentPolicy
 from agentgym.recipes import FrameRecipe, load_suite
-from agentgym.rollouts import replay_frames, rollout
+from agentgym.rollouts import rollout
 
 
 class Listening(AgentPolicy):

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
     {"errors", "model.temporal", "experts.networks", "exported", "exported.onnx_policy", "exported.example"},
-    {"recipes.base"},
+    {"recipes.base", "engines"},
     {"recipes.suites"},
     {"recipes.datasets", "recipes.finetuning"},
     {"recipes.experiments"},
@@ -38,6 +38,7 @@ ROWS = [
     {
         *("model.presets", "model.reading", "model.step", "model.adapting", "experts", "recorder"),
         *("vector_recorder", "windows", "pictures", "videos", "comparison", "report.words"),
+        *("episodes", "seeded_environments"),
     },
     {
         *("losses", "optimisation", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "viewing"),
@@ -47,10 +48,10 @@ ROWS = [
     {"report.films"},
     {"report.page"},
     {"report.comparing", "tables"},
-    {"report", "training", "policy", "rollouts", "launching", "parts"},
+    {"report", "training", "policy", "rollouts", "launching", "parts", "expert_rollouts"},
     {"runs", "publish", "players", "held_out", "sb3", "watching", "expert_training", "survey"},
-    {"sessions"},
-    {"films"},
+    {"sessions", "plans"},
+    {"films", "playing", "task_scores"},
     {"evaluation", "playground", "play", "edge", "finetuning", "exchange", "dagger"},
     {"data_verbs", "expert_verbs", "play_verbs"},
     {"cli"},
@@ -71,6 +72,8 @@ WITHOUT_TORCH = [
     "scores",
     "comparison",
     "rollouts",
+    "expert_rollouts",
+    "engines",
     "survey",
 ]
 WITHOUT_GYMNASIUM = ["model.agent", "model.presets", "model.tokenizer", "losses", "windows", "training"]

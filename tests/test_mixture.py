@@ -6,7 +6,7 @@ import pytest
 import torch
 from worlds import TASK, counted_sample, experiment_recipe, record, refusal
 
-from agentgym import captioning, evaluation, runs
+from agentgym import captioning, plans, runs
 from agentgym.action_spaces import SpaceCodec
 from agentgym.captions import CAPTION, shown_frames
 from agentgym.errors import UserError
@@ -38,11 +38,11 @@ def test_a_mixture_is_trained_on_and_its_evaluation_knows_every_part(folders, tm
     runs.open_run(run, recipe)
     runs.train_run(recipe, tmp_path / "not-recorded", run)
     assert (run / "model" / "model.safetensors").is_file()
-    plan = evaluation.make_plan(str(run))
-    assert evaluation.refuse_overlap(plan) == ", ".join(map(str, folders))
+    plan = plans.make_plan(str(run))
+    assert plans.refuse_overlap(plan) == ", ".join(map(str, folders))
     seed = SampleDataset(folders[1]).column("seed")[0]
-    overlapping = evaluation.make_plan(str(run), first_seed=seed)
-    assert "overlap the demonstrations'" in refusal(evaluation.refuse_overlap, overlapping)
+    overlapping = plans.make_plan(str(run), first_seed=seed)
+    assert "overlap the demonstrations'" in refusal(plans.refuse_overlap, overlapping)
 
 
 def test_a_recipe_without_a_mixture_says_nothing_of_one():
@@ -103,7 +103,7 @@ def test_names_are_shared_and_every_domain_is_remembered(mixed):
 
 
 def test_a_mixed_batch_is_its_rows_one_by_one(mixed):
-    recipe, parts, model, tokenizer = mixed
+    _recipe, parts, model, tokenizer = mixed
     source, _ = sources_of(parts, 0.25, runs.reading_of(model, tokenizer))
     ends = np.cumsum([len(each) for each in source.sources])
     rows = np.array([ends[1], 0, ends[0], ends[1] + 1, 1])
@@ -147,7 +147,7 @@ def test_one_agent_plays_each_world_with_its_own_actions(mixed):
 
 
 def test_captions_are_words_and_are_scored_beside_the_majority(mixed, tmp_path):
-    recipe, parts, model, tokenizer = mixed
+    _recipe, parts, model, tokenizer = mixed
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     (scored,) = score_captions(tmp_path, parts[2].dataset, 0.25)

@@ -275,3 +275,16 @@ def test_a_saved_policy_acts_as_the_one_in_memory(policy, dataset, tmp_path):
 def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="there is no such folder"):
         AgentPolicy.from_pretrained(tmp_path / "nothing")
+
+
+def test_a_batch_that_becomes_narrower_goes_on_with_the_histories_it_keeps(policy, dataset):
+    samples = longest(dataset, 3)
+    state = None
+    for step in range(M + 2):
+        _, state = policy.predict(observation_of(samples, step), state, deterministic=True)
+    rows = np.array([2, 0])
+    whole, _ = policy.predict(observation_of(samples, M + 2), state, deterministic=True)
+    kept = policy.keep(state, rows)
+    narrow, after = policy.predict(observation_of([samples[row] for row in rows], M + 2), kept, deterministic=True)
+    assert narrow.tolist() == whole[rows].tolist()
+    assert after.instructions == tuple(samples[row].instruction for row in rows)

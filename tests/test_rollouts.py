@@ -5,8 +5,11 @@ import pytest
 from worlds import TASK
 
 from agentgym import environments, experts
+from agentgym.engines import Processes
+from agentgym.episodes import Episode, replay_frames
+from agentgym.expert_rollouts import rollout_expert
 from agentgym.recipes import BudgetRecipe, FrameRecipe
-from agentgym.rollouts import Episode, replay_frames, rollout, rollout_expert
+from agentgym.rollouts import rollout
 
 FRAME = FrameRecipe()
 
@@ -33,7 +36,7 @@ def play(policy, seeds, num_environments):
 
 
 def expert_plays(name, seeds, workers=1, **changes):
-    return rollout_expert(name, TASK, frame=FRAME, seeds=seeds, workers=workers, **changes)
+    return rollout_expert(name, TASK, frame=FRAME, seeds=seeds, engine=Processes(workers), **changes)
 
 
 class Broken(experts.EXPERTS["babyai-bot"][0]):
@@ -79,6 +82,31 @@ def test_a_policy_that_draws_is_told_the_seed_and_plays_the_same_in_any_batch():
 
 def test_episodes_do_not_depend_on_how_many_environments_run_at_once():
     assert play(ByFrame(), range(10), 1) == play(ByFrame(), range(10), 4) == play(ByFrame(), range(10), 16)
+
+
+class Summing(ByFrame):
+    """Acts by the sum of all frames of the episode; in a batch that may become narrower."""
+
+    def __init__(self):
+        self.widths = []
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        sums = observation["frame"].reshape(len(observation["frame"]), -1).sum(axis=1)
+        state = sums if state is None else np.where(episode_start, sums, state + sums)
+        self.widths.append(len(sums))
+        return state // 3 % 3, state
+
+    def keep(self, state, rows):
+        return state[rows]
+
+
+def test_a_policy_that_can_need_not_act_where_no_episode_is_left():
+    narrow, alone = Summing(), Summing()
+    assert play(narrow, range(8), 5) == play(alone, range(8), 1)
+    assert narrow.widths[0] == 5
+    assert narrow.widths == sorted(narrow.widths, reverse=True)
+    assert narrow.widths[-1] < 5
+    assert sum(narrow.widths) == sum(alone.widths)  # as many actions as there are steps
 
 
 def test_every_seed_is_played_once_in_order():

@@ -12,7 +12,7 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage
 from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of
 
-from agentgym import evaluation, runs
+from agentgym import evaluation, plans, runs
 from agentgym.policy import AgentPolicy
 from agentgym.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
 
@@ -186,7 +186,7 @@ def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path):
     stored = AgentPolicy.from_pretrained(tmp_path / "tuned").model.state_dict()
     for name, value in agent_weights(model).items():
         assert torch.equal(stored[name], value), name
-    plan = evaluation.make_plan(str(tmp_path / "tuned"), episodes=1, videos=0)
+    plan = plans.make_plan(str(tmp_path / "tuned"), episodes=1, videos=0)
     assert evaluation.evaluate(plan, workers=1)["tasks"][0]["episodes"] == 1
     assert "choose another folder" in refusal(model.policy.save_checkpoint, tmp_path / "tuned")
 

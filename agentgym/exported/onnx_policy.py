@@ -96,6 +96,10 @@ class OnnxPolicy:
         actions = chosen + self.action_start
         return (actions[0] if single else actions), new
 
+    def keep(self, state: Sequence[History], rows: NDArray[np.int64]) -> tuple[History, ...]:
+        """The state of those rows alone, in that order, for a batch in which some environments are done."""
+        return tuple(state[row] for row in rows)
+
     def _step(
         self, frame: NDArray[np.uint8], instruction: str, history: History | None
     ) -> tuple[NDArray[np.float32], History]:

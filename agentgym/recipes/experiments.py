@@ -102,11 +102,16 @@ class TrainingRecipe(Recipe):
 
 
 class EvaluationRecipe(Recipe):
-    """Which seeds are rolled out and how: the seeds [first_seed, first_seed + episodes) of each task."""
+    """Which seeds are rolled out and how: the seeds [first_seed, first_seed + episodes) of each task.
+
+    `environments` run at once, stepped by Gymnasium's SyncVectorEnv or AsyncVectorEnv (`vector`); the result is the
+    same for any number and either way.
+    """
 
     episodes: Annotated[int, Field(ge=1)] = 500
     first_seed: Annotated[int, Field(ge=0)] = 0
     environments: Annotated[int, Field(ge=1)] = 50
+    vector: Annotated[Literal["sync", "async"], Field(exclude_if=lambda vector: vector == "sync")] = "sync"
     deterministic: bool = True
     videos: Annotated[int, Field(ge=0)] = 6
 

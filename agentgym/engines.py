@@ -1,0 +1,154 @@
+"""Where work is done: by processes on this machine or by a Ray cluster, with the same results in the same order.
+
+Work is a function and its jobs, each a tuple of arguments that decides what comes back. This module knows neither
+episodes nor datasets. A cluster's nodes need the same agentgym and see the same folders.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+from joblib import Parallel, delayed
+
+from agentgym.errors import UserError
+
+AHEAD = 2  # jobs begun for each worker before the first result is taken: results that wait stay few
+Result = TypeVar("Result")
+
+
+class EngineName(StrEnum):
+    """The engines there are."""
+
+    PROCESSES = "processes"
+    RAY = "ray"
+
+
+class Engine(Protocol):
+    """Does jobs, at most `workers` at once."""
+
+    @property
+    def workers(self) -> int:
+        """How many jobs at once."""
+        ...
+
+    def map(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+        """function(*job) of each job, in the order of the jobs. What the function raises is raised here.
+
+        Raises UserError when a worker dies.
+        """
+        ...
+
+
+@contextmanager
+def start(name: str = EngineName.PROCESSES, *, workers: int | None = None) -> Iterator[Engine]:
+    """The engine of that name; as many workers as there are cores where none are given.
+
+    Raises UserError for an unknown engine, without Ray, and when the cluster cannot be reached.
+    """
+    if name not in list(EngineName):
+        raise UserError(f"there is no engine '{name}'; known: {', '.join(EngineName)}")
+    if workers is not None and workers < 1:
+        raise UserError(f"{workers} workers: expected at least 1")
+    if name == EngineName.PROCESSES:
+        yield Processes(workers or os.cpu_count() or 1)
+    else:
+        with _ray_cluster() as cores:
+            yield RayCluster(workers or cores)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Processes of this machine; what is one job or has one worker is done in this process."""
+
+    workers: int
+
+    def map(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+        """See `Engine`."""
+        # The initializer runs in worker processes alone: this process keeps its Ctrl-C.
+        parallel = Parallel(
+            n_jobs=min(self.workers, max(1, len(jobs))),
+            return_as="generator",
+            pre_dispatch=f"{AHEAD}*n_jobs",
+            initializer=ignore_interrupts,
+        )
+        try:
+            yield from parallel(delayed(function)(*job) for job in jobs)
+        except BrokenProcessPool:
+            raise _died() from None
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """The Ray cluster that is connected. A job that is lost with its node is begun again, as Ray's tasks are."""
+
+    workers: int
+
+    def map(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+        """See `Engine`."""
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            yield from self._in_order(function, jobs)
+        except RayTaskError as error:
+            raise error.cause from None  # as the function raised it, without Ray's pages around it
+        except RayError:
+            raise _died() from None
+
+    def _in_order(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+        import ray
+
+        task = ray.remote(function)
+        running: dict[Any, int] = {}
+        finished: dict[int, Result] = {}
+        begun = 0
+        for number in range(len(jobs)):
+            while number not in finished:
+                while len(running) < self.workers and begun < min(len(jobs), number + AHEAD * self.workers):
+                    running[task.remote(*jobs[begun])] = begun
+                    begun += 1
+                first = ray.wait(list(running))[0][0]
+                finished[running.pop(first)] = ray.get(first)
+            yield finished.pop(number)
+
+
+@contextmanager
+def _ray_cluster() -> Iterator[int]:
+    """How many cores the cluster has: the one connected already, that of RAY_ADDRESS, or one of this machine alone."""
+    try:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray counts its users over the network
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of jobs that nobody waits for any more
+        import ray
+    except ImportError:
+        raise UserError("--engine ray: needs Ray: pip install 'agentgym[ray]'") from None
+    if ray.is_initialized():
+        yield int(ray.cluster_resources()["CPU"])
+        return
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises plain ones too, when a node does not start in time
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"--engine ray: there is no cluster to work on: {reason}") from None
+    with redirect_stdout(sys.stderr):  # Ray tells of lost workers on stdout, where results go
+        try:
+            yield int(ray.cluster_resources()["CPU"])
+        finally:
+            ray.shutdown()
+
+
+def ignore_interrupts() -> None:
+    """Leaves Ctrl-C, which reaches the whole process group, to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _died() -> UserError:
+    return UserError(
+        "a worker died: it was killed, or memory ran out (fewer --workers need less); "
+        "what is written stays whole, and the same command goes on from there"
+    )
