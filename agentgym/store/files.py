@@ -31,10 +31,15 @@ def shard_files(path: Path) -> list[Path]:
 
 def replace_file(file: Path, text: str) -> None:
     """The file holds the text, or what it held before, whatever happens. Raises OSError."""
+    replace_bytes(file, text.encode())
+
+
+def replace_bytes(file: Path, content: bytes) -> None:
+    """The file holds these bytes, or what it held before, whatever happens. Raises OSError."""
     temporary = file.with_name(file.name + ".tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(file)
