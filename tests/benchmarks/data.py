@@ -20,7 +20,7 @@ import minari
 import numpy as np
 from PIL import Image
 
-from agentgym.actions import ActionCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.collection import collect
 from agentgym.exchange import export_minari
 from agentgym.recipes import load_dataset
@@ -81,8 +81,8 @@ def record_game(path: Path) -> None:
     """Episodes of random play, four frames an action."""
     env = gymnasium.make(GAME)
     env.action_space.seed(0)
-    codec = ActionCodec.of(env.action_space, env.unwrapped.get_action_meanings())
-    header = Header(codec, env.observation_space.shape, {"name": "game"})
+    space = SpaceCodec.of(env.action_space, env.unwrapped.get_action_meanings())
+    header = Header(space, env.observation_space.shape, {"name": "game"})
     with DatasetWriter(path, header) as writer:
         count, seed = 0, 0
         while count < FRAMES:
