@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agentgym import data_verbs, expert_verbs, play_verbs, recipes
-from agentgym.data_verbs import size
+from agentgym.data_verbs import Recorded, Source, size
 from agentgym.errors import UserError, did_you_mean
 from agentgym.options import Data, Json, Overwrite, Quiet, Run, Set, Trust, Workers
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
@@ -105,7 +105,7 @@ def collect(
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    data: Source,
     repair: Annotated[bool, typer.Option("--repair", help="Keep the longest good prefix; set the rest aside.")] = False,
     replay: Annotated[int, typer.Option(min=0, help="Replay that many random episodes, frame by frame.")] = 0,
     quiet: Quiet = False,
@@ -146,7 +146,7 @@ def check(
 @app.command()
 def train(
     experiment: Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")],
-    data: Data = None,
+    data: Recorded = None,
     run: Run = None,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -177,7 +177,7 @@ def evaluate(
     environments: Annotated[int | None, typer.Option(help="Environments stepped at once.")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Draw actions instead of taking the likeliest.")] = False,
     expert: Annotated[str | None, typer.Option(help="Whose score is 1; the run's, or the BabyAI bot.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The dataset that the agent was trained on.")] = None,
+    data: Recorded = None,
     trust: Trust = False,
     workers: Workers = None,
     overwrite: Overwrite = False,

@@ -26,7 +26,7 @@ from agentgym.policy import find_checkpoint
 from agentgym.recipes import DatasetRecipe, EvaluationRecipe, FrameRecipe, SuiteRecipe, TaskRecipe, differences
 from agentgym.rollouts import Episode, chunks, on_workers, rollout, rollout_expert
 from agentgym.runs import all_versions, read_json, read_recipe, write_json
-from agentgym.store import SampleDataset
+from agentgym.store import SampleDataset, locate
 
 EVALUATION_FORMAT = 1
 DEFAULT_EXPERT = "babyai-bot"
@@ -111,7 +111,7 @@ def make_plan(
         folder=folder,
         trained_on=trained_on,
         data=_data_of(run) if run and data is None else data,
-        mixture=tuple(Path(part.data) for part in recipe.mixture) if recipe and data is None else (),
+        mixture=tuple(locate(part.data) for part in recipe.mixture) if recipe and data is None else (),
     )
 
 
@@ -242,7 +242,7 @@ def _data_of(run: Path) -> Path | None:
     if not (run / "training.json").is_file():
         return None
     named = read_json(run / "training.json").get("data")  # runs of before it was written down have none
-    return Path(named) if named else None
+    return locate(named) if named else None
 
 
 def _dataset_of(plan: Plan) -> SampleDataset | None:

@@ -33,7 +33,7 @@ from agentgym.model.tokenizer import load_tokenizer, tokenize, train_tokenizer
 from agentgym.policy import AgentPolicy, find_checkpoint
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, differences
 from agentgym.rollouts import rollout
-from agentgym.store import SampleDataset, replace_file
+from agentgym.store import SampleDataset, locate, replace_file
 from agentgym.training import Loop, train, uses_bfloat16
 from agentgym.windows import WindowSource, split_episodes
 
@@ -196,7 +196,7 @@ def open_dataset(data: Path, recipe: ExperimentRecipe) -> SampleDataset:
 
     Raises UserError when a folder holds what another recipe made, is damaged or has nothing to learn from.
     """
-    folders = [Path(part.data) for part in recipe.mixture] or [data]
+    folders = [locate(part.data) for part in recipe.mixture] or [data]
     dataset = SampleDataset.join([SampleDataset(folder) for folder in folders])
     changed = differences(dict(dataset.header.recipe), recipe.dataset.model_dump(mode="json"))
     if changed and not recipe.mixture:

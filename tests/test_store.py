@@ -2,14 +2,17 @@
 
 import json
 import random
+import shutil
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
 from test_samples import same
+from typer.testing import CliRunner
 from worlds import counted_header, counted_sample, refusal
 
+from agentgym import cli
 from agentgym.action_spaces import SpaceCodec
 from agentgym.store import (
     NAMES,
@@ -242,6 +245,19 @@ def test_a_dataset_is_read_from_any_file_system_of_fsspec(path):
         assert "memory://cloud/none: there is no such" in refusal(SampleDataset, "memory://cloud/none")
     finally:
         memory.rm("/cloud", recursive=True)
+
+
+def test_the_command_line_reads_from_file_systems_of_fsspec_and_writes_to_disks_alone(path, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "data"), "zip", tmp_path, "data")
+    url, runner = f"zip://data::file://{archive}", CliRunner()
+    for source in (f"file://{path}", url):
+        result = runner.invoke(cli.app, ["check", source, "--json"])
+        assert json.loads(result.stdout)["episodes"] == len(SAMPLES)
+    assert runner.invoke(cli.app, ["select", url, "--outcome", "solved", "--to", str(tmp_path / "some")]).exit_code == 0
+    assert len(SampleDataset(tmp_path / "some")) == len(SAMPLES)
+    for verb in (["check", url, "--repair"], ["view", url], ["export", url, "--to", "hub"]):
+        assert "only folders on this machine's disks are written to" in str(runner.invoke(cli.app, verb).exception)
+    assert "is no folder that fsspec reaches" in str(runner.invoke(cli.app, ["check", "none://data"]).exception)
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path):

@@ -12,7 +12,7 @@ what a reader needs of that. None of them knows an environment or a model.
 from agentgym.store.checking import check, repair
 from agentgym.store.composing import merge, select
 from agentgym.store.dataset import SampleDataset, Windows, window_table
-from agentgym.store.files import replace_file
+from agentgym.store.files import locate, replace_file, require_local
 from agentgym.store.format import NAMES, OUTCOMES, Attempt, Header, Row, count_outcomes, encode_row, schema_of
 from agentgym.store.samples import sample_dataset
 from agentgym.store.shard import Shard
@@ -31,9 +31,11 @@ __all__ = [
     "check",
     "count_outcomes",
     "encode_row",
+    "locate",
     "merge",
     "repair",
     "replace_file",
+    "require_local",
     "sample_dataset",
     "schema_of",
     "select",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agentgym.errors import UserError
 from agentgym.store.dataset import SampleDataset, refuse_missing_shards
-from agentgym.store.files import locate, shard_file, shard_files, sync_folder
+from agentgym.store.files import locate, require_local, shard_file, shard_files, sync_folder
 from agentgym.store.format import Attempt, FormatError, replace_shard, write_shard
 from agentgym.store.parity import Parity, parity_file, read_parity
 from agentgym.store.shard import Shard
@@ -37,9 +37,7 @@ def repair(path: str | Path) -> list[str]:
     seeds count as never tried, so that `agentgym collect` records them again. Raises UserError while another process
     writes, and when the disk is full: then what was not yet repaired is as it was.
     """
-    if not isinstance(locate(path), Path):
-        raise UserError(f"{path}: only a folder on this machine's disks is repaired; copy it to one")
-    path = Path(path)
+    path = require_local(locate(path), "copy it to one and repair it there")
     if not check(path):
         return []
     lock = lock_folder(path)

@@ -1,4 +1,4 @@
-"""What restores a damaged shard: a checksum for every page of it, and the parity of groups of pages, in a file beside it.
+"""What restores a damaged shard, in a file beside it: a checksum for every page, and the parity of groups of pages.
 
 Pages are dealt to the groups in turn, and a group has the exclusive or of its pages. One page of each group can be
 restored, so that a flipped bit, or a sector that can no longer be read, costs nothing. Knows bytes, not what they mean.
@@ -39,7 +39,7 @@ class Parity:
         pages = self._paged(content)
         bad = self._bad_pages(pages)
         touched = [page % len(self.groups) for page in bad]
-        if len(set(touched)) < len(bad):
+        if len(set(touched)) < len(bad) or (bad and len(bad) == len(pages)):  # the latter is another file's parity
             return None
         for page, group in zip(bad, touched, strict=True):
             pages[page] = 0

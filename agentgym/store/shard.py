@@ -168,7 +168,9 @@ class Shard:
         start = place * FRAMES_PER_BLOCK
         steps = list(self._steps(row, start, start + FRAMES_PER_BLOCK).values())
         checksums = self._columns["block_crc32"]
-        return bool(block_checksum(self._block(row, place), steps) == checksums.values.at(checksums.bounds(row)[0] + place))
+        return bool(
+            block_checksum(self._block(row, place), steps) == checksums.values.at(checksums.bounds(row)[0] + place)
+        )
 
     def _block(self, row: int, place: int) -> memoryview:
         frames = self._columns["frames"]
