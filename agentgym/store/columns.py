@@ -18,7 +18,7 @@ import pyarrow as pa
 class Numbers:
     """Of any dtype, bool among them."""
 
-    content: memoryview
+    content: Any  # a memoryview of that dtype
 
     def at(self, place: int) -> Any:
         """One value."""
@@ -26,7 +26,8 @@ class Numbers:
 
     def read(self, first: int, behind: int) -> list[Any]:
         """Values [first, behind)."""
-        return self.content[first:behind].tolist()
+        found: list[Any] = self.content[first:behind].tolist()
+        return found
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Lists:
 
     def at(self, place: int) -> list[Any]:
         """One list."""
-        return self.values.read(*self.bounds(place))  # type: ignore[no-any-return]
+        return self.values.read(*self.bounds(place))
 
     def read(self, first: int, behind: int) -> list[list[Any]]:
         """Lists [first, behind)."""
@@ -88,7 +89,7 @@ class Columns(dict[str, Any]):
 
     def __missing__(self, name: str) -> Column:
         self[name] = _column_of(self._arrays[name])
-        return self[name]  # type: ignore[no-any-return]
+        return self[name]
 
 
 def value_buffers(array: pa.Array) -> Iterator[pa.Buffer]:

@@ -54,7 +54,7 @@ class Shard:
             self._mend()
 
     def _read(self, content: pa.Buffer) -> None:
-        """Raises one of DAMAGE. What is read later is checked here, since a wrong offset would be taken for an address."""
+        """Raises one of DAMAGE. Offsets are checked here: a wrong one would be taken for an address later."""
         reader = pa.ipc.open_file(content)
         values = read_metadata(reader.schema)
         header = Header.from_json(values, self.file)
@@ -167,10 +167,8 @@ class Shard:
     def _verify_block(self, row: int, place: int) -> bool:
         start = place * FRAMES_PER_BLOCK
         steps = list(self._steps(row, start, start + FRAMES_PER_BLOCK).values())
-        checksums = self._columns["block_crc32"]
-        return bool(
-            block_checksum(self._block(row, place), steps) == checksums.values.at(checksums.bounds(row)[0] + place)
-        )
+        expected = self._columns["block_crc32"].at(row)[place]
+        return bool(block_checksum(self._block(row, place), steps) == expected)
 
     def _block(self, row: int, place: int) -> memoryview:
         frames = self._columns["frames"]
