@@ -109,7 +109,7 @@ class Shard:
 
     def column(self, name: str) -> list[Any]:
         """A column as plain values, unverified."""
-        return self._columns[name].read(0, len(self))  # type: ignore[no-any-return]
+        return self._columns[name].read(0, len(self))
 
     def steps(self, row: int, start: int, stop: int) -> Row:
         """What STEP_COLUMNS hold of steps [start, stop), as plain values, [] for no labels. UserError if damaged."""
@@ -172,7 +172,7 @@ class Shard:
 
     def _block(self, row: int, place: int) -> memoryview:
         frames = self._columns["frames"]
-        return frames.values.at(frames.bounds(row)[0] + place)  # type: ignore[no-any-return]
+        return frames.values.at(frames.bounds(row)[0] + place)
 
     def _steps(self, row: int, start: int, stop: int) -> Row:
         found: Row = {}

@@ -202,9 +202,9 @@ def sentences(folder: Path, babyai: Path, many: Path) -> list[str]:
     size = sum(file.stat().st_size for file in many.glob("shard-*")) / 2**20
     raw = (dataset.lengths + 1).sum() * np.prod(dataset.header.frame_shape) / 2**20
     found.append(
-        f"* Memory held while 3,000 random batches of 16 are read: {first:,.0f} MB after 200, {half:,.0f} MB after half, "
-        f"{last:,.0f} MB at the end; the dataset has {size:,.0f} MB, its raw frames {raw:,.0f} MB. Pages of mapped files "
-        f"(libraries too), which the system takes back as it needs: {mapped:,.0f} MB."
+        f"* Memory held while 3,000 random batches of 16 are read: {first:,.0f} MB after 200, {half:,.0f} MB after "
+        f"half, {last:,.0f} MB at the end; the dataset has {size:,.0f} MB, its raw frames {raw:,.0f} MB. Pages of "
+        f"mapped files (libraries too), which the system takes back as it needs: {mapped:,.0f} MB."
     )
     return found
 
