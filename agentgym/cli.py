@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agentgym import data_verbs, expert_verbs, play_verbs, recipes
-from agentgym.data_verbs import size
+from agentgym.data_verbs import Recorded, Source, size
 from agentgym.engines import EngineName
 from agentgym.errors import UserError, did_you_mean
 from agentgym.options import (
@@ -120,7 +120,7 @@ def collect(
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    data: Source,
     repair: Annotated[bool, typer.Option("--repair", help="Keep the longest good prefix; set the rest aside.")] = False,
     replay: Annotated[int, typer.Option(min=0, help="Replay that many random episodes, frame by frame.")] = 0,
     quiet: Quiet = False,
@@ -161,7 +161,7 @@ def check(
 @app.command()
 def train(
     experiment: Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")],
-    data: Data = None,
+    data: Recorded = None,
     run: Run = None,
     processes: Processes = None,
     set_: Set = None,
@@ -199,7 +199,7 @@ def evaluate(
     vector: Annotated[Vector | None, typer.Option(help="Step them in turns, or each in its own process.")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Draw actions instead of taking the likeliest.")] = False,
     expert: Annotated[str | None, typer.Option(help="Whose score is 1; the run's, or the BabyAI bot.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The dataset that the agent was trained on.")] = None,
+    data: Recorded = None,
     trust: Trust = False,
     workers: Workers = None,
     engine: Engine = PROCESSES,

@@ -14,7 +14,20 @@ if TYPE_CHECKING:
     from agentgym.store import SampleDataset
 
 app = typer.Typer()
-Source = Annotated[Path, typer.Argument(help="A dataset folder.")]
+
+
+def locate(text: str) -> Path:
+    """A folder on this disk, or of any file system of fsspec: what every verb takes that reads a dataset."""
+    from agentgym import store
+
+    return store.locate(text)
+
+
+Source = Annotated[Path, typer.Argument(parser=locate, metavar="DATA", help="A dataset's folder, or its URL.")]
+Recorded = Annotated[
+    Path | None,
+    typer.Option(parser=locate, metavar="DATA", help="The dataset's folder or URL; data/NAME when not given."),
+]
 
 
 class Format(StrEnum):
@@ -27,7 +40,7 @@ class Format(StrEnum):
 
 @app.command()
 def merge(
-    data: Annotated[list[Path], typer.Argument(help="Dataset folders.")],
+    data: Annotated[list[Path], typer.Argument(parser=locate, metavar="DATA", help="Datasets' folders, or URLs.")],
     to: Annotated[Path, typer.Option(help="The folder of the merged dataset.")],
     quiet: Quiet = False,
     json_: Json = False,
@@ -75,7 +88,9 @@ def view(
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(help="A dataset folder, or a run folder for ONNX.")],
+    source: Annotated[
+        Path, typer.Argument(parser=locate, metavar="SOURCE", help="A dataset's folder or URL; a run folder for ONNX.")
+    ],
     out: Annotated[Path | None, typer.Argument(help="A new folder; FORMAT in the source's when not given.")] = None,
     to: Annotated[Format | None, typer.Option(help="Minari, the Hugging Face Hub's layout, or an ONNX policy.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnx.")] = False,
@@ -86,9 +101,15 @@ def export(
     chosen = Format.ONNX if onnx else to
     if chosen is None or (onnx and to not in (None, Format.ONNX)):
         raise UserError("export: expected one of --to minari, --to hub and --onnx")
-    folder = out or source / chosen.value
+    folder = out or _beside(source, chosen)
     write = {Format.MINARI: _export_dataset, Format.HUB: _export_dataset, Format.ONNX: _export_agent}[chosen]
     write(source, folder, chosen, Talk(quiet, json_))
+
+
+def _beside(source: Path, chosen: Format) -> Path:
+    from agentgym import store
+
+    return store.require_local(source, "name the folder to export to") / chosen.value
 
 
 def _export_dataset(source: Path, folder: Path, to: Format, talk: Talk) -> None:
@@ -100,9 +121,10 @@ def _export_dataset(source: Path, folder: Path, to: Format, talk: Talk) -> None:
 
 
 def _export_agent(source: Path, folder: Path, to: Format, talk: Talk) -> None:
+    from agentgym import store
     from agentgym.edge import export_onnx
 
-    found = export_onnx(source, folder)
+    found = export_onnx(store.require_local(source, "name a run's folder there"), folder)
     sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["bytes"].items() if name.endswith(".onnx"))
     talk.say(f"{folder}: {sizes}; {found['steps_compared']} steps with the actions of PyTorch", markup=False)
     talk.result(found)

@@ -13,7 +13,7 @@ from agentgym.errors import UserError
 from agentgym.players import Player
 from agentgym.recipes import DatasetRecipe, EvaluationRecipe, SuiteRecipe, differences
 from agentgym.runs import read_json, read_recipe
-from agentgym.store import SampleDataset
+from agentgym.store import SampleDataset, locate
 
 DEFAULT_EXPERT = "babyai-bot"
 
@@ -94,8 +94,8 @@ def make_plan(
         folder=folder,
         trained_on=trained_on,
         data=_data_of(run) if run and data is None else data,
-        mixture=tuple(dict.fromkeys(Path(part.data) for part in recipe.mixture)) if recipe and data is None else (),
-        captioned=tuple(dict.fromkeys(Path(part.data) for part in recipe.mixture if part.caption)) if recipe else (),
+        mixture=tuple(dict.fromkeys(locate(part.data) for part in recipe.mixture)) if recipe and data is None else (),
+        captioned=tuple(dict.fromkeys(locate(part.data) for part in recipe.mixture if part.caption)) if recipe else (),
     )
 
 
@@ -162,7 +162,7 @@ def _data_of(run: Path) -> Path | None:
     if not (run / "training.json").is_file():
         return None
     named = read_json(run / "training.json").get("data")  # runs of before it was written down have none
-    return Path(named) if named else None
+    return locate(named) if named else None
 
 
 def datasets_of(plan: Plan) -> list[SampleDataset]:

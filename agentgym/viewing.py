@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from agentgym.action_series import name
 from agentgym.pictures import encode_png
-from agentgym.store import SampleDataset, replace_file
+from agentgym.store import SampleDataset, replace_file, require_local
 
 FILMS = 24
 FILM_STEPS = 400  # of a longer episode, its beginning
@@ -37,6 +37,7 @@ class Histogram:
 def write_view(path: str | Path, to: str | Path | None = None, *, films: int = FILMS, seed: int = 0) -> Path:
     """Writes the page, `view.html` in the dataset's folder if not `to`; `seed` chooses the films. Raises UserError."""
     dataset = SampleDataset(path)
+    file = Path(to) if to else require_local(dataset.path, "say where the page goes with --to") / "view.html"
     everyone = np.random.default_rng(seed).permutation(len(dataset))
     filmed = sorted(everyone[:films].tolist())
     listed = sorted(everyone[: max(LISTED, films)].tolist())  # the filmed ones among them
@@ -60,7 +61,6 @@ def write_view(path: str | Path, to: str | Path | None = None, *, films: int = F
         filmed=len(filmed),
         data=_as_script(data),
     )
-    file = Path(to) if to else dataset.path / "view.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     replace_file(file, page)
     return file

@@ -9,7 +9,7 @@ from worlds import counted_header, counted_sample, refusal
 from agentgym import cli
 from agentgym.action_spaces import SpaceCodec
 from agentgym.collection import replay_episodes
-from agentgym.store import Attempt, DatasetWriter, SampleDataset, check, merge, sample_dataset, select, shard
+from agentgym.store import Attempt, DatasetWriter, SampleDataset, check, format, merge, sample_dataset, select
 from agentgym.windows import split_episodes
 
 
@@ -33,11 +33,11 @@ def samples():
 @pytest.fixture
 def no_encoding(monkeypatch):
     """Called by the tests once their datasets are written."""
-    return lambda: [monkeypatch.setattr(shard, name, None) for name in ("encode_blocks", "encode_row")]
+    return lambda: [monkeypatch.setattr(format, name, None) for name in ("encode_blocks", "encode_row")]
 
 
 def stored_rows(path):
-    return [s.row(row, shard.NAMES) for s in SampleDataset(path).shards for row in range(len(s))]
+    return [s.row(row, format.NAMES) for s in SampleDataset(path).shards for row in range(len(s))]
 
 
 def test_a_merge_holds_every_row_of_both_as_it_was(tmp_path, samples, no_encoding):

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from test_composing import write
 from typer.testing import CliRunner
 from worlds import counted_sample, refusal
 
 from agentgym import cli
+from agentgym.action_series import as_plain
+from agentgym.action_spaces import SpaceCodec
 from agentgym.collection import replay_episodes
 from agentgym.exchange import export_hub, export_minari, import_minari
 from agentgym.store import SampleDataset, check, sample_dataset
@@ -66,6 +69,58 @@ def test_the_sample_set_goes_to_minari_and_back(tmp_path):
     assert all(shares(one, other) for one, other in zip(back, stored, strict=True))
     assert back.header.space == stored.header.space
     assert back.header.recipe["suite"]["frame"] == stored.header.recipe["suite"]["frame"]
+
+
+SPACES = {
+    "Box": spaces.Box(-1, 1, (3,), np.float32),
+    "Box of integers": spaces.Box(0, 9, (2, 2), np.int16),
+    "MultiDiscrete": spaces.MultiDiscrete([3, 5]),
+    "MultiBinary": spaces.MultiBinary(4),
+    "Dict": spaces.Dict(camera=spaces.Box(-1, 1, (2,), np.float64), keys=spaces.MultiBinary(3)),
+    "Tuple": spaces.Tuple((spaces.Discrete(3, start=2), spaces.Box(0, 1, (1,), np.float32))),
+}
+
+
+def batched(space, actions):
+    """As Minari's DataCollector holds the actions of an episode: an array for each part of a Dict or Tuple."""
+    if isinstance(space, spaces.Dict):
+        return {key: np.stack([action[key] for action in actions]) for key in space.spaces}
+    if isinstance(space, spaces.Tuple):
+        return tuple(np.array([action[i] for action in actions]) for i in range(len(space.spaces)))
+    return np.stack(actions)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_actions_of_any_space_are_imported_as_they_were(tmp_path, space):
+    import minari
+    from minari.data_collector import EpisodeBuffer
+    from minari.dataset.minari_storage import MinariStorage
+
+    space.seed(0)
+    actions = [space.sample() for _ in range(3)]
+    frames = counted_sample(0, steps=3).frames
+    folder = tmp_path / "minari" / "data"
+    folder.mkdir(parents=True)
+    image = spaces.Box(0, 255, frames.shape[1:], np.uint8)
+    storage = MinariStorage.new(folder, observation_space=image, action_space=space, jpeg_encoding=False)
+    storage.update_metadata({"dataset_id": "any/thing-v0", "minari_version": minari.__version__})
+    buffer = EpisodeBuffer(
+        seed=4,
+        observations=frames,
+        actions=batched(space, actions),
+        rewards=[0.0, 0.5, 1.0],
+        terminations=[False, False, True],
+        truncations=[False] * 3,
+        infos={},
+    )
+    storage.update_episodes([buffer])
+    import_minari(tmp_path / "minari", tmp_path / "imported")
+    assert check(tmp_path / "imported") == []
+    (sample,) = SampleDataset(tmp_path / "imported")
+    root = SpaceCodec.of(space).root
+    assert [as_plain(root, action) for action in sample.actions] == [as_plain(root, action) for action in actions]
+    assert all(space.contains(action) for action in sample.actions)
+    assert np.array_equal(sample.frames, frames)
 
 
 def test_what_cannot_be_imported_is_one_line(tmp_path):

@@ -21,10 +21,12 @@ ROWS = [
     {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},
     {
         *("environments", "samples", "store.blocks", "store.steps", "store.files", "store.samples"),
+        *("store.columns", "store.parity"),
         *("model.vision", "model.blocks", "model.tokenizer"),
         *("augmentation", "scores", "next_action", "acting"),
     },
-    {"store.shard", "deviations", "episode_draft"},
+    {"store.format", "store.structure", "deviations", "episode_draft"},
+    {"store.shard"},
     {
         *("store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random", "experts.trained"),
         *("experts.outcomes", "experts.planner.world"),

@@ -2,14 +2,17 @@
 
 import json
 import random
+import shutil
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
 from test_samples import same
+from typer.testing import CliRunner
 from worlds import counted_header, counted_sample, refusal
 
+from agentgym import cli
 from agentgym.action_spaces import SpaceCodec
 from agentgym.store import (
     NAMES,
@@ -244,6 +247,19 @@ def test_a_dataset_is_read_from_any_file_system_of_fsspec(path):
         memory.rm("/cloud", recursive=True)
 
 
+def test_the_command_line_reads_from_file_systems_of_fsspec_and_writes_to_disks_alone(path, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "data"), "zip", tmp_path, "data")
+    url, runner = f"zip://data::file://{archive}", CliRunner()
+    for source in (f"file://{path}", url):
+        result = runner.invoke(cli.app, ["check", source, "--json"])
+        assert json.loads(result.stdout)["episodes"] == len(SAMPLES)
+    assert runner.invoke(cli.app, ["select", url, "--outcome", "solved", "--to", str(tmp_path / "some")]).exit_code == 0
+    assert len(SampleDataset(tmp_path / "some")) == len(SAMPLES)
+    for verb in (["check", url, "--repair"], ["view", url], ["export", url, "--to", "hub"]):
+        assert "only folders on this machine's disks are written to" in str(runner.invoke(cli.app, verb).exception)
+    assert "is no folder that fsspec reaches" in str(runner.invoke(cli.app, ["check", "none://data"]).exception)
+
+
 def test_a_missing_or_empty_folder_is_refused(tmp_path):
     for reader in (SampleDataset, check):
         assert refusal(reader, tmp_path / "none").startswith(f"{tmp_path / 'none'}: there is no such dataset folder")
@@ -252,6 +268,7 @@ def test_a_missing_or_empty_folder_is_refused(tmp_path):
 
 def test_a_shard_that_is_cut_short_is_listed_and_the_others_stay_readable(path):
     file = path / "shard-000001.arrow"
+    file.with_suffix(".parity").unlink()
     whole = file.read_bytes()
     for length in (0, 1, 8, len(whole) // 3, len(whole) // 2, len(whole) - 100, len(whole) - 1):
         file.write_bytes(whole[:length])
@@ -273,23 +290,27 @@ def test_a_dataset_of_which_no_shard_can_be_opened_is_refused(path):
 def test_a_flipped_bit_of_a_frame_is_listed_with_its_episode(path):
     damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[3].frames)[0])
     expected = f"{path / 'shard-000001.arrow'}: episode 1 (seed 3) is damaged: wrong checksum"
+    assert check(path) == [f"{expected}; --repair restores it bit for bit"]
+    (path / "shard-000001.parity").unlink()  # as beside shards of format 2.0
     assert check(path) == [expected]
 
 
 def test_a_flipped_bit_of_a_reward_is_listed_with_its_episode(path):
     damage(path / "shard-000001.arrow", SAMPLES[2].rewards.tobytes())
-    assert check(path) == [f"{path / 'shard-000001.arrow'}: episode 0 (seed 2) is damaged: wrong checksum"]
+    assert "shard-000001.arrow: episode 0 (seed 2) is damaged: wrong checksum" in check(path)[0]
 
 
 def test_a_flipped_bit_of_the_header_is_listed(path):
+    (path / "shard-000001.parity").unlink()
     damage_at = b'"solved"], ["Count-v0", 3'
     content = (path / "shard-000001.arrow").read_bytes()
     (path / "shard-000001.arrow").write_bytes(content.replace(damage_at, b'"failed"], ["Count-v0", 3'))
     assert "wrong checksum" in check(path)[0]
 
 
-def test_a_flipped_bit_anywhere_is_found_or_changes_nothing(path):
+def test_without_its_parity_a_flipped_bit_anywhere_is_found_or_changes_nothing(path):
     file = path / "shard-000000.arrow"
+    file.with_suffix(".parity").unlink()
     whole = file.read_bytes()
     generator = random.Random(0)
     found = 0
@@ -329,7 +350,7 @@ def test_a_file_that_is_no_shard_is_left_out_with_a_warning(path):
 
 def write_in_format(version, path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("agentgym.store.shard.FORMAT", version)
+        patch.setattr("agentgym.store.format.FORMAT", version)
         writer = DatasetWriter(path, counted_header())
         writer.append(counted_sample())
         writer.close()
@@ -349,7 +370,7 @@ def test_another_major_format_is_refused_with_the_remedy_and_is_no_damage(tmp_pa
     before = {file.name for file in path.iterdir()}
     for reader in (SampleDataset, check, repair):
         line = refusal(reader, path)
-        assert f"format {version}; this agentgym reads 2.0: {remedy}" in line
+        assert f"format {version}; this agentgym reads 2.1: {remedy}" in line
     assert {file.name for file in path.iterdir()} == before
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym import environments
+from agentgym.action_series import stack
 from agentgym.action_spaces import SpaceCodec
 from agentgym.environments.tiles import draw_partial_view
 from agentgym.errors import UserError
@@ -48,7 +49,7 @@ class View:
 def import_minari(source: str | Path, to: str | Path) -> Note:
     """Writes a dataset of a Minari dataset (its folder, or its id in Minari's own place); says what was made up.
 
-    Raises UserError when it is none, has no frames, or has actions that are not Discrete, or when `to` holds something.
+    Raises UserError when it is none, has no frames, or has actions without tokens, or when `to` holds something.
     """
     minari = _minari()
     dataset = _open(minari, source)
@@ -61,7 +62,8 @@ def import_minari(source: str | Path, to: str | Path) -> Note:
     notes = ["seeds: not recorded, numbered from 0; such episodes cannot be replayed"] if None in seeds else []
     refuse_what_is_there(Path(to))
     first = view.frames(dataset[0].observations)
-    header = Header(_codec(dataset, task, source), first.shape[1:], recipe.model_dump(mode="json"))
+    space = _space(dataset.spec.action_space, task)
+    header = Header(space, first.shape[1:], recipe.model_dump(mode="json"))
     known = False
     with DatasetWriter(to, header) as writer:
         for episode, seed in zip(dataset.iterate_episodes(), numbers, strict=True):
@@ -73,7 +75,7 @@ def import_minari(source: str | Path, to: str | Path) -> Note:
                 Sample(
                     instruction=_text(episode.observations, task),
                     frames=view.frames(episode.observations),
-                    actions=np.asarray(episode.actions, np.int64),
+                    actions=stack(space.root, _unbatch(dataset.spec.action_space, episode.actions, len(rewards))),
                     rewards=rewards,
                     terminated=ended,
                     truncated=bool(episode.truncations[-1]),
@@ -220,11 +222,19 @@ def _success(infos: Any) -> bool | None:
     return None
 
 
-def _codec(dataset: Any, task: str, source: str | Path) -> SpaceCodec:
-    """The environment's own action names where it is one of ours."""
-    space = dataset.spec.action_space
-    if not isinstance(space, gymnasium.spaces.Discrete):
-        raise UserError(f"{source}: its actions are {space}; only Discrete ones are imported")
+def _unbatch(space: gymnasium.Space[Any], actions: Any, steps: int) -> list[Any]:
+    """The actions of an episode one by one, out of the arrays in which Minari has each part of them."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        parts = {key: _unbatch(part, actions[key], steps) for key, part in space.spaces.items()}
+        return [{key: parts[key][step] for key in parts} for step in range(steps)]
+    if isinstance(space, gymnasium.spaces.Tuple):
+        columns = [_unbatch(part, each, steps) for part, each in zip(space.spaces, actions, strict=True)]
+        return list(zip(*columns, strict=True)) if columns else [()] * steps
+    return list(actions)
+
+
+def _space(space: gymnasium.Space[Any], task: str) -> SpaceCodec:
+    """The action space, with the environment's own names where it is one of ours. Raises UserError without tokens."""
     if task not in environments.task_ids():
         return SpaceCodec.of(space)
     env = environments.make(task)

@@ -1,28 +1,21 @@
 """A dataset on disk: Arrow shards of whole episodes that appear at once, and a manifest that can be derived from them.
 
     data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of blocks of frames, actions and rewards
+    data/NAME/shard-000000.parity  what restores a damaged shard
     data/NAME/manifest.json        what the shards hold, for people and for a quick look
 
-`shard` is the format, `blocks` its frames, `steps` its actions, `files` the folder; `writer` makes it durable,
-`dataset` reads it, `checking` finds and mends damage. None of them knows an environment or a model.
+`format` says what a shard is, `blocks` has its frames, `steps` its actions, `files` the folder. `writer` makes it
+durable; `dataset` reads it, by `shard` and `columns`. `checking` finds damage and mends it, by `parity`; `structure` is
+what a reader needs of that. None of them knows an environment or a model.
 """
 
 from agentgym.store.checking import check, repair
 from agentgym.store.composing import merge, select
 from agentgym.store.dataset import SampleDataset, Windows, window_table
-from agentgym.store.files import replace_file
+from agentgym.store.files import locate, replace_file, require_local
+from agentgym.store.format import NAMES, OUTCOMES, Attempt, Header, Row, count_outcomes, encode_row, schema_of
 from agentgym.store.samples import sample_dataset
-from agentgym.store.shard import (
-    NAMES,
-    OUTCOMES,
-    Attempt,
-    Header,
-    Row,
-    Shard,
-    count_outcomes,
-    encode_row,
-    schema_of,
-)
+from agentgym.store.shard import Shard
 from agentgym.store.writer import DatasetWriter
 
 __all__ = [
@@ -38,9 +31,11 @@ __all__ = [
     "check",
     "count_outcomes",
     "encode_row",
+    "locate",
     "merge",
     "repair",
     "replace_file",
+    "require_local",
     "sample_dataset",
     "schema_of",
     "select",

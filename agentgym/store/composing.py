@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from agentgym.errors import UserError, did_you_mean
 from agentgym.store.dataset import SampleDataset, refuse_unlike
-from agentgym.store.shard import NAMES, Attempt, Header, Shard
+from agentgym.store.format import NAMES, Attempt, Header
+from agentgym.store.shard import Shard
 from agentgym.store.writer import DatasetWriter
 
 Mask = Callable[[Shard], pa.Array]
@@ -27,7 +28,7 @@ def merge(paths: Sequence[str | Path], to: str | Path) -> SampleDataset:
     seen: set[tuple[str, int, int]] = set()
 
     def unseen(shard: Shard) -> pa.Array:
-        keys = zip(*(shard.table[name].to_pylist() for name in ("task", "seed", "crc32")), strict=True)
+        keys = zip(*(shard.column(name) for name in ("task", "seed", "crc32")), strict=True)
         mask = []
         for key in keys:
             mask.append(key not in seen)

@@ -15,7 +15,8 @@ from agentgym.action_series import Actions
 from agentgym.errors import UserError
 from agentgym.samples import Sample
 from agentgym.store.files import locate, shard_files
-from agentgym.store.shard import FormatError, Header, Row, Shard, count_outcomes
+from agentgym.store.format import FormatError, Header, Row, count_outcomes
+from agentgym.store.shard import Shard
 from agentgym.store.steps import decode_steps
 
 
@@ -107,7 +108,7 @@ class SampleDataset:
 
     def column(self, name: str) -> list[Any]:
         """One value for each episode: a scalar column such as "instruction", or the list column "actions"."""
-        return [value for shard in self.shards for value in shard.table[name].to_pylist()]
+        return [value for shard in self.shards for value in shard.column(name)]
 
     def windows(self, length: int) -> "Windows":
         """Random access to the windows of at most `length` steps; every step is in exactly one of them."""
@@ -139,7 +140,7 @@ class Windows(Sequence[Sample]):
         return len(self.table)
 
     def __getitem__(self, index: Any) -> Any:
-        episode, start, stop = (int(value) for value in self.table[index])
+        episode, start, stop = self.table[index].tolist()
         return self.dataset.steps(episode, start, stop)
 
 

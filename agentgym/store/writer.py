@@ -13,17 +13,8 @@ from filelock import FileLock, Timeout
 from agentgym.errors import UserError
 from agentgym.samples import Sample
 from agentgym.store.files import replace_file, shard_file, shard_files
-from agentgym.store.shard import (
-    FORMAT,
-    Attempt,
-    Header,
-    Row,
-    Shard,
-    count_outcomes,
-    encode_row,
-    schema_of,
-    write_shard,
-)
+from agentgym.store.format import FORMAT, Attempt, Header, Row, count_outcomes, encode_row, schema_of, write_shard
+from agentgym.store.shard import Shard
 
 
 class DatasetWriter:
