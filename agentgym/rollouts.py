@@ -159,6 +159,7 @@ def _expert_episodes(
 ) -> list[Episode]:
     slot = _Slot(environments.make(task, frame=frame))
     expert = experts.make(name)
+    slot.environment.drawn = not isinstance(expert, experts.Unseeing)
     episodes = [_play_expert(expert, slot, number, seed, budget) for number, seed in enumerate(seeds)]
     slot.environment.close()
     return episodes

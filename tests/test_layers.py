@@ -50,17 +50,20 @@ ROWS = [
     {"report.comparing", "tables"},
     {"report", "training", "policy", "rollouts"},
     {"runs", "publish", "players", "held_out", "sb3", "watching", "expert_training", "survey"},
-    {"sessions"},
+    {"sessions", "experts.agent"},
     {"films"},
     {"evaluation", "playground", "play", "edge", "finetuning", "exchange", "dagger"},
-    {"rounds"},
+    {"rounds", "rounds_page"},
     {"data_verbs", "expert_verbs", "play_verbs"},
     {"cli"},
     {"__main__"},
 ]
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 
-DOORS = {"model.agent": {"model.pretrained"}}  # AgentModel.from_pretrained_parts, imported where it is called
+DOORS = {  # imported where they are called: AgentModel.from_pretrained_parts, and the expert `agent:PATH`
+    "model.agent": {"model.pretrained"},
+    "experts": {"experts.agent"},
+}
 
 WITHOUT_TORCH = [
     "recipes",
