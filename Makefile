@@ -30,6 +30,7 @@ benchmark: install
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt "minari[create]"
 	$(VENV)/bin/python tests/benchmarks/acting.py
 	$(VENV)/bin/python tests/benchmarks/data.py
+	$(VENV)/bin/python tests/benchmarks/recording.py
 	$(VENV)/bin/agentgym run babyai-goto-redball --quiet
 	$(VENV)/bin/python tests/benchmarks/edge.py
 

@@ -65,7 +65,9 @@ def survey(
 def dagger(
     recipe: Annotated[str, typer.Argument(help="A DAgger recipe's name, or a path to a TOML file.")],
     run: Run = None,
-    beside: Annotated[list[Path] | None, typer.Option(help="Runs of other rounds, for the figure and the table.")] = None,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Runs of other rounds, for the figure and the table.")
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
     workers: Workers = None,
     set_: Set = None,
@@ -81,6 +83,8 @@ def dagger(
     with talk.bar("rounds", resolved.rounds, "rounds") as advance:
         points = rounds.run_rounds(resolved, folder, workers=workers, advance=advance)
     page = rounds_page.write_results(resolved, {folder.name: points, **others}, to or folder)
-    talk.say(f"{folder}: success {points[-1]['success_rate']:.1%} after {points[-1]['episodes']:,} episodes", markup=False)
+    talk.say(
+        f"{folder}: success {points[-1]['success_rate']:.1%} after {points[-1]['episodes']:,} episodes", markup=False
+    )
     talk.say(f"results: {page}", markup=False)
     talk.result({"run": str(folder), "points": points, "results": str(page)})

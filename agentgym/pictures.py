@@ -99,9 +99,7 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
         return _svg_text(figure)
 
 
-def success_curves(
-    curves: Mapping[str, Sequence[tuple[int, float]]], *, by: str = "steps of the environments"
-) -> str:
+def success_curves(curves: Mapping[str, Sequence[tuple[int, float]]], *, by: str = "steps of the environments") -> str:
     """An `<svg>` element: the success rate by what the first numbers count, a line for each of the named curves."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -17,8 +17,15 @@ from agentgym import collection, scores
 from agentgym.dagger import agent_maker
 from agentgym.errors import UserError
 from agentgym.policy import AgentPolicy
-from agentgym.recipes import DaggerRecipe, DatasetRecipe, ExperimentRecipe, InitRecipe, PartRecipe, RoundsRecipe
-from agentgym.recipes import differences
+from agentgym.recipes import (
+    DaggerRecipe,
+    DatasetRecipe,
+    ExperimentRecipe,
+    InitRecipe,
+    PartRecipe,
+    RoundsRecipe,
+    differences,
+)
 from agentgym.rollouts import rollout
 from agentgym.runs import open_run, read_json, train_run, write_json
 from agentgym.store import SampleDataset
