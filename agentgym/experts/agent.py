@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import gymnasium
+
 from agentgym.environments import Observation, Task
 from agentgym.players import refuse_misfit
 from agentgym.policy import AgentPolicy
@@ -20,7 +22,7 @@ class AgentExpert:
         """Raises UserError when the agent was trained for other actions or frames."""
         refuse_misfit(self._policy, environment)
 
-    def start(self, environment: Task, seed: int) -> None:
+    def start(self, environment: gymnasium.Env[Any, Any], seed: int) -> None:
         """A new history."""
         self._state: Any = None
 
