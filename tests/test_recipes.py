@@ -12,6 +12,7 @@ from agentgym.recipes import (
     load_experiment,
     load_expert,
     load_finetuning,
+    load_rounds,
     load_suite,
     shipped,
 )
@@ -22,6 +23,7 @@ LOADERS = {
     "expert": load_expert,
     "experiment": load_experiment,
     "finetuning": load_finetuning,
+    "dagger": load_rounds,
 }
 SHIPPED = [(kind, path) for kind in KINDS for path in shipped(kind)]
 
