@@ -94,7 +94,8 @@ def _recipe_lines(kind: str) -> Iterator[tuple[str, str]]:
 def _expert_lines() -> Iterator[tuple[str, str]]:
     from agentgym import experts
 
-    return ((name, description) for name, (_, description) in experts.EXPERTS.items())
+    by_name = {name: description for name, (_, description) in experts.EXPERTS.items()}
+    return iter((by_name | experts.BY_PATH).items())
 
 
 @app.command()

@@ -45,6 +45,7 @@ def _play_all(
 ) -> list[Episode]:
     env = environments.make(task, frame=frame)
     expert = experts.make(name)
+    env.drawn = not isinstance(expert, experts.Unseeing)
     episodes = [_play(expert, env, seed, budget) for seed in seeds]
     env.close()
     return episodes

@@ -1,4 +1,4 @@
-"""The verbs of experts: training them, and writing down what they solve."""
+"""The verbs of experts: training them, writing down what they solve, and imitating them in rounds."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from agentgym import recipes
-from agentgym.options import PROCESSES, Engine, Json, Quiet, Set, Workers
+from agentgym.options import PROCESSES, Engine, Json, Quiet, Run, Set, Workers
 from agentgym.talk import Talk
 
 app = typer.Typer()
@@ -62,3 +62,32 @@ def survey(
     page = surveying.write_survey(found, to)
     talk.say(f"outcomes: {page}", markup=False)
     talk.result({"page": str(page), **found})
+
+
+@app.command()
+def dagger(
+    recipe: Annotated[str, typer.Argument(help="A DAgger recipe's name, or a path to a TOML file.")],
+    run: Run = None,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Runs of other rounds, for the figure and the table.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
+    workers: Workers = None,
+    set_: Set = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Record beside the last agent, train it on all there is, score it; and again. Goes on where it was interrupted."""
+    resolved = recipes.load_rounds(recipe, set_ or ())
+    from agentgym import rounds, rounds_page
+
+    folder, talk = run or Path("runs") / resolved.name, Talk(quiet, json_)
+    others = {other.name: rounds.read_points(other) for other in beside or ()}
+    with talk.bar("rounds", resolved.rounds, "rounds") as advance:
+        points = rounds.run_rounds(resolved, folder, workers=workers, advance=advance)
+    page = rounds_page.write_results(resolved, {folder.name: points, **others}, to or folder)
+    talk.say(
+        f"{folder}: success {points[-1]['success_rate']:.1%} after {points[-1]['episodes']:,} episodes", markup=False
+    )
+    talk.say(f"results: {page}", markup=False)
+    talk.result({"run": str(folder), "points": points, "results": str(page)})

@@ -99,8 +99,8 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
         return _svg_text(figure)
 
 
-def success_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
-    """An `<svg>` element: the success rate by steps of the environments, a line for each of the named curves."""
+def success_curves(curves: Mapping[str, Sequence[tuple[int, float]]], *, by: str = "steps of the environments") -> str:
+    """An `<svg>` element: the success rate by what the first numbers count, a line for each of the named curves."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -111,7 +111,7 @@ def success_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
         for name, points in curves.items():
             axes.plot(*zip(*points, strict=True), label=name, linewidth=1.3, marker="o", markersize=3.5)
         _plain_axes(axes, percent=True)
-        axes.set_xlabel("steps of the environments")
+        axes.set_xlabel(by)
         axes.set_title("levels solved", loc="left", fontsize=10, fontweight="bold")
         axes.legend(frameon=False, fontsize=8, handlelength=1.2)
         return _svg_text(figure)

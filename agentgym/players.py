@@ -77,11 +77,15 @@ def find(who: str, *, trust: bool = False) -> Player:
         return Player(who, "sb3", path)
     if who in experts.EXPERTS:
         return Player(who, "expert")
+    who = who.removeprefix(experts.AGENT)  # as a dataset's recipe names it
     exported = Path(who) / ONNX if Path(who).is_dir() else Path(who)
     if exported.suffix == ".onnx" and exported.is_file():
         return Player(who, "onnx", exported)
     if not Path(who).is_dir():
-        hint = did_you_mean(who, experts.EXPERTS) or f"; expected a run, checkpoint or export, sb3:PATH or {_known()}"
+        hint = (
+            did_you_mean(who, experts.EXPERTS)
+            or f"; expected a run, checkpoint or export, sb3:PATH, agent:PATH or {_known()}"
+        )
         raise UserError(f"{who}: there is no such folder or expert{hint}")
     return Player(who, "agent", Path(who))
 

@@ -54,12 +54,27 @@ class VectorRecorder(VectorWrapper):
         self._over[rows] = False
         return observations, infos
 
+    def label(self, actions: Any) -> None:
+        """Says what the expert would do in each row, whatever the next step executes; in all steps or in none.
+
+        The label of a row whose next step is spent on a reset is dropped.
+        """
+        for row, (draft, action) in enumerate(zip(self._drafts, iterate(self.action_space, actions), strict=True)):
+            if not self._resets(row):
+                draft.label(action)
+
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """As the environment's; the samples of the episodes that ended go to the sink, by row."""
+        """As the environment's; the samples of the episodes that ended go to the sink, by row.
+
+        Raises ValueError when some steps of an episode have labels and others have none.
+        """
         rows = [as_action(self._space, action) for action in iterate(self.action_space, actions)]
+        for row, draft in enumerate(self._drafts):
+            if not self._resets(row):
+                draft.check_labels()
         observations, rewards, terminations, truncations, infos = self.env.step(_batch(self.single_action_space, rows))
         for row, draft in enumerate(self._drafts):
-            if self._over[row] and self._mode == AutoresetMode.NEXT_STEP:
+            if self._resets(row):
                 self._begin(row, observations, infos)
                 continue
             over = bool(terminations[row] or truncations[row])
@@ -79,6 +94,10 @@ class VectorRecorder(VectorWrapper):
         for draft in self._drafts:
             draft.leave()
         super().close(**kwargs)
+
+    def _resets(self, row: int) -> bool:
+        """Whether the next step of a row is spent on a reset."""
+        return bool(self._over[row]) and self._mode == AutoresetMode.NEXT_STEP
 
     def _begin(self, row: int, observations: Any, infos: dict[str, Any]) -> None:
         self._drafts[row].begin(_row(observations, row), int(infos["seed"][row]))

@@ -153,3 +153,16 @@ def test_what_an_expert_cannot_play_is_refused_in_one_line():
     assert refusal(experts.make("rollout-iw").check, make("MiniGrid-Empty-5x5-v0")) == (
         "expert 'rollout-iw' cannot act in MiniGrid-Empty-5x5-v0: it searches in saved states of ALE/* games"
     )
+
+
+def test_a_player_of_the_memory_plays_the_same_without_frames():
+    env, memories = make("ALE/Freeway-v5"), []
+    for env.drawn in (True, False):
+        expert = experts.make("atari-ram")
+        observation, _ = env.reset(seed=3)
+        expert.start(env, 3)
+        for _ in range(40):
+            observation = env.step(expert.act(observation))[0]
+        assert observation["frame"].any() == env.drawn
+        memories.append(env.ale.getRAM().tolist())
+    assert memories[0] == memories[1]

@@ -6,9 +6,10 @@ from worlds import TASK, dataset_recipe, model_of, refusal, tokenizer_of
 
 from agentgym import collection, experts
 from agentgym.collection import collect, replay
-from agentgym.dagger import AgentActor, agent_maker
+from agentgym.dagger import agent_maker
 from agentgym.deviations import Deviations, RandomActor
 from agentgym.environments import make
+from agentgym.experts.agent import AgentExpert
 from agentgym.store import SampleDataset, check, sample_dataset
 
 NOISE = 0.3
@@ -100,7 +101,7 @@ def test_the_same_agent_and_seeds_give_the_same_bytes(aggregated, tmp_path):
 
 def test_what_the_agent_does_is_what_it_would_do_after_the_executed_actions(aggregated, agent):
     _, dataset = aggregated
-    sample, actor, env = dataset[0], AgentActor(str(agent)), make(TASK)
+    sample, actor, env = dataset[0], AgentExpert(str(agent)), make(TASK)
     observation, _ = env.reset(seed=sample.seed)
     actor.start(env, sample.seed)
     for action, label in zip(sample.actions, sample.labels, strict=True):
@@ -113,6 +114,20 @@ def test_an_agent_that_does_not_fit_is_refused_before_anything_is_recorded(agent
     recipe = dataset_recipe(f"dagger={{agent = '{agent}'}}", "suite.frame.tile_size=4")
     assert "the agent was trained on [56, 56, 3]" in refusal(agent_maker, recipe)
     assert "there is no" in refusal(agent_maker, dataset_recipe("dagger={agent = 'nowhere'}"))
+
+
+def test_an_agent_is_an_expert_by_its_folder(agent, tmp_path):
+    short = ("episodes=2", "keep=all", "suite.tasks.0.limit=8")
+    collect(dataset_recipe(*short, f"expert=agent:{agent}"), tmp_path / "expert", workers=1)
+    beside = dataset_recipe(*short, f"dagger={{agent = '{agent}', probability = 1.0}}")
+    collect(beside, tmp_path / "beside", workers=1, make_agent=agent_maker(beside))
+    episodes = zip(SampleDataset(tmp_path / "expert"), SampleDataset(tmp_path / "beside"), strict=True)
+    assert all((mine.actions == its.actions).all() for mine, its in episodes)
+
+
+def test_an_expert_agent_that_does_not_fit_is_refused_before_anything_is_recorded(agent):
+    recipe = dataset_recipe(f"expert=agent:{agent}", "suite.frame.tile_size=4")
+    assert "the agent was trained on [56, 56, 3]" in refusal(collection.make_header, recipe)
 
 
 class Constant:

@@ -15,6 +15,7 @@ ROWS = [
     {"recipes.suites"},
     {"recipes.datasets", "recipes.finetuning"},
     {"recipes.experiments"},
+    {"recipes.rounds"},
     {"recipes.loading"},
     {"recipes", "talk", "options", "action_spaces", "layout"},
     {"action_series", "domains", "environments.task", "environments.tiles", "environments.pixels"},
@@ -52,16 +53,20 @@ ROWS = [
     {"report.comparing", "tables"},
     {"report", "training", "policy", "rollouts", "launching", "parts", "expert_rollouts"},
     {"runs", "publish", "players", "held_out", "sb3", "watching", "expert_training", "survey"},
-    {"sessions", "plans"},
+    {"sessions", "experts.agent", "plans"},
     {"films", "playing", "task_scores"},
     {"evaluation", "playground", "play", "edge", "finetuning", "exchange", "dagger"},
+    {"rounds", "rounds_page"},
     {"data_verbs", "expert_verbs", "play_verbs"},
     {"cli"},
     {"__main__"},
 ]
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 
-DOORS = {"model.agent": {"model.pretrained"}}  # AgentModel.from_pretrained_parts, imported where it is called
+DOORS = {  # imported where they are called: AgentModel.from_pretrained_parts, and the expert `agent:PATH`
+    "model.agent": {"model.pretrained"},
+    "experts": {"experts.agent"},
+}
 
 WITHOUT_TORCH = [
     "recipes",

@@ -12,6 +12,7 @@ from agentgym.recipes import (
     load_experiment,
     load_expert,
     load_finetuning,
+    load_rounds,
     load_suite,
     shipped,
 )
@@ -22,6 +23,7 @@ LOADERS = {
     "expert": load_expert,
     "experiment": load_experiment,
     "finetuning": load_finetuning,
+    "dagger": load_rounds,
 }
 SHIPPED = [(kind, path) for kind in KINDS for path in shipped(kind)]
 
@@ -184,7 +186,12 @@ def test_a_wrong_literal_has_a_suggestion():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unknown_name_has_a_suggestion(kind):
-    nearest = {"expert": "minatar", "finetuning": "babyai-goto-redball-ppo"}.get(kind, "babyai-goto-redball")
+    others = {
+        "expert": "minatar",
+        "finetuning": "babyai-goto-redball-ppo",
+        "dagger": "babyai-goto-local-dagger",
+    }
+    nearest = others.get(kind, "babyai-goto-redball")
     line = refusal(LOADERS[kind], nearest[:-1])
     assert line == f"no {kind} recipe is named '{nearest[:-1]}'; did you mean '{nearest}'?"
 

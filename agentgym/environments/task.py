@@ -45,6 +45,7 @@ class Task(gymnasium.Env[Observation, Any]):
     packages: tuple[str, ...] = ()  # of the index, those that decide what an episode looks like
     knows_success = False  # whether the environment within says what success is
     default_limit: int | None = None  # steps; None: the environment's own limit alone
+    drawn = True  # False: its frames stay black, for those who do not look
     state_space: gymnasium.Space[Any] | None = None  # of `state`, where the world can be read other than by looking
 
     def __init__(
@@ -141,7 +142,8 @@ class Task(gymnasium.Env[Observation, Any]):
         return bool(step.success)
 
     def _observe(self) -> Observation:
-        return {"frame": self.draw(), "instruction": self._instruction.copy()}
+        frame = self.draw() if self.drawn else np.zeros(self.frame_shape, np.uint8)
+        return {"frame": frame, "instruction": self._instruction.copy()}
 
 
 def encode_instruction(text: str, length: int = INSTRUCTION_BYTES) -> NDArray[np.uint8]:

@@ -38,6 +38,13 @@ class Following(Protocol):
         ...
 
 
+@runtime_checkable
+class Unseeing(Protocol):
+    """An expert that never looks at a frame: where no frame is kept either, none has to be drawn for it."""
+
+    unseeing: bool
+
+
 EXPERTS: dict[str, tuple[Callable[[], Expert], str]] = {
     "babyai-bot": (BabyAIExpert, "the scripted bot of BabyAI, for every BabyAI-* task"),
     "minigrid-planner": (MiniGridPlanner, "a planner on the true grid, for every MiniGrid-* task with a mission"),
@@ -48,15 +55,23 @@ EXPERTS: dict[str, tuple[Callable[[], Expert], str]] = {
 }
 
 
-SB3 = "sb3:"  # and the path of a zip
+SB3, AGENT = "sb3:", "agent:"  # and a path
+BY_PATH = {
+    f"{SB3}PATH": "the agent of a Stable-Baselines3 zip, wherever it was trained; with --trust",
+    f"{AGENT}PATH": "agentgym's own agent of a run or checkpoint folder, by its likeliest actions",
+}
 
 
 def make(name: str) -> Expert:
-    """The expert of that name, or the agent of `sb3:PATH`. Raises UserError when there is none."""
+    """The expert of that name, or the agent of `sb3:PATH` or `agent:PATH`. Raises UserError when there is none."""
     if name.startswith(SB3):
         return TrainedExpert(Path(name.removeprefix(SB3)))
+    if name.startswith(AGENT):
+        from agentgym.experts.agent import AgentExpert  # which needs torch
+
+        return AgentExpert(name.removeprefix(AGENT))
     if name not in EXPERTS:
-        hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join(EXPERTS)} and {SB3}PATH"
+        hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join(EXPERTS)} and {' and '.join(BY_PATH)}"
         raise UserError(f"no expert is named '{name}'{hint}")
     return EXPERTS[name][0]()
 

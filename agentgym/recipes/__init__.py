@@ -29,12 +29,14 @@ from agentgym.recipes.loading import (
     load_experiment,
     load_expert,
     load_finetuning,
+    load_rounds,
     load_suite,
     published_reference,
     shipped,
     shipped_expert,
     shipped_file,
 )
+from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import INSTRUCTION_BYTES, FrameRecipe, ReferenceRecipe, SuiteRecipe, TaskRecipe
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "PartRecipe",
     "Recipe",
     "ReferenceRecipe",
+    "RoundsRecipe",
     "SuiteRecipe",
     "TaskRecipe",
     "TrainingRecipe",
@@ -69,6 +72,7 @@ __all__ = [
     "load_experiment",
     "load_expert",
     "load_finetuning",
+    "load_rounds",
     "load_suite",
     "published_reference",
     "shipped",

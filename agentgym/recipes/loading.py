@@ -19,6 +19,7 @@ from agentgym.recipes.base import Recipe
 from agentgym.recipes.datasets import DatasetRecipe, ExpertRecipe
 from agentgym.recipes.experiments import ExperimentRecipe
 from agentgym.recipes.finetuning import FinetuningRecipe
+from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import ReferenceRecipe, SuiteRecipe
 
 
@@ -37,6 +38,7 @@ KINDS = {
     "expert": Kind("datasets/experts", ExpertRecipe, {"suite": "suite"}),
     "experiment": Kind("experiments", ExperimentRecipe, {"dataset": "dataset"}),
     "finetuning": Kind("finetuning", FinetuningRecipe, {"suite": "suite"}),
+    "dagger": Kind("dagger", RoundsRecipe, {"experiment": "experiment"}),
 }
 
 R = TypeVar("R", bound=Recipe)
@@ -76,6 +78,11 @@ def expert_file(task: str) -> str:
 def load_finetuning(reference: str, overrides: Sequence[str] = ()) -> FinetuningRecipe:
     """The fine-tuning recipe of that name or TOML path, its suite resolved. Raises UserError."""
     return _load(FinetuningRecipe, "finetuning", reference, overrides)
+
+
+def load_rounds(reference: str, overrides: Sequence[str] = ()) -> RoundsRecipe:
+    """The DAgger recipe of that name or TOML path, its experiment resolved. Raises UserError."""
+    return _load(RoundsRecipe, "dagger", reference, overrides)
 
 
 def shipped(kind: str) -> Iterator[Path]:

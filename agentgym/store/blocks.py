@@ -16,13 +16,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 FRAMES_PER_BLOCK = 8
-CODEC = pa.Codec("zstd", 11)  # smaller and faster to write than PNG at its default level
+SMALL = 2**18  # bytes of a block, up to which zstd's levels mean others than above: 9 is nearly as small as 11 there
+QUICK, CODEC = pa.Codec("zstd", 9), pa.Codec("zstd", 11)  # both smaller and faster to write than PNG
 
 
 def encode_blocks(frames: NDArray[np.uint8]) -> list[bytes]:
     """uint8[frames, height, width, 3] as blocks."""
     starts = range(0, len(frames), FRAMES_PER_BLOCK)
-    return [CODEC.compress(np.ascontiguousarray(frames[s : s + FRAMES_PER_BLOCK]), asbytes=True) for s in starts]
+    codec = QUICK if FRAMES_PER_BLOCK * math.prod(frames.shape[1:]) <= SMALL else CODEC
+    return [codec.compress(np.ascontiguousarray(frames[s : s + FRAMES_PER_BLOCK]), asbytes=True) for s in starts]
 
 
 def decode_block(block: bytes | memoryview, shape: Sequence[int]) -> NDArray[np.uint8]:

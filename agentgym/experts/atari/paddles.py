@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agentgym.experts.atari.arrival import Place, arrival
 
 OPPONENT, MIDDLE_OF_THE_FIELD = 50, 125
-AIM = 5.0
+AIM = 6.5
 SOON = 6  # steps before the ball's arrival from which the paddle is no more shaken
 
 
@@ -91,7 +91,7 @@ BREAKOUT = PaddleGame(
 )  # fmt: skip
 PONG = PaddleGame(
     along=49, across=54, gone=54, line=188, walls=(46, 207), less="right", more="left",
-    rest=PongRest, middle=6.5, reach=8.0, waiting=125, aim=past_the_opponent, precision=4.0,
+    rest=PongRest, middle=6.5, reach=8.0, waiting=125, aim=past_the_opponent, precision=3.0,
 )  # fmt: skip
 
 

@@ -30,6 +30,8 @@ PLAYERS: dict[str, Callable[[], Player]] = {
 class AtariRam:
     """The player of the task's game."""
 
+    unseeing = True
+
     def check(self, environment: Task) -> None:
         """Raises UserError for a game without a player."""
         if environment.task not in PLAYERS:

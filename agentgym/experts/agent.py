@@ -1,0 +1,36 @@
+"""agentgym's own agents as experts: `agent:PATH`, and those who act beside an expert in DAgger."""
+
+from typing import Any
+
+import gymnasium
+
+from agentgym.environments import Observation, Task
+from agentgym.players import refuse_misfit
+from agentgym.policy import AgentPolicy
+
+
+class AgentExpert:
+    """The likeliest actions of a run's or a checkpoint's agent, which remembers what was executed in their place.
+
+    Raises UserError when the folder holds no agent.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._policy = AgentPolicy.from_pretrained(path)
+
+    def check(self, environment: Task) -> None:
+        """Raises UserError when the agent was trained for other actions or frames."""
+        refuse_misfit(self._policy, environment)
+
+    def start(self, environment: gymnasium.Env[Any, Any], seed: int) -> None:
+        """A new history."""
+        self._state: Any = None
+
+    def act(self, observation: Observation) -> Any:
+        """The likeliest action for the present observation."""
+        action, self._state = self._policy.predict(observation, self._state, deterministic=True)
+        return action
+
+    def executed(self, action: Any) -> None:
+        """The history has what was executed."""
+        self._state = self._policy.executed(self._state, [action])
