@@ -114,7 +114,9 @@ def refuse_misfit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> 
     if isinstance(policy, AgentPolicy):
         expected = policy.playing(space, env.task).domain.frame_shape
         if shape != (*expected, 3):
-            raise UserError(f"{env.task}: its frames are {list(shape or ())}; the agent was trained on {[*expected, 3]}")
+            raise UserError(
+                f"{env.task}: its frames are {list(shape or ())}; the agent was trained on {[*expected, 3]}"
+            )
         return
     if space.root != SpaceCodec.discrete(policy.action_names, policy.action_start).root:
         raise UserError(f"{env.task}: its actions are {space}; the policy was exported for {policy.action_names}")
@@ -135,7 +137,9 @@ class Draws:
 
     def choose(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """A place of each row of probabilities [N, A], drawn by them."""
-        forced = (probabilities > 0).sum(axis=1) == 1  # such a choice takes no draw, so that others' length does not count
+        forced = (probabilities > 0).sum(
+            axis=1
+        ) == 1  # such a choice takes no draw, so that others' length does not count
         draws = np.array([[0.0 if forced[row] else self._rows[row].random()] for row in range(len(probabilities))])
         chosen: NDArray[np.int64] = (probabilities.cumsum(axis=1) < draws).sum(axis=1)
         return np.minimum(chosen, probabilities.shape[1] - 1)  # the sum of rounded probabilities may fall short of 1

@@ -38,7 +38,9 @@ class PolicyState:
     policy: str  # the fingerprint of the policy that made it
     instructions: tuple[str, ...]
     visual: NDArray[np.float32]  # [N, M, visual tokens, width]
-    actions: NDArray[np.int64]  # [N, M, action tokens], NO_TOKEN where one has fewer; the last held is the latest chosen
+    actions: NDArray[
+        np.int64
+    ]  # [N, M, action tokens], NO_TOKEN where one has fewer; the last held is the latest chosen
     steps: NDArray[np.int64]  # [N], how many of the M places are taken
     keys_values: NDArray[np.float32]  # of all tokens but the latest action's, as `agentgym.model.reading` has them
 

@@ -68,6 +68,25 @@ class Seeded(Protocol):
         ...
 
 
+@runtime_checkable
+class Versatile(Protocol):
+    """A policy that knows several spaces of actions, and is told which of them it plays."""
+
+    def playing(self, space: SpaceCodec, task: str) -> Policy:
+        """The policy as it plays environments with that space; raises UserError when it knows none such."""
+        ...
+
+
+def fitted(policy: Policy, task: str | TaskRecipe, frame: FrameRecipe) -> Policy:
+    """The policy as it plays that task."""
+    if not isinstance(policy, Versatile):
+        return policy
+    env = environments.make(task, frame=frame)
+    space = SpaceCodec.of(env.action_space, env.action_names)
+    env.close()
+    return policy.playing(space, env.task)
+
+
 def rollout(
     policy: Policy,
     task: str | TaskRecipe,
@@ -82,6 +101,7 @@ def rollout(
 
     The environments share the seeds: each takes the next one when its episode ends. `advance(1)` follows each episode.
     """
+    policy = fitted(policy, task, frame)
     slots = [_Slot(environments.make(task, frame=frame)) for _ in range(min(num_environments, len(seeds)))]
     waiting = iter(enumerate(seeds))
     finished: dict[int, Episode] = {}

@@ -165,9 +165,7 @@ def _own_header(recipe: ExperimentRecipe, parts: Sequence[Part]) -> Header:
     return next(part.dataset.header for part in parts if alike(part.dataset.header, own))
 
 
-def _adapted(
-    agent: str, parts: Sequence[Part], first: Header, side: int
-) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+def _adapted(agent: str, parts: Sequence[Part], first: Header, side: int) -> tuple[AgentModel, PreTrainedTokenizerFast]:
     """A trained agent that goes on with those parts; the tasks it knew in their domains stay its own."""
     folder = find_checkpoint(agent)
     model = load_agent(folder)
@@ -180,7 +178,9 @@ def _adapted(
         )
     known = model.config.all_domains()
     told = [
-        replace(domain, tasks=tuple(dict.fromkeys(t for d in (*known, domain) if d.space == domain.space for t in d.tasks)))
+        replace(
+            domain, tasks=tuple(dict.fromkeys(t for d in (*known, domain) if d.space == domain.space for t in d.tasks))
+        )
         for domain in domains
     ]
     return with_domains(model, load_tokenizer(folder), told)

@@ -165,7 +165,9 @@ def sine_cosine_positions(side: int, width: int) -> Float[Tensor, "patches width
     return torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1).float()
 
 
-def resize_frames(frames: UInt8[Tensor, "batch time height width 3"], side: int) -> UInt8[Tensor, "batch time side side 3"]:
+def resize_frames(
+    frames: UInt8[Tensor, "batch time height width 3"], side: int
+) -> UInt8[Tensor, "batch time side side 3"]:
     """Frames of that side, as training and acting both see them (bilinear, smoothed where they shrink)."""
     if frames.shape[2:4] == (side, side):
         return frames
