@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.action_spaces import Buttons, Characters, Integers, Node, Parts
+from agentgym.action_spaces import Buttons, Characters, Integers, Node, Parts, Words
 
 Actions = NDArray[Any] | tuple[Any, ...]
 
 
 def array_type(space: Node) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
     """The dtype and shape of one action, None where it is no array."""
-    if isinstance(space, Characters | Parts):
+    if isinstance(space, Characters | Words | Parts):
         return None
     if isinstance(space, Buttons):
         return np.dtype(np.int8), space.shape

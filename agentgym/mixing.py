@@ -5,6 +5,7 @@ Windows of different lengths are padded at the end, actions of different lengths
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,9 +64,10 @@ def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:
     names = ("instruction", "instruction_mask", "frames", "actions", "targets", "step_mask", "context_mask")
     episodes = [episode for batch in padded for episode in batch.episodes]
     whole = all(batch.action_mask is None and batch.actions.shape[2] == length for batch in batches)
+    joined: dict[str, Any] = {name: together(name) for name in names}
     return replace(
         padded[0],
-        **{name: together(name) for name in names},
+        **joined,
         action_mask=None if whole else together("action_mask"),
         target_mask=None if whole else together("target_mask"),
         episodes=tuple(episodes[row] for row in order),

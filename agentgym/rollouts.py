@@ -12,7 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from agentgym import environments
 from agentgym.acting import Policy
+from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import decode_instruction
 from agentgym.episodes import Draft, Episode
 from agentgym.recipes import FrameRecipe, TaskRecipe
@@ -37,6 +39,25 @@ class Narrowing(Protocol):
         ...
 
 
+@runtime_checkable
+class Versatile(Protocol):
+    """A policy that knows several spaces of actions, and is told which of them it plays."""
+
+    def playing(self, space: SpaceCodec, task: str) -> Policy:
+        """The policy as it plays environments with that space; raises UserError when it knows none such."""
+        ...
+
+
+def fitted(policy: Policy, task: str | TaskRecipe, frame: FrameRecipe) -> Policy:
+    """The policy as it plays that task."""
+    if not isinstance(policy, Versatile):
+        return policy
+    env = environments.make(task, frame=frame)
+    space = SpaceCodec.of(env.action_space, env.action_names)
+    env.close()
+    return policy.playing(space, env.task)
+
+
 def rollout(
     policy: Policy,
     task: str | TaskRecipe,
@@ -52,6 +73,7 @@ def rollout(
 
     The environments share the seeds: each takes the next one when its episode ends. `advance(1)` follows each episode.
     """
+    policy = fitted(policy, task, frame)
     envs = SeededEnvironments(task, frame, min(num_environments, len(seeds)), vector)
     finished: dict[int, Episode] = {}
     try:

@@ -103,7 +103,7 @@ def test_names_are_shared_and_every_domain_is_remembered(mixed):
 
 
 def test_a_mixed_batch_is_its_rows_one_by_one(mixed):
-    _recipe, parts, model, tokenizer = mixed
+    _, parts, model, tokenizer = mixed
     source, _ = sources_of(parts, 0.25, runs.reading_of(model, tokenizer))
     ends = np.cumsum([len(each) for each in source.sources])
     rows = np.array([ends[1], 0, ends[0], ends[1] + 1, 1])
@@ -147,7 +147,7 @@ def test_one_agent_plays_each_world_with_its_own_actions(mixed):
 
 
 def test_captions_are_words_and_are_scored_beside_the_majority(mixed, tmp_path):
-    _recipe, parts, model, tokenizer = mixed
+    _, parts, model, tokenizer = mixed
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     (scored,) = score_captions(tmp_path, parts[2].dataset, 0.25)
