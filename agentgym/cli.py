@@ -301,26 +301,27 @@ def finetune(
     recipe: Annotated[str, typer.Argument(help="A fine-tuning recipe's name, or a path to a TOML file.")],
     run: Run = None,
     beside: Annotated[list[Path] | None, typer.Option(help="Runs whose curves the figure shows too.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
     set_: Set = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Train an agent further by reinforcement learning (PPO). Goes on where it was interrupted."""
-    from agentgym import finetuning
+    from agentgym import finetuning, finetuning_page
 
     resolved = recipes.load_finetuning(recipe, set_ or ())
     folder, talk = run or Path("runs") / resolved.name, Talk(quiet, json_)
     others = {other.name: finetuning.read_points(other) for other in beside or ()}
     with talk.bar("fine-tuning", resolved.ppo.steps, "steps") as advance:
         curve = finetuning.finetune(resolved, folder, advance=advance)
-    figure = finetuning.draw({folder.name: curve, **others}, folder)
+    page = finetuning_page.write_results(resolved, {folder.name: curve, **others}, to or folder)
     first, last = curve[0], curve[-1]
     talk.say(
         f"{folder}: success {first['success_rate']:.1%} before, {last['success_rate']:.1%} after {last['steps']:,} "
-        f"steps and {last['cpu_seconds'] / 60:.1f} minutes of a core; curves: {figure}",
+        f"steps and {last['cpu_seconds'] / 60:.1f} minutes of a core; results: {page}",
         markup=False,
     )
-    talk.result({"run": str(folder), "curve": curve, "figure": str(figure)})
+    talk.result({"run": str(folder), "curve": curve, "results": str(page)})
 
 
 @app.command("run")

@@ -1,7 +1,7 @@
 """Reinforcement learning from a trained agent, as a function of folders: PPO, its learning curve, and a run again.
 
     runs/NAME/finetuning.json   the resolved recipe       runs/NAME/curve.jsonl     success on fixed seeds, by steps
-    runs/NAME/checkpoint.zip    where it goes on from     runs/NAME/curves.svg      the curve, others beside it
+    runs/NAME/checkpoint.zip    where it goes on from     runs/NAME/NAME.{json,svg,md}  what was reached
     runs/NAME/recipe.json       of the run it started from; with model/ it makes this a run that `evaluate` reads
 
 A training that was interrupted goes on from the last point of its curve, with new episodes.
@@ -10,7 +10,7 @@ A training that was interrupted goes on from the last point of its curve, with n
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from agentgym import environments, pictures
+from agentgym import environments
 from agentgym.acting import Policy
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
@@ -30,7 +31,6 @@ from agentgym.recipes import FinetuningRecipe, PPORecipe, differences
 from agentgym.rollouts import rollout
 from agentgym.runs import read_json, read_recipe, write_json
 from agentgym.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
-from agentgym.store import replace_file
 
 Advance = Callable[[int, str], None]
 
@@ -90,14 +90,6 @@ def read_points(run: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         raise UserError(f"{run}: has no learning curve (curve.jsonl); 'agentgym finetune RECIPE' makes one")
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-
-
-def draw(curves: Mapping[str, list[dict[str, Any]]], run: Path) -> Path:
-    """Writes the curves as one figure into the run folder."""
-    lines = {name: [(point["steps"], point["success_rate"]) for point in curve] for name, curve in curves.items()}
-    figure = run / "curves.svg"
-    replace_file(figure, pictures.success_curves(lines))
-    return figure
 
 
 class Curve(BaseCallback):
@@ -191,7 +183,8 @@ def _first(recipe: FinetuningRecipe, env: VecMonitor) -> PPO:
     """PPO before its first step."""
     ppo = recipe.ppo
     settings = {
-        "learning_rate": ppo.learning_rate,
+        "learning_rate": LinearSchedule(ppo.learning_rate, ppo.final_learning_rate, end_fraction=1.0),
+        "target_kl": ppo.target_kl,
         "n_steps": ppo.rollout_steps,
         "batch_size": ppo.batch_size,
         "n_epochs": ppo.epochs,

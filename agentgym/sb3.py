@@ -13,6 +13,7 @@ algorithms save.
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize, wrap_to
 from agentgym.policy import find_checkpoint
 
 NOTE = "agentgym_checkpoint"  # the attribute of the space: {checkpoint: (configuration, tokenizer)} as JSON
+REMEMBERED_BYTES = 64_000_000  # of frames that were encoded
 
 
 class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, dict[str, NDArray[Any]], np.int64]):
@@ -107,8 +109,7 @@ class AgentFeatures(BaseFeaturesExtractor):
     def __init__(self, observation_space: Dict, checkpoint: str) -> None:
         agent, tokenizer = _load_or_rebuild(observation_space, checkpoint)
         super().__init__(observation_space, features_dim=agent.language.config.word_embed_proj_dim)
-        side = agent.config.vision_config.image_size  # type: ignore[union-attr]  # a config's dict is built by then
-        expected = (agent.config.window, side, side, 3)
+        expected = (agent.config.window, agent.frame_side, agent.frame_side, 3)
         frames = observation_space.spaces.get("frames") if isinstance(observation_space, Dict) else None
         if frames is None or frames.shape != expected:
             found = "no 'frames'" if frames is None else f"frames {list(frames.shape or ())}"
@@ -122,6 +123,8 @@ class AgentFeatures(BaseFeaturesExtractor):
                     setattr(module, name, 0.0)
         self.agent = agent
         self.tokenizer = tokenizer
+        self._encoder = [*agent.vision.parameters(), *agent.projector.parameters()]
+        self._encoded = EncodedFrames(agent.encode)
         self._tokens = lru_cache(maxsize=10_000)(
             lambda raw: tokenize(self.tokenizer, decode_instruction(np.frombuffer(raw, np.uint8)))
         )
@@ -133,8 +136,7 @@ class AgentFeatures(BaseFeaturesExtractor):
         mask = mask[:, : int(steps.max())]
         real = mask.flatten().nonzero().squeeze(1)
         frames = observations["frames"][:, : mask.shape[1]].flatten(0, 1)[real].to(torch.uint8)
-        different, which = _distinct(frames)
-        encoded = self.agent.encode(different)[which]
+        encoded = self._encode(frames)
         visual = encoded.new_zeros(mask.numel(), *encoded.shape[1:]).index_copy(0, real, encoded)
         instruction, instruction_mask = pad_left(
             [self._tokens(row.tobytes()) for row in observations["instruction"].to(torch.uint8).cpu().numpy()]
@@ -146,6 +148,36 @@ class AgentFeatures(BaseFeaturesExtractor):
             observations["actions"][:, : mask.shape[1], None].long(),
         )
         return layout.predicts_actions(hidden)[torch.arange(len(mask)), steps - 1, 0]
+
+    def _encode(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames visual width"]:
+        """Visual tokens, each different frame encoded once; known ones are remembered until the encoder learns."""
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self._encoder):
+            different, which = _distinct(frames)
+            return self.agent.encode(different)[which]
+        return self._encoded.of(frames, sum(parameter._version for parameter in self._encoder))
+
+
+class EncodedFrames:
+    """Visual tokens of frames that were seen, by the frames' bytes: windows overlap, and views come again."""
+
+    def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
+        self._encode = encode
+        self._tokens: dict[bytes, Tensor] = {}
+        self._version = 0
+
+    def of(self, frames: UInt8[Tensor, "frames height width 3"], version: int) -> Float[Tensor, "frames visual width"]:
+        """The tokens, computed for frames that are new to this version of the encoder's weights."""
+        if version != self._version or len(self._tokens) * self._bytes_each() > REMEMBERED_BYTES:
+            self._tokens, self._version = {}, version
+        keys = [frame.tobytes() for frame in frames.cpu().numpy()]
+        new = {key: place for place, key in enumerate(keys) if key not in self._tokens}
+        if new:
+            encoded = self._encode(frames[list(new.values())]).detach()
+            self._tokens.update(zip(new, encoded.unbind(), strict=True))
+        return torch.stack([self._tokens[key] for key in keys])
+
+    def _bytes_each(self) -> int:
+        return next((tokens.nbytes for tokens in self._tokens.values()), 0)
 
 
 class AgentActorCriticPolicy(ActorCriticPolicy):

@@ -1,10 +1,12 @@
 """Fine-tuning by reinforcement: it learns what pays, goes on where it was, and gives a run back."""
 
+import json
+
 import pytest
 import torch
 from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of
 
-from agentgym import environments, finetuning, players, recipes, runs
+from agentgym import environments, finetuning, finetuning_page, players, recipes, runs
 from agentgym.finetuning import finetune
 from agentgym.policy import AgentPolicy
 
@@ -13,6 +15,8 @@ M, PAYS = 2, 2
 
 class PayingEnv(CountingEnv):
     """Four steps; action 2 pays, and an episode that ends with it is a success."""
+
+    action_names = ("left", "right", "forward", "pickup", "drop", "toggle", "done")  # as the agent knows them
 
     def reset(self, *, seed=None, options=None):
         observation, info = super().reset(seed=seed)
@@ -49,7 +53,8 @@ def recipe_of(init, *overrides):
 
 def test_it_learns_what_pays_and_gives_a_run_back(init, tmp_path):
     more = ("ppo.steps=192", "ppo.rollout_steps=32", "ppo.batch_size=32", "ppo.epochs=2", "evaluation.every=64")
-    recipe = recipe_of(init, *more, "ppo.learning_rate=3e-3", "ppo.tether=0.0")
+    fast = ("ppo.learning_rate=3e-3", "ppo.final_learning_rate=3e-3", "ppo.target_kl=10.0")
+    recipe = recipe_of(init, *more, *fast)
     curve = finetune(recipe, tmp_path / "tuned")
     assert (curve[0]["success_rate"], curve[-1]["success_rate"]) == (0.0, 1.0)
     assert [point["steps"] for point in curve] == [0, 64, 128, 192]
@@ -59,16 +64,20 @@ def test_it_learns_what_pays_and_gives_a_run_back(init, tmp_path):
     assert player.run == tmp_path / "tuned"
     assert players.load(player, sampled=False).codec.num_tokens == 7
     assert finetune(recipe, tmp_path / "tuned") == curve  # what is done is not done again
-    figure = finetuning.draw({"tuned": curve, "other": curve}, tmp_path / "tuned").read_text()
-    assert "tuned" in figure
-    assert "other" in figure
+    page = finetuning_page.write_results(recipe, {"tuned": curve, "other": curve}, tmp_path / "results")
+    assert json.loads(page.with_suffix(".json").read_text())["curves"] == {"tuned": curve, "other": curve}
+    for text in (page.read_text(), page.with_suffix(".svg").read_text()):
+        assert "tuned" in text
+        assert "other" in text
+    assert "| +100.0 |" in page.read_text()
 
 
 def test_the_value_head_alone_learns_at_first_and_the_encoder_never_where_it_is_frozen(init, tmp_path):
     before = AgentPolicy.from_pretrained(init).model.state_dict()
     for warm, moved in ((9, set()), (0, {"language"})):
         run = tmp_path / str(warm)
-        finetune(recipe_of(init, f"ppo.value_warmup_rollouts={warm}", "ppo.steps=16"), run)
+        held = ("ppo.steps=16", "ppo.final_learning_rate=1e-4", "ppo.freeze_vision=true")
+        finetune(recipe_of(init, f"ppo.value_warmup_rollouts={warm}", *held), run)
         after = AgentPolicy.from_pretrained(run).model.state_dict()
         assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == moved
 
@@ -100,8 +109,8 @@ def test_random_weights_and_a_cnn_policy_train_by_the_same_recipe(init, tmp_path
 
 
 def test_what_does_not_fit_is_one_clear_line(init, tmp_path):
-    assert "expected 'tether' or 'entropy' to be 0" in refusal(recipe_of, init, "ppo.entropy=0.1")
-    assert "expected ppo.tether to be 0" in refusal(recipe_of, init, "start=random")
+    assert "expected 'tether' or 'entropy' to be 0" in refusal(recipe_of, init, "ppo.tether=0.1", "ppo.entropy=0.1")
+    assert "expected ppo.tether to be 0" in refusal(recipe_of, init, "ppo.tether=0.1", "start=random")
     assert "is no run folder" in refusal(finetune, recipe_of(tmp_path / "nothing"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "mine").mkdir()

@@ -56,7 +56,7 @@ ROWS = [
     {"sessions", "experts.agent", "plans"},
     {"films", "playing", "task_scores"},
     {"evaluation", "playground", "play", "edge", "finetuning", "exchange", "dagger"},
-    {"rounds", "rounds_page"},
+    {"rounds", "rounds_page", "finetuning_page"},
     {"data_verbs", "expert_verbs", "play_verbs"},
     {"cli"},
     {"__main__"},

@@ -1,12 +1,13 @@
 """The transformer blocks of CLIP and OPT as one plain function on their own weights.
 
 One step of acting is little arithmetic and many calls: transformers' modules spend most of such a step around the
-operations, not in them. These compute the same, hold the very parameters of the modules (what training changes is
-changed here), and are tested to agree with them.
+operations, not in them. These compute the same from the very parameters of the modules (what training changes is
+changed here), and are tested to agree with them. Where nothing learns, parameters that are used together are joined
+once, and again when one of them has changed.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,7 @@ class Block:
     widen: nn.Linear
     activation: Callable[[Tensor], Tensor]
     narrow: nn.Linear
+    joined: "Joined" = field(default_factory=lambda: Joined())
 
     @staticmethod
     def of_clip(layer: CLIPEncoderLayer) -> "Block":
@@ -71,19 +73,48 @@ class Block:
     def run(self, hidden: Float[Tensor, "rows tokens width"], attend: Attend) -> Float[Tensor, "rows tokens width"]:
         """The layer's output; `attend` maps queries, keys and values [rows, heads, tokens, head] to what is seen."""
         rows, tokens, _ = hidden.shape
-        split = (rows, tokens, self.heads, -1)
-        normed = _norm(self.first_norm, hidden)
-        queries, keys, values = (
-            F.linear(normed, part.weight, part.bias).view(split).transpose(1, 2)
-            for part in (self.queries, self.keys, self.values)
-        )
+        queries, keys, values = self._project(norm(self.first_norm, hidden))
         seen = attend(queries, keys, values).transpose(1, 2).reshape(rows, tokens, -1)
         hidden = hidden + F.linear(seen, self.output.weight, self.output.bias)
-        wide = self.activation(F.linear(_norm(self.second_norm, hidden), self.widen.weight, self.widen.bias))
+        wide = self.activation(F.linear(norm(self.second_norm, hidden), self.widen.weight, self.widen.bias))
         return hidden + F.linear(wide, self.narrow.weight, self.narrow.bias)
 
+    def _project(self, normed: Float[Tensor, "rows tokens width"]) -> Sequence[Tensor]:
+        """Queries, keys and values, [rows, heads, tokens, head] each."""
+        parts = (self.queries, self.keys, self.values)
+        if not torch.is_inference_mode_enabled():
+            split = (*normed.shape[:2], self.heads, -1)
+            return [F.linear(normed, part.weight, part.bias).view(split).transpose(1, 2) for part in parts]
+        weight, bias = self.joined.of([p.weight for p in parts] + [p.bias for p in parts], _join)
+        together = F.linear(normed, weight, bias).view(*normed.shape[:2], 3, self.heads, -1)
+        return together.permute(2, 0, 3, 1, 4).unbind()
 
-def _norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
+
+class Joined:
+    """What was made of some parameters, until one of them changes."""
+
+    def __init__(self) -> None:
+        self._versions: list[int] = []
+        self._made: tuple[Tensor, Tensor] | None = None
+
+    def of(
+        self, parameters: Sequence[Tensor], make: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """make(parameters), made before or anew; `make` is always the same."""
+        versions = [parameter._version for parameter in parameters]
+        if self._made is None or versions != self._versions:
+            self._made, self._versions = make(parameters), versions
+        return self._made
+
+
+def _join(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Weights, then as many biases, as one linear layer's."""
+    half = len(parameters) // 2
+    return torch.cat(list(parameters[:half])), torch.cat(list(parameters[half:]))
+
+
+def norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
+    """The layer's normalisation, without the cost of calling a module."""
     return torch.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 

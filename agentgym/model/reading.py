@@ -5,13 +5,15 @@ that a causal mask by places is right for all of them: what stands beyond a row'
 the tokens that come there. (Transformers' own caches have one length for all rows.)
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from agentgym.model.agent import AgentModel
-from agentgym.model.blocks import Block
+from agentgym.model.blocks import Block, Joined, norm
 
 
 class Reader:
@@ -21,15 +23,42 @@ class Reader:
         self._model = model
         self._decoder = model.language.decoder
         self._vision = [Block.of_clip(layer) for layer in model.vision.clip.encoder.layers]
+        self._first = Joined()
         self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
 
     def encode(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame, as `AgentModel.encode` gives them."""
         vision = self._model.vision
-        hidden = vision.embed(vision.patchify(frames))
+        side = vision.side * vision.patch_size
+        if torch.is_inference_mode_enabled() and frames.shape[1:3] == (side, side):
+            hidden = self._embed(frames)
+        else:
+            hidden = vision.embed(vision.patchify(frames))
         for block in self._vision:
             hidden = block.run(hidden, F.scaled_dot_product_attention)
         return self._model.project(hidden[:, 1:])
+
+    def _embed(self, frames: UInt8[Tensor, "frames side side 3"]) -> Float[Tensor, "frames tokens width"]:
+        """What E_θ's layers take. The normalisation of pixels is part of the patch embedding here."""
+        vision, embeddings = self._model.vision, self._model.vision.clip.embeddings
+        positions = embeddings.position_embedding.weight
+        weight, start = self._first.of(
+            [embeddings.patch_embedding.weight, embeddings.class_embedding, positions], self._fold
+        )
+        size = vision.patch_size
+        grid = frames.unflatten(2, (vision.side, size)).unflatten(1, (vision.side, size))
+        patches = grid.transpose(2, 3).reshape(len(frames), vision.num_patches, -1).float()
+        hidden = torch.cat([start[:1].expand(len(frames), 1, -1), F.linear(patches, weight) + start[1:]], dim=1)
+        return norm(vision.clip.pre_layrnorm, hidden)
+
+    def _fold(self, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The patch embedding of raw pixels (y, x, channel), and what is added to each token."""
+        kernel, start, positions = parameters
+        vision = self._model.vision
+        scaled = kernel / (255 * vision.std)
+        offset = -(kernel * vision.mean / vision.std).sum((1, 2, 3))
+        added = positions + torch.cat([start[None], offset.expand(len(positions) - 1, -1)])
+        return scaled.permute(0, 2, 3, 1).flatten(1), added
 
     def empty_cache(self, rows: int, places: int) -> Float[Tensor, "layers 2 rows heads places head"]:
         """Keys and values of nothing yet. Zeros, since places that are masked still enter the products."""
@@ -47,6 +76,8 @@ class Reader:
         decoder = self._decoder
         places = lengths[:, None] + torch.arange(embeddings.shape[1])
         seen = (torch.arange(cache.shape[4]) <= places[..., None])[:, None]
+        first, end = int(lengths.min()), int(lengths.max()) + embeddings.shape[1]
+        level = end - first == embeddings.shape[1]  # rows of one length, as one row is: a slice is quicker to write
         written = (torch.arange(len(places))[:, None], slice(None), places)
         hidden = embeddings if decoder.project_in is None else decoder.project_in(embeddings)
         hidden = hidden + F.embedding(places + decoder.embed_positions.offset, decoder.embed_positions.weight)
@@ -56,10 +87,13 @@ class Reader:
                 queries: Tensor, keys: Tensor, values: Tensor, held: tuple[Tensor, Tensor] = (all_keys, all_values)
             ) -> Tensor:
                 for known, new in zip(held, (keys, values), strict=True):
-                    known[written] = new.transpose(1, 2)
+                    if level:
+                        known[:, :, first:end] = new
+                    else:
+                        known[written] = new.transpose(1, 2)
                 return F.scaled_dot_product_attention(queries, *held, attn_mask=seen)
 
             hidden = block.run(hidden, attend)
         if decoder.final_layer_norm is not None:
-            hidden = decoder.final_layer_norm(hidden)
+            hidden = norm(decoder.final_layer_norm, hidden)
         return hidden if decoder.project_out is None else decoder.project_out(hidden)

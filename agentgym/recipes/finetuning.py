@@ -11,7 +11,9 @@ from agentgym.recipes.suites import SuiteRecipe
 class PPORecipe(Recipe):
     """PPO as Stable-Baselines3 has it: `steps` in all, `environments` x `rollout_steps` of them between updates.
 
-    `value_rate` multiplies the value head's learning rate. In the first `value_warmup_rollouts` that head alone learns.
+    The learning rate falls evenly to `final_learning_rate`. An update ends where the policy has moved by 1.5 times
+    `target_kl` from the one that played. `value_rate` multiplies the value head's learning rate. In the first
+    `value_warmup_rollouts` that head alone learns.
     `tether` weighs the divergence from the agent that was started from, `entropy` the entropy bonus: one of the two.
     `freeze_vision`: frames are encoded as they were, the language model alone learns.
     """
@@ -22,6 +24,8 @@ class PPORecipe(Recipe):
     batch_size: Annotated[int, Field(ge=2)] = 256
     epochs: Annotated[int, Field(ge=1)] = 3
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    target_kl: Annotated[float, Field(gt=0)] | None = None
     value_rate: Annotated[float, Field(gt=0)] = 5.0
     value_warmup_rollouts: Annotated[int, Field(ge=0)] = 0
     tether: Annotated[float, Field(ge=0)] = 0.0
