@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from agentgym import collection, evaluation, runs
+from agentgym import collection, evaluation, plans, runs
 from agentgym.policy import AgentPolicy
 from agentgym.recipes import ExperimentRecipe
 from agentgym.rollouts import fitted
@@ -81,7 +81,7 @@ def test_an_agent_is_recorded_for_trained_and_scored(task, tmp_path):
     collection.collect(recipe.dataset, tmp_path / "data", workers=1)
     runs.open_run(run, recipe)
     runs.train_run(recipe, tmp_path / "data", run)
-    found = evaluation.evaluate(evaluation.make_plan(str(run), expert="random"), workers=1)
+    found = evaluation.evaluate(plans.make_plan(str(run), expert="random"), workers=1)
     assert found["tasks"][0]["episodes"] == 2
     assert found["next_action"]["perplexity"] > 1
     policy = AgentPolicy.from_pretrained(run)
