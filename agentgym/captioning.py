@@ -39,7 +39,8 @@ def write_captions(model: AgentModel, tokenizer: PreTrainedTokenizerFast, source
 
 def _write(model: AgentModel, reader: Reader, writer: Writer, batch: Batch) -> np.ndarray:
     """The tokens of a batch's captions: everything is read but the answers, which are written."""
-    visual = reader.encode(batch.frames.flatten(0, 1)).unflatten(0, batch.step_mask.shape)
+    time = batch.step_mask.shape[1]
+    visual = reader.encode(batch.frames.flatten(0, 1), time=time).unflatten(0, batch.step_mask.shape)
     layout, padded = model.embed(batch.instruction, visual, batch.actions.clamp(min=0))
     real = layout.real(batch.instruction_mask, torch.zeros_like(batch.actions, dtype=torch.bool))
     sequence = pack(padded, real)

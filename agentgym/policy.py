@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -37,10 +38,8 @@ class PolicyState:
 
     policy: str  # the fingerprint of the policy that made it
     instructions: tuple[str, ...]
-    visual: NDArray[np.float32]  # [N, M, visual tokens, width]
-    actions: NDArray[
-        np.int64
-    ]  # [N, M, action tokens], NO_TOKEN where one has fewer; the last held is the latest chosen
+    visual: NDArray[Any]  # float32[N, M, visual tokens, width], or the frames of clips, uint8[N, M, side, side, 3]
+    actions: NDArray[np.int64]  # [N, M, action tokens], NO_TOKEN where one has fewer; the last held was chosen last
     steps: NDArray[np.int64]  # [N], how many of the M places are taken
     keys_values: NDArray[np.float32]  # of all tokens but the latest action's, as `agentgym.model.reading` has them
 
@@ -59,6 +58,7 @@ class AgentPolicy:
         self.tasks = tuple(task for domain in self.domains for task in domain.tasks)
         self.frame_side = model.frame_side
         self._reader = Reader(self.model)
+        self._reads_clips = model.vision.temporal is not None
         self._temperature = temperature
         self._generator = torch.Generator().manual_seed(seed)
         self._tokens = lru_cache(maxsize=10_000)(lambda text: tokenize(tokenizer, text))
@@ -116,9 +116,11 @@ class AgentPolicy:
         frames, instructions, single = read_observation(observation, self.domain.frame_shape)
         starts = _read_starts(episode_start, len(frames))
         old = self._check(state, len(frames))
-        visual = self._reader.encode(resize_frames(torch.from_numpy(frames)[:, None], self.frame_side)[:, 0]).numpy()
-        seen, actions, steps, unread = self._remember(visual, instructions, old, starts)
-        hidden, keys_values, lengths = self._read(instructions, seen, actions, steps, unread, old)
+        resized = resize_frames(torch.from_numpy(frames)[:, None], self.frame_side)[:, 0]
+        latest = resized if self._reads_clips else self._reader.encode(resized)
+        seen, actions, steps, unread = self._remember(latest.numpy(), instructions, old, starts)
+        visual = self._encode_clips(seen, int(steps.max())) if self._reads_clips else seen
+        hidden, keys_values, lengths = self._read(instructions, visual, actions, steps, unread, old)
         if self._writer is None:
             chosen = self._choose(self.model.logits(hidden)[:, self.model.config.num_text_tokens :], deterministic)
         else:
@@ -157,20 +159,26 @@ class AgentPolicy:
             raise UserError(f"the state is of {len(state.steps)} environments, the observation of {rows}")
         return state
 
+    def _encode_clips(self, frames: NDArray[np.uint8], longest: int) -> NDArray[np.float32]:
+        """Visual tokens of the windows' frames as clips: a frame sees those before it, so that padding changes none."""
+        clips = torch.from_numpy(frames[:, :longest])
+        visual = self._reader.encode(clips.flatten(0, 1), time=longest).unflatten(0, clips.shape[:2])
+        return F.pad(visual, (0, 0, 0, 0, 0, frames.shape[1] - longest)).numpy()
+
     def _remember(
         self,
-        visual: NDArray[np.float32],
+        visual: NDArray[Any],
         instructions: tuple[str, ...],
         old: PolicyState | None,
         starts: NDArray[np.bool_],
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """New histories with the latest frames (visual tokens, actions, steps), and which rows to read from the start.
+    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """New histories with the latest frames (visual tokens or frames, actions, steps), and which rows to read anew.
 
         Those are the rows that begin, whose window has moved, or whose instruction has changed.
         """
         rows, window, kept = len(visual), self._window, kept_steps(self._window)
         if old is None:
-            seen = np.zeros((rows, window, *visual.shape[1:]), np.float32)
+            seen = np.zeros((rows, window, *visual.shape[1:]), visual.dtype)
             actions = np.full((rows, window, self.codec.longest), 0 if self.codec.length else NO_TOKEN, np.int64)
             steps, unread = np.zeros(rows, np.int64), np.ones(rows, bool)
         else:

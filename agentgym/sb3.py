@@ -108,6 +108,7 @@ class AgentFeatures(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: Dict, checkpoint: str) -> None:
         agent, tokenizer = _load_or_rebuild(observation_space, checkpoint)
+        agent.refuse_clips("a Stable-Baselines3 policy")
         super().__init__(observation_space, features_dim=agent.language.config.word_embed_proj_dim)
         expected = (agent.config.window, agent.frame_side, agent.frame_side, 3)
         frames = observation_space.spaces.get("frames") if isinstance(observation_space, Dict) else None

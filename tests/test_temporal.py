@@ -1,12 +1,16 @@
 """Attention over time in the visual encoder: it changes nothing at the start, looks back only, and takes images too."""
 
+import numpy as np
 import pytest
 import torch
 from transformers import CLIPVisionConfig
-from worlds import experiment_recipe, model_of, record, sources_of
+from worlds import experiment_recipe, model_of, record, sources_of, tokenizer_of
 
+from agentgym.environments import encode_instruction
+from agentgym.errors import UserError
 from agentgym.losses import compute_losses
 from agentgym.model.vision import VisualEncoder
+from agentgym.policy import AgentPolicy
 
 CONFIG = CLIPVisionConfig(
     hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8
@@ -105,3 +109,26 @@ def test_a_clip_is_masked_in_tubes_and_reconstructed_where_it_is_real(world):
     losses = compute_losses(output, batch, experiment_recipe().losses)
     losses.total.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.vision.temporal.parameters())
+
+
+def test_an_agent_that_reads_clips_acts_as_it_was_trained(world):
+    model, source = world
+    dataset, tokenizer = source._dataset, tokenizer_of(source._dataset)
+    policy = AgentPolicy(model, tokenizer)
+    rows = [row for row in range(len(source)) if source.table[row, 1] == 0 and source.table[row, 2] >= 3][:2]
+    batch = source.batch(np.array(rows))
+    text = dataset.column("instruction")
+    instruction = np.stack([encode_instruction(text[episode], 64) for episode in batch.episodes])
+    expected = forward(model, batch).action_logits[..., model.config.num_text_tokens :].argmax(-1)
+    state = None
+    for step in range(3):
+        observation = {"frame": batch.frames[:, step].numpy(), "instruction": instruction}
+        actions, state = policy.predict(observation, state, deterministic=True)
+        assert actions.tolist() == expected[:, step, 0].tolist()
+        state = policy.executed(state, batch.actions[:, step, 0].tolist())
+
+
+def test_what_reads_frames_one_by_one_refuses_it(world):
+    model, _ = world
+    with pytest.raises(UserError, match="an exported policy reads frames one by one"):
+        model.refuse_clips("an exported policy")

@@ -120,6 +120,11 @@ class AgentModel(PreTrainedModel):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
 
+    def refuse_clips(self, what: str) -> None:
+        """Raises UserError for a model whose encoder reads clips, which `what` cannot hold."""
+        if self.vision.temporal is not None:
+            raise UserError(f"{what} reads frames one by one; this agent was trained with model.temporal_attention")
+
     def encode(
         self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1
     ) -> Float[Tensor, "frames visual width"]:

@@ -26,7 +26,9 @@ class Reader:
         self._first = Joined()
         self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
 
-    def encode(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames visual width"]:
+    def encode(
+        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1
+    ) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame, as `AgentModel.encode` gives them."""
         vision = self._model.vision
         side = vision.side * vision.patch_size
@@ -34,8 +36,10 @@ class Reader:
             hidden = self._embed(frames)
         else:
             hidden = vision.embed(vision.patchify(frames))
-        for block in self._vision:
+        for number, block in enumerate(self._vision):
             hidden = block.run(hidden, F.scaled_dot_product_attention)
+            if vision.temporal is not None:
+                hidden = vision.temporal[number](hidden, time)
         return self._model.project(hidden[:, 1:])
 
     def _embed(self, frames: UInt8[Tensor, "frames side side 3"]) -> Float[Tensor, "frames tokens width"]:
