@@ -194,3 +194,15 @@ def test_colours_are_a_function_of_seed_and_batch_alone(dataset, loop):
     )
     assert all(torch.equal(a, b) for a, b in zip(whole[2:], resumed, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(whole, plain, strict=True))
+
+
+def test_the_number_of_loader_workers_changes_no_batch_so_that_a_run_may_go_on_with_another(dataset, loop):
+    by_one, by_three = (
+        list(training._batches(with_recipe(loop, loader_workers=workers), Accelerator(), first))
+        for workers, first in ((1, 0), (3, 2))
+    )
+    assert len(by_one) == loop.recipe.updates
+    for (one, noise), (three, same_noise) in zip(by_one[2:], by_three, strict=True):
+        assert one.episodes == three.episodes
+        assert torch.equal(one.frames, three.frames)
+        assert torch.equal(noise, same_noise)
