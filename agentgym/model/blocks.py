@@ -101,6 +101,8 @@ class Joined:
         self, parameters: Sequence[Tensor], make: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         """make(parameters), made before or anew; `make` is always the same."""
+        if any(parameter.is_inference() for parameter in parameters):
+            return make(parameters)  # such tensors do not tell when they change
         versions = [parameter._version for parameter in parameters]
         if self._made is None or versions != self._versions:
             self._made, self._versions = make(parameters), versions
