@@ -14,7 +14,7 @@ from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_
 
 from agentgym import evaluation, plans, runs
 from agentgym.policy import AgentPolicy
-from agentgym.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
+from agentgym.sb3 import AgentActorCriticPolicy, EncodedFrames, HistoryObservation, TetheredPolicy
 
 M = 4
 
@@ -199,3 +199,16 @@ def test_what_does_not_fit_is_one_clear_line(run):
     fewer = make_env()
     fewer.action_space = type(fewer.action_space)(5)
     assert "action space Discrete(5)" in refusal(make, PPO, run, fewer)
+
+
+def test_a_frame_is_encoded_once_until_the_encoder_learns(run):
+    agent = AgentPolicy.from_pretrained(run).model
+    calls = []
+    encoded = EncodedFrames(lambda frames: (calls.append(len(frames)), agent.encode(frames))[1])
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 56, 56, 3), np.uint8))
+    with torch.no_grad():
+        for chosen, version in (([0, 1, 0], 1), ([2, 1], 1), ([2, 1], 2)):
+            torch.testing.assert_close(
+                encoded.of(frames[chosen], version), agent.encode(frames[chosen]), atol=1e-4, rtol=0
+            )
+    assert calls == [2, 1, 2]
