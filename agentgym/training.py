@@ -116,7 +116,7 @@ def _accelerator(loop: Loop) -> Accelerator:
     """Raises UserError when the processes cannot share a batch evenly."""
     AcceleratorState._reset_state()  # one process may train twice with different precisions
     unused = loop.losses.masked_image == 0  # then the decoder has no gradient to wait for
-    sharing = DistributedDataParallelKwargs(find_unused_parameters=unused, broadcast_buffers=False)
+    sharing = DistributedDataParallelKwargs(find_unused_parameters=unused)
     precision = "bf16" if uses_bfloat16(loop.recipe.precision) else "no"
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[sharing])
     if loop.recipe.batch_size % accelerator.num_processes:
