@@ -145,11 +145,7 @@ def refuse_misfit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> 
         return
     space, shape = SpaceCodec.of(env.action_space, env.action_names), env.observation_space["frame"].shape
     if isinstance(policy, AgentPolicy):
-        expected = policy.playing(space, env.task).domain.frame_shape
-        if shape != (*expected, 3):
-            raise UserError(
-                f"{env.task}: its frames are {list(shape or ())}; the agent was trained on {[*expected, 3]}"
-            )
+        policy.fitted(space, shape or (), env.task)
         return
     if space.root != SpaceCodec.discrete(policy.action_names, policy.action_start).root:
         raise UserError(f"{env.task}: its actions are {space}; the policy was exported for {policy.action_names}")

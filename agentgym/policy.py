@@ -88,6 +88,14 @@ class AgentPolicy:
         other._enter(chosen)
         return other
 
+    def fitted(self, space: SpaceCodec, shape: tuple[int, ...], task: str) -> Self:
+        """The policy as it plays that space and frames of that shape. Raises UserError if trained for others."""
+        playing = self.playing(space, task)
+        expected = (*playing.domain.frame_shape, 3)
+        if shape != expected:
+            raise UserError(f"{task}: its frames are {list(shape)}; the agent was trained on {list(expected)}")
+        return playing
+
     def _enter(self, domain: Domain) -> None:
         self.domain = domain
         self.codec = domain.space.within(self.model.config.action_tokens or ())

@@ -4,8 +4,8 @@ from typing import Any
 
 import gymnasium
 
+from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import Observation, Task
-from agentgym.players import refuse_misfit
 from agentgym.policy import AgentPolicy
 
 
@@ -20,7 +20,8 @@ class AgentExpert:
 
     def check(self, environment: Task) -> None:
         """Raises UserError when the agent was trained for other actions or frames."""
-        refuse_misfit(self._policy, environment)
+        space = SpaceCodec.of(environment.action_space, environment.action_names)
+        self._policy.fitted(space, environment.observation_space["frame"].shape or (), environment.task)
 
     def start(self, environment: gymnasium.Env[Any, Any], seed: int) -> None:
         """A new history."""
