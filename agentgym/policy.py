@@ -5,7 +5,7 @@ it. The sequence is built by the functions that training uses, so acting on a re
 training saw. Frames are encoded once, and F_φ reads only what is new, until the window moves (`agentgym.layout`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -42,6 +42,7 @@ class PolicyState:
     actions: NDArray[np.int64]  # [N, M, action tokens], NO_TOKEN where one has fewer; the last held was chosen last
     steps: NDArray[np.int64]  # [N], how many of the M places are taken
     keys_values: NDArray[np.float32]  # of all tokens but the latest action's, as `agentgym.model.reading` has them
+    frames: NDArray[np.uint8] | None = None  # [N, M, side, side, 3] of agents that read frames for an instruction
 
 
 class AgentPolicy:
@@ -59,6 +60,7 @@ class AgentPolicy:
         self.frame_side = model.frame_side
         self._reader = Reader(self.model)
         self._reads_clips = model.vision.temporal is not None
+        self._reads_for_words = model.vision.grounding is not None
         self._temperature = temperature
         self._generator = torch.Generator().manual_seed(seed)
         self._tokens = lru_cache(maxsize=10_000)(lambda text: tokenize(tokenizer, text))
@@ -125,9 +127,10 @@ class AgentPolicy:
         starts = _read_starts(episode_start, len(frames))
         old = self._check(state, len(frames))
         resized = resize_frames(torch.from_numpy(frames)[:, None], self.frame_side)[:, 0]
-        latest = resized if self._reads_clips else self._reader.encode(resized)
+        latest = resized if self._reads_clips else self._encode(resized[:, None], instructions)[:, 0]
         seen, actions, steps, unread = self._remember(latest.numpy(), instructions, old, starts)
-        visual = self._encode_clips(seen, int(steps.max())) if self._reads_clips else seen
+        held = self._look_again(seen, resized.numpy(), steps, instructions, old) if self._looks_again else None
+        visual = self._encode_clips(seen, int(steps.max()), instructions) if self._reads_clips else seen
         hidden, keys_values, lengths = self._read(instructions, visual, actions, steps, unread, old)
         if self._writer is None:
             chosen = self._choose(self.model.logits(hidden)[:, self.model.config.num_text_tokens :], deterministic)
@@ -135,7 +138,7 @@ class AgentPolicy:
             cache = torch.from_numpy(keys_values)
             chosen = self._writer.write(hidden, cache, lengths, lambda logits: self._choose(logits, deterministic))
         actions[np.arange(len(steps)), steps - 1] = chosen
-        new = PolicyState(self._fingerprint, instructions, seen, actions, steps, keys_values)
+        new = PolicyState(self._fingerprint, instructions, seen, actions, steps, keys_values, held)
         decoded = self.codec.decode_series(chosen)
         return (decoded[0] if single else decoded), new
 
@@ -156,6 +159,7 @@ class AgentPolicy:
             actions=state.actions[rows],
             steps=state.steps[rows],
             keys_values=state.keys_values[:, :, rows],
+            frames=None if state.frames is None else state.frames[rows],
         )
 
     def _check(self, state: PolicyState | None, rows: int) -> PolicyState | None:
@@ -167,11 +171,50 @@ class AgentPolicy:
             raise UserError(f"the state is of {len(state.steps)} environments, the observation of {rows}")
         return state
 
-    def _encode_clips(self, frames: NDArray[np.uint8], longest: int) -> NDArray[np.float32]:
+    @property
+    def _looks_again(self) -> bool:
+        """Whether visual tokens are held that another instruction would make others."""
+        return self._reads_for_words and not self._reads_clips
+
+    def _encode(self, frames: Tensor, instructions: Sequence[str]) -> Tensor:
+        """Visual tokens [N, T, visual, width] of frames [N, T, side, side, 3]."""
+        rows, time = frames.shape[:2]
+        words = None
+        if self._reads_for_words:
+            tokens, mask = pad_left([self._tokens(text) for text in instructions])
+            of_frame = torch.arange(rows).repeat_interleave(time)
+            words = self.model.words(torch.from_numpy(tokens), torch.from_numpy(mask), of_frame)
+        return self._reader.encode(frames.flatten(0, 1), time=time, words=words).unflatten(0, (rows, time))
+
+    def _encode_clips(
+        self, frames: NDArray[np.uint8], longest: int, instructions: Sequence[str]
+    ) -> NDArray[np.float32]:
         """Visual tokens of the windows' frames as clips: a frame sees those before it, so that padding changes none."""
-        clips = torch.from_numpy(frames[:, :longest])
-        visual = self._reader.encode(clips.flatten(0, 1), time=longest).unflatten(0, clips.shape[:2])
+        visual = self._encode(torch.from_numpy(frames[:, :longest]), instructions)
         return F.pad(visual, (0, 0, 0, 0, 0, frames.shape[1] - longest)).numpy()
+
+    def _look_again(
+        self,
+        seen: NDArray[np.float32],
+        latest: NDArray[np.uint8],
+        steps: NDArray[np.int64],
+        instructions: tuple[str, ...],
+        old: PolicyState | None,
+    ) -> NDArray[np.uint8]:
+        """The windows' frames; where the instruction has changed, `seen` has their tokens for the new one then."""
+        window, rows = self._window, np.arange(len(latest))
+        if old is None or old.frames is None:
+            frames = np.zeros((len(latest), window, *latest.shape[1:]), np.uint8)
+        else:
+            frames = old.frames.copy()
+            moved = (old.steps == window) & (steps > 1)
+            frames[moved, : kept_steps(window)] = frames[moved, window - kept_steps(window) :]
+            changed = (steps > 1) & np.array([a != b for a, b in zip(instructions, old.instructions, strict=True)])
+            for row in np.flatnonzero(changed):
+                past = torch.from_numpy(frames[row, : steps[row] - 1])[None]
+                seen[row, : steps[row] - 1] = self._encode(past, [instructions[row]])[0].numpy()
+        frames[rows, steps - 1] = latest
+        return frames
 
     def _remember(
         self,

@@ -10,7 +10,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
-    {"errors", "model.temporal", "experts.networks", "exported", "exported.onnx_policy", "exported.example"},
+    {
+        *("errors", "model.temporal", "model.grounding"),
+        *("experts.networks", "exported", "exported.onnx_policy", "exported.example"),
+    },
     {"recipes.base", "engines"},
     {"recipes.suites"},
     {"recipes.datasets", "recipes.finetuning"},

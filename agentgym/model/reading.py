@@ -14,6 +14,7 @@ from torch import Tensor
 
 from agentgym.model.agent import AgentModel
 from agentgym.model.blocks import Block, Joined, norm
+from agentgym.model.grounding import Words
 
 
 class Reader:
@@ -27,7 +28,7 @@ class Reader:
         self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
 
     def encode(
-        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1
+        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: Words | None = None
     ) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame, as `AgentModel.encode` gives them."""
         vision = self._model.vision
@@ -37,9 +38,8 @@ class Reader:
         else:
             hidden = vision.embed(vision.patchify(frames))
         for number, block in enumerate(self._vision):
-            hidden = block.run(hidden, F.scaled_dot_product_attention)
-            if vision.temporal is not None:
-                hidden = vision.temporal[number](hidden, time)
+            hidden = block.run(vision.look_up(number, hidden, words), F.scaled_dot_product_attention)
+            hidden = vision.look_back(number, hidden, time)
         return self._model.project(hidden[:, 1:])
 
     def _embed(self, frames: UInt8[Tensor, "frames side side 3"]) -> Float[Tensor, "frames tokens width"]:
