@@ -21,7 +21,7 @@ from torch import Tensor
 from agentgym.augmentation import jitter_colours
 from agentgym.errors import UserError
 from agentgym.journal import Clock, Journal, Tally
-from agentgym.losses import Losses, compute_losses
+from agentgym.losses import Losses, compute_losses, frames_to_mask
 from agentgym.model.agent import AgentModel
 from agentgym.optimisation import learning_rate, parameter_groups, uses_bfloat16
 from agentgym.recipes import LossRecipe, TrainingRecipe
@@ -147,7 +147,7 @@ def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple
     for number, batch in zip(numbers, prefetch(make, numbers, workers=recipe.loader_workers), strict=True):
         generator = torch.Generator().manual_seed(_batch_seed(recipe.seed, number))
         noise = torch.rand(recipe.batch_size, source.window, batch.patches_per_frame, generator=generator)
-        yield batch, noise[mine][:, : batch.step_mask.shape[1]][batch.step_mask]
+        yield batch, noise[mine][:, : batch.step_mask.shape[1]]
 
 
 def _batch_seed(seed: int, number: int) -> int:
@@ -158,6 +158,7 @@ def _batch_seed(seed: int, number: int) -> int:
 def _forward(
     model: torch.nn.Module, batch: Batch, noise: Tensor, recipe: LossRecipe, accelerator: Accelerator
 ) -> Losses:
+    frames = frames_to_mask(batch, noise, recipe)
     with accelerator.autocast():
         output = model(
             batch.instruction,
@@ -166,10 +167,11 @@ def _forward(
             batch.actions,
             batch.step_mask,
             action_mask=batch.action_mask,
-            mask_noise=noise if recipe.masked_image > 0 else None,
+            mask_noise=noise[frames] if recipe.masked_image > 0 else None,
+            masked_frames=frames,
             mask_ratio=recipe.mask_ratio,
         )
-    return compute_losses(output, batch, recipe)
+    return compute_losses(output, batch, recipe, frames)
 
 
 def _not_finite(losses: Losses, batch: Batch, update: int, path: Path) -> UserError:
@@ -200,7 +202,7 @@ def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[s
     for start in list(range(0, count, size))[index::processes]:
         batch = source.batch(chosen[start : start + size]).to(accelerator.device)
         generator = torch.Generator().manual_seed(start)
-        noise = torch.rand(int(batch.step_mask.sum()), batch.patches_per_frame, generator=generator)
+        noise = torch.rand(*batch.step_mask.shape, batch.patches_per_frame, generator=generator)
         losses = _forward(model, batch, noise.to(accelerator.device), loop.losses, accelerator)
         tally.add(losses, len(batch.episodes))
     if count:
