@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from agentgym.augmentation import jitter_colours
 from agentgym.errors import UserError
@@ -100,7 +101,7 @@ def train(
                 journal.write(update, {**means, **moved, **clock.rates(targets)})
             tally, clock = Tally(), Clock()
         if update % recipe.evaluate_every == 0 or update == recipe.updates:
-            scores = _evaluate(accelerator.unwrap_model(model), loop, accelerator)
+            scores = _evaluate(_whole(model, accelerator), loop, accelerator)
             if journal:
                 journal.write(update, scores)
         if update % recipe.checkpoint_every == 0 or update == recipe.updates:
@@ -108,8 +109,7 @@ def train(
         advance(1, note)
     if journal:
         journal.close()
-    unwrapped: AgentModel = accelerator.unwrap_model(model)
-    return unwrapped
+    return _whole(model, accelerator)
 
 
 def _accelerator(loop: Loop) -> Accelerator:
@@ -125,6 +125,17 @@ def _accelerator(loop: Loop) -> Accelerator:
             "share evenly; choose a multiple"
         )
     return accelerator
+
+
+def _whole(model: torch.nn.Module, accelerator: Accelerator) -> AgentModel:
+    """The model with all its weights, on every process: itself, or a copy where FSDP has sharded them."""
+    unwrapped: AgentModel = accelerator.unwrap_model(model)
+    if accelerator.distributed_type != DistributedType.FSDP:
+        return unwrapped
+    weights = get_model_state_dict(unwrapped, options=StateDictOptions(full_state_dict=True))
+    whole = AgentModel(unwrapped.config).to(accelerator.device)
+    whole.load_state_dict(weights)
+    return whole
 
 
 def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple[Batch, Tensor]]:

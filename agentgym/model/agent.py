@@ -86,6 +86,7 @@ class AgentModel(PreTrainedModel):
     base_model_prefix = "agent"
     _supports_sdpa = True
     supports_gradient_checkpointing = True
+    _no_split_modules = ["CLIPEncoderLayer", "OPTDecoderLayer"]  # noqa: RUF012  (what FSDP shards one by one)
 
     def __init__(self, config: AgentConfig) -> None:
         super().__init__(config)
@@ -125,6 +126,9 @@ class AgentModel(PreTrainedModel):
         elif module is self.projector:
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
+
+    def get_input_embeddings(self) -> None:  # type: ignore[override]
+        """None, so that FSDP shards the table with the model: both input and output read it."""
 
     def refuse_clips(self, what: str) -> None:
         """Raises UserError for a model whose encoder reads clips, which `what` cannot hold."""
