@@ -291,6 +291,7 @@ def publish(
     document = Path("README.md")
     if document.is_file():
         publishing.update_results(document, page.stem, json.loads(page.with_suffix(".json").read_text()))
+        publishing.update_scores(document, to)
     talk = Talk(quiet, json_)
     talk.say(f"results: {page}", markup=False)
     talk.result({"results": str(page)})
