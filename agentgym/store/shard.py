@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from agentgym.errors import UserError
-from agentgym.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block
+from agentgym.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block, split_blocks
 from agentgym.store.columns import Columns
 from agentgym.store.format import (
     PLAIN_COLUMNS,
@@ -59,15 +59,15 @@ class Shard:
         values = read_metadata(reader.schema)
         header = Header.from_json(values, self.file)
         check_columns(reader.schema, schema_of(header.space))
-        table = pa.Table.from_batches([reader.get_batch(i) for i in range(reader.num_record_batches)], reader.schema)
-        if len(table) != values.get("episodes", len(table)):
-            raise ValueError(f"{len(table)} of {values['episodes']} episodes")
-        table.validate()
-        self._columns = Columns(table)
-        self.table, self.header, self._values = table, header, values
-        self.lengths: NDArray[np.int64] = np.diff(self._columns["rewards"].offsets)[: len(table)].astype(np.int64)
-        self._whole_rows = bytearray(len(table))
-        self._whole_blocks = bytearray(self._columns["frames"].offsets[len(table)])
+        rows = _rows_of(reader)
+        if len(rows) != values.get("episodes", len(rows)):
+            raise ValueError(f"{len(rows)} of {values['episodes']} episodes")
+        self._columns = Columns(rows)
+        self._rows, self.header, self._values = rows, header, values
+        offsets = np.frombuffer(self._columns["rewards"].offsets, np.int32)[: len(rows) + 1]
+        self.lengths: NDArray[np.int64] = np.diff(offsets).astype(np.int64)
+        self._whole_rows = bytearray(len(rows))
+        self._whole_blocks = bytearray(self._columns["frames"].offsets[len(rows)])
 
     def _mend(self) -> bool:
         """Whether what the episodes share was damaged and is now read as it was written; tried once."""
@@ -88,20 +88,21 @@ class Shard:
         """Every seed that was tried."""
         return [Attempt(task, seed, outcome) for task, seed, outcome in self._values["attempts"]]
 
+    @property
+    def table(self) -> pa.Table:
+        """All rows and columns, unverified."""
+        return pa.Table.from_batches([self._rows])
+
     def __len__(self) -> int:
-        return len(self.table)
+        return self._rows.num_rows
 
     def frames(self, row: int, start: int, stop: int) -> NDArray[np.uint8]:
         """Frames [start, stop) of an episode, uint8[stop - start, height, width, 3]. Raises UserError if damaged."""
-        places = range(start // FRAMES_PER_BLOCK, count_blocks(stop))
-        self._require_blocks(row, places)
-        total = int(self.lengths[row]) + 1
-        blocks = []
-        for place in places:
-            first = place * FRAMES_PER_BLOCK
-            shape = (min(FRAMES_PER_BLOCK, total - first), *self.header.frame_shape)
-            blocks.append(decode_block(self._block(row, place), shape)[max(0, start - first) : stop - first])
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
+        found = np.empty((stop - start, *self.header.frame_shape), np.uint8)
+        for place, first, here in split_blocks(start, stop):
+            decode_block(self._block(row, place), first, found[here])
+        return found
 
     def row(self, row: int, columns: Sequence[str]) -> Row:
         """Some columns of an episode as plain values, unverified; [] where there is no list."""
@@ -161,18 +162,19 @@ class Shard:
         expected = {"frames": blocks, "block_crc32": blocks} | dict.fromkeys(STEP_COLUMNS, values["length"])
         if held not in (expected, {**expected, "labels": 0}):
             return False
-        checksums = self._columns["block_crc32"].at(row)
-        return bool(row_checksum(values, checksums) == self._columns["crc32"].at(row))
+        checksums = self._columns["block_crc32"]
+        first, behind = checksums.bounds(row)
+        return bool(row_checksum(values, checksums.values.content[first:behind]) == self._columns["crc32"].at(row))
 
     def _verify_block(self, row: int, place: int) -> bool:
         start = place * FRAMES_PER_BLOCK
         steps = list(self._steps(row, start, start + FRAMES_PER_BLOCK).values())
-        expected = self._columns["block_crc32"].at(row)[place]
+        expected = self._columns["block_crc32"].value(row, place)
         return bool(block_checksum(self._block(row, place), steps) == expected)
 
     def _block(self, row: int, place: int) -> memoryview:
-        frames = self._columns["frames"]
-        return frames.values.at(frames.bounds(row)[0] + place)
+        block: memoryview = self._columns["frames"].value(row, place)
+        return block
 
     def _steps(self, row: int, start: int, stop: int) -> Row:
         found: Row = {}
@@ -188,6 +190,14 @@ class Shard:
             f"{self.file}: episode {row} ({values['task']}, seed {values['seed']}) is damaged: wrong checksum; "
             f"'agentgym check {self.file.parent} --repair' keeps what is good"
         )
+
+
+def _rows_of(reader: pa.ipc.RecordBatchFileReader) -> pa.RecordBatch:
+    """All rows as one batch, as the writer made them; there is none where a shard has attempts alone."""
+    if reader.num_record_batches == 1:
+        return reader.get_batch(0)
+    batches = reader.read_all().combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=reader.schema)
 
 
 def _map(file: Path) -> pa.Buffer:
