@@ -61,17 +61,27 @@ class Lists:
     offsets: memoryview  # one more than there are lists
     values: Any  # the column of what they hold
 
-    def bounds(self, place: int) -> tuple[int, int]:
-        """Where in `values` a list begins, and ends."""
-        return self.offsets[place], self.offsets[place + 1]
+    def size(self, place: int) -> int:
+        """How many values a list has."""
+        return self.offsets[place + 1] - self.offsets[place]
 
     def value(self, place: int, inside: int) -> Any:
         """One value of a list."""
         return self.values.at(self.offsets[place] + inside)
 
+    def among(self, place: int, start: int, stop: int) -> list[Any]:
+        """Values [start, stop) of a list, as far as it has them."""
+        first, behind = self.offsets[place], self.offsets[place + 1]
+        return self.values.read(min(first + start, behind), min(first + stop, behind))
+
+    def part(self, place: int, start: int, stop: int) -> memoryview:
+        """Values [start, stop) of a list of numbers, not copied."""
+        first = self.offsets[place]
+        return self.values.content[first + start : first + stop]
+
     def at(self, place: int) -> list[Any]:
         """One list."""
-        return self.values.read(*self.bounds(place))
+        return self.values.read(self.offsets[place], self.offsets[place + 1])
 
     def read(self, first: int, behind: int) -> list[list[Any]]:
         """Lists [first, behind)."""
@@ -87,6 +97,7 @@ class Columns(dict[str, Any]):
     def __init__(self, batch: pa.RecordBatch) -> None:
         super().__init__()
         self._batch = batch
+        self._places = {name: place for place, name in enumerate(batch.schema.names)}
         try:
             batch.validate(full=True)
         except pa.ArrowInvalid:  # of a text that is no UTF-8 too, which harms no other row
@@ -94,7 +105,7 @@ class Columns(dict[str, Any]):
                 array.view(_without_text(array.type)).validate(full=True)  # an ArrowInvalid is a ValueError
 
     def __missing__(self, name: str) -> Column:
-        array = self._batch.column(name)
+        array = self._batch.column(self._places[name])
         self[name] = _column_of(array.type, iter(array.buffers()))
         return self[name]
 

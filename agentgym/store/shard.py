@@ -117,16 +117,10 @@ class Shard:
         self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
         return self._steps(row, start, stop)
 
-    def plain(self, row: int) -> Row:
-        """PLAIN_COLUMNS of an episode. Raises UserError when they are not what was written; verifies them once."""
-        values = self.row(row, PLAIN_COLUMNS)
-        if not self._whole_rows[row]:
-            if not self._verify_row(row, values):
-                if not self._mend():
-                    raise self._damaged(row)
-                return self.plain(row)
-            self._whole_rows[row] = True
-        return values
+    def plain(self, row: int, columns: Sequence[str]) -> Row:
+        """Some of PLAIN_COLUMNS of an episode. Raises UserError when they are not what was written."""
+        self._require_row(row)
+        return self.row(row, columns)
 
     def require_whole(self, row: int) -> None:
         """Raises UserError naming the episode when any of it is not what was written."""
@@ -140,10 +134,20 @@ class Shard:
             return False
         return True
 
+    def _require_row(self, row: int) -> None:
+        """Raises UserError when what stands once in a row is not what was written. Verifies a row once."""
+        if self._whole_rows[row]:
+            return
+        if self._verify_row(row):
+            self._whole_rows[row] = True
+        elif self._mend():
+            self._require_row(row)
+        else:
+            raise self._damaged(row)
+
     def _require_blocks(self, row: int, places: range) -> None:
         """Raises UserError when one of these blocks of an episode is not what was written. Verifies a block once."""
-        if not self._whole_rows[row]:
-            self.plain(row)
+        self._require_row(row)
         first = self._columns["frames"].offsets[row]
         for place in places:
             if not self._whole_blocks[first + place]:
@@ -154,17 +158,15 @@ class Shard:
                 self._whole_blocks[first + place] = True
         return None
 
-    def _verify_row(self, row: int, values: Row) -> bool:
+    def _verify_row(self, row: int) -> bool:
         """Every list is as long as the episode, and what stands there once is what was written."""
-        bounds = {name: self._columns[name].bounds(row) for name in ("frames", "block_crc32", *STEP_COLUMNS)}
-        held = {name: behind - first for name, (first, behind) in bounds.items()}
-        blocks = count_blocks(values["length"] + 1)
-        expected = {"frames": blocks, "block_crc32": blocks} | dict.fromkeys(STEP_COLUMNS, values["length"])
-        if held not in (expected, {**expected, "labels": 0}):
+        values = self.row(row, PLAIN_COLUMNS)
+        sizes = [self._columns[name].size(row) for name in ("frames", "block_crc32", *STEP_COLUMNS)]
+        steps, blocks = values["length"], count_blocks(values["length"] + 1)
+        if sizes not in ([blocks, blocks, steps, labels, steps] for labels in (steps, 0)):
             return False
-        checksums = self._columns["block_crc32"]
-        first, behind = checksums.bounds(row)
-        return bool(row_checksum(values, checksums.values.content[first:behind]) == self._columns["crc32"].at(row))
+        checksums = self._columns["block_crc32"].part(row, 0, blocks)
+        return bool(row_checksum(values, checksums) == self._columns["crc32"].at(row))
 
     def _verify_block(self, row: int, place: int) -> bool:
         start = place * FRAMES_PER_BLOCK
@@ -177,12 +179,7 @@ class Shard:
         return block
 
     def _steps(self, row: int, start: int, stop: int) -> Row:
-        found: Row = {}
-        for name in STEP_COLUMNS:
-            column = self._columns[name]
-            first, behind = column.bounds(row)
-            found[name] = column.values.read(min(first + start, behind), min(first + stop, behind))
-        return found
+        return {name: self._columns[name].among(row, start, stop) for name in STEP_COLUMNS}
 
     def _damaged(self, row: int) -> UserError:
         values = self.row(row, ("task", "seed"))
