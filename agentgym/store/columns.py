@@ -51,7 +51,7 @@ class Texts(Blobs):
 
     def at(self, place: int) -> str:
         """One value."""
-        return str(super().at(place), "utf-8", "replace")
+        return str(self.content[self.offsets[place] : self.offsets[place + 1]], "utf-8", "replace")
 
 
 @dataclass(frozen=True)

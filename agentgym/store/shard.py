@@ -22,10 +22,12 @@ from agentgym.store.format import (
     PLAIN_COLUMNS,
     STEP_COLUMNS,
     Attempt,
+    FormatError,
     Header,
     Row,
     block_checksum,
     check_columns,
+    read_attempts,
     read_metadata,
     row_checksum,
     schema_of,
@@ -56,18 +58,23 @@ class Shard:
     def _read(self, content: pa.Buffer) -> None:
         """Raises one of DAMAGE. Offsets are checked here: a wrong one would be taken for an address later."""
         reader = pa.ipc.open_file(content)
-        values = read_metadata(reader.schema)
-        header = Header.from_json(values, self.file)
+        header, episodes, attempts = self._read_metadata(reader.schema)
         check_columns(reader.schema, schema_of(header.space))
         rows = _rows_of(reader)
-        if len(rows) != values.get("episodes", len(rows)):
-            raise ValueError(f"{len(rows)} of {values['episodes']} episodes")
+        if episodes not in (None, rows.num_rows):
+            raise ValueError(f"{rows.num_rows} of {episodes} episodes")
         self._columns = Columns(rows)
-        self._rows, self.header, self._values = rows, header, values
-        offsets = np.frombuffer(self._columns["rewards"].offsets, np.int32)[: len(rows) + 1]
-        self.lengths: NDArray[np.int64] = np.diff(offsets).astype(np.int64)
+        self._rows, self.header, self._attempts = rows, header, attempts
+        offsets = np.frombuffer(self._columns["rewards"].offsets, np.int32).astype(np.int64)
+        self.lengths: NDArray[np.int64] = offsets[1 : len(rows) + 1] - offsets[: len(rows)]
         self._whole_rows = bytearray(len(rows))
         self._whole_blocks = bytearray(self._columns["frames"].offsets[len(rows)])
+
+    def _read_metadata(self, schema: pa.Schema) -> tuple[Header, int | None, bytes]:
+        try:
+            return read_metadata(schema)
+        except FormatError as error:
+            raise FormatError(f"{self.file}: {error}") from None
 
     def _mend(self) -> bool:
         """Whether what the episodes share was damaged and is now read as it was written; tried once."""
@@ -86,7 +93,7 @@ class Shard:
     @cached_property
     def attempts(self) -> list[Attempt]:
         """Every seed that was tried."""
-        return [Attempt(task, seed, outcome) for task, seed, outcome in self._values["attempts"]]
+        return read_attempts(self._attempts)
 
     @property
     def table(self) -> pa.Table:
