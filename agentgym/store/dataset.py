@@ -20,7 +20,6 @@ from agentgym.store.format import FormatError, Header, Row, count_outcomes
 from agentgym.store.shard import Shard
 from agentgym.store.steps import decode_steps
 
-
 OF_A_SAMPLE = ("instruction", "terminated", "truncated", "success", "seed", "task", "expert", "versions")
 
 
@@ -94,6 +93,11 @@ class SampleDataset:
         """Frames [start, stop) alone."""
         shard, row = self._locate(episode)
         return shard.frames(row, start, stop)
+
+    def fill(self, found: NDArray[np.uint8], episode: int, start: int) -> None:
+        """Puts an episode's frames from `start` on into uint8[some, height, width, 3], without a copy of them."""
+        shard, row = self._locate(episode)
+        shard.fill(found, row, start)
 
     def actions(self, episode: int, start: int, stop: int) -> tuple[Actions, Actions | None]:
         """The executed actions of steps [start, stop), and the labels where there are some."""

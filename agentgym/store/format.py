@@ -190,7 +190,9 @@ def _read_head(head: bytes, reads: str) -> tuple[Header, int | None]:
 
 def read_attempts(text: bytes) -> list[Attempt]:
     """Every seed that was tried."""
-    return [Attempt(task, seed, outcome) for task, seed, outcome in json.loads(b'{"": ""' + ATTEMPTS + text)["attempts"]]
+    return [
+        Attempt(task, seed, outcome) for task, seed, outcome in json.loads(b'{"": ""' + ATTEMPTS + text)["attempts"]
+    ]
 
 
 def check_columns(schema: pa.Schema, expected: pa.Schema) -> None:

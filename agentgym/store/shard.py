@@ -105,11 +105,16 @@ class Shard:
 
     def frames(self, row: int, start: int, stop: int) -> NDArray[np.uint8]:
         """Frames [start, stop) of an episode, uint8[stop - start, height, width, 3]. Raises UserError if damaged."""
-        self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
         found = np.empty((stop - start, *self.header.frame_shape), np.uint8)
+        self.fill(found, row, start)
+        return found
+
+    def fill(self, found: NDArray[np.uint8], row: int, start: int) -> None:
+        """Puts the frames from `start` on into uint8[some, height, width, 3]. Raises UserError if damaged."""
+        stop = start + len(found)
+        self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
         for place, first, here in split_blocks(start, stop):
             decode_block(self._block(row, place), first, found[here])
-        return found
 
     def row(self, row: int, columns: Sequence[str]) -> Row:
         """Some columns of an episode as plain values, unverified; [] where there is no list."""
