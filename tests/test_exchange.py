@@ -17,7 +17,7 @@ from agentgym.action_series import as_plain
 from agentgym.action_spaces import SpaceCodec
 from agentgym.collection import replay_episodes
 from agentgym.exchange import export_hub, export_minari, import_minari
-from agentgym.exchange.spaces import batch, space_of
+from agentgym.exchange.spaces import batch, space_of, unbatch
 from agentgym.store import SampleDataset, check, sample_dataset
 
 DATA = Path(__file__).parent / "data"
@@ -123,6 +123,26 @@ def test_actions_of_any_space_are_imported_as_they_were(tmp_path, space):
     (back,) = SampleDataset(tmp_path / "again")
     assert [as_plain(root, action) for action in back.actions] == [as_plain(root, action) for action in actions]
     assert SampleDataset(tmp_path / "again").header.space == SampleDataset(tmp_path / "imported").header.space
+
+
+def test_actions_of_every_kind_that_minari_recorded_come_back(tmp_path):
+    import minari
+
+    recorded = minari.MinariDataset(RECORDED / "room-v0" / "data")
+    notes = import_minari(RECORDED / "room-v0", tmp_path / "imported")
+    assert notes == ["success: not recorded, taken as terminated with a positive return"]
+    export_minari(tmp_path / "imported", tmp_path / "exported")
+    assert import_minari(tmp_path / "exported" / "imported" / "room-v0", tmp_path / "again") == []
+    for name in ("imported", "again"):
+        dataset = SampleDataset(tmp_path / name)
+        root = dataset.header.space.root
+        assert space_of(root) == recorded.spec.action_space
+        for sample, episode in zip(dataset, recorded.iterate_episodes(), strict=True):
+            taken = unbatch(recorded.spec.action_space, episode.actions, len(episode.rewards))
+            assert [as_plain(root, action) for action in sample.actions] == [as_plain(root, each) for each in taken]
+            assert np.array_equal(sample.frames, episode.observations["image"])
+            assert (sample.instruction, sample.seed) == ("tidy the room", episode.id)
+            assert sample.rewards.tolist() == episode.rewards.tolist()
 
 
 def test_an_export_says_what_minari_does_not_hold(tmp_path):

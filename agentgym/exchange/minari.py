@@ -148,7 +148,7 @@ def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, 
             mission=gymnasium.spaces.Text(max(1, *map(len, texts)), min_length=0, charset=charset),
         ),
         action_space=space_of(root),
-        env_spec=gymnasium.registry.get(task),
+        env_spec=_registration(task),
         jpeg_encoding=False,
     )
     storage.update_metadata(
@@ -165,6 +165,15 @@ def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, 
         if sum(len(buffer.rewards) for buffer in buffers) >= CHUNK_FRAMES or episode == chosen[-1]:
             storage.update_episodes(buffers)
             buffers = []
+
+
+def _registration(task: str) -> Any:
+    """What Gymnasium knows of the task, where that can be written as text."""
+    found = gymnasium.registry.get(task)
+    try:
+        return found if found and found.to_json() else None
+    except ValueError:  # it names a class, not where to import it from
+        return None
 
 
 def _buffer(root: Node, sample: Sample) -> Any:
