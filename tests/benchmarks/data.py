@@ -1,7 +1,7 @@
 """How small and how fast the dataset is, beside Minari (HDF5, lossless) and PNG: `make benchmark`.
 
 All hold the same frames: 100,000 of GoToRedBall, played by the bot, and 20,000 of an ALE game, played at random, at the
-screen's size and at 84x84. Minari holds the first thousands of them, which its bytes a frame and its rates do not
+screen's size and at 84x84. Minari holds the first episodes of them, which its bytes a frame and its rates do not
 depend on. Prints and writes tests/benchmarks/data.md. Rates are per second of one core's time, medians of ROUNDS short
 rounds in which all sides take turns, so that other work on the machine counts little. The first argument is a folder to
 keep the recordings in; without it they are made anew in a temporary one. Needs ale-py and `agentgym[minari]`.
@@ -33,8 +33,8 @@ from PIL import Image
 
 from agentgym.store import SampleDataset
 
-WINDOW, ROUNDS = 8, 5
-MINARI_SHARDS = 10  # the first ones, which Minari holds too
+WINDOW, ROUNDS = 8, 3
+MINARI_SHARDS = 1  # the first ones, which Minari holds too: 100 episodes of GoToRedBall, ten of the game
 REPORT = Path(__file__).with_suffix(".md")
 Row = tuple[str, ...]
 
@@ -102,7 +102,7 @@ def measure_ours(path: Path, number: int) -> dict[str, float]:
     """Windows a second, each read for the first time, then once more; frames alone, as training reads them."""
     dataset = SampleDataset(path)
     windows = dataset.windows(WINDOW)
-    chosen = np.random.default_rng(number).permutation(len(windows))[:4000]
+    chosen = np.random.default_rng(number).permutation(len(windows))[:2000]
     first, again = (rate(lambda i: windows[i], chosen) for _ in range(2))
     return {
         "first": first,
@@ -114,7 +114,7 @@ def measure_ours(path: Path, number: int) -> dict[str, float]:
 def measure_png(dataset: SampleDataset, number: int) -> dict[str, float]:
     """What a format of PNG frames would take for the pictures alone."""
     table = dataset.windows(WINDOW).table
-    chosen = table[np.random.default_rng(number).permutation(len(table))[:40]]
+    chosen = table[np.random.default_rng(number).permutation(len(table))[:12]]
     windows = [[encode_png(frame) for frame in dataset.frames(*row)] for row in chosen.tolist()]
     alone = rate(lambda window: np.stack([np.asarray(Image.open(BytesIO(frame))) for frame in window]), windows)
     return {"png": alone, "png bytes": float(np.mean([len(frame) for window in windows for frame in window]))}
@@ -122,7 +122,7 @@ def measure_png(dataset: SampleDataset, number: int) -> dict[str, float]:
 
 def measure_minari(dataset: minari.MinariDataset, number: int) -> float:
     """Minari reads whole episodes, out of which the window is cut."""
-    chosen = np.random.default_rng(number).integers(len(dataset), size=8)
+    chosen = np.random.default_rng(number).integers(len(dataset), size=5)
     return rate(lambda i: dataset[int(i)].observations["image"][:WINDOW], chosen)
 
 

@@ -18,6 +18,7 @@ from agentgym.store import DatasetWriter, Header, SampleDataset
 GAME = "ALE/Breakout-v5"
 EPISODES = 15_800  # a little over 100,000 frames
 FRAMES = 20_000
+EPISODES_IN_SHARD = 10
 LONG_STEPS = 108_000  # in each of the datasets of short and of long episodes
 
 
@@ -39,12 +40,14 @@ def record_game(path: Path, size: tuple[int, int]) -> None:
     env = gymnasium.make(GAME)
     env.action_space.seed(0)
     header = Header(SpaceCodec.of(env.action_space, env.unwrapped.get_action_meanings()), (*size, 3), {"name": "game"})
-    with DatasetWriter(path, header) as writer:
+    with DatasetWriter(path, header, commit_seconds=1000) as writer:
         count, seed = 0, 0
         while count < FRAMES:
-            sample = play(env, seed, size)
-            writer.append(sample)
-            count, seed = count + len(sample) + 1, seed + 1
+            episode = play(env, seed, size)
+            writer.append(episode)
+            count, seed = count + len(episode) + 1, seed + 1
+            if seed % EPISODES_IN_SHARD == 0:  # by number, not by time: their bytes do not depend on the machine's load
+                writer.commit()
 
 
 def play(env: gymnasium.Env, seed: int, size: tuple[int, int]) -> Sample:
