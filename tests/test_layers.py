@@ -44,7 +44,7 @@ ROWS = [
     {
         *("model.presets", "model.reading", "model.step", "model.adapting", "experts", "recorder"),
         *("vector_recorder", "windows", "pictures", "videos", "comparison", "report.words"),
-        *("episodes", "seeded_environments"),
+        *("episodes", "seeded_environments", "exchange.spaces"),
     },
     {
         *("losses", "optimisation", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "viewing"),
