@@ -132,7 +132,7 @@ def encode_row(sample: Sample) -> Row:
         block_checksum(block, [(row[name] or [])[place : place + FRAMES_PER_BLOCK] for name in STEP_COLUMNS])
         for block, place in zip(row["frames"], range(0, len(sample) + 1, FRAMES_PER_BLOCK), strict=True)
     ]
-    return {**row, "block_crc32": blocks, "crc32": row_checksum(row, blocks)}
+    return {**row, "block_crc32": blocks, "crc32": row_checksum(row, struct.pack(f"<{len(blocks)}I", *blocks))}
 
 
 def block_checksum(block: bytes | memoryview, steps: Sequence[Sequence[Any]]) -> int:
@@ -140,9 +140,9 @@ def block_checksum(block: bytes | memoryview, steps: Sequence[Sequence[Any]]) ->
     return checksum(steps, block)
 
 
-def row_checksum(row: Row, blocks: Sequence[int]) -> int:
+def row_checksum(row: Row, blocks: bytes | memoryview) -> int:
     """CRC-32 over PLAIN_COLUMNS and the checksums of the blocks, each as four bytes, the lowest first."""
-    return checksum([row[name] for name in PLAIN_COLUMNS], struct.pack(f"<{len(blocks)}I", *blocks))
+    return checksum([row[name] for name in PLAIN_COLUMNS], blocks)
 
 
 def write_shard(file: Path, header: Header, episodes: pa.Table, attempts: Sequence[Attempt]) -> None:
