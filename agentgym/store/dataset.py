@@ -20,7 +20,6 @@ from agentgym.store.format import FormatError, Header, Row, count_outcomes
 from agentgym.store.shard import Shard
 from agentgym.store.steps import decode_steps
 
-
 OF_A_SAMPLE = ("instruction", "terminated", "truncated", "success", "seed", "task", "expert", "versions")
 
 
