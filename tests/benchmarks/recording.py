@@ -2,7 +2,8 @@
 
 All play the same seeds with the same actions, in turns within one run; recording goes to disk, whole and closed. Rates
 are medians over the turns, by this process's CPU time, which other work on the machine changes little, and by the
-clock. What recording adds to a step is that time less the time of stepping alone. Then a million steps of a world that costs nothing are recorded, and what memory is held meanwhile is read off.
+clock. What recording adds to a step is that time less the time of stepping alone. Then a million steps of a world that
+costs nothing are recorded, and what memory is held meanwhile is read off.
 Prints and writes tests/benchmarks/recording.md. Needs ale-py and `minari[create]`.
 """
 
