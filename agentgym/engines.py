@@ -137,6 +137,8 @@ class RayCluster:
                 first = ray.wait(list(running))[0][0]
                 yield running.pop(first), ray.get(first)
         except RayTaskError as error:
+            if "failed to import on the worker" in str(error.cause):
+                raise _differs() from None
             raise error.cause from None  # as the function raised it, without Ray's pages around it
         except RayError:
             raise _died() from None
@@ -169,6 +171,13 @@ def _ray_cluster() -> Iterator[int]:
 def ignore_interrupts() -> None:
     """Leaves Ctrl-C, which reaches the whole process group, to the process that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _differs() -> UserError:
+    return UserError(
+        "--engine ray: a node of the cluster cannot import what it is to do; install the same agentgym on every node, "
+        "with the same extras"
+    )
 
 
 def _died() -> UserError:

@@ -24,9 +24,9 @@ ROWS = [
         *("environments", "samples", "store.blocks", "store.steps", "store.files", "store.samples"),
         *("store.columns", "store.parity"),
         *("model.vision", "model.blocks", "model.tokenizer"),
-        *("augmentation", "scores", "next_action", "acting"),
+        *("augmentation", "draws", "scores", "next_action", "acting"),
     },
-    {"store.format", "store.structure", "deviations", "episode_draft"},
+    {"store.format", "store.structure", "deviations", "episode_draft", "sampled_onnx"},
     {"store.shard"},
     {
         *("store.writer", "store.dataset", "model.agent", "experts.babyai", "experts.random", "experts.trained"),
