@@ -7,7 +7,6 @@ training saw. Frames are encoded once, and F_φ reads only what is new, until th
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -24,24 +23,14 @@ from agentgym.acting import Actor
 from agentgym.action_spaces import NO_TOKEN, SpaceCodec
 from agentgym.domains import Domain
 from agentgym.errors import UserError
-from agentgym.layout import kept_steps, pack
+from agentgym.history import PolicyState, Window
+from agentgym.layout import pack
 from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.reading import Reader
 from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
 from agentgym.model.vision import resize_frames
+from agentgym.observation import read_observation, read_starts
 from agentgym.writing import Writer
-
-
-@dataclass(frozen=True)
-class PolicyState:
-    """The history of N environments. A value: `predict` returns a new one and never changes the one it got."""
-
-    policy: str  # the fingerprint of the policy that made it
-    instructions: tuple[str, ...]
-    visual: NDArray[Any]  # float32[N, M, visual tokens, width], or the frames of clips, uint8[N, M, side, side, 3]
-    actions: NDArray[np.int64]  # [N, M, action tokens], NO_TOKEN where one has fewer; the last held was chosen last
-    steps: NDArray[np.int64]  # [N], how many of the M places are taken
-    keys_values: NDArray[np.float32]  # of all tokens but the latest action's, as `agentgym.model.reading` has them
 
 
 class AgentPolicy:
@@ -122,41 +111,31 @@ class AgentPolicy:
         type than the agent was trained on, and for a state that is not one of this policy and this many environments.
         """
         frames, instructions, single = read_observation(observation, self.domain.frame_shape)
-        starts = _read_starts(episode_start, len(frames))
+        starts = read_starts(episode_start, len(frames))
         old = self._check(state, len(frames))
         resized = resize_frames(torch.from_numpy(frames)[:, None], self.frame_side)[:, 0]
         latest = resized if self._reads_clips else self._reader.encode(resized)
-        seen, actions, steps, unread = self._remember(latest.numpy(), instructions, old, starts)
-        visual = self._encode_clips(seen, int(steps.max())) if self._reads_clips else seen
-        hidden, keys_values, lengths = self._read(instructions, visual, actions, steps, unread, old)
+        window = Window.of(latest.numpy(), instructions, old, starts, self.codec, self._window)
+        hidden, cache, lengths = self._read(window, instructions, old)
         if self._writer is None:
-            chosen = self._choose(self.model.logits(hidden)[:, self.model.config.num_text_tokens :], deterministic)
+            logits = self._reader.logits(hidden, self.model.config.num_text_tokens)
+            chosen = self._choose(logits, deterministic)
         else:
-            cache = torch.from_numpy(keys_values)
             chosen = self._writer.write(hidden, cache, lengths, lambda logits: self._choose(logits, deterministic))
-        actions[np.arange(len(steps)), steps - 1] = chosen
-        new = PolicyState(self._fingerprint, instructions, seen, actions, steps, keys_values)
+        window.actions[np.arange(len(frames)), window.steps - 1] = chosen
+        after = PolicyState(
+            self._fingerprint, instructions, window.visual, window.actions, window.steps, cache.numpy()
+        )
         decoded = self.codec.decode_series(chosen)
-        return (decoded[0] if single else decoded), new
+        return (decoded[0] if single else decoded), after
 
     def executed(self, state: PolicyState, actions: Any) -> PolicyState:
         """The state after `actions`, one for each environment, were executed in place of those last chosen."""
-        held, tokens = state.actions.copy(), self.codec.encode_series(actions)
-        latest = np.full((len(state.steps), held.shape[2]), NO_TOKEN, np.int64)
-        latest[:, : tokens.shape[1]] = tokens
-        held[np.arange(len(state.steps)), state.steps - 1] = latest
-        return replace(state, actions=held)
+        return state.executed(self.codec.encode_series(actions))
 
     def keep(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
         """The state of those rows alone, in that order, for a batch in which some environments are done."""
-        return replace(
-            state,
-            instructions=tuple(state.instructions[row] for row in rows),
-            visual=state.visual[rows],
-            actions=state.actions[rows],
-            steps=state.steps[rows],
-            keys_values=state.keys_values[:, :, rows],
-        )
+        return state.keep(rows)
 
     def _check(self, state: PolicyState | None, rows: int) -> PolicyState | None:
         if state is None:
@@ -167,97 +146,81 @@ class AgentPolicy:
             raise UserError(f"the state is of {len(state.steps)} environments, the observation of {rows}")
         return state
 
-    def _encode_clips(self, frames: NDArray[np.uint8], longest: int) -> NDArray[np.float32]:
-        """Visual tokens of the windows' frames as clips: a frame sees those before it, so that padding changes none."""
-        clips = torch.from_numpy(frames[:, :longest])
-        visual = self._reader.encode(clips.flatten(0, 1), time=longest).unflatten(0, clips.shape[:2])
-        return F.pad(visual, (0, 0, 0, 0, 0, frames.shape[1] - longest)).numpy()
-
-    def _remember(
-        self,
-        visual: NDArray[Any],
-        instructions: tuple[str, ...],
-        old: PolicyState | None,
-        starts: NDArray[np.bool_],
-    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """New histories with the latest frames (visual tokens or frames, actions, steps), and which rows to read anew.
-
-        Those are the rows that begin, whose window has moved, or whose instruction has changed.
-        """
-        rows, window, kept = len(visual), self._window, kept_steps(self._window)
-        if old is None:
-            seen = np.zeros((rows, window, *visual.shape[1:]), visual.dtype)
-            actions = np.full((rows, window, self.codec.longest), 0 if self.codec.length else NO_TOKEN, np.int64)
-            steps, unread = np.zeros(rows, np.int64), np.ones(rows, bool)
-        else:
-            seen, actions, steps = old.visual.copy(), old.actions.copy(), old.steps.copy()
-            steps[starts] = 0
-            full = steps == window
-            for values in (seen, actions):
-                values[full, :kept] = values[full, window - kept :]
-            steps[full] = kept
-            unread = starts | full | np.array([a != b for a, b in zip(instructions, old.instructions, strict=True)])
-        seen[np.arange(rows), steps] = visual
-        return seen, actions, steps + 1, unread
-
     def _read(
-        self,
-        instructions: tuple[str, ...],
-        seen: NDArray[np.float32],
-        actions: NDArray[np.int64],
-        steps: NDArray[np.int64],
-        unread: NDArray[np.bool_],
-        old: PolicyState | None,
-    ) -> tuple[Tensor, NDArray[np.float32], NDArray[np.int64]]:
+        self, window: Window, instructions: tuple[str, ...], old: PolicyState | None
+    ) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
         """F_φ at each row's latest visual token, float32[N, width], the keys and values up to there, and how many."""
-        language, words = self.model.language, [self._tokens(text) for text in instructions]
-        visual, action = seen.shape[2], actions.shape[2]
-        taken = np.arange(actions.shape[1]) < steps[:, None] - 1  # actions before the latest, which is yet to be chosen
-        there = (actions != NO_TOKEN) & taken[..., None]
-        lengths = np.array([len(row) for row in words]) + steps * visual + there.sum((1, 2))
-        cache = self._reader.empty_cache(len(steps), int(lengths.max()) + action - 1)
-        hidden = torch.empty(len(steps), language.config.word_embed_proj_dim)
-        known = np.flatnonzero(~unread)
-        if len(known):
-            assert old is not None
+        visual = self._encode_clips(window) if self._reads_clips else window.visual
+        words = [self._tokens(text) for text in instructions]
+        taken = np.arange(window.actions.shape[1]) < window.steps[:, None] - 1  # the latest is yet to be chosen
+        there = (window.actions != NO_TOKEN) & taken[..., None]
+        lengths = np.array([len(row) for row in words]) + window.steps * visual.shape[2] + there.sum((1, 2))
+        again = window.begun | window.moved
+        groups = ((np.flatnonzero(~again), self._embed_latest), (np.flatnonzero(again), self._embed_window))
+        unread = [(rows, *embed(rows, window, visual, there, words)) for rows, embed in groups if len(rows)]
+        places = max(int((lengths[rows] - counts).max()) + new.shape[1] for rows, new, counts in unread)
+        cache = self._reader.empty_cache(len(words), places + window.actions.shape[2] - 1)
+        if old is not None:
             held = min(cache.shape[4], old.keys_values.shape[4])
             cache[..., :held, :] = torch.from_numpy(old.keys_values[..., :held, :])
-            latest = steps[known] - 2
-            new = self._embed_latest(actions[known, latest], there[known, latest], seen[known, latest + 1])
-            count = there[known, latest].sum(1) + visual
-            read = self._read_rows(known, new, cache, lengths[known] - count)
-            hidden[known] = read[torch.arange(len(known)), torch.from_numpy(count - 1)]
-        fresh = np.flatnonzero(unread)
-        if len(fresh):
-            instruction, mask = pad_left([words[row] for row in fresh])
-            longest = int(steps[fresh].max())
-            layout, padded = self.model.embed(
-                torch.from_numpy(instruction),
-                torch.from_numpy(seen[fresh, :longest]),
-                torch.from_numpy(actions[fresh, :longest].clip(min=0)),
-            )
-            real = layout.real(torch.from_numpy(mask), torch.from_numpy(there[fresh, :longest]))
-            new = pack(padded, real)[:, : int(lengths[fresh].max())]
-            everything = self._read_rows(fresh, new, cache, np.zeros(len(fresh), np.int64))
-            hidden[fresh] = everything[torch.arange(len(fresh)), torch.from_numpy(lengths[fresh] - 1)]
-        return hidden, cache.numpy(), lengths
+        hidden = torch.empty(len(words), self.model.language.config.word_embed_proj_dim)
+        for rows, new, counts in unread:
+            read = self._read_rows(rows, new, cache, lengths[rows] - counts)
+            hidden[rows] = read[torch.arange(len(rows)), torch.from_numpy(counts - 1)]
+        return hidden, cache, lengths
+
+    def _encode_clips(self, window: Window) -> NDArray[np.float32]:
+        """Visual tokens of the windows' frames as clips: a frame sees those before it, so that padding changes none."""
+        longest = int(window.steps.max())
+        clips = torch.from_numpy(window.visual[:, :longest])
+        visual = self._reader.encode(clips.flatten(0, 1), time=longest).unflatten(0, clips.shape[:2])
+        return F.pad(visual, (0, 0, 0, 0, 0, window.visual.shape[1] - longest)).numpy()
 
     def _embed_latest(
-        self, actions: NDArray[np.int64], there: NDArray[np.bool_], visual: NDArray[np.float32]
-    ) -> Tensor:
-        """What follows in rows that were read before: the action that was taken, and the frame that came of it."""
-        tokens = torch.from_numpy(actions.clip(min=0) + self.model.config.num_text_tokens)
-        new = torch.cat([self.model.language.get_input_embeddings()(tokens), torch.from_numpy(visual)], dim=1)
-        if there.all():
-            return new
-        return pack(new, torch.from_numpy(np.concatenate([there, np.ones(visual.shape[:2], bool)], axis=1)))
+        self,
+        rows: NDArray[np.int64],
+        window: Window,
+        visual: NDArray[np.float32],
+        there: NDArray[np.bool_],
+        words: list[NDArray[np.int64]],
+    ) -> tuple[Tensor, NDArray[np.int64]]:
+        """What follows in rows that were read before, and how many tokens: an action, and the frame that came of it."""
+        latest = window.steps[rows] - 2
+        tokens = window.actions[rows, latest].clip(min=0) + self.model.config.num_text_tokens
+        new = torch.cat([self._reader.embed(torch.from_numpy(tokens)), torch.from_numpy(visual[rows, latest + 1])], 1)
+        real = there[rows, latest]
+        if not real.all():
+            new = pack(new, torch.from_numpy(np.concatenate([real, np.ones((len(rows), visual.shape[2]), bool)], 1)))
+        return new, real.sum(1) + visual.shape[2]
+
+    def _embed_window(
+        self,
+        rows: NDArray[np.int64],
+        window: Window,
+        visual: NDArray[np.float32],
+        there: NDArray[np.bool_],
+        words: list[NDArray[np.int64]],
+    ) -> tuple[Tensor, NDArray[np.int64]]:
+        """All tokens of rows that begin or have moved, and how many; the instruction's are known where it stands."""
+        longest = int(window.steps[rows].max())
+        instruction, mask = pad_left([words[row] for row in rows])
+        mask[~window.begun[rows]] = 0
+        layout, padded = self.model.embed(
+            torch.from_numpy(instruction),
+            torch.from_numpy(visual[rows, :longest]),
+            torch.from_numpy(window.actions[rows, :longest].clip(min=0)),
+        )
+        here = there[rows, :longest]
+        counts = mask.sum(1) + window.steps[rows] * visual.shape[2] + here.sum((1, 2))
+        real = layout.real(torch.from_numpy(mask), torch.from_numpy(here))
+        return pack(padded, real)[:, : int(counts.max())], counts
 
     def _read_rows(self, rows: NDArray[np.int64], new: Tensor, cache: Tensor, read: NDArray[np.int64]) -> Tensor:
         """The hidden states of new tokens of those rows; their keys and values are in the cache then."""
         if len(rows) == cache.shape[2]:  # all of them: no copy
-            return self._reader.read_on(new, cache, torch.from_numpy(read))
+            return self._reader.read_on(new, cache, read)
         part = cache[:, :, rows]
-        hidden = self._reader.read_on(new, part, torch.from_numpy(read))
+        hidden = self._reader.read_on(new, part, read)
         cache[:, :, rows] = part
         return hidden
 
@@ -288,44 +251,3 @@ def fingerprint(model: AgentModel) -> str:
         some = tensor.detach().flatten()[:: max(1, tensor.numel() // 32)]
         digest.update(name.encode() + some.float().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def read_observation(
-    observation: Mapping[str, NDArray[np.uint8]], shape: tuple[int, int]
-) -> tuple[NDArray[np.uint8], tuple[str, ...], bool]:
-    """Frames [N, *shape, 3], instructions as text, and whether the observation was a single one."""
-    missing = {"frame", "instruction"} - set(observation)
-    if missing:
-        raise UserError(
-            f"the observation has no '{min(missing)}'; expected {{'frame', 'instruction'}}, as of agentgym.make"
-        )
-    frames, padded = np.asarray(observation["frame"]), np.asarray(observation["instruction"])
-    single = frames.ndim == 3
-    if single:
-        frames, padded = frames[None], padded[None]
-    if frames.ndim == 4 and frames.shape[1:] == (3, *shape):
-        frames = frames.transpose(0, 2, 3, 1)
-    if frames.dtype != np.uint8 or frames.shape[1:] != (*shape, 3):
-        raise UserError(
-            f"the frame is {frames.dtype}{list(frames.shape[1:])}; the agent was trained on uint8{[*shape, 3]}"
-        )
-    if padded.dtype != np.uint8 or padded.ndim != 2 or len(padded) != len(frames):
-        raise UserError(
-            f"the instruction is {padded.dtype}{list(padded.shape)}; "
-            f"expected uint8[{len(frames)}, L], zero-padded UTF-8, one row for each frame"
-        )
-    try:
-        texts = tuple(bytes(row).rstrip(b"\0").decode("utf-8") for row in padded)
-    except UnicodeDecodeError as error:
-        raise UserError(f"the instruction is no UTF-8 ({error}); expected zero-padded UTF-8") from None
-    return np.ascontiguousarray(frames), texts, single
-
-
-def _read_starts(episode_start: NDArray[np.bool_] | None, rows: int) -> NDArray[np.bool_]:
-    """A copy of `episode_start`, which Stable-Baselines3 changes in place; all false for None."""
-    if episode_start is None:
-        return np.zeros(rows, bool)
-    starts = np.array(episode_start, dtype=bool).reshape(-1)
-    if len(starts) != rows:
-        raise UserError(f"episode_start is of {len(starts)} environments, the observation of {rows}")
-    return starts

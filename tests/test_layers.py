@@ -24,7 +24,7 @@ ROWS = [
         *("environments", "samples", "store.blocks", "store.steps", "store.files", "store.samples"),
         *("store.columns", "store.parity"),
         *("model.vision", "model.blocks", "model.tokenizer"),
-        *("augmentation", "scores", "next_action", "acting"),
+        *("augmentation", "history", "observation", "scores", "next_action", "acting"),
     },
     {"store.format", "store.structure", "deviations", "episode_draft"},
     {"store.shard"},

@@ -5,15 +5,18 @@ that a causal mask by places is right for all of them: what stands beyond a row'
 the tokens that come there. (Transformers' own caches have one length for all rows.)
 """
 
-from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from agentgym.model.agent import AgentModel
-from agentgym.model.blocks import Block, Joined, norm
+from agentgym.model.blocks import Block, Norm, Prepared
 
 
 class Reader:
@@ -21,48 +24,46 @@ class Reader:
 
     def __init__(self, model: AgentModel) -> None:
         self._model = model
-        self._decoder = model.language.decoder
-        self._vision = [Block.of_clip(layer) for layer in model.vision.clip.encoder.layers]
-        self._first = Joined()
-        self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
+        clip, language = model.vision.clip, model.language
+        self._vision = Prepared(clip.parameters(), lambda: _Vision.of(model))
+        self._language = Prepared(language.parameters(), lambda: _Language.of(model))
 
     def encode(
         self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1
     ) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame, as `AgentModel.encode` gives them."""
-        vision = self._model.vision
-        side = vision.side * vision.patch_size
-        if torch.is_inference_mode_enabled() and frames.shape[1:3] == (side, side):
-            hidden = self._embed(frames)
-        else:
-            hidden = vision.embed(vision.patchify(frames))
-        for number, block in enumerate(self._vision):
-            hidden = block.run(hidden, F.scaled_dot_product_attention)
-            if vision.temporal is not None:
-                hidden = vision.temporal[number](hidden, time)
-        return self._model.project(hidden[:, 1:])
+        vision, temporal = self._vision.now(), self._model.vision.temporal
+        hidden = vision.first_norm(self._embed(frames, vision))
+        shape = hidden.shape
+        hidden = hidden.flatten(0, 1)
+        for number, block in enumerate(vision.blocks):
+            hidden = block.run(hidden, shape[0], F.scaled_dot_product_attention)
+            if temporal is not None:
+                hidden = temporal[number](hidden.view(shape), time).flatten(0, 1)
+        return self._model.project(hidden.view(shape)[:, 1:])
 
-    def _embed(self, frames: UInt8[Tensor, "frames side side 3"]) -> Float[Tensor, "frames tokens width"]:
-        """What E_θ's layers take. The normalisation of pixels is part of the patch embedding here."""
-        vision, embeddings = self._model.vision, self._model.vision.clip.embeddings
-        positions = embeddings.position_embedding.weight
-        weight, start = self._first.of(
-            [embeddings.patch_embedding.weight, embeddings.class_embedding, positions], self._fold
-        )
-        size = vision.patch_size
-        grid = frames.unflatten(2, (vision.side, size)).unflatten(1, (vision.side, size))
-        patches = grid.transpose(2, 3).reshape(len(frames), vision.num_patches, -1).float()
-        hidden = torch.cat([start[:1].expand(len(frames), 1, -1), F.linear(patches, weight) + start[1:]], dim=1)
-        return norm(vision.clip.pre_layrnorm, hidden)
+    def _embed(
+        self, frames: UInt8[Tensor, "frames height width 3"], vision: "_Vision"
+    ) -> Float[Tensor, "frames tokens width"]:
+        """The tokens of each frame's patches, a start token before them; the pixels are normalised on the way."""
+        encoder, pixels = self._model.vision, frames
+        size, side = encoder.patch_size, encoder.side
+        if frames.shape[1:3] != (side * size, side * size):
+            planes = frames.permute(0, 3, 1, 2).float()
+            resized = F.interpolate(planes, (side * size, side * size), mode="bilinear", antialias=True)
+            pixels = resized.permute(0, 2, 3, 1)
+        patches = torch.zeros(len(frames), 1 + encoder.num_patches, len(vision.patches))  # nothing at the start token
+        grid = pixels.reshape(len(frames), side, size, side, 3 * size).transpose(2, 3)
+        patches[:, 1:].view(grid.shape).copy_(grid)
+        return patches @ vision.patches + vision.added
 
-    def _fold(self, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The patch embedding of raw pixels (y, x, channel), and what is added to each token."""
-        kernel, start, positions = parameters
-        vision = self._model.vision
-        scaled = kernel / (255 * vision.std)
-        offset = -(kernel * vision.mean / vision.std).sum((1, 2, 3))
-        added = positions + torch.cat([start[None], offset.expand(len(positions) - 1, -1)])
-        return scaled.permute(0, 2, 3, 1).flatten(1), added
+    def embed(self, tokens: Int[Tensor, "rows new"]) -> Float[Tensor, "rows new width"]:
+        """The embeddings of tokens of the whole vocabulary."""
+        return F.embedding(tokens, self._language.now().table)
+
+    def logits(self, hidden: Float[Tensor, "rows width"], first: int) -> Float[Tensor, "rows tokens"]:
+        """Those of the vocabulary's tokens from `first` on."""
+        return hidden @ self._language.now().table[first:].t()
 
     def empty_cache(self, rows: int, places: int) -> Float[Tensor, "layers 2 rows heads places head"]:
         """Keys and values of nothing yet. Zeros, since places that are masked still enter the products."""
@@ -74,30 +75,93 @@ class Reader:
         self,
         embeddings: Float[Tensor, "rows new width"],
         cache: Float[Tensor, "layers 2 rows heads places head"],
-        lengths: Int[Tensor, "rows"],
+        lengths: Int[NDArray[np.int64], "rows"],
     ) -> Float[Tensor, "rows new width"]:
         """Hidden states of `new` tokens that follow the `lengths` tokens read before; writes their keys and values."""
-        decoder = self._decoder
-        places = lengths[:, None] + torch.arange(embeddings.shape[1])
-        seen = (torch.arange(cache.shape[4]) <= places[..., None])[:, None]
-        first, end = int(lengths.min()), int(lengths.max()) + embeddings.shape[1]
-        level = end - first == embeddings.shape[1]  # rows of one length, as one row is: a slice is quicker to write
-        written = (torch.arange(len(places))[:, None], slice(None), places)
-        hidden = embeddings if decoder.project_in is None else decoder.project_in(embeddings)
-        hidden = hidden + F.embedding(places + decoder.embed_positions.offset, decoder.embed_positions.weight)
-        for block, (all_keys, all_values) in zip(self._language, cache, strict=True):
+        language, (rows, new, _) = self._language.now(), embeddings.shape
+        first = int(lengths.min())
+        level = first == int(lengths.max())  # rows of one length, as one row is: a slice is quicker to write
+        places = torch.from_numpy(lengths[:, None] + np.arange(new))
+        unseen = F.embedding(places, _unseen(cache.shape[4]))[:, None]
+        written = cache[..., first : first + new, :].unbind() if level else cache.unbind()
+        by_row = (torch.arange(rows)[:, None], slice(None), places)
+        hidden = embeddings if language.project_in is None else language.project_in(embeddings)
+        hidden = (hidden + F.embedding(places, language.positions)).flatten(0, 1)
+        for block, held, slots in zip(language.blocks, cache.unbind(), written, strict=True):
 
             def attend(
-                queries: Tensor, keys: Tensor, values: Tensor, held: tuple[Tensor, Tensor] = (all_keys, all_values)
+                queries: Tensor, keys: Tensor, values: Tensor, held: Tensor = held, slots: Tensor = slots
             ) -> Tensor:
-                for known, new in zip(held, (keys, values), strict=True):
+                for slot, fresh in zip(slots.unbind(), (keys, values), strict=True):
                     if level:
-                        known[:, :, first:end] = new
+                        slot.copy_(fresh)
                     else:
-                        known[written] = new.transpose(1, 2)
-                return F.scaled_dot_product_attention(queries, *held, attn_mask=seen)
+                        slot[by_row] = fresh.transpose(1, 2)
+                return F.scaled_dot_product_attention(queries, *held.unbind(), attn_mask=unseen)
 
-            hidden = block.run(hidden, attend)
-        if decoder.final_layer_norm is not None:
-            hidden = norm(decoder.final_layer_norm, hidden)
-        return hidden if decoder.project_out is None else decoder.project_out(hidden)
+            hidden = block.run(hidden, rows, attend)
+        if language.last_norm is not None:
+            hidden = language.last_norm(hidden)
+        hidden = hidden.view(rows, new, -1)
+        return hidden if language.project_out is None else language.project_out(hidden)
+
+
+class _Vision(NamedTuple):
+    """E_θ as it reads raw pixels."""
+
+    patches: Float[Tensor, "pixels width"]  # of a patch's pixels 0 to 255, in the order (y, x, channel)
+    added: Float[Tensor, "tokens width"]
+    first_norm: Norm
+    blocks: list[Block]
+
+    @staticmethod
+    @torch.no_grad()
+    def of(model: AgentModel) -> "_Vision":
+        """The normalisation of pixels becomes part of the patch embedding, what follows from it of the positions."""
+        encoder, embeddings = model.vision, model.vision.clip.embeddings
+        kernel, positions = embeddings.patch_embedding.weight, embeddings.position_embedding.weight
+        scaled = kernel / (255 * encoder.std)
+        offset = -(kernel * encoder.mean / encoder.std).sum((1, 2, 3))
+        start = torch.cat([embeddings.class_embedding[None], offset.expand(encoder.num_patches, -1)])
+        return _Vision(
+            scaled.permute(2, 3, 1, 0).flatten(0, 2),
+            positions + start,
+            Norm.of(encoder.clip.pre_layrnorm),
+            [Block.of_clip(layer) for layer in encoder.clip.encoder.layers],
+        )
+
+
+class _Language(NamedTuple):
+    """F_φ with its tied table."""
+
+    table: Float[Tensor, "vocabulary width"]
+    positions: Float[Tensor, "places width"]
+    project_in: nn.Linear | None
+    blocks: list[Block]
+    last_norm: Norm | None
+    project_out: nn.Linear | None
+
+    @staticmethod
+    def of(model: AgentModel) -> "_Language":
+        """That of a model."""
+        decoder = model.language.decoder
+        positions = decoder.embed_positions
+        return _Language(
+            decoder.embed_tokens.weight.detach(),
+            positions.weight.detach()[positions.offset :],
+            decoder.project_in,
+            [Block.of_opt(layer) for layer in decoder.layers],
+            None if decoder.final_layer_norm is None else Norm.of(decoder.final_layer_norm),
+            decoder.project_out,
+        )
+
+
+def _unseen(places: int) -> Float[Tensor, "places places"]:
+    """What is added to the attention of a token at a place (row) to each place: -inf to those behind it."""
+    size = 1 << (places - 1).bit_length()  # so that few tables do for every number of places
+    return _triangle(size)[:places, :places]
+
+
+@lru_cache
+def _triangle(size: int) -> Float[Tensor, "size size"]:
+    return torch.full((size, size), -torch.inf).triu(1)

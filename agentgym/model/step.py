@@ -25,8 +25,9 @@ class Step(nn.Module):
         super().__init__()
         self.agent = agent
         self._decoder = agent.language.decoder
-        self._vision = [Block.of_clip(layer) for layer in agent.vision.clip.encoder.layers]
-        self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
+        with torch.no_grad():
+            self._vision = [Block.of_clip(layer) for layer in agent.vision.clip.encoder.layers]
+            self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
         image, side = agent.vision.side * agent.vision.patch_size, agent.frame_side
         # Resizing is linear: as a matrix it is the same in every runtime. Rows and columns alike, frames being square.
         basis = torch.eye(side)[None, None]
@@ -57,9 +58,10 @@ class Step(nn.Module):
         if self.resize is not None:
             pixels = self.resize @ pixels @ self.resize.T
         hidden = vision.embed(vision.cut(((pixels - vision.mean) / vision.std)[None]))
+        hidden = hidden[0]
         for block in self._vision:
-            hidden = block.run(hidden, attend)
-        return self.agent.project(hidden[:, 1:])
+            hidden = block.run(hidden, 1, attend)
+        return self.agent.project(hidden[None, 1:])
 
     def _read_on(
         self, embeddings: Float[Tensor, "1 all width"], keys_values: Float[Tensor, "layers 2 heads read head"]
@@ -71,7 +73,7 @@ class Step(nn.Module):
         hidden = embeddings[:, keys_values.shape[3] :]
         hidden = hidden if decoder.project_in is None else decoder.project_in(hidden)
         hidden = hidden + F.embedding(new + decoder.embed_positions.offset, decoder.embed_positions.weight)
-        grown = []
+        hidden, grown = hidden[0], []
         for block, (known_keys, known_values) in zip(self._language, keys_values.unbind(), strict=True):
 
             def attend_to_all(
@@ -81,7 +83,8 @@ class Step(nn.Module):
                 grown.append(torch.cat([keys, values]))
                 return attend(queries, keys, values, unseen)
 
-            hidden = block.run(hidden, attend_to_all)
+            hidden = block.run(hidden, 1, attend_to_all)
+        hidden = hidden[None]
         if decoder.final_layer_norm is not None:
             hidden = decoder.final_layer_norm(hidden)
         return hidden if decoder.project_out is None else decoder.project_out(hidden), torch.stack(grown)

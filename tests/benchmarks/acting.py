@@ -21,7 +21,8 @@ from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import pad_left, tokenize, train_tokenizer
-from agentgym.policy import AgentPolicy, read_observation
+from agentgym.observation import read_observation
+from agentgym.policy import AgentPolicy
 from agentgym.recipes import FrameRecipe
 
 TASK = "BabyAI-GoToRedBall-v0"
