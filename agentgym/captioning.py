@@ -40,7 +40,9 @@ def write_captions(model: AgentModel, tokenizer: PreTrainedTokenizerFast, source
 def _write(model: AgentModel, reader: Reader, writer: Writer, batch: Batch) -> np.ndarray:
     """The tokens of a batch's captions: everything is read but the answers, which are written."""
     time = batch.step_mask.shape[1]
-    visual = reader.encode(batch.frames.flatten(0, 1), time=time).unflatten(0, batch.step_mask.shape)
+    rows = torch.arange(batch.step_mask.numel()) // time
+    words = model.words(batch.instruction, batch.instruction_mask, rows)
+    visual = reader.encode(batch.frames.flatten(0, 1), time=time, words=words).unflatten(0, batch.step_mask.shape)
     layout, padded = model.embed(batch.instruction, visual, batch.actions.clamp(min=0))
     real = layout.real(batch.instruction_mask, torch.zeros_like(batch.actions, dtype=torch.bool))
     sequence = pack(padded, real)

@@ -90,6 +90,7 @@ def _sizes(policy: AgentPolicy) -> dict[str, Any]:
         "action_start": root.starts[0],
         "frame_side": policy.frame_side,
         "window": config.window,
+        "instruction_attention": config.instruction_attention,
         "kept_steps": kept_steps(config.window),
         "visual": [policy.model.visual_tokens, language.word_embed_proj_dim],
         "keys_values": [language.num_hidden_layers, 2, heads, 0, language.hidden_size // heads],

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from agentgym.domains import Domain
 from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentModel
+from agentgym.model.grounding import Words
 from agentgym.model.tokenizer import tokenize
 
 METHOD = "gradient × input (Shrikumar et al. 2017)"
@@ -52,7 +53,7 @@ def explain(
     words = torch.tensor(tokenize(tokenizer, instruction))
     pixels, chosen = torch.from_numpy(frames), torch.from_numpy(actions)
     with torch.no_grad():
-        visual = torch.cat([model.encode(part) for part in pixels.split(BATCH)])
+        visual = torch.cat([model.encode(part, words=_words(model, words, len(part))) for part in pixels.split(BATCH)])
     acted = _Acted(words, pixels, visual, chosen, choices, domain.window)
     parts = [
         _explain_steps(model, acted, torch.tensor(steps))
@@ -85,12 +86,17 @@ class _Acted(NamedTuple):
     window: int
 
 
+def _words(model: AgentModel, words: Tensor, frames: int) -> Words | None:
+    """One instruction, for all frames."""
+    return model.words(words[None], torch.ones_like(words[None]), torch.zeros(frames, dtype=torch.long))
+
+
 def _explain_steps(model: AgentModel, acted: _Acted, steps: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities [rows, actions] and patch maps [rows, patches] of those steps, one row of the batch each."""
     words, pixels, visual, chosen, choices, window = acted
     rows, tokens = len(steps), choices[chosen]
     patches = model.vision.patchify(pixels[steps]).requires_grad_()
-    latest = model.project(model.vision(patches))
+    latest = model.project(model.vision(patches, words=_words(model, words, rows)))
     seen = visual.new_zeros(rows, window, *visual.shape[1:])
     actions = chosen.new_zeros(rows, window, 1)
     places = torch.zeros_like(steps)

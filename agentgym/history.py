@@ -1,7 +1,7 @@
 """What an agent remembers of each environment: a value, which a policy takes and gives back changed in a copy.
 
 It has the steps of a window and how that moves (`agentgym.layout`), and the keys and values that F_φ computed for it.
-What they mean to the model is the policy's.
+What they mean to the model is known to `agentgym.window_reading`.
 """
 
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ class PolicyState:
     actions: NDArray[np.int64]  # [N, M, action tokens], NO_TOKEN where one has fewer; the last held was chosen last
     steps: NDArray[np.int64]  # [N], how many of the M places are taken
     keys_values: NDArray[np.float32]  # of all tokens but the latest action's, as `agentgym.model.reading` has them
+    frames: NDArray[np.uint8] | None = None  # [N, M, side, side, 3] of agents that read frames for an instruction
 
     def keep(self, rows: NDArray[np.int64]) -> "PolicyState":
         """That of those rows alone, in that order."""
@@ -34,6 +35,7 @@ class PolicyState:
             actions=self.actions[rows],
             steps=self.steps[rows],
             keys_values=self.keys_values[:, :, rows],
+            frames=None if self.frames is None else self.frames[rows],
         )
 
     def executed(self, tokens: NDArray[np.int64]) -> "PolicyState":
@@ -48,36 +50,46 @@ class PolicyState:
 class Window:
     """The steps that N environments' agents see, the latest still without an action."""
 
-    visual: NDArray[Any]  # as in PolicyState
+    visual: NDArray[Any]  # these four as in PolicyState
+    frames: NDArray[np.uint8] | None
     actions: NDArray[np.int64]
     steps: NDArray[np.int64]
     begun: NDArray[np.bool_]  # [N], nothing of the row was read before: a new episode, or another instruction
     moved: NDArray[np.bool_]  # [N], the row's steps stand at other places than before
 
     @staticmethod
-    def of(
-        latest: NDArray[Any],
-        instructions: tuple[str, ...],
-        old: PolicyState | None,
-        starts: NDArray[np.bool_],
-        codec: SpaceCodec,
-        longest: int,
-    ) -> "Window":
-        """Windows of at most `longest` steps that end with `latest`, each environment's visual tokens or frame."""
-        rows = np.arange(len(latest))
-        if old is None:
-            visual = np.zeros((len(latest), longest, *latest.shape[1:]), latest.dtype)
-            actions = np.full((len(latest), longest, codec.longest), 0 if codec.length else NO_TOKEN, np.int64)
-            steps, begun, full = np.zeros(len(latest), np.int64), np.ones(len(latest), bool), np.zeros(len(latest), bool)
-        else:
-            visual, actions, steps = old.visual.copy(), old.actions.copy(), old.steps.copy()
-            steps[starts] = 0
-            full = steps == longest
-            if full.any():
-                kept = kept_steps(longest)
-                for values in (visual, actions):
-                    values[full, :kept] = values[full, longest - kept :]
-                steps[full] = kept
-            begun = starts | np.array([a != b for a, b in zip(instructions, old.instructions, strict=True)])
-        visual[rows, steps] = latest
-        return Window(visual, actions, steps + 1, begun, full)
+    def empty(like: NDArray[Any], frames: NDArray[np.uint8] | None, codec: SpaceCodec, longest: int) -> "Window":
+        """Windows of no steps, with places for `longest` values as in `like` [N, ...]."""
+        rows = len(like)
+        return Window(
+            np.zeros((rows, longest, *like.shape[1:]), like.dtype),
+            None if frames is None else np.zeros((rows, longest, *frames.shape[1:]), np.uint8),
+            np.full((rows, longest, codec.longest), 0 if codec.length else NO_TOKEN, np.int64),
+            np.zeros(rows, np.int64),
+            np.ones(rows, bool),
+            np.zeros(rows, bool),
+        )
+
+    @staticmethod
+    def after(state: PolicyState, instructions: tuple[str, ...], starts: NDArray[np.bool_]) -> "Window":
+        """The windows of a state with a place for one step more; empty where an episode starts."""
+        frames = None if state.frames is None else state.frames.copy()
+        visual, actions, steps = state.visual.copy(), state.actions.copy(), state.steps.copy()
+        steps[starts] = 0
+        longest = visual.shape[1]
+        full = steps == longest
+        if full.any():
+            kept = kept_steps(longest)
+            for values in (visual, actions) if frames is None else (visual, actions, frames):
+                values[full, :kept] = values[full, longest - kept :]
+            steps[full] = kept
+        begun = starts | np.array([a != b for a, b in zip(instructions, state.instructions, strict=True)])
+        return Window(visual, frames, actions, steps, begun, full)
+
+    def append(self, visual: NDArray[Any], frames: NDArray[np.uint8] | None) -> None:
+        """Each row has a step more."""
+        rows = np.arange(len(self.steps))
+        self.visual[rows, self.steps] = visual
+        if self.frames is not None:
+            self.frames[rows, self.steps] = frames
+        self.steps[:] += 1

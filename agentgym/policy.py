@@ -14,22 +14,21 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from agentgym.acting import Actor
-from agentgym.action_spaces import NO_TOKEN, SpaceCodec
+from agentgym.action_spaces import SpaceCodec
 from agentgym.domains import Domain
 from agentgym.errors import UserError
 from agentgym.history import PolicyState, Window
-from agentgym.layout import pack
 from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.reading import Reader
-from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize
+from agentgym.model.tokenizer import load_tokenizer, tokenize
 from agentgym.model.vision import resize_frames
 from agentgym.observation import read_observation, read_starts
+from agentgym.window_reading import WindowReader
 from agentgym.writing import Writer
 
 
@@ -47,11 +46,12 @@ class AgentPolicy:
         self.tasks = tuple(task for domain in self.domains for task in domain.tasks)
         self.frame_side = model.frame_side
         self._reader = Reader(self.model)
-        self._reads_clips = model.vision.temporal is not None
         self._temperature = temperature
         self._generator = torch.Generator().manual_seed(seed)
         self._tokens = lru_cache(maxsize=10_000)(lambda text: tokenize(tokenizer, text))
-        self._fingerprint = fingerprint(model)
+        self._windows = WindowReader(self.model, self._reader, self._tokens)
+        self._text = int(model.config.num_text_tokens)
+        self._model_fingerprint = fingerprint(model)
         self._enter(self.domains[0])
 
     @classmethod
@@ -87,6 +87,7 @@ class AgentPolicy:
 
     def _enter(self, domain: Domain) -> None:
         self.domain = domain
+        self._fingerprint = f"{self._model_fingerprint}/{self.domains.index(domain)}"
         self.codec = domain.space.within(self.model.config.action_tokens or ())
         self._window = domain.window
         self._writer = None if self.codec.is_free else Writer(self.model, self._reader, self.codec)
@@ -114,17 +115,16 @@ class AgentPolicy:
         starts = read_starts(episode_start, len(frames))
         old = self._check(state, len(frames))
         resized = resize_frames(torch.from_numpy(frames)[:, None], self.frame_side)[:, 0]
-        latest = resized if self._reads_clips else self._reader.encode(resized)
-        window = Window.of(latest.numpy(), instructions, old, starts, self.codec, self._window)
-        hidden, cache, lengths = self._read(window, instructions, old)
+        window = self._grown(resized, instructions, old, starts)
+        hidden, cache, lengths = self._windows.read(window, instructions, old)
         if self._writer is None:
-            logits = self._reader.logits(hidden, self.model.config.num_text_tokens)
+            logits = self._reader.logits(hidden, self._text)
             chosen = self._choose(logits, deterministic)
         else:
             chosen = self._writer.write(hidden, cache, lengths, lambda logits: self._choose(logits, deterministic))
         window.actions[np.arange(len(frames)), window.steps - 1] = chosen
         after = PolicyState(
-            self._fingerprint, instructions, window.visual, window.actions, window.steps, cache.numpy()
+            self._fingerprint, instructions, window.visual, window.actions, window.steps, cache.numpy(), window.frames
         )
         decoded = self.codec.decode_series(chosen)
         return (decoded[0] if single else decoded), after
@@ -146,83 +146,20 @@ class AgentPolicy:
             raise UserError(f"the state is of {len(state.steps)} environments, the observation of {rows}")
         return state
 
-    def _read(
-        self, window: Window, instructions: tuple[str, ...], old: PolicyState | None
-    ) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-        """F_φ at each row's latest visual token, float32[N, width], the keys and values up to there, and how many."""
-        visual = self._encode_clips(window) if self._reads_clips else window.visual
-        words = [self._tokens(text) for text in instructions]
-        taken = np.arange(window.actions.shape[1]) < window.steps[:, None] - 1  # the latest is yet to be chosen
-        there = (window.actions != NO_TOKEN) & taken[..., None]
-        lengths = np.array([len(row) for row in words]) + window.steps * visual.shape[2] + there.sum((1, 2))
-        again = window.begun | window.moved
-        groups = ((np.flatnonzero(~again), self._embed_latest), (np.flatnonzero(again), self._embed_window))
-        unread = [(rows, *embed(rows, window, visual, there, words)) for rows, embed in groups if len(rows)]
-        places = max(int((lengths[rows] - counts).max()) + new.shape[1] for rows, new, counts in unread)
-        cache = self._reader.empty_cache(len(words), places + window.actions.shape[2] - 1)
-        if old is not None:
-            held = min(cache.shape[4], old.keys_values.shape[4])
-            cache[..., :held, :] = torch.from_numpy(old.keys_values[..., :held, :])
-        hidden = torch.empty(len(words), self.model.language.config.word_embed_proj_dim)
-        for rows, new, counts in unread:
-            read = self._read_rows(rows, new, cache, lengths[rows] - counts)
-            hidden[rows] = read[torch.arange(len(rows)), torch.from_numpy(counts - 1)]
-        return hidden, cache, lengths
-
-    def _encode_clips(self, window: Window) -> NDArray[np.float32]:
-        """Visual tokens of the windows' frames as clips: a frame sees those before it, so that padding changes none."""
-        longest = int(window.steps.max())
-        clips = torch.from_numpy(window.visual[:, :longest])
-        visual = self._reader.encode(clips.flatten(0, 1), time=longest).unflatten(0, clips.shape[:2])
-        return F.pad(visual, (0, 0, 0, 0, 0, window.visual.shape[1] - longest)).numpy()
-
-    def _embed_latest(
-        self,
-        rows: NDArray[np.int64],
-        window: Window,
-        visual: NDArray[np.float32],
-        there: NDArray[np.bool_],
-        words: list[NDArray[np.int64]],
-    ) -> tuple[Tensor, NDArray[np.int64]]:
-        """What follows in rows that were read before, and how many tokens: an action, and the frame that came of it."""
-        latest = window.steps[rows] - 2
-        tokens = window.actions[rows, latest].clip(min=0) + self.model.config.num_text_tokens
-        new = torch.cat([self._reader.embed(torch.from_numpy(tokens)), torch.from_numpy(visual[rows, latest + 1])], 1)
-        real = there[rows, latest]
-        if not real.all():
-            new = pack(new, torch.from_numpy(np.concatenate([real, np.ones((len(rows), visual.shape[2]), bool)], 1)))
-        return new, real.sum(1) + visual.shape[2]
-
-    def _embed_window(
-        self,
-        rows: NDArray[np.int64],
-        window: Window,
-        visual: NDArray[np.float32],
-        there: NDArray[np.bool_],
-        words: list[NDArray[np.int64]],
-    ) -> tuple[Tensor, NDArray[np.int64]]:
-        """All tokens of rows that begin or have moved, and how many; the instruction's are known where it stands."""
-        longest = int(window.steps[rows].max())
-        instruction, mask = pad_left([words[row] for row in rows])
-        mask[~window.begun[rows]] = 0
-        layout, padded = self.model.embed(
-            torch.from_numpy(instruction),
-            torch.from_numpy(visual[rows, :longest]),
-            torch.from_numpy(window.actions[rows, :longest].clip(min=0)),
-        )
-        here = there[rows, :longest]
-        counts = mask.sum(1) + window.steps[rows] * visual.shape[2] + here.sum((1, 2))
-        real = layout.real(torch.from_numpy(mask), torch.from_numpy(here))
-        return pack(padded, real)[:, : int(counts.max())], counts
-
-    def _read_rows(self, rows: NDArray[np.int64], new: Tensor, cache: Tensor, read: NDArray[np.int64]) -> Tensor:
-        """The hidden states of new tokens of those rows; their keys and values are in the cache then."""
-        if len(rows) == cache.shape[2]:  # all of them: no copy
-            return self._reader.read_on(new, cache, read)
-        part = cache[:, :, rows]
-        hidden = self._reader.read_on(new, part, read)
-        cache[:, :, rows] = part
-        return hidden
+    def _grown(
+        self, frames: Tensor, instructions: tuple[str, ...], old: PolicyState | None, starts: NDArray[np.bool_]
+    ) -> Window:
+        """The windows with those frames as their latest."""
+        latest = self._windows.look(frames, instructions)
+        held = frames.numpy() if self._windows.looks_again else None
+        if old is None:
+            window = Window.empty(latest, held, self.codec, self._window)
+        else:
+            window = Window.after(old, instructions, starts)
+            if self._windows.looks_again:
+                self._windows.look_again(window, instructions)
+        window.append(latest, held)
+        return window
 
     def _choose(self, logits: Tensor, deterministic: bool) -> NDArray[np.int64]:
         """Action tokens [N, 1]: the likeliest, or drawn at the policy's temperature."""

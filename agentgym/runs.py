@@ -142,6 +142,7 @@ def first_model(recipe: ExperimentRecipe, parts: Sequence[Part]) -> tuple[AgentM
         frame_side=side,
         patch_merge=recipe.model.patch_merge,
         temporal_attention=recipe.model.temporal_attention,
+        instruction_attention=recipe.model.instruction_attention,
         parts=published.configs if published else None,
     )
     model = AgentModel(config)

@@ -35,6 +35,7 @@ from agentgym.environments import decode_instruction
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentConfig, AgentModel, load_agent
+from agentgym.model.grounding import Words
 from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize, wrap_tokenizer
 from agentgym.policy import find_checkpoint
 
@@ -125,7 +126,9 @@ class AgentFeatures(BaseFeaturesExtractor):
         self.agent = agent
         self.tokenizer = tokenizer
         self._encoder = [*agent.vision.parameters(), *agent.projector.parameters()]
-        self._encoded = EncodedFrames(agent.encode)
+        if agent.vision.grounding is not None:
+            self._encoder.append(agent.language.get_input_embeddings().weight)
+        self._encoded = EncodedFrames()
         self._tokens = lru_cache(maxsize=10_000)(
             lambda raw: tokenize(self.tokenizer, decode_instruction(np.frombuffer(raw, np.uint8)))
         )
@@ -137,43 +140,56 @@ class AgentFeatures(BaseFeaturesExtractor):
         mask = mask[:, : int(steps.max())]
         real = mask.flatten().nonzero().squeeze(1)
         frames = observations["frames"][:, : mask.shape[1]].flatten(0, 1)[real].to(torch.uint8)
-        encoded = self._encode(frames)
+        raw = observations["instruction"].to(torch.uint8)
+        padded = pad_left([self._tokens(row.tobytes()) for row in raw.cpu().numpy()])
+        instruction, instruction_mask = (torch.from_numpy(each).to(mask.device) for each in padded)
+        of_frame = real // mask.shape[1]
+        words = self.agent.words(instruction, instruction_mask, of_frame)
+        encoded = self._encode(frames, words, raw[of_frame])
         visual = encoded.new_zeros(mask.numel(), *encoded.shape[1:]).index_copy(0, real, encoded)
-        instruction, instruction_mask = pad_left(
-            [self._tokens(row.tobytes()) for row in observations["instruction"].to(torch.uint8).cpu().numpy()]
-        )
         layout, hidden = self.agent.read(
-            torch.from_numpy(instruction).to(mask.device),
-            torch.from_numpy(instruction_mask).to(mask.device),
+            instruction,
+            instruction_mask,
             visual.unflatten(0, mask.shape),
             observations["actions"][:, : mask.shape[1], None].long(),
         )
         return layout.predicts_actions(hidden)[torch.arange(len(mask)), steps - 1, 0]
 
-    def _encode(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames visual width"]:
-        """Visual tokens, each different frame encoded once; known ones are remembered until the encoder learns."""
+    def _encode(
+        self, frames: UInt8[Tensor, "frames height width 3"], words: Words | None, raw: UInt8[Tensor, "frames bytes"]
+    ) -> Float[Tensor, "frames visual width"]:
+        """Visual tokens, each different frame encoded once; known ones are remembered until the encoder learns.
+
+        Where frames are read for `words`, of which `raw` are the bytes, frames with other words are others.
+        """
+        told = frames.flatten(1) if words is None else torch.cat([frames.flatten(1), raw], dim=1)
+
+        def encode(places: Int[Tensor, "chosen"]) -> Tensor:
+            return self.agent.encode(frames[places], words=None if words is None else words.at(places))
+
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self._encoder):
-            different, which = _distinct(frames)
-            return self.agent.encode(different)[which]
-        return self._encoded.of(frames, sum(parameter._version for parameter in self._encoder))
+            first, which = _distinct(told)
+            return encode(first)[which]
+        return self._encoded.of(told, encode, sum(parameter._version for parameter in self._encoder))
 
 
 class EncodedFrames:
     """Visual tokens of frames that were seen, by the frames' bytes: windows overlap, and views come again."""
 
-    def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
-        self._encode = encode
+    def __init__(self) -> None:
         self._tokens: dict[bytes, Tensor] = {}
         self._version = 0
 
-    def of(self, frames: UInt8[Tensor, "frames height width 3"], version: int) -> Float[Tensor, "frames visual width"]:
-        """The tokens, computed for frames that are new to this version of the encoder's weights."""
+    def of(
+        self, told: UInt8[Tensor, "frames bytes"], encode: Callable[[Tensor], Tensor], version: int
+    ) -> Float[Tensor, "frames visual width"]:
+        """The tokens; `encode` computes those of the places that are new to this version of the encoder's weights."""
         if version != self._version or len(self._tokens) * self._bytes_each() > REMEMBERED_BYTES:
             self._tokens, self._version = {}, version
-        keys = [frame.tobytes() for frame in frames.cpu().numpy()]
+        keys = [row.tobytes() for row in told.cpu().numpy()]
         new = {key: place for place, key in enumerate(keys) if key not in self._tokens}
         if new:
-            encoded = self._encode(frames[list(new.values())]).detach()
+            encoded = encode(torch.tensor(list(new.values()), device=told.device)).detach()
             self._tokens.update(zip(new, encoded.unbind(), strict=True))
         return torch.stack([self._tokens[key] for key in keys])
 
@@ -296,14 +312,14 @@ class TetheredPolicy(AgentActorCriticPolicy):
 
 
 def _distinct(
-    frames: UInt8[Tensor, "frames height width 3"],
-) -> tuple[UInt8[Tensor, "different height width 3"], Int[Tensor, "frames"]]:
-    """The different ones among the frames, and which of them each is: windows overlap, and views come again."""
+    rows: UInt8[Tensor, "rows bytes"],
+) -> tuple[Int[Tensor, "different"], Int[Tensor, "rows"]]:
+    """Where the different ones among the rows first stand, and which of them each is."""
     places: dict[bytes, int] = {}
-    which = [places.setdefault(frame.tobytes(), len(places)) for frame in frames.cpu().numpy()]
+    which = [places.setdefault(row.tobytes(), len(places)) for row in rows.cpu().numpy()]
     first = {place: number for number, place in reversed(list(enumerate(which)))}
-    chosen = torch.tensor([first[place] for place in range(len(places))], device=frames.device)
-    return frames[chosen], torch.tensor(which, device=frames.device)
+    chosen = torch.tensor([first[place] for place in range(len(places))], device=rows.device)
+    return chosen, torch.tensor(which, device=rows.device)
 
 
 def _action_logits(agent: AgentModel, hidden: Float[Tensor, "rows width"]) -> Float[Tensor, "rows actions"]:

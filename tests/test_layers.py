@@ -10,7 +10,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agentgym"
 
 ROWS = [
-    {"errors", "model.temporal", "experts.networks", "exported", "exported.onnx_policy", "exported.example"},
+    {
+        *("errors", "model.temporal", "model.grounding"),
+        *("experts.networks", "exported", "exported.onnx_policy", "exported.example"),
+    },
     {"recipes.base", "engines"},
     {"recipes.suites"},
     {"recipes.datasets", "recipes.finetuning"},
@@ -45,7 +48,7 @@ ROWS = [
     },
     {
         *("losses", "optimisation", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "viewing"),
-        *("reproducing", "explaining", "writing", "captions", "mixing"),
+        *("reproducing", "explaining", "writing", "window_reading", "captions", "mixing"),
     },
     {"captioning", "journal", "report.folder", "report.standings", "report.curves", "report.failures"},
     {"report.films"},

@@ -204,11 +204,15 @@ def test_what_does_not_fit_is_one_clear_line(run):
 def test_a_frame_is_encoded_once_until_the_encoder_learns(run):
     agent = AgentPolicy.from_pretrained(run).model
     calls = []
-    encoded = EncodedFrames(lambda frames: (calls.append(len(frames)), agent.encode(frames))[1])
+    encoded = EncodedFrames()
     frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 56, 56, 3), np.uint8))
     with torch.no_grad():
         for chosen, version in (([0, 1, 0], 1), ([2, 1], 1), ([2, 1], 2)):
-            torch.testing.assert_close(
-                encoded.of(frames[chosen], version), agent.encode(frames[chosen]), atol=1e-4, rtol=0
+            seen = frames[chosen]
+            tokens = encoded.of(
+                seen.flatten(1),
+                lambda places, seen=seen: (calls.append(len(places)), agent.encode(seen[places]))[1],
+                version,
             )
+            torch.testing.assert_close(tokens, agent.encode(seen), atol=1e-4, rtol=0)
     assert calls == [2, 1, 2]

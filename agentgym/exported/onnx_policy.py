@@ -31,6 +31,7 @@ class History:
     visual: NDArray[np.float32]  # [T, visual tokens, width]
     actions: NDArray[np.int64]  # [T, 1], counted from 0
     keys_values: NDArray[np.float32]  # [layers, 2, heads, read, head], of all tokens but the latest action's
+    frames: NDArray[np.uint8]  # [T, side, side, 3] of an agent that reads frames for its instruction, else T is 0
 
 
 class OnnxPolicy:
@@ -51,6 +52,7 @@ class OnnxPolicy:
         self.action_start: int = values["action_start"]
         self.frame_side: int = values["frame_side"]
         self._window, self._kept = values["window"], values["kept_steps"]
+        self._reads_for_words: bool = values["instruction_attention"]
         self._fingerprint = f"{values['fingerprint']}/{file.stem}"
         self._nothing = History(
             self._fingerprint,
@@ -58,6 +60,7 @@ class OnnxPolicy:
             np.zeros((0, *values["visual"]), np.float32),
             np.zeros((0, 1), np.int64),
             np.zeros(values["keys_values"], np.float32),
+            np.zeros((0, self.frame_side, self.frame_side, 3), np.uint8),
         )
         self._tokens = lru_cache(maxsize=10_000)(Tokenizer(**values["tokenizer"]).encode)
         self._temperature = temperature
@@ -112,14 +115,24 @@ class OnnxPolicy:
             frame = np.ascontiguousarray(frame.transpose(1, 2, 0))
         if frame.dtype != np.uint8 or frame.shape != (side, side, 3):
             raise ValueError(f"the frame is {frame.dtype}{list(frame.shape)}; expected uint8[{side}, {side}, 3]")
-        visual, actions, known = history.visual, history.actions, history.keys_values
+        visual, actions, known, frames = history.visual, history.actions, history.keys_values, history.frames
         if len(actions) == self._window:  # full: all but the latest steps are forgotten, and what stays is read again
-            visual, actions = visual[self._window - self._kept :], actions[self._window - self._kept :]
+            moved = self._window - self._kept
+            visual, actions, frames = visual[moved:], actions[moved:], frames[moved:]
         if len(visual) != len(history.visual) or instruction != history.instruction:
             known = self._nothing.keys_values
-        values = (frame, self._tokens(instruction), visual, actions, known)
-        logits, visual, known = self._session.run(None, dict(zip(INPUTS, values, strict=True)))
-        return logits, History(self._fingerprint, instruction, visual, actions, known)
+        if instruction != history.instruction and len(frames):
+            nothing = self._nothing
+            again = [self._run(each, instruction, nothing.visual, nothing.actions, known)[1] for each in frames]
+            visual = np.concatenate(again)
+        logits, visual, known = self._run(frame, instruction, visual, actions, known)
+        if self._reads_for_words:
+            frames = np.concatenate([frames, frame[None]])
+        return logits, History(self._fingerprint, instruction, visual, actions, known, frames)
+
+    def _run(self, frame: NDArray[np.uint8], instruction: str, *history: NDArray[Any]) -> Any:
+        """Logits, visual tokens, keys and values, as the graph gives them."""
+        return self._session.run(None, dict(zip(INPUTS, (frame, self._tokens(instruction), *history), strict=True)))
 
     def _choose(self, logits: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
         """Of each row the likeliest, or one drawn at the policy's temperature."""

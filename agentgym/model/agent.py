@@ -24,6 +24,7 @@ from agentgym.action_spaces import SpaceCodec
 from agentgym.domains import Domain
 from agentgym.errors import UserError
 from agentgym.layout import Layout, pack, unpack
+from agentgym.model.grounding import Words
 from agentgym.model.vision import MaskedAutoencoder, VisualEncoder, split_patches
 
 CHECKPOINT_FORMAT = 2
@@ -39,6 +40,7 @@ class AgentConfig(PreTrainedConfig):
     language_config: dict | OPTConfig | None = None
     frame_side: int | None = None  # of the data's frames, which E_θ resizes; None: they are as the encoder takes them
     temporal_attention: bool = False  # E_θ reads the window as a clip, else frame by frame
+    instruction_attention: bool = False  # E_θ reads each frame for the instruction, else for nothing in particular
     patch_merge: int = 1  # neighbouring patches merged into one visual token: a square of this side
     decoder_width: int = 64
     decoder_layers: int = 1
@@ -90,7 +92,11 @@ class AgentModel(PreTrainedModel):
         vision, language = config.vision_config, config.language_config
         assert isinstance(vision, CLIPVisionConfig)
         assert isinstance(language, OPTConfig)
-        self.vision = VisualEncoder(vision, clip_frames=config.window if config.temporal_attention else None)
+        self.vision = VisualEncoder(
+            vision,
+            clip_frames=config.window if config.temporal_attention else None,
+            word_width=language.word_embed_proj_dim if config.instruction_attention else None,
+        )
         self.frame_side = int(config.frame_side or vision.image_size)
         self.merged_side = math.ceil(self.vision.side / config.patch_merge)
         self.visual_tokens = self.merged_side**2
@@ -125,11 +131,22 @@ class AgentModel(PreTrainedModel):
         if self.vision.temporal is not None:
             raise UserError(f"{what} reads frames one by one; this agent was trained with model.temporal_attention")
 
+    def words(
+        self,
+        instruction: Int[Tensor, "instructions tokens"],
+        mask: Int[Tensor, "instructions tokens"],
+        of_frame: Int[Tensor, "frames"],
+    ) -> Words | None:
+        """What E_θ reads frames for, `of_frame` saying which instruction is whose; None where it reads for none."""
+        if self.vision.grounding is None:
+            return None
+        return Words(self.language.get_input_embeddings()(instruction), mask.bool(), of_frame)
+
     def encode(
-        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1
+        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: Words | None = None
     ) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame, of clips of `time` frames where E_θ reads clips."""
-        return self.project(self.vision(self.vision.patchify(frames), time=time))
+        return self.project(self.vision(self.vision.patchify(frames), time=time, words=words))
 
     def reconstruct(
         self,
@@ -206,7 +223,8 @@ class AgentModel(PreTrainedModel):
         time = step_mask.shape[1] if clips else 1
         read = torch.arange(step_mask.numel(), device=real.device) if clips else real
         patches = self.vision.patchify(frames.flatten(0, 1)[read])
-        tokens = self.project(self.vision(patches, time=time))
+        words = self.words(instruction, instruction_mask, read // step_mask.shape[1])
+        tokens = self.project(self.vision(patches, time=time, words=words))
         visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, read, tokens)
         seen = visual.unflatten(0, step_mask.shape)
         layout, hidden = self.read(instruction, instruction_mask, seen, actions, action_mask)

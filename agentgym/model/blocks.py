@@ -8,6 +8,7 @@ modules. Nothing here learns; `Prepared` makes anew what was made of weights tha
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Made = TypeVar("Made")
+_version_of = attrgetter("_version")
 
 
 class Norm(NamedTuple):
@@ -116,16 +118,16 @@ class Prepared(Generic[Made]):
     def __init__(self, weights: Iterable[Tensor], make: Callable[[], Made]) -> None:
         self._weights, self._make = list(weights), make
         self._tell = not any(weight.is_inference() for weight in self._weights)  # such tensors never do
-        self._versions: list[int] = []
+        self._version = -1
         self._made: Made | None = None
 
     def now(self) -> Made:
         """What is made of the weights as they are."""
         if not self._tell:
             return self._make()
-        versions = [weight._version for weight in self._weights]
-        if self._made is None or versions != self._versions:
-            self._made, self._versions = self._make(), versions
+        version = sum(map(_version_of, self._weights))  # each only ever grows
+        if self._made is None or version != self._version:
+            self._made, self._version = self._make(), version
         return self._made
 
 

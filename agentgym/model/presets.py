@@ -52,6 +52,7 @@ def make_config(
     frame_side: int,
     patch_merge: int | None = None,
     temporal_attention: bool = False,
+    instruction_attention: bool = False,
     parts: tuple[CLIPVisionConfig, OPTConfig] | None = None,
 ) -> AgentConfig:
     """The configuration of a preset for some data. Dropout is 0 throughout, for imitation and reinforcement alike.
@@ -96,6 +97,7 @@ def make_config(
         ).to_dict(),
         frame_side=frame_side,
         temporal_attention=temporal_attention,
+        instruction_attention=instruction_attention,
         patch_merge=merge,
         decoder_width=width,
         decoder_layers=layers,

@@ -28,6 +28,7 @@ from agentgym.action_spaces import Parts, SpaceCodec
 from agentgym.domains import Domain
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
+from agentgym.model.grounding import InstructionAttention
 from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import read_pretrained_tokenizer
 
@@ -72,6 +73,9 @@ class PretrainedParts:
     def copy_into(self, model: AgentModel) -> None:
         """Puts the tensors in their places. Raises UserError naming one that is missing, left over or misshapen."""
         _copy(self.vision, model.vision.clip, kept=(POSITIONS,))
+        for attention in model.vision.grounding or ():
+            assert isinstance(attention, InstructionAttention)
+            attention.silence()
         table = model.language.get_input_embeddings().weight
         text = self.language.tensors[EMBEDDING]
         with torch.no_grad():
@@ -96,6 +100,7 @@ def from_pretrained_parts(
     instruction_tokens: int = 64,
     patch_merge: int | None = None,
     temporal_attention: bool = False,
+    instruction_attention: bool = False,
     tasks: Sequence[str] = (),
 ) -> AgentModel:
     """An agent of published parts; what they do not give (ℓ, D_θ, the merge of patches) is the preset's, from scratch.
@@ -112,6 +117,7 @@ def from_pretrained_parts(
         frame_side=side,
         patch_merge=patch_merge,
         temporal_attention=temporal_attention,
+        instruction_attention=instruction_attention,
         parts=parts.configs,
     )
     model = AgentModel(config)

@@ -5,6 +5,7 @@ that a causal mask by places is right for all of them: what stands beyond a row'
 the tokens that come there. (Transformers' own caches have one length for all rows.)
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from agentgym.model.agent import AgentModel
 from agentgym.model.blocks import Block, Norm, Prepared
+from agentgym.model.grounding import Words
 
 
 class Reader:
@@ -24,36 +26,36 @@ class Reader:
 
     def __init__(self, model: AgentModel) -> None:
         self._model = model
-        clip, language = model.vision.clip, model.language
-        self._vision = Prepared(clip.parameters(), lambda: _Vision.of(model))
-        self._language = Prepared(language.parameters(), lambda: _Language.of(model))
+        language = model.language.config
+        self._heads, self._layers = int(language.num_attention_heads), int(language.num_hidden_layers)
+        self._head_width = int(language.hidden_size) // self._heads
+        self._vision = Prepared(model.vision.clip.parameters(), lambda: _Vision.of(model))
+        self._language = Prepared(model.language.parameters(), lambda: _Language.of(model))
 
     def encode(
-        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1
+        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: Words | None = None
     ) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame, as `AgentModel.encode` gives them."""
-        vision, temporal = self._vision.now(), self._model.vision.temporal
+        vision, encoder = self._vision.now(), self._model.vision
         hidden = vision.first_norm(self._embed(frames, vision))
-        shape = hidden.shape
-        hidden = hidden.flatten(0, 1)
         for number, block in enumerate(vision.blocks):
-            hidden = block.run(hidden, shape[0], F.scaled_dot_product_attention)
-            if temporal is not None:
-                hidden = temporal[number](hidden.view(shape), time).flatten(0, 1)
-        return self._model.project(hidden.view(shape)[:, 1:])
+            hidden = encoder.look_up(number, hidden, words)
+            rows = block.run(hidden.flatten(0, 1), hidden.shape[0], F.scaled_dot_product_attention)
+            hidden = encoder.look_back(number, rows.view(hidden.shape), time)
+        return self._model.project(hidden[:, 1:])
 
     def _embed(
         self, frames: UInt8[Tensor, "frames height width 3"], vision: "_Vision"
     ) -> Float[Tensor, "frames tokens width"]:
         """The tokens of each frame's patches, a start token before them; the pixels are normalised on the way."""
-        encoder, pixels = self._model.vision, frames
+        encoder, (number, height, _, _) = self._model.vision, frames.shape
         size, side = encoder.patch_size, encoder.side
-        if frames.shape[1:3] != (side * size, side * size):
+        if (height, frames.shape[2]) != (side * size, side * size):
             planes = frames.permute(0, 3, 1, 2).float()
-            resized = F.interpolate(planes, (side * size, side * size), mode="bilinear", antialias=True)
-            pixels = resized.permute(0, 2, 3, 1)
-        patches = torch.zeros(len(frames), 1 + encoder.num_patches, len(vision.patches))  # nothing at the start token
-        grid = pixels.reshape(len(frames), side, size, side, 3 * size).transpose(2, 3)
+            frames = F.interpolate(planes, (side * size, side * size), mode="bilinear", antialias=True)
+            frames = frames.permute(0, 2, 3, 1)
+        patches = torch.zeros(number, 1 + side * side, vision.patches.shape[0])  # nothing at the start token
+        grid = frames.reshape(number, side, size, side, 3 * size).transpose(2, 3)
         patches[:, 1:].view(grid.shape).copy_(grid)
         return patches @ vision.patches + vision.added
 
@@ -67,9 +69,7 @@ class Reader:
 
     def empty_cache(self, rows: int, places: int) -> Float[Tensor, "layers 2 rows heads places head"]:
         """Keys and values of nothing yet. Zeros, since places that are masked still enter the products."""
-        config = self._model.language.config
-        heads = config.num_attention_heads
-        return torch.zeros(config.num_hidden_layers, 2, rows, heads, places, config.hidden_size // heads)
+        return torch.zeros(self._layers, 2, rows, self._heads, places, self._head_width)
 
     def read_on(
         self,
@@ -79,31 +79,60 @@ class Reader:
     ) -> Float[Tensor, "rows new width"]:
         """Hidden states of `new` tokens that follow the `lengths` tokens read before; writes their keys and values."""
         language, (rows, new, _) = self._language.now(), embeddings.shape
-        first = int(lengths.min())
-        level = first == int(lengths.max())  # rows of one length, as one row is: a slice is quicker to write
-        places = torch.from_numpy(lengths[:, None] + np.arange(new))
-        unseen = F.embedding(places, _unseen(cache.shape[4]))[:, None]
-        written = cache[..., first : first + new, :].unbind() if level else cache.unbind()
-        by_row = (torch.arange(rows)[:, None], slice(None), places)
         hidden = embeddings if language.project_in is None else language.project_in(embeddings)
-        hidden = (hidden + F.embedding(places, language.positions)).flatten(0, 1)
-        for block, held, slots in zip(language.blocks, cache.unbind(), written, strict=True):
+        places = _Places.of(lengths, new, cache)
+        hidden = (hidden + places.positions(language.positions)).flatten(0, 1)
+        for number, block in enumerate(language.blocks):
+            held = cache[number].unbind()
 
             def attend(
-                queries: Tensor, keys: Tensor, values: Tensor, held: Tensor = held, slots: Tensor = slots
-            ) -> Tensor:
-                for slot, fresh in zip(slots.unbind(), (keys, values), strict=True):
-                    if level:
-                        slot.copy_(fresh)
-                    else:
-                        slot[by_row] = fresh.transpose(1, 2)
-                return F.scaled_dot_product_attention(queries, *held.unbind(), attn_mask=unseen)
+                queries: Tensor, keys: Tensor, values: Tensor, held: tuple[Tensor, ...] = held
+            ) -> Float[Tensor, "rows heads new head"]:
+                places.write(keys, held[0])
+                places.write(values, held[1])
+                return F.scaled_dot_product_attention(queries, *held, attn_mask=places.unseen)
 
             hidden = block.run(hidden, rows, attend)
         if language.last_norm is not None:
             hidden = language.last_norm(hidden)
         hidden = hidden.view(rows, new, -1)
         return hidden if language.project_out is None else language.project_out(hidden)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where new tokens stand: `first` and the `new` places from there on, or other places in each row."""
+
+    first: int
+    new: int
+    by_row: Int[Tensor, "rows new"] | None  # None: rows of one length, as one row is, where slices are quicker
+    unseen: Float[Tensor, "*rows new places"]  # added to the attention to each place: -inf to those behind a token
+
+    @staticmethod
+    def of(lengths: Int[NDArray[np.int64], "rows"], new: int, cache: Tensor) -> "_Places":
+        """Those of `new` tokens behind the first `lengths` of each row."""
+        first, triangle = int(lengths[0]), _triangle(1 << (cache.shape[4] - 1).bit_length())[:, : cache.shape[4]]
+        if (lengths == first).all():
+            return _Places(first, new, None, triangle[first : first + new])
+        places = torch.from_numpy(lengths[:, None] + np.arange(new))
+        return _Places(first, new, places, triangle[places][:, None])
+
+    def positions(self, table: Float[Tensor, "places width"]) -> Float[Tensor, "*rows new width"]:
+        """The rows of a table at these places."""
+        return table[self.first : self.first + self.new] if self.by_row is None else table[self.by_row]
+
+    def write(self, new: Float[Tensor, "rows heads new head"], held: Float[Tensor, "rows heads places head"]) -> None:
+        """Writes keys or values at these places."""
+        if self.by_row is None:
+            held[:, :, self.first : self.first + self.new].copy_(new)
+        else:
+            held[torch.arange(len(held))[:, None], :, self.by_row] = new.transpose(1, 2)
+
+
+@lru_cache
+def _triangle(size: int) -> Float[Tensor, "size size"]:
+    """-inf above the diagonal. Of sizes that are powers of two, so that few do for every number of places."""
+    return torch.full((size, size), -torch.inf).triu(1)
 
 
 class _Vision(NamedTuple):
@@ -155,13 +184,3 @@ class _Language(NamedTuple):
             decoder.project_out,
         )
 
-
-def _unseen(places: int) -> Float[Tensor, "places places"]:
-    """What is added to the attention of a token at a place (row) to each place: -inf to those behind it."""
-    size = 1 << (places - 1).bit_length()  # so that few tables do for every number of places
-    return _triangle(size)[:places, :places]
-
-
-@lru_cache
-def _triangle(size: int) -> Float[Tensor, "size size"]:
-    return torch.full((size, size), -torch.inf).triu(1)

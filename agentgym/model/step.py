@@ -43,7 +43,7 @@ class Step(nn.Module):
         keys_values: Float[Tensor, "layers 2 heads read head"],
     ) -> tuple[Float[Tensor, "actions"], Float[Tensor, "steps visual width"], Float[Tensor, "layers 2 heads all head"]]:
         """Logits, and the history with this frame: its visual tokens, and keys and values of all tokens so far."""
-        visual = torch.cat([visual, self._encode(frame)])
+        visual = torch.cat([visual, self._encode(frame, instruction)])
         padded = torch.cat([actions, actions.new_zeros(1, actions.shape[1])])
         _, embeddings = self.agent.embed(instruction[None], visual[None], padded[None])
         embeddings = embeddings[:, : -actions.shape[1]]  # the latest action is yet to be chosen
@@ -51,17 +51,20 @@ class Step(nn.Module):
         table = self.agent.language.get_input_embeddings().weight[self.agent.config.num_text_tokens :]
         return F.linear(hidden[0, -1], table), visual, keys_values
 
-    def _encode(self, frame: UInt8[Tensor, "side side 3"]) -> Float[Tensor, "1 visual width"]:
+    def _encode(
+        self, frame: UInt8[Tensor, "side side 3"], instruction: Int[Tensor, "words"]
+    ) -> Float[Tensor, "1 visual width"]:
         """ℓ(E_θ(V)), as `AgentModel.encode` gives it."""
         vision = self.agent.vision
         pixels = frame.permute(2, 0, 1).float() / 255
         if self.resize is not None:
             pixels = self.resize @ pixels @ self.resize.T
         hidden = vision.embed(vision.cut(((pixels - vision.mean) / vision.std)[None]))
-        hidden = hidden[0]
-        for block in self._vision:
-            hidden = block.run(hidden, 1, attend)
-        return self.agent.project(hidden[None, 1:])
+        mask, of_frame = torch.ones_like(instruction[None]), torch.zeros(1, dtype=torch.long)
+        words = self.agent.words(instruction[None], mask, of_frame)
+        for number, block in enumerate(self._vision):
+            hidden = block.run(vision.look_up(number, hidden, words)[0], 1, attend)[None]
+        return self.agent.project(hidden[:, 1:])
 
     def _read_on(
         self, embeddings: Float[Tensor, "1 all width"], keys_values: Float[Tensor, "layers 2 heads read head"]

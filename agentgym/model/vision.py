@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPEncoder
 
+from agentgym.model.grounding import InstructionAttention, Words
 from agentgym.model.temporal import TemporalAttention
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # Radford et al. 2021, the preprocessing of the published weights
@@ -26,8 +27,13 @@ class VisualEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: CLIPVisionConfig, *, clip_frames: int | None = None) -> None:
-        """With `clip_frames` it takes clips of up to that many frames, else single frames."""
+    def __init__(
+        self, config: CLIPVisionConfig, *, clip_frames: int | None = None, word_width: int | None = None
+    ) -> None:
+        """With `clip_frames` it takes clips of up to that many frames, else single frames.
+
+        With `word_width` it reads frames for an instruction, whose embedded words have that width.
+        """
         super().__init__()
         self.patch_size = int(config.patch_size)
         self.side = int(config.image_size) // self.patch_size
@@ -35,11 +41,14 @@ class VisualEncoder(nn.Module):
         self.clip = CLIPVisionModel(config)
         positions = self.clip.embeddings.position_embedding
         positions.weight.requires_grad_(False)
+        width, heads = int(config.hidden_size), int(config.num_attention_heads)
+        layers = range(int(config.num_hidden_layers))
         self.temporal: nn.ModuleList | None = None
         if clip_frames is not None:
-            width, heads = int(config.hidden_size), int(config.num_attention_heads)
-            layers = range(int(config.num_hidden_layers))
             self.temporal = nn.ModuleList(TemporalAttention(width, heads, clip_frames) for _ in layers)
+        self.grounding: nn.ModuleList | None = None
+        if word_width is not None:
+            self.grounding = nn.ModuleList(InstructionAttention(width, heads, word_width) for _ in layers)
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1))
 
@@ -74,18 +83,34 @@ class VisualEncoder(nn.Module):
         visible: Int[Tensor, "frames visible"] | None = None,
         *,
         time: int = 1,
+        words: Words | None = None,
     ) -> Float[Tensor, "frames visible width"]:
         """CLIP's last hidden state at the patches, all of them or the visible ones alone.
 
         With attention over time the frames are clips of `time` frames, one behind the other, whose visible patches are
-        the same; without it every frame is read alone.
+        the same; without it every frame is read alone. Without `words` frames are read for nothing in particular.
         """
         hidden = self.embed(patches, visible)
-        if self.temporal is None:
+        if self.temporal is None and words is None:
             return self.clip.encoder(inputs_embeds=hidden).last_hidden_state[:, 1:]
-        for spatial, temporal in zip(self.clip.encoder.layers, self.temporal, strict=True):
-            hidden = temporal(spatial(hidden, None), time)
+        for number, spatial in enumerate(self.clip.encoder.layers):
+            hidden = self.look_back(number, spatial(self.look_up(number, hidden, words), None), time)
         return hidden[:, 1:]
+
+    def look_up(self, number: int, hidden: Float[Tensor, "frames tokens width"], words: Words | None) -> Tensor:
+        """[frames, tokens, width]: with what that layer finds in the words, where there are any."""
+        if words is None:
+            return hidden
+        assert self.grounding is not None, "an encoder that reads frames for no instruction"
+        found: Tensor = self.grounding[number](hidden, words)
+        return found
+
+    def look_back(self, number: int, hidden: Float[Tensor, "frames tokens width"], time: int) -> Tensor:
+        """[frames, tokens, width]: with what that layer finds in the frames before, where frames are clips."""
+        if self.temporal is None:
+            return hidden
+        found: Tensor = self.temporal[number](hidden, time)
+        return found
 
     def embed(
         self, patches: Float[Tensor, "frames patches pixels"], visible: Int[Tensor, "frames visible"] | None = None
@@ -109,8 +134,8 @@ class VisualEncoder(nn.Module):
         positions[1:] = sine_cosine_positions(self.side, positions.shape[1])
         nn.init.xavier_uniform_(embeddings.patch_embedding.weight.view(embeddings.embed_dim, -1))
         nn.init.normal_(embeddings.class_embedding, std=0.02)
-        for attention in self.temporal or ():
-            assert isinstance(attention, TemporalAttention)
+        for attention in (*(self.temporal or ()), *(self.grounding or ())):
+            assert isinstance(attention, TemporalAttention | InstructionAttention)
             attention.initialize()
 
 

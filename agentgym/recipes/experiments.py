@@ -30,13 +30,15 @@ class InitRecipe(Recipe):
 class ModelRecipe(Recipe):
     """Which preset, and the few sizes that an experiment may change. With `init`, E_θ and F_φ have published sizes.
 
-    `temporal_attention` lets E_θ read each window as a clip (see `agentgym.model.temporal`).
+    `temporal_attention` lets E_θ read each window as a clip (see `agentgym.model.temporal`), `instruction_attention`
+    each frame for the instruction (see `agentgym.model.grounding`).
     `frame_side` is what all frames are resized to before the model sees them; absent: the dataset's own.
     """
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
     patch_merge: Annotated[int, Field(ge=1)] | None = None
     temporal_attention: bool = False
+    instruction_attention: Annotated[bool, Field(exclude_if=lambda attends: not attends)] = False
     frame_side: Annotated[int | None, Field(ge=1, le=1024, exclude_if=lambda side: side is None)] = None
     init: InitRecipe | None = None
 
