@@ -24,6 +24,7 @@ class PolicyState:
     actions: NDArray[np.int64]  # [N, M, action tokens], NO_TOKEN where one has fewer; the last held was chosen last
     steps: NDArray[np.int64]  # [N], how many of the M places are taken
     keys_values: NDArray[np.float32]  # of all tokens but the latest action's, as `agentgym.model.reading` has them
+    read: NDArray[np.int64]  # [N], how many tokens those are
     frames: NDArray[np.uint8] | None = None  # [N, M, side, side, 3] of agents that read frames for an instruction
 
     def keep(self, rows: NDArray[np.int64]) -> "PolicyState":
@@ -35,6 +36,7 @@ class PolicyState:
             actions=self.actions[rows],
             steps=self.steps[rows],
             keys_values=self.keys_values[:, :, rows],
+            read=self.read[rows],
             frames=None if self.frames is None else self.frames[rows],
         )
 
@@ -75,15 +77,16 @@ class Window:
         """The windows of a state with a place for one step more; empty where an episode starts."""
         frames = None if state.frames is None else state.frames.copy()
         visual, actions, steps = state.visual.copy(), state.actions.copy(), state.steps.copy()
+        begun, longest = starts, visual.shape[1]
         steps[starts] = 0
-        longest = visual.shape[1]
         full = steps == longest
         if full.any():
             kept = kept_steps(longest)
             for values in (visual, actions) if frames is None else (visual, actions, frames):
                 values[full, :kept] = values[full, longest - kept :]
             steps[full] = kept
-        begun = starts | np.array([a != b for a, b in zip(instructions, state.instructions, strict=True)])
+        if instructions != state.instructions:
+            begun = starts | np.array([a != b for a, b in zip(instructions, state.instructions, strict=True)])
         return Window(visual, frames, actions, steps, begun, full)
 
     def append(self, visual: NDArray[Any], frames: NDArray[np.uint8] | None) -> None:

@@ -14,8 +14,8 @@ def read_observation(
     """Frames [N, *shape, 3], instructions as text, and whether the observation was a single one."""
     if not isinstance(observation, Mapping):
         raise UserError(
-            f"the observation is a {type(observation).__name__}; "
-            "expected {'frame', 'instruction'}, as of agentgym.make, not what `reset` or `step` give beside it"
+            f"the observation is a {type(observation).__name__}; expected {{'frame', 'instruction'}}: "
+            "the first of what the environment's reset and step give"
         )
     missing = {"frame", "instruction"} - set(observation)
     if missing:
@@ -28,6 +28,8 @@ def read_observation(
         frames, padded = frames[None], padded[None]
     if frames.ndim == 4 and frames.shape[1:] == (3, *shape):
         frames = frames.transpose(0, 2, 3, 1)
+    if not len(frames):
+        raise UserError("the observation is of no environment; expected one or more")
     if frames.dtype != np.uint8 or frames.shape[1:] != (*shape, 3):
         raise UserError(
             f"the frame is {frames.dtype}{list(frames.shape[1:])}; the agent was trained on uint8{[*shape, 3]}"

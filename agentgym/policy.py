@@ -124,7 +124,14 @@ class AgentPolicy:
             chosen = self._writer.write(hidden, cache, lengths, lambda logits: self._choose(logits, deterministic))
         window.actions[np.arange(len(frames)), window.steps - 1] = chosen
         after = PolicyState(
-            self._fingerprint, instructions, window.visual, window.actions, window.steps, cache.numpy(), window.frames
+            self._fingerprint,
+            instructions,
+            window.visual,
+            window.actions,
+            window.steps,
+            cache.numpy(),
+            lengths,
+            window.frames,
         )
         decoded = self.codec.decode_series(chosen)
         return (decoded[0] if single else decoded), after

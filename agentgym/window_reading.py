@@ -5,6 +5,7 @@ episode begins or the instruction has changed, none are. The sequence is built b
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -49,79 +50,71 @@ class WindowReader:
     ) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
         """F_φ at each row's latest visual token, float32[N, width], the keys and values up to there, and how many."""
         visual = self._encode_clips(window, instructions) if self._reads_clips else window.visual
-        words = [self._tokens(text) for text in instructions]
-        rows, longest, action = window.actions.shape
-        taken = np.arange(longest) < window.steps[:, None] - 1  # the latest action is yet to be chosen
-        there = (window.actions != NO_TOKEN) & taken[..., None]
-        lengths = np.array([len(row) for row in words]) + window.steps * visual.shape[2] + there.sum((1, 2))
         again = window.begun | window.moved
-        groups = ((np.flatnonzero(~again), self._embed_latest), (np.flatnonzero(again), self._embed_window))
-        unread = [(which, *embed(which, window, visual, there, words)) for which, embed in groups if len(which)]
-        places = max(int((lengths[which] - counts).max()) + new.shape[1] for which, new, counts in unread)
-        cache = self._reader.empty_cache(rows, places + action - 1)
-        if old is not None:
-            held = min(cache.shape[4], old.keys_values.shape[4])
-            cache[..., :held, :].copy_(torch.from_numpy(old.keys_values)[..., :held, :])
+        if not again.any():
+            assert old is not None
+            unread = [self._continue(np.arange(len(again)), window, visual, old)]
+        elif again.all():
+            unread = [self._begin(np.arange(len(again)), window, visual, instructions)]
+        else:
+            assert old is not None
+            unread = [
+                self._continue(np.flatnonzero(~again), window, visual, old),
+                self._begin(np.flatnonzero(again), window, visual, instructions),
+            ]
+        places = max(int(each.known.max()) + each.new.shape[1] for each in unread) + window.actions.shape[2] - 1
+        if old is None:
+            cache = self._reader.empty_cache(len(again), places)
+        else:
+            known = torch.from_numpy(old.keys_values)
+            cache = F.pad(known, (0, 0, 0, places - known.shape[4]))
         if len(unread) == 1:
-            return self._read_on(*unread[0], cache, lengths), cache, lengths
-        hidden = torch.empty(rows, unread[0][1].shape[2])
-        for which, new, counts in unread:
-            part = cache[:, :, which]
-            hidden[which] = self._read_on(which, new, counts, part, lengths)
-            cache[:, :, which] = part
+            return self._read_on(unread[0], cache), cache, unread[0].known + unread[0].counts
+        hidden, lengths = torch.empty(len(again), unread[0].new.shape[2]), np.zeros(len(again), np.int64)
+        for each in unread:
+            part = cache[:, :, each.rows]
+            hidden[each.rows] = self._read_on(each, part)
+            cache[:, :, each.rows] = part
+            lengths[each.rows] = each.known + each.counts
         return hidden, cache, lengths
 
-    def _read_on(
-        self,
-        which: NDArray[np.int64],
-        new: Tensor,
-        counts: NDArray[np.int64],
-        cache: Tensor,
-        lengths: NDArray[np.int64],
-    ) -> Tensor:
-        """The hidden states of those rows' last new tokens, of which there are `counts`; the cache is theirs."""
-        read = self._reader.read_on(new, cache, lengths[which] - counts)
-        if (counts == new.shape[1]).all():
-            return read[:, -1]
-        return read[torch.arange(len(which)), torch.from_numpy(counts - 1)]
+    def _read_on(self, unread: "_Unread", cache: Tensor) -> Tensor:
+        """The hidden states of the rows' last new tokens; the cache is theirs, and has their keys and values then."""
+        hidden = self._reader.read_on(unread.new, cache, unread.known)
+        if (unread.counts == hidden.shape[1]).all():
+            return hidden[:, -1]
+        return hidden[torch.arange(len(hidden)), torch.from_numpy(unread.counts - 1)]
 
-    def _embed_latest(
-        self,
-        rows: NDArray[np.int64],
-        window: Window,
-        visual: NDArray[np.float32],
-        there: NDArray[np.bool_],
-        words: Sequence[NDArray[np.int64]],
-    ) -> tuple[Tensor, NDArray[np.int64]]:
-        """What follows in rows that were read before, and how many tokens: an action, and the frame that came of it."""
-        latest = window.steps[rows] - 2
-        tokens = window.actions[rows, latest].clip(min=0) + self._text
-        new = torch.cat([self._reader.embed(torch.from_numpy(tokens)), torch.from_numpy(visual[rows, latest + 1])], 1)
-        real = there[rows, latest]
-        if not real.all():
-            new = pack(new, torch.from_numpy(np.concatenate([real, np.ones((len(rows), visual.shape[2]), bool)], 1)))
-        return new, real.sum(1) + visual.shape[2]
+    def _continue(
+        self, rows: NDArray[np.int64], window: Window, visual: NDArray[np.float32], old: PolicyState
+    ) -> "_Unread":
+        """What follows in rows that were read before: an action, and the frame that came of it."""
+        latest = window.steps[rows] - 1
+        actions = window.actions[rows, latest - 1]
+        tokens = torch.from_numpy(np.maximum(actions, 0) + self._text)
+        new = torch.cat([self._reader.embed(tokens), torch.from_numpy(visual[rows, latest])], dim=1)
+        counts = np.full(len(rows), new.shape[1])
+        if actions.min() == NO_TOKEN:
+            there = np.concatenate([actions != NO_TOKEN, np.ones((len(rows), visual.shape[2]), bool)], axis=1)
+            new, counts = pack(new, torch.from_numpy(there)), there.sum(1)
+        return _Unread(rows, new, counts, old.read[rows])
 
-    def _embed_window(
-        self,
-        rows: NDArray[np.int64],
-        window: Window,
-        visual: NDArray[np.float32],
-        there: NDArray[np.bool_],
-        words: Sequence[NDArray[np.int64]],
-    ) -> tuple[Tensor, NDArray[np.int64]]:
-        """All tokens of rows that begin or have moved, and how many; a row that has moved knows its instruction's."""
-        longest = int(window.steps[rows].max())
-        instruction, mask = pad_left([words[row] for row in rows])
-        mask[~window.begun[rows]] = 0
+    def _begin(
+        self, rows: NDArray[np.int64], window: Window, visual: NDArray[np.float32], instructions: Sequence[str]
+    ) -> "_Unread":
+        """The tokens of rows that begin, and of rows that have moved: these know their instruction already."""
+        longest, steps, begun = int(window.steps[rows].max()), window.steps[rows], window.begun[rows]
+        words, mask = pad_left([self._tokens(instructions[row]) for row in rows])
+        known = np.where(begun, 0, mask.sum(1))
+        mask[~begun] = 0
+        actions = window.actions[rows, :longest]
         layout, padded = self._model.embed(
-            torch.from_numpy(instruction),
-            torch.from_numpy(visual[rows, :longest]),
-            torch.from_numpy(window.actions[rows, :longest].clip(min=0)),
+            torch.from_numpy(words), torch.from_numpy(visual[rows, :longest]), torch.from_numpy(actions.clip(0))
         )
-        here = there[rows, :longest]
-        counts = mask.sum(1) + window.steps[rows] * visual.shape[2] + here.sum((1, 2))
-        return pack(padded, layout.real(torch.from_numpy(mask), torch.from_numpy(here))), counts
+        taken = np.arange(longest) < steps[:, None] - 1  # the latest action is yet to be chosen
+        there = (actions != NO_TOKEN) & taken[..., None]
+        counts = mask.sum(1) + steps * visual.shape[2] + there.sum((1, 2))
+        return _Unread(rows, pack(padded, layout.real(torch.from_numpy(mask), torch.from_numpy(there))), counts, known)
 
     def _encode(self, frames: Tensor, instructions: Sequence[str]) -> Tensor:
         """Visual tokens [N, T, visual, width] of frames [N, T, side, side, 3]."""
@@ -138,3 +131,12 @@ class WindowReader:
         longest = int(window.steps.max())
         visual = self._encode(torch.from_numpy(window.visual[:, :longest]), instructions)
         return F.pad(visual, (0, 0, 0, 0, 0, window.visual.shape[1] - longest)).numpy()
+
+
+class _Unread(NamedTuple):
+    """New tokens of some rows of a batch."""
+
+    rows: NDArray[np.int64]
+    new: Tensor  # float32[rows, tokens, width], beyond a row's count anything
+    counts: NDArray[np.int64]
+    known: NDArray[np.int64]  # how many tokens of each row were read before

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Attend = Callable[[Tensor], Tensor]
 Made = TypeVar("Made")
 _version_of = attrgetter("_version")
 
@@ -104,11 +104,12 @@ class Block:
     def run(self, hidden: Float[Tensor, "tokens width"], rows: int, attend: Attend) -> Float[Tensor, "tokens width"]:
         """The layer's output for `rows` of tokens, one row behind the other.
 
-        `attend` maps queries, keys and values [rows, heads, tokens of a row, head] to what is seen, of that shape.
+        `attend` maps queries, keys and values, [3, rows, heads, tokens of a row, head], to what is seen by each token.
         """
-        projected = self.project(self.first_norm(hidden)).view(rows, -1, 3, self.heads, hidden.shape[1] // self.heads)
-        seen = attend(*projected.permute(2, 0, 3, 1, 4).unbind())
-        hidden = hidden + self.output(seen.transpose(1, 2).reshape(hidden.shape))
+        width = hidden.shape[1]
+        projected = self.project(self.first_norm(hidden)).view(rows, -1, 3, self.heads, width // self.heads)
+        seen = attend(projected.permute(2, 0, 3, 1, 4)).transpose(1, 2).reshape(-1, width)
+        hidden = hidden + self.output(seen)
         return hidden + self.narrow(self.activation(self.widen(self.second_norm(hidden))))
 
 

@@ -6,7 +6,7 @@ the tokens that come there. (Transformers' own caches have one length for all ro
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ class Reader:
         language = model.language.config
         self._heads, self._layers = int(language.num_attention_heads), int(language.num_hidden_layers)
         self._head_width = int(language.hidden_size) // self._heads
+        self._table: Tensor = model.language.get_input_embeddings().weight
         self._vision = Prepared(model.vision.clip.parameters(), lambda: _Vision.of(model))
         self._language = Prepared(model.language.parameters(), lambda: _Language.of(model))
 
@@ -40,7 +41,7 @@ class Reader:
         hidden = vision.first_norm(self._embed(frames, vision))
         for number, block in enumerate(vision.blocks):
             hidden = encoder.look_up(number, hidden, words)
-            rows = block.run(hidden.flatten(0, 1), hidden.shape[0], F.scaled_dot_product_attention)
+            rows = block.run(hidden.flatten(0, 1), hidden.shape[0], _attend)
             hidden = encoder.look_back(number, rows.view(hidden.shape), time)
         return self._model.project(hidden[:, 1:])
 
@@ -61,11 +62,11 @@ class Reader:
 
     def embed(self, tokens: Int[Tensor, "rows new"]) -> Float[Tensor, "rows new width"]:
         """The embeddings of tokens of the whole vocabulary."""
-        return F.embedding(tokens, self._language.now().table)
+        return torch.embedding(self._table, tokens)
 
     def logits(self, hidden: Float[Tensor, "rows width"], first: int) -> Float[Tensor, "rows tokens"]:
         """Those of the vocabulary's tokens from `first` on."""
-        return hidden @ self._language.now().table[first:].t()
+        return hidden @ self._table[first:].t()
 
     def empty_cache(self, rows: int, places: int) -> Float[Tensor, "layers 2 rows heads places head"]:
         """Keys and values of nothing yet. Zeros, since places that are masked still enter the products."""
@@ -82,21 +83,16 @@ class Reader:
         hidden = embeddings if language.project_in is None else language.project_in(embeddings)
         places = _Places.of(lengths, new, cache)
         hidden = (hidden + places.positions(language.positions)).flatten(0, 1)
-        for number, block in enumerate(language.blocks):
-            held = cache[number].unbind()
-
-            def attend(
-                queries: Tensor, keys: Tensor, values: Tensor, held: tuple[Tensor, ...] = held
-            ) -> Float[Tensor, "rows heads new head"]:
-                places.write(keys, held[0])
-                places.write(values, held[1])
-                return F.scaled_dot_product_attention(queries, *held, attn_mask=places.unseen)
-
-            hidden = block.run(hidden, rows, attend)
+        for block, held in zip(language.blocks, cache.unbind(), strict=True):
+            hidden = block.run(hidden, rows, partial(places.attend, held))
         if language.last_norm is not None:
             hidden = language.last_norm(hidden)
         hidden = hidden.view(rows, new, -1)
         return hidden if language.project_out is None else language.project_out(hidden)
+
+
+def _attend(projected: Float[Tensor, "3 frames heads tokens head"]) -> Float[Tensor, "frames heads tokens head"]:
+    return F.scaled_dot_product_attention(*projected.unbind())
 
 
 @dataclass(frozen=True)
@@ -121,12 +117,16 @@ class _Places:
         """The rows of a table at these places."""
         return table[self.first : self.first + self.new] if self.by_row is None else table[self.by_row]
 
-    def write(self, new: Float[Tensor, "rows heads new head"], held: Float[Tensor, "rows heads places head"]) -> None:
-        """Writes keys or values at these places."""
+    def attend(
+        self, held: Float[Tensor, "2 rows heads places head"], projected: Float[Tensor, "3 rows heads new head"]
+    ) -> Float[Tensor, "rows heads new head"]:
+        """What queries see, after the keys and values beside them are written at these places."""
+        new = projected[1:]
         if self.by_row is None:
-            held[:, :, self.first : self.first + self.new].copy_(new)
+            held.narrow(3, self.first, self.new).copy_(new)
         else:
-            held[torch.arange(len(held))[:, None], :, self.by_row] = new.transpose(1, 2)
+            held[:, torch.arange(held.shape[1])[:, None], :, self.by_row] = new.permute(1, 3, 0, 2, 4)
+        return F.scaled_dot_product_attention(projected[0], held[0], held[1], attn_mask=self.unseen)
 
 
 @lru_cache
@@ -161,9 +161,8 @@ class _Vision(NamedTuple):
 
 
 class _Language(NamedTuple):
-    """F_φ with its tied table."""
+    """F_φ behind its table."""
 
-    table: Float[Tensor, "vocabulary width"]
     positions: Float[Tensor, "places width"]
     project_in: nn.Linear | None
     blocks: list[Block]
@@ -176,11 +175,9 @@ class _Language(NamedTuple):
         decoder = model.language.decoder
         positions = decoder.embed_positions
         return _Language(
-            decoder.embed_tokens.weight.detach(),
             positions.weight.detach()[positions.offset :],
             decoder.project_in,
             [Block.of_opt(layer) for layer in decoder.layers],
             None if decoder.final_layer_norm is None else Norm.of(decoder.final_layer_norm),
             decoder.project_out,
         )
-

@@ -79,12 +79,11 @@ class Step(nn.Module):
         hidden, grown = hidden[0], []
         for block, (known_keys, known_values) in zip(self._language, keys_values.unbind(), strict=True):
 
-            def attend_to_all(
-                queries: Tensor, keys: Tensor, values: Tensor, known: tuple[Tensor, Tensor] = (known_keys, known_values)
-            ) -> Tensor:
-                keys, values = (torch.cat([a[None], b], dim=2) for a, b in zip(known, (keys, values), strict=True))
+            def attend_to_all(projected: Tensor, known: tuple[Tensor, Tensor] = (known_keys, known_values)) -> Tensor:
+                queries, *new_ones = projected.unbind()
+                keys, values = (torch.cat([a[None], b], dim=2) for a, b in zip(known, new_ones, strict=True))
                 grown.append(torch.cat([keys, values]))
-                return attend(queries, keys, values, unseen)
+                return see(queries, keys, values, unseen)
 
             hidden = block.run(hidden, 1, attend_to_all)
         hidden = hidden[None]
@@ -93,7 +92,13 @@ class Step(nn.Module):
         return hidden if decoder.project_out is None else decoder.project_out(hidden), torch.stack(grown)
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor | None = None) -> Tensor:
+def attend(projected: Tensor) -> Tensor:
+    """Attention of queries to all keys and values, stacked."""
+    queries, keys, values = projected.unbind()
+    return see(queries, keys, values)
+
+
+def see(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention in operations that every runtime has."""
     scores = queries @ keys.transpose(2, 3) / queries.shape[3] ** 0.5
     if unseen is not None:
