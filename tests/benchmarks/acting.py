@@ -153,8 +153,6 @@ def measure(preset, window, environments, tile_size):
     torch.set_num_threads(1)
     played = ways["ours"], worlds["ours"], states["ours"]
     shares = find_shares(policy, lambda: play(*played, ROUNDS * steps, spent), spent)
-        policy, lambda: play(ways["ours"], worlds["ours"], states["ours"], ROUNDS * steps, spent), spent
-    )
     return {key: np.median(each, axis=0) for key, each in rates.items()}, shares
 
 
