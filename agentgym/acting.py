@@ -1,6 +1,6 @@
 """Acting in Gymnasium's own loops: who holds the history where no one passes `state` along.
 
-A policy holds no history, so that rollouts can share it; an `Actor` holds one environment's, a `VectorActor` that of a
+A policy holds no history, so that rollouts can share it; an `Actor` holds one environment's, a `VectorPolicy` that of a
 vector environment. Both take any policy with Stable-Baselines3's `predict` and know no model.
 """
 
@@ -39,8 +39,8 @@ class Actor:
         return action
 
 
-class VectorActor:
-    """Acts in a `gymnasium.vector` environment, in any of its autoreset modes."""
+class VectorPolicy:
+    """Acts in a `gymnasium.vector` environment, in any of its autoreset modes; holds the history of its episodes."""
 
     def __init__(self, policy: Policy, envs: VectorEnv, *, deterministic: bool = True) -> None:
         self._policy = policy

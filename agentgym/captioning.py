@@ -48,7 +48,7 @@ def _write(model: AgentModel, reader: Reader, writer: Writer, batch: Batch) -> n
     sequence = pack(padded, real)
     lengths = batch.instruction_mask.sum(1) + batch.step_mask.sum(1) * visual.shape[2]
     cache = reader.empty_cache(len(sequence), sequence.shape[1] + writer.longest)
-    hidden = reader.read_on(sequence, cache, torch.zeros(len(sequence), dtype=torch.long))
+    hidden = reader.read_on(sequence, cache, np.zeros(len(sequence), np.int64))
     latest = hidden[torch.arange(len(hidden)), lengths - 1]
     return writer.write(latest, cache, lengths.numpy(), lambda logits: logits.argmax(-1, keepdim=True).numpy())
 

@@ -12,7 +12,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +168,7 @@ def _own_header(recipe: ExperimentRecipe, parts: Sequence[Part]) -> Header:
 
 
 def _adapted(agent: str, parts: Sequence[Part], first: Header, side: int) -> tuple[AgentModel, PreTrainedTokenizerFast]:
-    """A trained agent that goes on with those parts; the tasks it knew in their domains stay its own."""
+    """A trained agent that goes on with those parts; what it could play it still can."""
     folder = find_checkpoint(agent)
     model = load_agent(folder)
     domains = domains_of(parts, first, model.config.num_text_tokens)
@@ -179,14 +178,7 @@ def _adapted(agent: str, parts: Sequence[Part], first: Header, side: int) -> tup
             f"{agent}: sees {model.config.window} frames of {model.frame_side} pixels; "
             f"this recipe has {window} of {side}"
         )
-    known = model.config.all_domains()
-    told = [
-        replace(
-            domain, tasks=tuple(dict.fromkeys(t for d in (*known, domain) if d.space == domain.space for t in d.tasks))
-        )
-        for domain in domains
-    ]
-    return with_domains(model, load_tokenizer(folder), told)
+    return with_domains(model, load_tokenizer(folder), domains)
 
 
 def all_versions() -> dict[str, str]:

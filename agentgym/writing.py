@@ -24,7 +24,7 @@ class Writer:
     """Writes actions of one space, of which the model's vocabulary may hold more than the tokens."""
 
     def __init__(self, model: AgentModel, reader: Reader, codec: SpaceCodec) -> None:
-        self._model, self._reader, self._codec = model, reader, codec
+        self._reader, self._codec = reader, codec
         self.longest = codec.longest
         text = model.config.num_text_tokens
         self._first = 0 if isinstance(codec.root, Words) else text  # the first token of the vocabulary that may come
@@ -44,12 +44,12 @@ class Writer:
         The cache holds the `lengths` tokens read so far and has room for an action more. `choose` takes the logits of
         all rows, −inf where a token may not stand; a row whose action is whole has one token left to choose from.
         """
-        text, embed = self._model.config.num_text_tokens, self._model.language.get_input_embeddings()
+        text = self._first + self._below
         states = [self._codec.first] * len(hidden)
         written = np.full((len(hidden), self.longest), NO_TOKEN, np.int64)
         for place in range(self.longest):
             allowed = torch.stack([self._allowed(state) for state in states])
-            logits = self._model.logits(hidden)[:, self._first :].masked_fill(~allowed, -torch.inf)
+            logits = self._reader.logits(hidden, self._first).masked_fill(~allowed, -torch.inf)
             chosen = choose(logits)[:, 0] - self._below
             unfinished = [bool(self._following(state)) for state in states]
             written[unfinished, place] = chosen[unfinished]
@@ -57,8 +57,8 @@ class Writer:
                 states[row] = self._following(states[row])[int(chosen[row])]
             if not any(self._following(state) for state in states):
                 break
-            new = embed(torch.from_numpy(chosen)[:, None] + text)
-            hidden = self._reader.read_on(new, cache, torch.from_numpy(lengths + place))[:, -1]
+            new = self._reader.embed(torch.from_numpy(chosen)[:, None] + text)
+            hidden = self._reader.read_on(new, cache, lengths + place)[:, -1]
         return written
 
     def _mask_of(self, state: State) -> Tensor:

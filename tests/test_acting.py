@@ -1,4 +1,4 @@
-"""Actor and VectorActor: the policy in Gymnasium's own loops."""
+"""Actor and VectorPolicy: the policy in Gymnasium's own loops."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from worlds import CountingEnv, model_of, tokenizer_of
 
-from agentgym.acting import VectorActor
+from agentgym.acting import VectorPolicy
 from agentgym.policy import AgentPolicy
 
 ENVIRONMENTS, STEPS = 3, 30
@@ -36,7 +36,7 @@ def single_episode(actor, number):
 
 def vector_episodes(policy, envs, mode):
     """(number, actions) of every whole episode in a vector environment."""
-    actor, episodes = VectorActor(policy, envs), []
+    actor, episodes = VectorPolicy(policy, envs), []
     observations, _ = envs.reset(seed=10)
     running = [(int(frame[0, 0, 0]), []) for frame in observations["frame"]]
     over = np.zeros(ENVIRONMENTS, bool)

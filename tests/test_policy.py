@@ -206,6 +206,8 @@ def test_evaluate_policy_gives_the_score_of_our_own_rollout_on_the_same_seeds(po
             r"uint8\[64, 64, 3\]; the agent was trained on uint8\[56, 56, 3\]",
         ),
         ({"frame": np.zeros((1, 56, 56, 3), np.float32)}, "the frame is float32"),
+        ({"frame": np.zeros((1, 56, 56), np.uint8)}, r"the frame is uint8\[1, 56, 56\]; the agent was trained on"),
+        ({"frame": np.zeros((0, 56, 56, 3), np.uint8)}, "of no environment"),
         ({"instruction": None}, "no 'instruction'"),
         ({"instruction": np.zeros((2, 9), np.uint8)}, r"uint8\[2, 9\]; expected uint8\[1, L\]"),
         ({"instruction": np.full((1, 9), 255, np.uint8)}, "the instruction is no UTF-8"),
@@ -216,6 +218,12 @@ def test_an_observation_that_does_not_fit_is_one_clear_line(policy, dataset, cha
     observation = {key: value for key, value in observation.items() if value is not None}
     with pytest.raises(UserError, match=message):
         policy.predict(observation)
+
+
+def test_what_reset_gives_is_not_yet_an_observation(policy, dataset):
+    observation = observation_of([dataset[0]], 0)
+    with pytest.raises(UserError, match=r"the observation is a tuple; expected {'frame', 'instruction'}: the first of"):
+        policy.predict((observation, {}))
 
 
 def test_a_state_of_another_number_of_environments_is_refused(policy, dataset):

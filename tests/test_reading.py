@@ -30,9 +30,9 @@ def test_reading_on_in_parts_gives_what_reading_at_once_gives(model):
     embeddings = torch.randn(2, 30, language.config.hidden_size, generator=torch.Generator().manual_seed(0))
     whole = language(inputs_embeds=embeddings).last_hidden_state
     cache = reader.empty_cache(2, 30)
-    first = reader.read_on(embeddings[:, :17], cache, torch.zeros(2, dtype=torch.long))
+    first = reader.read_on(embeddings[:, :17], cache, np.zeros(2, np.int64))
     # From here on the rows have different lengths: the second goes back to its tenth token and reads from there.
-    lengths = torch.tensor([17, 10])
+    lengths = np.array([17, 10])
     parts = torch.stack([embeddings[row, length : length + 13] for row, length in enumerate(lengths)])
     second = reader.read_on(parts, cache, lengths)
     torch.testing.assert_close(first, whole[:, :17], atol=1e-5, rtol=0)

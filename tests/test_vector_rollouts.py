@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from agentgym.acting import VectorActor
+from agentgym.acting import VectorPolicy
 from agentgym.environments import make
 from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.rollouts import rollout
@@ -31,7 +31,7 @@ def vector_episodes(envs, mode):
     """The whole episodes that the policy plays in a vector environment."""
     samples = []
     recorder = VectorRecorder(envs, samples, task=SHORT.id, expert="test")
-    actor, over = VectorActor(Adding(), recorder), None
+    actor, over = VectorPolicy(Adding(), recorder), None
     observations, _ = recorder.reset(seed=5)
     for _ in range(STEPS):
         observations, _, terminated, truncated, _ = recorder.step(actor.act(observations, over))

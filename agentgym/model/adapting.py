@@ -1,6 +1,7 @@
-"""A trained agent given other domains: new rows in its embedding table, and every other weight as it was."""
+"""A trained agent given more domains: new rows in its embedding table, and every other weight as it was."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -16,13 +17,14 @@ TABLE = "language.decoder.embed_tokens.weight"
 def with_domains(
     model: AgentModel, tokenizer: PreTrainedTokenizerFast, domains: Sequence[Domain]
 ) -> tuple[AgentModel, PreTrainedTokenizerFast]:
-    """The agent and its tokenizer with the tokens of those domains.
+    """The agent and its tokenizer with those domains, the first of them first; those it knew stay its own.
 
-    A token that it knows keeps its row, wherever it stands; a new one has a new row, drawn as a fresh model's; one that
-    none of the domains has is forgotten.
+    Every row of its table stays where it is. A token that it does not know has a new row behind them, drawn as a fresh
+    model's.
     """
-    old, tokens = list(model.config.action_tokens or ()), list(action_tokens(domains))
-    told = {"action_tokens": tokens, "domains": [domain.to_json() for domain in domains]}
+    old = list(model.config.action_tokens or ())
+    tokens = [*old, *(token for token in action_tokens(domains) if token not in old)]
+    told = {"action_tokens": tokens, "domains": [domain.to_json() for domain in _with_known(model, domains)]}
     if tokens == old:
         for name, value in told.items():
             setattr(model.config, name, value)
@@ -31,9 +33,17 @@ def with_domains(
     language = {**values["language_config"], "vocab_size": text + len(tokens)}
     adapted = AgentModel(AgentConfig.from_dict({**values, **told, "language_config": language}))
     state, rows = model.state_dict(), adapted.state_dict()[TABLE].clone()
-    rows[:text] = state[TABLE][:text]
-    for number, token in enumerate(old):
-        if token in tokens:
-            rows[text + tokens.index(token)] = state[TABLE][text + number]
+    rows[: text + len(old)] = state[TABLE]
     adapted.load_state_dict({**state, TABLE: rows})
     return adapted.eval(), replace_actions(tokenizer, tokens, num_text_tokens=text)
+
+
+def _with_known(model: AgentModel, domains: Sequence[Domain]) -> list[Domain]:
+    """The domains with the tasks that the agent knew in them, and behind them those that are the agent's alone."""
+    known = model.config.all_domains()
+    joined = []
+    for domain in domains:
+        tasks = (task for other in (*known, domain) if other.space.root == domain.space.root for task in other.tasks)
+        joined.append(replace(domain, tasks=tuple(dict.fromkeys(tasks))))
+    spaces = [domain.space.root for domain in domains]
+    return [*joined, *(domain for domain in known if domain.space.root not in spaces)]

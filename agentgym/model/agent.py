@@ -99,6 +99,7 @@ class AgentModel(PreTrainedModel):
             word_width=language.word_embed_proj_dim if config.instruction_attention else None,
         )
         self.frame_side = int(config.frame_side or vision.image_size)
+        self.patch_merge = int(config.patch_merge)
         self.merged_side = math.ceil(self.vision.side / config.patch_merge)
         self.visual_tokens = self.merged_side**2
         self.projector = nn.Linear(vision.hidden_size * config.patch_merge**2, language.word_embed_proj_dim)
@@ -127,7 +128,7 @@ class AgentModel(PreTrainedModel):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
 
-    def get_input_embeddings(self) -> None:  # type: ignore[override]
+    def get_input_embeddings(self) -> None:
         """None, so that FSDP shards the table with the model: both input and output read it."""
 
     def refuse_clips(self, what: str) -> None:
@@ -252,12 +253,13 @@ class AgentModel(PreTrainedModel):
     def project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:
         """ℓ on CLIP's normalised features, squares of `patch_merge` patches at a time (zeros beyond the edge)."""
         features = self.vision.clip.post_layernorm(features)
-        merge, side = self.config.patch_merge, self.vision.side
+        merge, side, merged = self.patch_merge, self.vision.side, self.merged_side
         if merge > 1:
-            beyond = self.merged_side * merge - side
-            grid = F.pad(features.unflatten(1, (side, side)), (0, 0, 0, beyond, 0, beyond))
-            grid = grid.unflatten(2, (self.merged_side, merge)).unflatten(1, (self.merged_side, merge))
-            features = grid.transpose(2, 3).flatten(3).flatten(1, 2)
+            if merged * merge > side:
+                beyond = merged * merge - side
+                features = F.pad(features.unflatten(1, (side, side)), (0, 0, 0, beyond, 0, beyond))
+            squares = features.reshape(len(features), merged, merge, merged, -1).transpose(2, 3)
+            features = squares.reshape(len(features), merged**2, -1)
         return self.projector(features)
 
 

@@ -1,22 +1,60 @@
 """The transformer blocks of CLIP and OPT as one plain function on their own weights.
 
 One step of acting is little arithmetic and many calls: transformers' modules spend most of such a step around the
-operations, not in them. These compute the same from the very parameters of the modules (what training changes is
-changed here), and are tested to agree with them. Where nothing learns, parameters that are used together are joined
-once, and again when one of them has changed.
+operations, not in them. These compute the same from the modules' own weights, in as few operations as they take: rows
+of tokens stay one matrix, the three projections of attention are one product. They are tested to agree with the
+modules. Nothing here learns; `Prepared` makes anew what was made of weights that training has changed.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Attend = Callable[[Tensor], Tensor]
+Made = TypeVar("Made")
+_version_of = attrgetter("_version")
+
+
+class Norm(NamedTuple):
+    """A layer normalisation, without the cost of calling a module."""
+
+    shape: tuple[int, ...]
+    weight: Tensor
+    bias: Tensor
+    epsilon: float
+
+    @staticmethod
+    def of(module: nn.LayerNorm) -> "Norm":
+        """That of a module."""
+        return Norm(module.normalized_shape, module.weight.detach(), module.bias.detach(), module.eps)
+
+    def __call__(self, hidden: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes width"]:
+        return torch.layer_norm(hidden, self.shape, self.weight, self.bias, self.epsilon)
+
+
+class Linear(NamedTuple):
+    """A linear layer of a matrix, or several on the same input as one."""
+
+    weight: Float[Tensor, "width out"]
+    bias: Float[Tensor, "out"]
+
+    @staticmethod
+    def of(*modules: nn.Linear) -> "Linear":
+        """That of a module, or of several, their outputs one behind the other."""
+        weights, biases = [m.weight.detach() for m in modules], [m.bias.detach() for m in modules]
+        if len(modules) == 1:
+            return Linear(weights[0].t(), biases[0])
+        return Linear(torch.cat(weights).t(), torch.cat(biases))
+
+    def __call__(self, hidden: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens out"]:
+        return torch.addmm(self.bias, hidden, self.weight)
 
 
 @dataclass(frozen=True)
@@ -24,16 +62,13 @@ class Block:
     """One layer: normalisation, attention, normalisation, perceptron, each half added to what came in."""
 
     heads: int
-    first_norm: nn.LayerNorm
-    queries: nn.Linear
-    keys: nn.Linear
-    values: nn.Linear
-    output: nn.Linear
-    second_norm: nn.LayerNorm
-    widen: nn.Linear
+    first_norm: Norm
+    project: Linear  # to queries, keys and values
+    output: Linear
+    second_norm: Norm
+    widen: Linear
     activation: Callable[[Tensor], Tensor]
-    narrow: nn.Linear
-    joined: "Joined" = field(default_factory=lambda: Joined())
+    narrow: Linear
 
     @staticmethod
     def of_clip(layer: CLIPEncoderLayer) -> "Block":
@@ -41,15 +76,13 @@ class Block:
         attention, mlp = layer.self_attn, layer.mlp
         return Block(
             attention.num_heads,
-            layer.layer_norm1,
-            attention.q_proj,
-            attention.k_proj,
-            attention.v_proj,
-            attention.out_proj,
-            layer.layer_norm2,
-            mlp.fc1,
+            Norm.of(layer.layer_norm1),
+            Linear.of(attention.q_proj, attention.k_proj, attention.v_proj),
+            Linear.of(attention.out_proj),
+            Norm.of(layer.layer_norm2),
+            Linear.of(mlp.fc1),
             _plain(mlp.activation_fn),
-            mlp.fc2,
+            Linear.of(mlp.fc2),
         )
 
     @staticmethod
@@ -59,65 +92,44 @@ class Block:
         attention = layer.self_attn
         return Block(
             attention.num_heads,
-            layer.self_attn_layer_norm,
-            attention.q_proj,
-            attention.k_proj,
-            attention.v_proj,
-            attention.out_proj,
-            layer.final_layer_norm,
-            layer.fc1,
+            Norm.of(layer.self_attn_layer_norm),
+            Linear.of(attention.q_proj, attention.k_proj, attention.v_proj),
+            Linear.of(attention.out_proj),
+            Norm.of(layer.final_layer_norm),
+            Linear.of(layer.fc1),
             _plain(layer.activation_fn),
-            layer.fc2,
+            Linear.of(layer.fc2),
         )
 
-    def run(self, hidden: Float[Tensor, "rows tokens width"], attend: Attend) -> Float[Tensor, "rows tokens width"]:
-        """The layer's output; `attend` maps queries, keys and values [rows, heads, tokens, head] to what is seen."""
-        rows, tokens, _ = hidden.shape
-        queries, keys, values = self._project(norm(self.first_norm, hidden))
-        seen = attend(queries, keys, values).transpose(1, 2).reshape(rows, tokens, -1)
-        hidden = hidden + F.linear(seen, self.output.weight, self.output.bias)
-        wide = self.activation(F.linear(norm(self.second_norm, hidden), self.widen.weight, self.widen.bias))
-        return hidden + F.linear(wide, self.narrow.weight, self.narrow.bias)
+    def run(self, hidden: Float[Tensor, "tokens width"], rows: int, attend: Attend) -> Float[Tensor, "tokens width"]:
+        """The layer's output for `rows` of tokens, one row behind the other.
 
-    def _project(self, normed: Float[Tensor, "rows tokens width"]) -> Sequence[Tensor]:
-        """Queries, keys and values, [rows, heads, tokens, head] each."""
-        parts = (self.queries, self.keys, self.values)
-        if not torch.is_inference_mode_enabled():
-            split = (*normed.shape[:2], self.heads, -1)
-            return [F.linear(normed, part.weight, part.bias).view(split).transpose(1, 2) for part in parts]
-        weight, bias = self.joined.of([p.weight for p in parts] + [p.bias for p in parts], _join)
-        together = F.linear(normed, weight, bias).view(*normed.shape[:2], 3, self.heads, -1)
-        return together.permute(2, 0, 3, 1, 4).unbind()
+        `attend` maps queries, keys and values, [3, rows, heads, tokens of a row, head], to what is seen by each token.
+        """
+        width = hidden.shape[1]
+        projected = self.project(self.first_norm(hidden)).view(rows, -1, 3, self.heads, width // self.heads)
+        seen = attend(projected.permute(2, 0, 3, 1, 4)).transpose(1, 2).reshape(-1, width)
+        hidden = hidden + self.output(seen)
+        return hidden + self.narrow(self.activation(self.widen(self.second_norm(hidden))))
 
 
-class Joined:
-    """What was made of some parameters, until one of them changes."""
+class Prepared(Generic[Made]):
+    """What was made of some weights, until one of them changes."""
 
-    def __init__(self) -> None:
-        self._versions: list[int] = []
-        self._made: tuple[Tensor, Tensor] | None = None
+    def __init__(self, weights: Iterable[Tensor], make: Callable[[], Made]) -> None:
+        self._weights, self._make = list(weights), make
+        self._tell = not any(weight.is_inference() for weight in self._weights)  # such tensors never do
+        self._version = -1
+        self._made: Made | None = None
 
-    def of(
-        self, parameters: Sequence[Tensor], make: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, Tensor]:
-        """make(parameters), made before or anew; `make` is always the same."""
-        if any(parameter.is_inference() for parameter in parameters):
-            return make(parameters)  # such tensors do not tell when they change
-        versions = [parameter._version for parameter in parameters]
-        if self._made is None or versions != self._versions:
-            self._made, self._versions = make(parameters), versions
+    def now(self) -> Made:
+        """What is made of the weights as they are."""
+        if not self._tell:
+            return self._make()
+        version = sum(map(_version_of, self._weights))  # each only ever grows
+        if self._made is None or version != self._version:
+            self._made, self._version = self._make(), version
         return self._made
-
-
-def _join(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Weights, then as many biases, as one linear layer's."""
-    half = len(parameters) // 2
-    return torch.cat(list(parameters[:half])), torch.cat(list(parameters[half:]))
-
-
-def norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
-    """The layer's normalisation, without the cost of calling a module."""
-    return torch.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
 def _plain(activation: nn.Module) -> Callable[[Tensor], Tensor]:

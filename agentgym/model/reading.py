@@ -5,15 +5,19 @@ that a causal mask by places is right for all of them: what stands beyond a row'
 the tokens that come there. (Transformers' own caches have one length for all rows.)
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from agentgym.model.agent import AgentModel
-from agentgym.model.blocks import Block, Joined, norm
+from agentgym.model.blocks import Block, Norm, Prepared
 from agentgym.model.grounding import Words
 
 
@@ -22,82 +26,158 @@ class Reader:
 
     def __init__(self, model: AgentModel) -> None:
         self._model = model
-        self._decoder = model.language.decoder
-        self._vision = [Block.of_clip(layer) for layer in model.vision.clip.encoder.layers]
-        self._first = Joined()
-        self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
+        language = model.language.config
+        self._heads, self._layers = int(language.num_attention_heads), int(language.num_hidden_layers)
+        self._head_width = int(language.hidden_size) // self._heads
+        self._table: Tensor = model.language.get_input_embeddings().weight
+        self._vision = Prepared(model.vision.clip.parameters(), lambda: _Vision.of(model))
+        self._language = Prepared(model.language.parameters(), lambda: _Language.of(model))
 
     def encode(
         self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: Words | None = None
     ) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame, as `AgentModel.encode` gives them."""
-        vision = self._model.vision
-        side = vision.side * vision.patch_size
-        if torch.is_inference_mode_enabled() and frames.shape[1:3] == (side, side):
-            hidden = self._embed(frames)
-        else:
-            hidden = vision.embed(vision.patchify(frames))
-        for number, block in enumerate(self._vision):
-            hidden = block.run(vision.look_up(number, hidden, words), F.scaled_dot_product_attention)
-            hidden = vision.look_back(number, hidden, time)
+        vision, encoder = self._vision.now(), self._model.vision
+        hidden = vision.first_norm(self._embed(frames, vision))
+        for number, block in enumerate(vision.blocks):
+            hidden = encoder.look_up(number, hidden, words)
+            rows = block.run(hidden.flatten(0, 1), hidden.shape[0], _attend)
+            hidden = encoder.look_back(number, rows.view(hidden.shape), time)
         return self._model.project(hidden[:, 1:])
 
-    def _embed(self, frames: UInt8[Tensor, "frames side side 3"]) -> Float[Tensor, "frames tokens width"]:
-        """What E_θ's layers take. The normalisation of pixels is part of the patch embedding here."""
-        vision, embeddings = self._model.vision, self._model.vision.clip.embeddings
-        positions = embeddings.position_embedding.weight
-        weight, start = self._first.of(
-            [embeddings.patch_embedding.weight, embeddings.class_embedding, positions], self._fold
-        )
-        size = vision.patch_size
-        grid = frames.unflatten(2, (vision.side, size)).unflatten(1, (vision.side, size))
-        patches = grid.transpose(2, 3).reshape(len(frames), vision.num_patches, -1).float()
-        hidden = torch.cat([start[:1].expand(len(frames), 1, -1), F.linear(patches, weight) + start[1:]], dim=1)
-        return norm(vision.clip.pre_layrnorm, hidden)
+    def _embed(
+        self, frames: UInt8[Tensor, "frames height width 3"], vision: "_Vision"
+    ) -> Float[Tensor, "frames tokens width"]:
+        """The tokens of each frame's patches, a start token before them; the pixels are normalised on the way."""
+        encoder, (number, height, _, _) = self._model.vision, frames.shape
+        size, side = encoder.patch_size, encoder.side
+        if (height, frames.shape[2]) != (side * size, side * size):
+            planes = frames.permute(0, 3, 1, 2).float()
+            frames = F.interpolate(planes, (side * size, side * size), mode="bilinear", antialias=True)
+            frames = frames.permute(0, 2, 3, 1)
+        patches = torch.zeros(number, 1 + side * side, vision.patches.shape[0])  # nothing at the start token
+        grid = frames.reshape(number, side, size, side, 3 * size).transpose(2, 3)
+        patches[:, 1:].view(grid.shape).copy_(grid)
+        return patches @ vision.patches + vision.added
 
-    def _fold(self, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The patch embedding of raw pixels (y, x, channel), and what is added to each token."""
-        kernel, start, positions = parameters
-        vision = self._model.vision
-        scaled = kernel / (255 * vision.std)
-        offset = -(kernel * vision.mean / vision.std).sum((1, 2, 3))
-        added = positions + torch.cat([start[None], offset.expand(len(positions) - 1, -1)])
-        return scaled.permute(0, 2, 3, 1).flatten(1), added
+    def embed(self, tokens: Int[Tensor, "rows new"]) -> Float[Tensor, "rows new width"]:
+        """The embeddings of tokens of the whole vocabulary."""
+        return torch.embedding(self._table, tokens)
+
+    def logits(self, hidden: Float[Tensor, "rows width"], first: int) -> Float[Tensor, "rows tokens"]:
+        """Those of the vocabulary's tokens from `first` on."""
+        return hidden @ self._table[first:].t()
 
     def empty_cache(self, rows: int, places: int) -> Float[Tensor, "layers 2 rows heads places head"]:
         """Keys and values of nothing yet. Zeros, since places that are masked still enter the products."""
-        config = self._model.language.config
-        heads = config.num_attention_heads
-        return torch.zeros(config.num_hidden_layers, 2, rows, heads, places, config.hidden_size // heads)
+        return torch.zeros(self._layers, 2, rows, self._heads, places, self._head_width)
 
     def read_on(
         self,
         embeddings: Float[Tensor, "rows new width"],
         cache: Float[Tensor, "layers 2 rows heads places head"],
-        lengths: Int[Tensor, "rows"],
+        lengths: Int[NDArray[np.int64], "rows"],
     ) -> Float[Tensor, "rows new width"]:
         """Hidden states of `new` tokens that follow the `lengths` tokens read before; writes their keys and values."""
-        decoder = self._decoder
-        places = lengths[:, None] + torch.arange(embeddings.shape[1])
-        seen = (torch.arange(cache.shape[4]) <= places[..., None])[:, None]
-        first, end = int(lengths.min()), int(lengths.max()) + embeddings.shape[1]
-        level = end - first == embeddings.shape[1]  # rows of one length, as one row is: a slice is quicker to write
-        written = (torch.arange(len(places))[:, None], slice(None), places)
-        hidden = embeddings if decoder.project_in is None else decoder.project_in(embeddings)
-        hidden = hidden + F.embedding(places + decoder.embed_positions.offset, decoder.embed_positions.weight)
-        for block, (all_keys, all_values) in zip(self._language, cache, strict=True):
+        language, (rows, new, _) = self._language.now(), embeddings.shape
+        hidden = embeddings if language.project_in is None else language.project_in(embeddings)
+        places = _Places.of(lengths, new, cache)
+        hidden = (hidden + places.positions(language.positions)).flatten(0, 1)
+        for block, held in zip(language.blocks, cache.unbind(), strict=True):
+            hidden = block.run(hidden, rows, partial(places.attend, held))
+        if language.last_norm is not None:
+            hidden = language.last_norm(hidden)
+        hidden = hidden.view(rows, new, -1)
+        return hidden if language.project_out is None else language.project_out(hidden)
 
-            def attend(
-                queries: Tensor, keys: Tensor, values: Tensor, held: tuple[Tensor, Tensor] = (all_keys, all_values)
-            ) -> Tensor:
-                for known, new in zip(held, (keys, values), strict=True):
-                    if level:
-                        known[:, :, first:end] = new
-                    else:
-                        known[written] = new.transpose(1, 2)
-                return F.scaled_dot_product_attention(queries, *held, attn_mask=seen)
 
-            hidden = block.run(hidden, attend)
-        if decoder.final_layer_norm is not None:
-            hidden = norm(decoder.final_layer_norm, hidden)
-        return hidden if decoder.project_out is None else decoder.project_out(hidden)
+def _attend(projected: Float[Tensor, "3 frames heads tokens head"]) -> Float[Tensor, "frames heads tokens head"]:
+    return F.scaled_dot_product_attention(*projected.unbind())
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where new tokens stand: `first` and the `new` places from there on, or other places in each row."""
+
+    first: int
+    new: int
+    by_row: Int[Tensor, "rows new"] | None  # None: rows of one length, as one row is, where slices are quicker
+    unseen: Float[Tensor, "*rows new places"]  # added to the attention to each place: -inf to those behind a token
+
+    @staticmethod
+    def of(lengths: Int[NDArray[np.int64], "rows"], new: int, cache: Tensor) -> "_Places":
+        """Those of `new` tokens behind the first `lengths` of each row."""
+        first, triangle = int(lengths[0]), _triangle(1 << (cache.shape[4] - 1).bit_length())[:, : cache.shape[4]]
+        if (lengths == first).all():
+            return _Places(first, new, None, triangle[first : first + new])
+        places = torch.from_numpy(lengths[:, None] + np.arange(new))
+        return _Places(first, new, places, triangle[places][:, None])
+
+    def positions(self, table: Float[Tensor, "places width"]) -> Float[Tensor, "*rows new width"]:
+        """The rows of a table at these places."""
+        return table[self.first : self.first + self.new] if self.by_row is None else table[self.by_row]
+
+    def attend(
+        self, held: Float[Tensor, "2 rows heads places head"], projected: Float[Tensor, "3 rows heads new head"]
+    ) -> Float[Tensor, "rows heads new head"]:
+        """What queries see, after the keys and values beside them are written at these places."""
+        new = projected[1:]
+        if self.by_row is None:
+            held.narrow(3, self.first, self.new).copy_(new)
+        else:
+            held[:, torch.arange(held.shape[1])[:, None], :, self.by_row] = new.permute(1, 3, 0, 2, 4)
+        return F.scaled_dot_product_attention(projected[0], held[0], held[1], attn_mask=self.unseen)
+
+
+@lru_cache
+def _triangle(size: int) -> Float[Tensor, "size size"]:
+    """-inf above the diagonal. Of sizes that are powers of two, so that few do for every number of places."""
+    return torch.full((size, size), -torch.inf).triu(1)
+
+
+class _Vision(NamedTuple):
+    """E_θ as it reads raw pixels."""
+
+    patches: Float[Tensor, "pixels width"]  # of a patch's pixels 0 to 255, in the order (y, x, channel)
+    added: Float[Tensor, "tokens width"]
+    first_norm: Norm
+    blocks: list[Block]
+
+    @staticmethod
+    @torch.no_grad()
+    def of(model: AgentModel) -> "_Vision":
+        """The normalisation of pixels becomes part of the patch embedding, what follows from it of the positions."""
+        encoder, embeddings = model.vision, model.vision.clip.embeddings
+        kernel, positions = embeddings.patch_embedding.weight, embeddings.position_embedding.weight
+        scaled = kernel / (255 * encoder.std)
+        offset = -(kernel * encoder.mean / encoder.std).sum((1, 2, 3))
+        start = torch.cat([embeddings.class_embedding[None], offset.expand(encoder.num_patches, -1)])
+        return _Vision(
+            scaled.permute(2, 3, 1, 0).flatten(0, 2),
+            positions + start,
+            Norm.of(encoder.clip.pre_layrnorm),
+            [Block.of_clip(layer) for layer in encoder.clip.encoder.layers],
+        )
+
+
+class _Language(NamedTuple):
+    """F_φ behind its table."""
+
+    positions: Float[Tensor, "places width"]
+    project_in: nn.Linear | None
+    blocks: list[Block]
+    last_norm: Norm | None
+    project_out: nn.Linear | None
+
+    @staticmethod
+    def of(model: AgentModel) -> "_Language":
+        """That of a model."""
+        decoder = model.language.decoder
+        positions = decoder.embed_positions
+        return _Language(
+            positions.weight.detach()[positions.offset :],
+            decoder.project_in,
+            [Block.of_opt(layer) for layer in decoder.layers],
+            None if decoder.final_layer_norm is None else Norm.of(decoder.final_layer_norm),
+            decoder.project_out,
+        )

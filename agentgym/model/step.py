@@ -25,8 +25,9 @@ class Step(nn.Module):
         super().__init__()
         self.agent = agent
         self._decoder = agent.language.decoder
-        self._vision = [Block.of_clip(layer) for layer in agent.vision.clip.encoder.layers]
-        self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
+        with torch.no_grad():
+            self._vision = [Block.of_clip(layer) for layer in agent.vision.clip.encoder.layers]
+            self._language = [Block.of_opt(layer) for layer in self._decoder.layers]
         image, side = agent.vision.side * agent.vision.patch_size, agent.frame_side
         # Resizing is linear: as a matrix it is the same in every runtime. Rows and columns alike, frames being square.
         basis = torch.eye(side)[None, None]
@@ -62,7 +63,7 @@ class Step(nn.Module):
         mask, of_frame = torch.ones_like(instruction[None]), torch.zeros(1, dtype=torch.long)
         words = self.agent.words(instruction[None], mask, of_frame)
         for number, block in enumerate(self._vision):
-            hidden = block.run(vision.look_up(number, hidden, words), attend)
+            hidden = block.run(vision.look_up(number, hidden, words)[0], 1, attend)[None]
         return self.agent.project(hidden[:, 1:])
 
     def _read_on(
@@ -75,23 +76,29 @@ class Step(nn.Module):
         hidden = embeddings[:, keys_values.shape[3] :]
         hidden = hidden if decoder.project_in is None else decoder.project_in(hidden)
         hidden = hidden + F.embedding(new + decoder.embed_positions.offset, decoder.embed_positions.weight)
-        grown = []
+        hidden, grown = hidden[0], []
         for block, (known_keys, known_values) in zip(self._language, keys_values.unbind(), strict=True):
 
-            def attend_to_all(
-                queries: Tensor, keys: Tensor, values: Tensor, known: tuple[Tensor, Tensor] = (known_keys, known_values)
-            ) -> Tensor:
-                keys, values = (torch.cat([a[None], b], dim=2) for a, b in zip(known, (keys, values), strict=True))
+            def attend_to_all(projected: Tensor, known: tuple[Tensor, Tensor] = (known_keys, known_values)) -> Tensor:
+                queries, *new_ones = projected.unbind()
+                keys, values = (torch.cat([a[None], b], dim=2) for a, b in zip(known, new_ones, strict=True))
                 grown.append(torch.cat([keys, values]))
-                return attend(queries, keys, values, unseen)
+                return see(queries, keys, values, unseen)
 
-            hidden = block.run(hidden, attend_to_all)
+            hidden = block.run(hidden, 1, attend_to_all)
+        hidden = hidden[None]
         if decoder.final_layer_norm is not None:
             hidden = decoder.final_layer_norm(hidden)
         return hidden if decoder.project_out is None else decoder.project_out(hidden), torch.stack(grown)
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor | None = None) -> Tensor:
+def attend(projected: Tensor) -> Tensor:
+    """Attention of queries to all keys and values, stacked."""
+    queries, keys, values = projected.unbind()
+    return see(queries, keys, values)
+
+
+def see(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention in operations that every runtime has."""
     scores = queries @ keys.transpose(2, 3) / queries.shape[3] ** 0.5
     if unseen is not None:

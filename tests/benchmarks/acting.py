@@ -1,14 +1,17 @@
 """How fast the policy acts, beside a policy that encodes and reads its whole window at every step: `make benchmark`.
 
-Both act in the same environments with the same untrained weights, in turns within one run, once their windows are
-full. "sliding" is the plain way, the last M steps at every step; "same windows" reads exactly what ours sees. Prints
-the tables of tests/benchmarks/acting.md and writes that file.
+All act in the same environments with the same untrained weights, in turns within one run, once their windows are full.
+"sliding" is the plain way, the last M steps at every step; "same windows" reads exactly what ours sees. Each way acts
+with one thread and with one for each core, and the table has its better rate. On a machine that does other things too,
+seconds of the processor that this process took say more than those of the clock: the last ratios are of these, with
+one thread. Prints the tables of tests/benchmarks/acting.md and writes that file.
 """
 
-import statistics
+import os
 import time
 from collections import defaultdict
 from functools import wraps
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,15 @@ from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import pad_left, tokenize, train_tokenizer
-from agentgym.policy import AgentPolicy, read_observation
+from agentgym.observation import read_observation
+from agentgym.policy import AgentPolicy
 from agentgym.recipes import FrameRecipe
 
 TASK = "BabyAI-GoToRedBall-v0"
 CASES = [("tiny", 9, 32, 8), ("tiny", 9, 1, 8), ("paper", 4, 1, 32)]  # preset, M, environments, pixels a cell
+NAMES = ("ours", "sliding", "same windows")
+THREADS = sorted({1, os.cpu_count() or 1})
+CYCLES = {"tiny": 10, "paper": 1}  # of the window, in a round
 ROUNDS = 5
 
 
@@ -124,7 +131,7 @@ def make_policy(preset, window, tile_size):
 
 
 def measure(preset, window, environments, tile_size):
-    """Env-steps a second of each way, median over rounds, and where ours spends its time."""
+    """Env-steps a second (of the clock, of the processor) of each way and number of threads; where ours spends time."""
     policy, tokenizer = make_policy(preset, window, tile_size)
     ways = {
         "ours": Ours(policy),
@@ -134,45 +141,56 @@ def measure(preset, window, environments, tile_size):
     worlds = {name: World(environments, tile_size) for name in ways}
     spent = defaultdict(float)
     states = {name: play(way, worlds[name], None, window, spent) for name, way in ways.items()}
-    cycles = 1 if preset == "paper" else 10
-    steps = cycles * (window - kept_steps(window))  # whole cycles of the window, so that every round has its moves
-    rates = {name: [] for name in ways}
+    steps = CYCLES[preset] * (window - kept_steps(window))  # whole cycles of the window: every round has its moves
+    rates = defaultdict(list)
     for _ in range(ROUNDS):
-        for name, way in ways.items():
-            began = time.perf_counter()
+        for (name, way), threads in product(ways.items(), THREADS):
+            torch.set_num_threads(threads)
+            clocks = time.perf_counter(), time.process_time()
             states[name] = play(way, worlds[name], states[name], steps, spent)
-            rates[name].append(environments * steps / (time.perf_counter() - began))
+            taken = time.perf_counter() - clocks[0], time.process_time() - clocks[1]
+            rates[name, threads].append([environments * steps / seconds for seconds in taken])
+    torch.set_num_threads(1)
+    played = ways["ours"], worlds["ours"], states["ours"]
+    shares = find_shares(policy, lambda: play(*played, ROUNDS * steps, spent), spent)
+    return {key: np.median(each, axis=0) for key, each in rates.items()}, shares
+
+
+def find_shares(policy, play_on, spent):
+    """Which share of the seconds of `play_on` goes where."""
     spent.clear()
     policy._reader.encode = timed(policy._reader.encode, "encoder", spent)
     policy._reader.read_on = timed(policy._reader.read_on, "language model", spent)
     began = time.perf_counter()
-    play(ways["ours"], worlds["ours"], states["ours"], ROUNDS * steps, spent)
+    play_on()
     total = time.perf_counter() - began
-    shares = {name: spent[name] / total for name in ("environment", "encoder", "language model")}
-    return {name: statistics.median(rate) for name, rate in rates.items()}, shares
+    return {name: spent[name] / total for name in ("environment", "encoder", "language model")}
 
 
 def main():
     lines = [
-        f"Env-steps a second, median of {ROUNDS} rounds in turns; threads {torch.get_num_threads()}, "
-        f"torch {torch.__version__}.",
+        f"Env-steps a second (threads), medians of {ROUNDS} rounds in turns; torch {torch.__version__}, "
+        f"{THREADS[-1]} cores.",
         "",
-        "| preset | M | environments | ours | sliding | ratio | same windows | ratio |",
-        "|---|---|---|---|---|---|---|---|",
+        "| preset | M | environments | ours | sliding | ratio | same windows | ratio | ratios by processor time |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     places = [
         "",
-        "Where ours spends its time:",
+        "Where ours spends its time, with one thread:",
         "",
         "| preset | environments | environment | encoder | language model | rest |",
         "|---|---|---|---|---|---|",
     ]
     for preset, window, environments, tile_size in CASES:
         rates, shares = measure(preset, window, environments, tile_size)
-        ours, sliding, same = (rates[name] for name in ("ours", "sliding", "same windows"))
+        best = {name: max((rates[name, threads][0], threads) for threads in THREADS) for name in NAMES}
+        ours, sliding, same = (f"{rate:,.1f} ({threads})" for rate, threads in best.values())
+        quicker = [best["ours"][0] / best[name][0] for name in NAMES[1:]]
+        by_processor = " and ".join(f"{rates['ours', 1][1] / rates[name, 1][1]:.2f}" for name in NAMES[1:])
         lines.append(
-            f"| {preset} | {window} | {environments} | {ours:,.1f} "
-            f"| {sliding:,.1f} | {ours / sliding:.2f} | {same:,.1f} | {ours / same:.2f} |"
+            f"| {preset} | {window} | {environments} | {ours} | {sliding} | {quicker[0]:.2f} "
+            f"| {same} | {quicker[1]:.2f} | {by_processor} |"
         )
         parts = " | ".join(f"{share:.0%}" for share in (*shares.values(), 1 - sum(shares.values())))
         places.append(f"| {preset} | {environments} | {parts} |")
