@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from agentgym.action_series import array_type, stack
+from agentgym.action_series import Actions, array_type, stack
 from agentgym.action_spaces import Buttons, Characters, Integers, Node, Parts, Reals
 
 
@@ -41,7 +41,7 @@ def _numbers(node: Integers) -> gymnasium.Space[Any]:
     return spaces.MultiDiscrete(sizes, dtype=dtype, start=starts)
 
 
-def batch(node: Node, actions: Sequence[Any]) -> Any:
+def batch(node: Node, actions: Actions | Sequence[Any]) -> Any:
     """Actions one after another as one array, a list of texts, or a dictionary or tuple of such for each part."""
     if isinstance(node, Parts):
         keys = range(len(node.parts)) if node.keys is None else node.keys

@@ -36,7 +36,7 @@ def encode_blocks(frames: NDArray[np.uint8]) -> list[bytes]:
     """uint8[frames, height, width, 3] as blocks."""
     codec = _codecs.small if FRAMES_PER_BLOCK * math.prod(frames.shape[1:]) <= SMALL else _codecs.large
     starts = range(0, len(frames), FRAMES_PER_BLOCK)
-    return [codec.compress(np.ascontiguousarray(frames[s : s + FRAMES_PER_BLOCK])) for s in starts]
+    return [codec.compress(np.ascontiguousarray(frames[s : s + FRAMES_PER_BLOCK]).data) for s in starts]
 
 
 def decode_block(block: bytes | memoryview, first: int, frames: NDArray[np.uint8]) -> None:
@@ -47,7 +47,7 @@ def decode_block(block: bytes | memoryview, first: int, frames: NDArray[np.uint8
     stream = _codecs.reader.stream_reader(block)
     if first:
         stream.seek(first * math.prod(frames.shape[1:]))
-    if stream.readinto(memoryview(frames).cast("B")) < frames.nbytes:
+    if stream.readinto(frames.data.cast("B")) < frames.nbytes:
         raise ValueError(f"a block has fewer than {first + len(frames)} frames")
 
 

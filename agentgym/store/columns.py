@@ -138,7 +138,8 @@ def _offsets(content: Any) -> memoryview:
 
 def _numbers(content: Any, dtype: np.dtype[Any]) -> memoryview:
     """What is in a buffer, which may go on behind the last value."""
-    return memoryview(content)[: len(content) // dtype.itemsize * dtype.itemsize].cast("B").cast(dtype.char)
+    code: Any = dtype.char
+    return memoryview(content)[: len(content) // dtype.itemsize * dtype.itemsize].cast("B").cast(code)
 
 
 @lru_cache(maxsize=64)
