@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 from agentgym.errors import UserError
 
 AHEAD = 2  # jobs begun for each worker before the first result is taken: results that wait stay few
+LACKING = ("failed to import on the worker", "No module named")  # of the function, or of its arguments: Ray's words
 Result = TypeVar("Result")
 
 
@@ -137,7 +138,7 @@ class RayCluster:
                 first = ray.wait(list(running))[0][0]
                 yield running.pop(first), ray.get(first)
         except RayTaskError as error:
-            if "failed to import on the worker" in str(error.cause):
+            if any(sign in str(error.cause) for sign in LACKING):
                 raise _differs() from None
             raise error.cause from None  # as the function raised it, without Ray's pages around it
         except RayError:

@@ -215,7 +215,8 @@ def _line(task: dict[str, Any]) -> str:
 
 def _command(found: dict[str, Any]) -> str:
     steps = f" --steps {found['budget']['steps']}" if "steps" in found["budget"] else ""
+    trust = " --trust" if found["expert"].startswith(experts.SB3) else ""
     return (
         f"agentgym survey {found['expert']} --suite {found['suite']} --episodes {found['episodes']} "
-        f"--first-seed {found['first_seed']} --seconds {found['budget']['seconds']:g}{steps}"
+        f"--first-seed {found['first_seed']} --seconds {found['budget']['seconds']:g}{steps}{trust}"
     )

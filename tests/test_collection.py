@@ -92,9 +92,10 @@ def test_every_seed_is_tried_once_and_the_episodes_are_in_their_order(dataset, r
     assert all(sample.success and sample.terminated for sample in dataset)
 
 
-def test_two_workers_record_the_same_bytes_as_one(recorded, recipe, tmp_path, small_chunks):
-    outcomes = collect(recipe, tmp_path / "two", workers=2)
-    assert shards(tmp_path / "two") == shards(recorded)
+@pytest.mark.parametrize("workers", [2, 4])
+def test_any_number_of_workers_records_the_same_bytes_as_one(recorded, recipe, tmp_path, small_chunks, workers):
+    outcomes = collect(recipe, tmp_path / "many", workers=workers)
+    assert shards(tmp_path / "many") == shards(recorded)
     assert outcomes["solved"] == recipe.episodes
 
 

@@ -1,5 +1,6 @@
 """Engines: the same results in the same order wherever the work is done, and one line when it cannot be."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -81,6 +82,18 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 def test_an_unknown_engine_and_no_worker_are_refused():
     assert "there is no engine 'slurm'; known: processes, ray" in refusal(start("slurm").__enter__)
     assert "0 workers: expected at least 1" in refusal(start(workers=0).__enter__)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["function", "argument"])
+def test_a_node_without_the_package_is_one_line(cluster, tmp_path, monkeypatch, job):
+    source = "class Number(int):\n    pass\n\ndef double(number):\n    return 2 * number\n"
+    (tmp_path / "only_here.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)  # the workers, which run already, do not see it
+    only_here = importlib.import_module("only_here")
+    function = only_here.double if job == "function" else (lambda number: number)
+    line = refusal(lambda: list(cluster.map(function, [(only_here.Number(1) if job == "argument" else 1,)])))
+    assert "a node of the cluster cannot import what it is to do" in line
 
 
 # Jobs of which one kills its worker: what is said on stdout is ours alone.

@@ -53,13 +53,28 @@ class Blind(Counter):
     observation_space = gymnasium.spaces.Discrete(2)
 
 
+class Unseedable(Counter):
+    """Takes no seed."""
+
+    def reset(self):
+        return super().reset()
+
+
+class Broken(Counter):
+    """Cannot step."""
+
+    def step(self, action):
+        raise RuntimeError("the motor is off\nsince yesterday")
+
+
 @pytest.fixture(autouse=True)
 def registered():
-    for name, entry in {"Counter": Counter, "Blind": Blind}.items():
-        gymnasium.register(f"{name}-v0", entry_point=entry)
+    kinds = (Counter, Blind, Unseedable, Broken)
+    for kind in kinds:
+        gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)
     yield
-    for name in ("Counter-v0", "Blind-v0"):
-        del gymnasium.registry[name]
+    for kind in kinds:
+        del gymnasium.registry[f"{kind.__name__}-v0"]
 
 
 @pytest.mark.parametrize("task", ["MinAtar/Breakout-v1", "MinAtar/Seaquest-v0", "ALE/Breakout-v5", CARTPOLE])
@@ -154,6 +169,25 @@ def test_what_cannot_be_recorded_is_refused():
     )
     unseeded = make(TaskRecipe(id="Counter-v0", instructions=("count",), arguments={"seeded": False}))
     assert refusal(refuse_unseeded, unseeded).startswith("Counter-v0: two episodes of one seed differ")
+
+
+def test_an_environment_that_takes_no_seed_or_cannot_be_played_is_refused_in_a_line():
+    unseedable, broken = (make(TaskRecipe(id=f"{name}-v0", instructions=("go",))) for name in ("Unseedable", "Broken"))
+    assert refusal(refuse_unseeded, unseedable).startswith("Unseedable-v0: its reset takes no seed")
+    line = "Broken-v0: cannot be played: RuntimeError: the motor is off; mend the environment"
+    assert refusal(refuse_unseeded, broken) == line
+
+
+def test_an_environment_of_a_module_is_imported_with_it(monkeypatch, tmp_path):
+    module = (
+        "import gymnasium\ngymnasium.register('Mine-v0', entry_point='gymnasium.envs.classic_control:CartPoleEnv')\n"
+    )
+    (tmp_path / "of_mine.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    task = TaskRecipe(id="of_mine:Mine-v0", instructions=("balance",))
+    assert make(task).task == "of_mine:Mine-v0"
+    missing = TaskRecipe(id="of_nobody:Mine-v0", instructions=("balance",))
+    assert "No module named 'of_nobody'; install it" in refusal(make, missing)
 
 
 def test_a_limit_takes_the_place_of_the_environments_own():

@@ -154,7 +154,8 @@ def test_an_agent_as_expert_plays_the_domain_of_the_task_at_hand(mixed, tmp_path
     tokenizer.save_pretrained(tmp_path)
     expert = AgentExpert(str(tmp_path))
     task = GenericTask.__new__(GenericTask)  # pressing is the agent's second domain
-    task.task, task.action_space, task.action_names = "Press-v0", gymnasium.spaces.MultiBinary(3), None
+    task.task, task.action_space = "Press-v0", gymnasium.spaces.MultiBinary(3)
+    task.action_names = ("left", "jump", "pickup")
     task.frame_shape = (20, 24, 3)
     expert.check(task)
     expert.start(task, seed=0)

@@ -13,7 +13,7 @@ from agentgym.store import encode_row
 from agentgym.vector_recorder import VectorRecorder
 
 SHORT = TaskRecipe(id=TASK, limit=6)
-ROWS, STEPS = 3, 22  # three whole episodes a row, and more than a half of one
+ROWS, STEPS = 4, 22  # three whole episodes a row, and more than a half of one
 
 
 def environment():
@@ -100,7 +100,6 @@ def test_a_step_without_a_label_among_labelled_ones_is_refused():
         recorder.step(np.zeros(2, int))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_an_async_vector_environment_records_the_episodes_of_one_environment(mode):
     envs = AsyncVectorEnv([environment] * ROWS, autoreset_mode=mode, shared_memory=False)

@@ -139,9 +139,15 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
         return "id", str(error)
     if WITHOUT_FILES in task.id:
         return "id", f"{task.id}: minigrid's package lacks the pattern files that it needs; choose another environment"
-    if task.id not in gymnasium.registry:
+    module, _, name = task.id.rpartition(":")
+    if module:
+        try:
+            import_module(module)  # which registers the environment, as Gymnasium would import it
+        except ImportError as error:
+            return "id", f"{task.id}: {error}; install it, or put the folder of '{module}' on PYTHONPATH"
+    if name not in gymnasium.registry:
         known = (*task_ids(), *(name for name in gymnasium.registry if family_of(name).prefixes == ("",)))
-        hint = did_you_mean(task.id, known) or "; any id of Gymnasium's registry is known"
+        hint = did_you_mean(name, known) or "; any id of Gymnasium's registry is known, and MODULE:ID of your own"
         return "id", f"unknown environment id '{task.id}'{hint}"
     for key in type(frame).model_fields:
         if getattr(frame, key) is not None and key not in family.frame_keys:
@@ -158,7 +164,7 @@ def family_of(task: str) -> Family:
 
 
 def refuse_unseeded(env: Task, steps: int = 5) -> None:
-    """Raises UserError unless two episodes of one seed, with the same actions, look the same."""
+    """Raises UserError unless two episodes of one seed, with the same actions, can be played and look the same."""
 
     def look() -> list[bytes]:
         env.action_space.seed(0)
@@ -170,7 +176,15 @@ def refuse_unseeded(env: Task, steps: int = 5) -> None:
                 break
         return [frame.tobytes() for frame in frames]
 
-    if look() != look():
+    try:
+        same = look() == look()
+    except UserError:
+        raise
+    except Exception as error:  # an environment is foreign code and may raise anything
+        raise UserError(
+            f"{env.task}: cannot be played: {type(error).__name__}: {_first_line(error)}; mend the environment"
+        ) from None
+    if not same:
         raise UserError(
             f"{env.task}: two episodes of one seed differ: its reset ignores the seed, so that no recording could be "
             "replayed; make the environment draw from `self.np_random` alone"

@@ -1,8 +1,10 @@
 """Any other Gymnasium environment that can be seen, with an instruction from the recipe."""
 
+import os
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions
+from tempfile import gettempdir
 from typing import Any
 
 import gymnasium
@@ -28,6 +30,7 @@ class GenericTask(Task):
             raise UserError(
                 f"{recipe.id}: it has no language of its own; give its task `instructions` in a suite's recipe"
             )
+        self._id = recipe.id
         self._inner = _make(recipe)
         _refuse_misnamed(recipe, self._inner.action_space)
         space = self._inner.observation_space
@@ -53,7 +56,7 @@ class GenericTask(Task):
 
     def start(self, seed: int) -> None:
         """The environment's own reset with that seed."""
-        self._seen, _ = self._inner.reset(seed=seed)
+        self._seen, _ = self._reset(seed)
 
     def advance(self, action: Any) -> Step:
         """The environment's own step."""
@@ -74,12 +77,24 @@ class GenericTask(Task):
         self._inner.close()
 
     def _first_picture(self) -> NDArray[np.uint8]:
-        self._inner.reset(seed=0)
+        self._reset(0)
         return self.render()
+
+    def _reset(self, seed: int) -> tuple[Any, dict[str, Any]]:
+        try:
+            return self._inner.reset(seed=seed)
+        except TypeError as error:
+            if "'seed'" not in str(error):
+                raise
+            raise UserError(
+                f"{self._id}: its reset takes no seed, so that no recording could be replayed; "
+                "write reset(self, *, seed=None, options=None) as Gymnasium has it"
+            ) from None
 
 
 def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
     """The environment, drawing when it can. Raises UserError when it neither draws nor shows pictures."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", gettempdir())  # without one, what draws off screen complains on stderr
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ids that have a later version: the recipe's choice
         settings = {"disable_env_checker": True, **recipe.arguments}

@@ -65,7 +65,8 @@ def load_policy(path: Path) -> "BasePolicy":
 
     try:
         data, parameters, _ = load_from_zip_file(str(path), device="cpu")
-        assert data is not None
+        if data is None:
+            raise ValueError("it holds no model")
         kwargs, policy_class = dict(data["policy_kwargs"]), data["policy_class"]
         if issubclass(policy_class, ActorCriticPolicy):
             kwargs["use_sde"] = data["use_sde"]
@@ -73,7 +74,7 @@ def load_policy(path: Path) -> "BasePolicy":
         assert isinstance(policy, BasePolicy)
         policy.load_state_dict(parameters["policy"])
     except Exception as error:  # whatever is in the file: pickles of other versions, other classes, no zip at all
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"{path}: cannot be loaded as a Stable-Baselines3 model ({reason})") from None
     policy.set_training_mode(False)
     return policy
