@@ -31,6 +31,11 @@ def array_type(space: Node) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
 
 def as_action(space: Node, value: Any) -> Any:
     """An action, or its plain values, as the space has it: its own copy, of its dtype. Raises ValueError by shape."""
+    if isinstance(space, Integers) and space.shape is None:  # the commonest, and asked for at every step
+        number = np.int64(value)
+        if isinstance(number, np.int64):
+            return number
+        raise ValueError(f"action {value} has shape {list(np.shape(value))}; expected []")
     if isinstance(space, Characters):
         return str(value)
     if isinstance(space, Parts):
@@ -42,7 +47,7 @@ def as_action(space: Node, value: Any) -> Any:
     array = np.array(value, dtype=found[0])
     if array.shape != found[1]:
         raise ValueError(f"action {value} has shape {list(array.shape)}; expected {list(found[1])}")
-    return array[()] if isinstance(space, Integers) and space.shape is None else array
+    return array
 
 
 def as_plain(space: Node, value: Any) -> Any:

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -36,6 +36,7 @@ from agentgym.talk import Talk, err, out
 
 if TYPE_CHECKING:
     from agentgym.plans import Plan
+    from agentgym.store import Header
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -113,10 +114,10 @@ def collect(
     """Record an expert's demonstrations into a dataset."""
     resolved = recipes.load_dataset(recipe, set_ or ())
     path = to or Path("data") / resolved.name
-    _refuse_unrecordable(resolved, trust)
+    recordable = _check_recordable(resolved, trust)
     _make_room(path, overwrite)
     talk = Talk(quiet, json_)
-    talk.result(_collect(resolved, path, workers, engine, trust, talk))
+    talk.result(_collect(recordable, path, workers, engine, talk))
 
 
 @app.command()
@@ -291,6 +292,7 @@ def publish(
     document = Path("README.md")
     if document.is_file():
         publishing.update_results(document, page.stem, json.loads(page.with_suffix(".json").read_text()))
+        publishing.update_scores(document, to)
     talk = Talk(quiet, json_)
     talk.say(f"results: {page}", markup=False)
     talk.result({"results": str(page)})
@@ -342,7 +344,7 @@ def run_experiment(
     resolved = recipes.load_experiment(experiment, set_ or ())
     data_folder = data or Path("data") / resolved.dataset.name
     folder = run or Path("runs") / resolved.name
-    _refuse_unrecordable(resolved.dataset, trust)
+    recordable = _check_recordable(resolved.dataset, trust)
     for path in (data_folder, folder):
         _make_room(path, overwrite)
     from agentgym import plans
@@ -350,7 +352,7 @@ def run_experiment(
     talk, page = Talk(quiet, json_), folder / "report.html"
     done = page.is_file()
     found = {
-        "collect": _collect(resolved.dataset, data_folder, workers, engine, trust, talk),
+        "collect": _collect(recordable, data_folder, workers, engine, talk),
         "train": _train(resolved, data_folder, folder, processes, talk),
         "evaluate": _evaluate(plans.make_plan(str(folder)), workers, engine, overwrite=False, talk=talk),
         "report": str(page),
@@ -365,11 +367,20 @@ def run_experiment(
     talk.result(found)
 
 
+class _Recordable(NamedTuple):
+    """A recipe that was found good: the header of its dataset, and what makes the agent of its DAgger."""
+
+    recipe: DatasetRecipe
+    header: "Header"
+    make_agent: Any
+
+
 def _collect(
-    recipe: DatasetRecipe, path: Path, workers: int | None, engine: EngineName, trust: bool, talk: Talk
+    recordable: _Recordable, path: Path, workers: int | None, engine: EngineName, talk: Talk
 ) -> dict[str, Any]:
     from agentgym import collection, store
 
+    recipe, header, make_agent = recordable
     collection.refuse_other_recipe(path, recipe)
     if collection.is_complete(recipe, path):
         outcomes = store.SampleDataset(path).outcomes()
@@ -378,15 +389,15 @@ def _collect(
         for doubt in collection.doubts(recipe):
             talk.warn(doubt)
         total = recipe.episodes * len(recipe.suite.tasks)
-        make_agent = _agent_maker(recipe)
         with talk.bar("recording", total, "episodes") as advance:
             outcomes = collection.collect(
                 recipe,
                 path,
                 workers=workers,
                 engine=engine,
-                trust=trust,
+                trust=True,  # or it would not be recordable
                 advance=lambda count: advance(count, ""),
+                header=header,
                 make_agent=make_agent,
             )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
@@ -453,13 +464,12 @@ def _film(run: Path, count: int, talk: Talk) -> None:
         )
 
 
-def _refuse_unrecordable(recipe: DatasetRecipe, trust: bool) -> None:
+def _check_recordable(recipe: DatasetRecipe, trust: bool) -> _Recordable:
     """Whatever is wrong with the recipe's environments, expert or agent is said before anything is deleted or made."""
     from agentgym import collection, experts
 
     experts.refuse_untrusted(recipe.expert, trust=trust)
-    collection.make_header(recipe)
-    _agent_maker(recipe)
+    return _Recordable(recipe, collection.make_header(recipe), _agent_maker(recipe))
 
 
 def _refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:

@@ -45,16 +45,18 @@ def collect(
     engine: str = engines.EngineName.PROCESSES,
     trust: bool = False,
     advance: Advance = lambda count: None,
+    header: Header | None = None,
     make_agent: MakeAgent | None = None,
 ) -> dict[str, int]:
     """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
 
-    `advance(n)` is called as episodes are done; `make_agent` makes the agent of the recipe's `dagger` in each worker.
+    `advance(n)` is called as episodes are done; `header` is what `make_header` made of the recipe, where it was called
+    before; `make_agent` makes the agent of the recipe's `dagger` in each worker.
     Raises UserError for an unknown task or expert, an expert that does not fit the environment or is not trusted
     (`trust`, for a zip), or a folder that holds something else.
     """
     experts.refuse_untrusted(recipe.expert, trust=trust)
-    header = make_header(recipe)
+    header = header or make_header(recipe)
     refuse_other_recipe(path, recipe)
     with DatasetWriter(path, header) as writer:
         done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}

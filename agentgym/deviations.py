@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, Protocol
 
-import gymnasium
 import numpy as np
+
+from agentgym.environments import Task
 
 OWN_DRAWS = 1  # beside the seed, so that no expert that draws by the seed draws the same numbers
 
@@ -18,7 +19,7 @@ OWN_DRAWS = 1  # beside the seed, so that no expert that draws by the seed draws
 class Actor(Protocol):
     """Acts for one episode at a time, whether or not its action is the one that is executed."""
 
-    def start(self, environment: gymnasium.Env[Any, Any], seed: int) -> None:
+    def start(self, environment: Task, seed: int) -> None:
         """Called after the reset of each episode, with the episode's seed."""
         ...
 
@@ -34,7 +35,7 @@ class Actor(Protocol):
 class RandomActor:
     """Draws from the action space, of whatever kind it is, by the episode's seed."""
 
-    def start(self, environment: gymnasium.Env[Any, Any], seed: int) -> None:
+    def start(self, environment: Task, seed: int) -> None:
         """A new sequence for the episode."""
         self._space = deepcopy(environment.action_space)  # the environment's own draws are left as they are
         self._space.seed(int(np.random.default_rng([seed, OWN_DRAWS]).integers(2**31)))  # not the random expert's
@@ -57,7 +58,7 @@ class Deviations:
         """Whether anyone but the expert may act."""
         return bool(self._turns)
 
-    def start(self, environment: gymnasium.Env[Any, Any], seed: int) -> None:
+    def start(self, environment: Task, seed: int) -> None:
         """Called after the reset of each episode, with the episode's seed."""
         self._generator = np.random.default_rng([seed, OWN_DRAWS])
         for _, actor in self._turns:

@@ -45,6 +45,10 @@ class Engine(Protocol):
         """
         ...
 
+    def as_done(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+        """The same, each result as soon as it is there: for jobs whose results say which they are of."""
+        ...
+
 
 @contextmanager
 def start(name: str = EngineName.PROCESSES, *, workers: int | None = None) -> Iterator[Engine]:
@@ -71,10 +75,17 @@ class Processes:
 
     def map(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
         """See `Engine`."""
+        return self._run(function, jobs, "generator")
+
+    def as_done(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+        """See `Engine`."""
+        return self._run(function, jobs, "generator_unordered")
+
+    def _run(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], results: str) -> Iterator[Result]:
         # The initializer runs in worker processes alone: this process keeps its Ctrl-C.
         parallel = Parallel(
             n_jobs=min(self.workers, max(1, len(jobs))),
-            return_as="generator",
+            return_as=results,
             pre_dispatch=f"{AHEAD}*n_jobs",
             initializer=ignore_interrupts,
         )
@@ -92,30 +103,45 @@ class RayCluster:
 
     def map(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
         """See `Engine`."""
-        from ray.exceptions import RayError, RayTaskError
+        finished: dict[int, Result] = {}
+        wanted = 0
+        for number, result in self._finish(function, jobs, AHEAD * self.workers):
+            finished[number] = result
+            while wanted in finished:
+                yield finished.pop(wanted)
+                wanted += 1
 
-        try:
-            yield from self._in_order(function, jobs)
-        except RayTaskError as error:
-            raise error.cause from None  # as the function raised it, without Ray's pages around it
-        except RayError:
-            raise _died() from None
+    def as_done(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+        """See `Engine`."""
+        return (result for _, result in self._finish(function, jobs, len(jobs)))
 
-    def _in_order(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+    def _finish(
+        self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], ahead: int
+    ) -> Iterator[tuple[int, Result]]:
+        """The number of each job and what came of it, as soon as it is there.
+
+        `ahead` of the first job that is not finished, no other is begun.
+        """
         import ray
+        from ray.exceptions import RayError, RayTaskError
 
         task = ray.remote(function)
         running: dict[Any, int] = {}
-        finished: dict[int, Result] = {}
         begun = 0
-        for number in range(len(jobs)):
-            while number not in finished:
-                while len(running) < self.workers and begun < min(len(jobs), number + AHEAD * self.workers):
+        try:
+            while running or begun < len(jobs):
+                limit = min(len(jobs), min(running.values(), default=begun) + ahead)
+                while len(running) < self.workers and begun < limit:
                     running[task.remote(*jobs[begun])] = begun
                     begun += 1
                 first = ray.wait(list(running))[0][0]
-                finished[running.pop(first)] = ray.get(first)
-            yield finished.pop(number)
+                yield running.pop(first), ray.get(first)
+        except RayTaskError as error:
+            if "failed to import on the worker" in str(error.cause):
+                raise _differs() from None
+            raise error.cause from None  # as the function raised it, without Ray's pages around it
+        except RayError:
+            raise _died() from None
 
 
 @contextmanager
@@ -145,6 +171,13 @@ def _ray_cluster() -> Iterator[int]:
 def ignore_interrupts() -> None:
     """Leaves Ctrl-C, which reaches the whole process group, to the process that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _differs() -> UserError:
+    return UserError(
+        "--engine ray: a node of the cluster cannot import what it is to do; install the same agentgym on every node, "
+        "with the same extras"
+    )
 
 
 def _died() -> UserError:

@@ -14,6 +14,9 @@ from agentgym.action_spaces import Node
 from agentgym.environments import Observation, decode_instruction
 from agentgym.samples import Sample
 
+ROOM = 16  # frames a piece of memory, taken as an episode needs them
+KEPT = 4  # pieces that the next episode finds again, where the processor's cache still has them
+
 
 class Sink(Protocol):
     """Where finished episodes go."""
@@ -34,7 +37,7 @@ class EpisodeDraft:
         self._versions = versions
         self._instruction = ""
         self._seed = 0
-        self._frames: list[NDArray[np.uint8]] = []
+        self._frames: list[NDArray[np.uint8]] = []  # pieces, uint8[ROOM, height, width, 3]
         self._actions: list[Any] = []
         self._labels: list[Any] = []
         self._rewards: list[float] = []
@@ -43,7 +46,7 @@ class EpisodeDraft:
         """An episode of that seed shows its first observation."""
         self._instruction = decode_instruction(observation["instruction"])
         self._seed = seed
-        self._frames = [observation["frame"].copy()]
+        self._keep(0, observation["frame"])
 
     def label(self, action: Any) -> None:
         """What the expert would do in the next step. Either all steps of an episode have a label or none."""
@@ -56,8 +59,8 @@ class EpisodeDraft:
 
     def add(self, action: Any, observation: Observation, reward: float) -> None:
         """One step: the action as its space has it (`as_action`), and what came of it."""
-        self._frames.append(observation["frame"].copy())
         self._actions.append(action)
+        self._keep(len(self._actions), observation["frame"])
         self._rewards.append(float(reward))
 
     def finish(self, *, terminated: bool, truncated: bool, success: bool) -> None:
@@ -65,7 +68,7 @@ class EpisodeDraft:
         if self._actions:
             sample = Sample(
                 instruction=self._instruction,
-                frames=np.stack(self._frames),
+                frames=self._all_frames(),
                 actions=stack(self._space, self._actions),
                 rewards=np.array(self._rewards, dtype=np.float64),
                 terminated=terminated,
@@ -86,4 +89,17 @@ class EpisodeDraft:
 
     def discard(self) -> None:
         """Forgets the episode."""
-        self._frames, self._actions, self._labels, self._rewards = [], [], [], []
+        self._actions, self._labels, self._rewards = [], [], []
+        del self._frames[KEPT:]
+
+    def _keep(self, place: int, frame: NDArray[np.uint8]) -> None:
+        """Copies the episode's frame of that place."""
+        piece, within = divmod(place, ROOM)
+        if piece == len(self._frames):
+            self._frames.append(np.empty((ROOM, *frame.shape), np.uint8))
+        self._frames[piece][within] = frame
+
+    def _all_frames(self) -> NDArray[np.uint8]:
+        count = len(self._actions) + 1
+        pieces = self._frames[: -(-count // ROOM)]
+        return np.concatenate([*pieces[:-1], pieces[-1][: count - ROOM * (len(pieces) - 1)]])

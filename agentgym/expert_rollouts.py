@@ -34,15 +34,16 @@ def rollout_expert(
     """
     parts = [seeds[first : first + CHUNK] for first in range(0, len(seeds), CHUNK)]
     episodes: list[Episode] = []
-    for played in engine.map(_play_all, [(name, task, frame, part, budget) for part in parts]):
+    for played in engine.map(play_seeds, [(name, task, frame, part, budget) for part in parts]):
         episodes += played
         advance(len(played))
     return episodes
 
 
-def _play_all(
+def play_seeds(
     name: str, task: str | TaskRecipe, frame: FrameRecipe, seeds: Sequence[int], budget: BudgetRecipe
 ) -> list[Episode]:
+    """An expert's episodes of those seeds, in this process."""
     env = environments.make(task, frame=frame)
     expert = experts.make(name)
     env.drawn = not isinstance(expert, experts.Unseeing)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from agentgym import recipes
-from agentgym.options import PROCESSES, Engine, Json, Quiet, Run, Set, Workers
+from agentgym.options import PROCESSES, Engine, Json, Quiet, Run, Set, Trust, Workers
 from agentgym.talk import Talk
 
 app = typer.Typer()
@@ -46,10 +46,11 @@ def survey(
     to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
     workers: Workers = None,
     engine: Engine = PROCESSES,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Write down what an expert solves: its outcomes on every task of a suite."""
+    """Write down what an expert solves: its outcomes on every task of a suite. Goes on where it was interrupted."""
     from agentgym import survey as surveying
 
     tasks = recipes.load_suite(suite)
@@ -57,7 +58,15 @@ def survey(
     seeds = range(first_seed, first_seed + episodes)
     with talk.bar("surveying", len(tasks.tasks) * episodes, "episodes") as advance:
         found = surveying.survey(
-            expert, tasks, seeds=seeds, budget=budget, workers=workers, engine=engine, advance=advance
+            expert,
+            tasks,
+            seeds=seeds,
+            budget=budget,
+            to=to,
+            workers=workers,
+            engine=engine,
+            trust=trust,
+            advance=advance,
         )
     page = surveying.write_survey(found, to)
     talk.say(f"outcomes: {page}", markup=False)

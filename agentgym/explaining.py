@@ -1,17 +1,22 @@
 """Why an agent did what it did: the probabilities of all actions at each step of an episode, and where it looked.
 
-"Where" is gradient x input (Shrikumar et al. 2017, arXiv 1704.02685): how much the log-probability of the chosen action
-changes, to first order, when a patch of the latest frame turns black. E_θ's and F_φ's own attention would not do: where
-`patch_merge` gives one visual token a frame, no attention weight tells the patches of a frame apart.
+"Where" is E_θ's attention over the patches of the latest frame, as far as it spoke for the chosen action: attention
+weighted by gradients (Chefer et al. 2021, arXiv 2103.15679). Attention weights alone are the same whatever is chosen,
+and F_φ's tell no patches apart where `patch_merge` makes one token of many.
+
+    s_L = (f ⊙ ∇_f log p)⁺ summed over the width, for the features f of the patches after layer L, the last
+    s_(l-1) = s_l + s_l · mean over heads of (A_l ⊙ ∇_A_l log p)⁺
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -22,7 +27,7 @@ from agentgym.model.agent import AgentModel
 from agentgym.model.grounding import Words
 from agentgym.model.tokenizer import tokenize
 
-METHOD = "gradient × input (Shrikumar et al. 2017)"
+METHOD = "attention weighted by gradients (Chefer et al. 2021)"
 BATCH = 32
 
 
@@ -95,8 +100,10 @@ def _explain_steps(model: AgentModel, acted: _Acted, steps: Tensor) -> tuple[Ten
     """Probabilities [rows, actions] and patch maps [rows, patches] of those steps, one row of the batch each."""
     words, pixels, visual, chosen, choices, window = acted
     rows, tokens = len(steps), choices[chosen]
-    patches = model.vision.patchify(pixels[steps]).requires_grad_()
-    latest = model.project(model.vision(patches, words=_words(model, words, rows)))
+    with _attention_of(model) as attention:
+        features = model.vision(model.vision.patchify(pixels[steps]), words=_words(model, words, rows))
+    features.requires_grad_()  # where all weights stand still
+    latest = model.project(features)
     seen = visual.new_zeros(rows, window, *visual.shape[1:])
     actions = chosen.new_zeros(rows, window, 1)
     places = torch.zeros_like(steps)
@@ -112,7 +119,37 @@ def _explain_steps(model: AgentModel, acted: _Acted, steps: Tensor) -> tuple[Ten
     at = layout.predicts_actions(hidden)[torch.arange(rows), places, 0]
     logs = model.logits(at)[:, model.config.num_text_tokens + choices].log_softmax(-1)
     taken = logs[torch.arange(rows), chosen[steps]].sum()
-    (gradient,) = torch.autograd.grad(taken, patches)
-    black = model.vision.patchify(torch.zeros_like(pixels[:1]))
-    weight = (gradient * (patches.detach() - black)).sum(-1).abs()
-    return logs.exp().detach(), weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
+    share = spoke_for(taken, features, attention)[:, 1:]
+    return logs.exp().detach(), share / share.sum(1, keepdim=True).clamp(min=1e-12)
+
+
+@contextmanager
+def _attention_of(model: AgentModel) -> Iterator[list[Tensor]]:
+    """The attention weights of E_θ's layers in what runs inside, [frames, heads, tokens, tokens] each."""
+    config, seen = model.vision.clip.config, list[Tensor]()
+    quick = config._attn_implementation
+    hooks = [
+        layer.self_attn.register_forward_hook(lambda _, __, output: seen.append(output[1]))
+        for layer in model.vision.clip.encoder.layers
+    ]
+    config._attn_implementation = "eager"  # the quick ones keep no weights
+    try:
+        yield seen
+    finally:
+        config._attn_implementation = quick
+        for hook in hooks:
+            hook.remove()
+
+
+def spoke_for(
+    taken: Float[Tensor, ""],
+    features: Float[Tensor, "rows patches width"],
+    attention: Sequence[Float[Tensor, "rows heads tokens tokens"]],
+) -> Float[Tensor, "rows tokens"]:
+    """How much each token of E_θ, the start token and the patches, spoke for what was taken (see above)."""
+    gradient, *by_layer = torch.autograd.grad(taken, [features, *attention])
+    share = F.pad((features * gradient).sum(-1).clamp(min=0), (1, 0)).detach()  # ℓ does not read the start token
+    for weights, slope in reversed(list(zip(attention, by_layer, strict=True))):
+        passed = (weights * slope).clamp(min=0).mean(1).detach()
+        share = share + (share[:, None] @ passed)[:, 0]
+    return share

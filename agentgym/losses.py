@@ -7,16 +7,17 @@
     L_act  = − Σ_t Σ_i log p((a_t)_i | W, V_≤t, A_<t, (a_t)_<i)
 
 |W| counts the tokens that are predicted (the start token is given), |V_t| the patches of a frame, |A_t| the tokens of
-an action. In L_act the predicted (a_t)_i is the target, a label of the expert where there is one, and A_<t are the
-executed actions. The loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a
-squared norm; `pixel_reduction` chooses the mean over a patch's pixels or their sum.
+an action. `masked_frames` chooses which frames the sum of L_mae runs over. In L_act the predicted (a_t)_i is the
+target, a label of the expert where there is one, and A_<t are the executed actions. The loss of a batch is the mean
+over its samples. The paper says "mean squared error" and writes a squared norm; `pixel_reduction` chooses the mean over
+a patch's pixels or their sum.
 """
 
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from agentgym.model.agent import AgentOutput, Reconstruction
@@ -48,8 +49,20 @@ class Losses:
     correct: int
 
 
-def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Losses:
-    """The losses of a batch of windows."""
+def frames_to_mask(
+    batch: Batch, noise: Float[Tensor, "batch time patches"], recipe: LossRecipe
+) -> Bool[Tensor, "batch time"]:
+    """Which frames enter L_mae. "one" is the real frame whose noise has the largest sum."""
+    if recipe.masked_frames == "one":
+        sums = noise.sum(2).masked_fill(~batch.step_mask, -1)
+        return F.one_hot(sums.argmax(1), sums.shape[1]).bool()
+    return batch.step_mask & ~batch.context_mask if recipe.masked_frames == "targets" else batch.step_mask
+
+
+def compute_losses(
+    output: AgentOutput, batch: Batch, recipe: LossRecipe, masked_frames: Bool[Tensor, "batch time"] | None = None
+) -> Losses:
+    """The losses of a batch of windows; `masked_frames` are those of the reconstruction, None: all real ones."""
     vocabulary = output.action_logits.shape[-1]
     text_tokens = vocabulary - batch.num_action_tokens
 
@@ -68,7 +81,8 @@ def compute_losses(output: AgentOutput, batch: Batch, recipe: LossRecipe) -> Los
         masked_image, num_masked = action.new_zeros(len(words)), 0
     else:
         error = _patch_errors(output.reconstruction, recipe)
-        sample_of_frame = torch.arange(len(words), device=error.device).repeat_interleave(frames_per_sample)
+        counts = (batch.step_mask if masked_frames is None else masked_frames).sum(1)
+        sample_of_frame = torch.arange(len(words), device=error.device).repeat_interleave(counts)
         masked_image = error.new_zeros(len(words)).index_add(0, sample_of_frame, error)
         num_masked = int(output.reconstruction.masked.sum())
 

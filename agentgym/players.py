@@ -5,7 +5,7 @@ policy draws (`--sample`) is a function of the episode's seed: its draws do not 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from agentgym import experts
 from agentgym.action_spaces import SpaceCodec
+from agentgym.draws import Draws
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.trained import load_policy, shapes_of
-from agentgym.policy import AgentPolicy, PolicyState
+from agentgym.history import PolicyState
+from agentgym.policy import AgentPolicy
 
 if TYPE_CHECKING:
     from agentgym.exported.onnx_policy import OnnxPolicy
@@ -113,25 +115,9 @@ def _load_weights(player: Player, fingerprint: str | None, sampled: bool) -> "Ag
 def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
     try:
         from agentgym.exported import onnx_policy
+        from agentgym.sampled_onnx import SampledOnnx
     except ImportError as error:
         raise UserError(f"{file}: needs {error.name}: pip install 'agentgym[onnx]'") from None
-
-    class SampledOnnx(onnx_policy.OnnxPolicy):
-        """An exported policy that draws by the episodes' seeds."""
-
-        def start(self, row: int, seed: int) -> None:
-            """An episode of that seed has begun in that row."""
-            self._draws = getattr(self, "_draws", None) or Draws()
-            self._draws.start(row, seed)
-
-        def keep(self, state: Sequence[onnx_policy.History], rows: NDArray[np.int64]) -> tuple[Any, ...]:
-            """See `OnnxPolicy`."""
-            self._draws.keep(rows)
-            return super().keep(state, rows)
-
-        def _choose(self, logits: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
-            return self._draws.choose(torch.from_numpy(logits).double().softmax(-1).numpy())
-
     try:
         return (SampledOnnx if sampled else onnx_policy.OnnxPolicy)(file, threads=1)
     except Exception as error:  # a damaged graph raises whatever onnxruntime raises
@@ -152,30 +138,6 @@ def refuse_misfit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> 
     if shape != (policy.frame_side, policy.frame_side, 3):
         side = policy.frame_side
         raise UserError(f"{env.task}: its frames are {list(shape or ())}; the policy takes [{side}, {side}, 3]")
-
-
-class Draws:
-    """One generator a row, started by the seed of the row's episode."""
-
-    def __init__(self) -> None:
-        self._rows: dict[int, np.random.Generator] = {}
-
-    def start(self, row: int, seed: int) -> None:
-        """An episode of that seed has begun in that row."""
-        self._rows[row] = np.random.default_rng(seed)
-
-    def keep(self, rows: NDArray[np.int64]) -> None:
-        """Those rows are all there are now, in that order."""
-        self._rows = {place: self._rows[row] for place, row in enumerate(rows.tolist())}
-
-    def choose(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
-        """A place of each row of probabilities [N, A], drawn by them."""
-        forced = (probabilities > 0).sum(
-            axis=1
-        ) == 1  # such a choice takes no draw, so that others' length does not count
-        draws = np.array([[0.0 if forced[row] else self._rows[row].random()] for row in range(len(probabilities))])
-        chosen: NDArray[np.int64] = (probabilities.cumsum(axis=1) < draws).sum(axis=1)
-        return np.minimum(chosen, probabilities.shape[1] - 1)  # the sum of rounded probabilities may fall short of 1
 
 
 class SampledAgent(AgentPolicy):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,35 @@ def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> boo
     if count:
         replace_file(document, changed)
     return bool(count)
+
+
+def scores_table(folder: Path, names: Sequence[str]) -> str:
+    """One line for each task of published runs, by their numbers in `folder`, as Markdown."""
+    lines = ["| task | success [95 %] | random | expert | trained |", "|---|---|---|---|---|"]
+    for name in names:
+        stored = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        for task in stored["tasks"]:
+            low, high = task["success_ci95"]
+            expert = f"{task['expert']['success_rate']:.1%}" if "expert" in task else "–"
+            trained = f"{stored['training']['targets']:,} actions in {stored['training']['seconds'] / 60:.0f} min"
+            lines.append(
+                f"| [{task['task']}]({folder.name}/{name}.md) | {task['success_rate']:.1%} [{low:.1%}, {high:.1%}] "
+                f"| {task['random']['success_rate']:.1%} | {expert} | {trained} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def update_scores(document: Path, folder: Path) -> None:
+    """Puts the table of scores between a document's `<!-- scores:NAME,NAME -->` marks, of those that are published."""
+
+    def fill(match: re.Match[str]) -> str:
+        names = [name for name in match[2].split(",") if (folder / f"{name}.json").is_file()]
+        return f"{match[1]}{scores_table(folder, names)}{match[3]}"
+
+    text = document.read_text(encoding="utf-8")
+    changed = re.sub(r"(<!-- scores:(\S+) -->\n).*?(<!-- /scores -->)", fill, text, flags=re.DOTALL)
+    if changed != text:
+        replace_file(document, changed)
 
 
 _STORED = ("recipe", "training", "evaluation")

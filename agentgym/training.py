@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from agentgym.augmentation import jitter_colours
 from agentgym.errors import UserError
 from agentgym.journal import Clock, Journal, Tally
-from agentgym.losses import Losses, compute_losses
+from agentgym.losses import Losses, compute_losses, frames_to_mask
 from agentgym.model.agent import AgentModel
 from agentgym.optimisation import learning_rate, parameter_groups, uses_bfloat16
 from agentgym.recipes import LossRecipe, TrainingRecipe
@@ -100,7 +101,7 @@ def train(
                 journal.write(update, {**means, **moved, **clock.rates(targets)})
             tally, clock = Tally(), Clock()
         if update % recipe.evaluate_every == 0 or update == recipe.updates:
-            scores = _evaluate(accelerator.unwrap_model(model), loop, accelerator)
+            scores = _evaluate(_whole(model, accelerator), loop, accelerator)
             if journal:
                 journal.write(update, scores)
         if update % recipe.checkpoint_every == 0 or update == recipe.updates:
@@ -108,8 +109,7 @@ def train(
         advance(1, note)
     if journal:
         journal.close()
-    unwrapped: AgentModel = accelerator.unwrap_model(model)
-    return unwrapped
+    return _whole(model, accelerator)
 
 
 def _accelerator(loop: Loop) -> Accelerator:
@@ -125,6 +125,17 @@ def _accelerator(loop: Loop) -> Accelerator:
             "share evenly; choose a multiple"
         )
     return accelerator
+
+
+def _whole(model: torch.nn.Module, accelerator: Accelerator) -> AgentModel:
+    """The model with all its weights, on every process: itself, or a copy where FSDP has sharded them."""
+    unwrapped: AgentModel = accelerator.unwrap_model(model)
+    if accelerator.distributed_type != DistributedType.FSDP:
+        return unwrapped
+    weights = get_model_state_dict(unwrapped, options=StateDictOptions(full_state_dict=True))
+    whole = AgentModel(unwrapped.config).to(accelerator.device)
+    whole.load_state_dict(weights)
+    return whole
 
 
 def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple[Batch, Tensor]]:
@@ -147,7 +158,7 @@ def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple
     for number, batch in zip(numbers, prefetch(make, numbers, workers=recipe.loader_workers), strict=True):
         generator = torch.Generator().manual_seed(_batch_seed(recipe.seed, number))
         noise = torch.rand(recipe.batch_size, source.window, batch.patches_per_frame, generator=generator)
-        yield batch, noise[mine][:, : batch.step_mask.shape[1]][batch.step_mask]
+        yield batch, noise[mine][:, : batch.step_mask.shape[1]]
 
 
 def _batch_seed(seed: int, number: int) -> int:
@@ -158,6 +169,7 @@ def _batch_seed(seed: int, number: int) -> int:
 def _forward(
     model: torch.nn.Module, batch: Batch, noise: Tensor, recipe: LossRecipe, accelerator: Accelerator
 ) -> Losses:
+    frames = frames_to_mask(batch, noise, recipe)
     with accelerator.autocast():
         output = model(
             batch.instruction,
@@ -166,10 +178,11 @@ def _forward(
             batch.actions,
             batch.step_mask,
             action_mask=batch.action_mask,
-            mask_noise=noise if recipe.masked_image > 0 else None,
+            mask_noise=noise[frames] if recipe.masked_image > 0 else None,
+            masked_frames=frames,
             mask_ratio=recipe.mask_ratio,
         )
-    return compute_losses(output, batch, recipe)
+    return compute_losses(output, batch, recipe, frames)
 
 
 def _not_finite(losses: Losses, batch: Batch, update: int, path: Path) -> UserError:
@@ -200,7 +213,7 @@ def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[s
     for start in list(range(0, count, size))[index::processes]:
         batch = source.batch(chosen[start : start + size]).to(accelerator.device)
         generator = torch.Generator().manual_seed(start)
-        noise = torch.rand(int(batch.step_mask.sum()), batch.patches_per_frame, generator=generator)
+        noise = torch.rand(*batch.step_mask.shape, batch.patches_per_frame, generator=generator)
         losses = _forward(model, batch, noise.to(accelerator.device), loop.losses, accelerator)
         tally.add(losses, len(batch.episodes))
     if count:

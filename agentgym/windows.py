@@ -130,7 +130,7 @@ class WindowSource:
         context_mask = np.zeros((len(rows), longest), bool)
         for i, (episode, start, stop) in enumerate(rows.tolist()):
             steps = stop - start
-            frames[i, :steps] = self._dataset.frames(episode, start, stop)
+            self._dataset.fill(frames[i, :steps], episode, start)
             executed, labels = self._dataset.actions(episode, start, stop)
             actions.append(self._codec.encode_series(executed))
             targets.append(actions[-1] if labels is None else self._codec.encode_series(labels))

@@ -179,6 +179,15 @@ def test_the_masked_autoencoder_changes_no_logits(model):
     assert torch.equal(with_it.action_logits, run(model, inputs).action_logits)
 
 
+def test_a_frame_is_reconstructed_the_same_whichever_others_are(model):
+    inputs = inputs_of()
+    noise, some = torch.rand(2, 3, 9), torch.tensor([[True, False, True], [False, True, False]])
+    every = run(model, inputs, mask_noise=noise.flatten(0, 1)).reconstruction
+    few = run(model, inputs, mask_noise=noise[some], masked_frames=some).reconstruction
+    torch.testing.assert_close(few.predicted, every.predicted[some.flatten()])
+    assert torch.equal(few.masked, every.masked[some.flatten()])
+
+
 def test_reading_the_encoded_frames_is_the_forward_pass(model):
     inputs = inputs_of()
     with torch.no_grad():

@@ -45,6 +45,14 @@ def test_results_come_in_the_order_of_the_jobs(engine):
     assert list(engine.map(times, [])) == []
 
 
+def test_results_come_as_they_are_done_when_their_order_does_not_matter(engine):
+    def times(number, factor):
+        return number * factor
+
+    assert sorted(engine.as_done(times, JOBS)) == [0, 10, 20, 30, 40, 50, 60]
+    assert list(engine.as_done(times, [])) == []
+
+
 def test_what_a_job_raises_is_raised_as_it_was(engine):
     def refuses_three(number, factor):
         if number == 3:

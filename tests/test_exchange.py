@@ -17,6 +17,7 @@ from agentgym.action_series import as_plain
 from agentgym.action_spaces import SpaceCodec
 from agentgym.collection import replay_episodes
 from agentgym.exchange import export_hub, export_minari, import_minari
+from agentgym.exchange.spaces import batch, space_of, unbatch
 from agentgym.store import SampleDataset, check, sample_dataset
 
 DATA = Path(__file__).parent / "data"
@@ -51,7 +52,7 @@ def test_an_export_to_minari_comes_back_with_all_that_both_hold(tmp_path):
     ]
     path = write(tmp_path / "data", samples)
     (note,) = export_minari(path, tmp_path / "minari")
-    assert note == "Minari has no place for: expert of each episode, package versions, checksums"
+    assert note == "Minari has no place for: expert of each episode, package versions, checksums, names of actions"
     found = []
     for task in ("count-v0", "other-v0"):
         notes = import_minari(tmp_path / "minari" / "data" / task, tmp_path / task)
@@ -78,16 +79,12 @@ SPACES = {
     "MultiBinary": spaces.MultiBinary(4),
     "Dict": spaces.Dict(camera=spaces.Box(-1, 1, (2,), np.float64), keys=spaces.MultiBinary(3)),
     "Tuple": spaces.Tuple((spaces.Discrete(3, start=2), spaces.Box(0, 1, (1,), np.float32))),
+    "Text": spaces.Text(5, charset="aé球"),
+    "parts of parts": spaces.Dict(
+        button=spaces.MultiBinary((2, 3)),
+        move=spaces.Tuple((spaces.MultiDiscrete([[2, 3]], start=[[1, 4]]), spaces.Text(3))),
+    ),
 }
-
-
-def batched(space, actions):
-    """As Minari's DataCollector holds the actions of an episode: an array for each part of a Dict or Tuple."""
-    if isinstance(space, spaces.Dict):
-        return {key: np.stack([action[key] for action in actions]) for key in space.spaces}
-    if isinstance(space, spaces.Tuple):
-        return tuple(np.array([action[i] for action in actions]) for i in range(len(space.spaces)))
-    return np.stack(actions)
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
@@ -107,7 +104,7 @@ def test_actions_of_any_space_are_imported_as_they_were(tmp_path, space):
     buffer = EpisodeBuffer(
         seed=4,
         observations=frames,
-        actions=batched(space, actions),
+        actions=batch(SpaceCodec.of(space).root, actions),
         rewards=[0.0, 0.5, 1.0],
         terminations=[False, False, True],
         truncations=[False] * 3,
@@ -121,6 +118,43 @@ def test_actions_of_any_space_are_imported_as_they_were(tmp_path, space):
     assert [as_plain(root, action) for action in sample.actions] == [as_plain(root, action) for action in actions]
     assert all(space.contains(action) for action in sample.actions)
     assert np.array_equal(sample.frames, frames)
+    export_minari(tmp_path / "imported", tmp_path / "exported")
+    import_minari(tmp_path / "exported" / "imported" / "any-thing-v0", tmp_path / "again")
+    (back,) = SampleDataset(tmp_path / "again")
+    assert [as_plain(root, action) for action in back.actions] == [as_plain(root, action) for action in actions]
+    assert SampleDataset(tmp_path / "again").header.space == SampleDataset(tmp_path / "imported").header.space
+
+
+def test_actions_of_every_kind_that_minari_recorded_come_back(tmp_path):
+    import minari
+
+    recorded = minari.MinariDataset(RECORDED / "room-v0" / "data")
+    notes = import_minari(RECORDED / "room-v0", tmp_path / "imported")
+    assert notes == ["success: not recorded, taken as terminated with a positive return"]
+    export_minari(tmp_path / "imported", tmp_path / "exported")
+    assert import_minari(tmp_path / "exported" / "imported" / "room-v0", tmp_path / "again") == []
+    for name in ("imported", "again"):
+        dataset = SampleDataset(tmp_path / name)
+        root = dataset.header.space.root
+        assert space_of(root) == recorded.spec.action_space
+        for sample, episode in zip(dataset, recorded.iterate_episodes(), strict=True):
+            taken = unbatch(recorded.spec.action_space, episode.actions, len(episode.rewards))
+            assert [as_plain(root, action) for action in sample.actions] == [as_plain(root, each) for each in taken]
+            assert np.array_equal(sample.frames, episode.observations["image"])
+            assert (sample.instruction, sample.seed) == ("tidy the room", episode.id)
+            assert sample.rewards.tolist() == episode.rewards.tolist()
+
+
+def test_an_export_says_what_minari_does_not_hold(tmp_path):
+    labelled = counted_sample(0, labels=counted_sample(0).actions[::-1].copy())
+    write(tmp_path / "data", [labelled, counted_sample(1)])
+    (note,) = export_minari(tmp_path / "data", tmp_path / "minari")
+    assert note.endswith("checksums, names of actions, the labels of 1 episodes")
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_a_space_is_made_again_of_its_codec(space):
+    assert space_of(SpaceCodec.of(space).root) == space
 
 
 def test_what_cannot_be_imported_is_one_line(tmp_path):

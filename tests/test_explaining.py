@@ -9,7 +9,7 @@ from worlds import TASK, model_of, tokenizer_of
 
 from agentgym import films
 from agentgym.episodes import replay_frames
-from agentgym.explaining import explain, window_starts
+from agentgym.explaining import explain, spoke_for, window_starts
 from agentgym.policy import AgentPolicy
 from agentgym.recipes import FrameRecipe, load_suite
 from agentgym.rollouts import rollout
@@ -52,13 +52,52 @@ def test_the_probabilities_are_those_that_the_policy_acted_on(agent, played):
     np.testing.assert_allclose(found.probabilities, heard, atol=2e-5)
 
 
-def test_a_map_is_a_share_for_each_patch_and_black_patches_have_none(agent):
-    frames = np.zeros((3, 56, 56, 3), np.uint8)
-    frames[:, 8:16, 16:24] = 255  # row 1, column 2
-    patches = explain(*agent, "go to the red ball", frames, np.zeros(3, np.int64)).patches
-    expected = np.zeros((3, 7, 7))
-    expected[:, 1, 2] = 1
-    np.testing.assert_allclose(patches, expected, atol=1e-6)
+@pytest.fixture
+def one_patch_read(dataset):
+    """An agent whose ℓ reads the features of one patch alone, row 1, column 2, and E_θ's attention adds nothing."""
+    torch.manual_seed(0)
+    model = model_of(dataset, window=6)
+    with torch.no_grad():
+        read = torch.zeros_like(model.projector.weight).unflatten(1, (49, -1))
+        read[:, 1 * 7 + 2] = torch.randn(read[:, 0].shape)
+        model.projector.weight.copy_(read.flatten(1))
+        for layer in model.vision.clip.encoder.layers:
+            layer.self_attn.out_proj.weight.zero_()
+    return model, tokenizer_of(dataset)
+
+
+def frames_of(count):
+    return np.random.default_rng(0).integers(0, 256, (count, 56, 56, 3), np.uint8)
+
+
+def test_a_map_is_on_the_patch_that_the_action_was_read_from(one_patch_read):
+    patches = explain(*one_patch_read, "go to the red ball", frames_of(6), np.arange(6)).patches
+    spoke = patches.sum((1, 2)) > 0  # for the action; elsewhere the frame spoke against it, and the map is empty
+    expected = np.zeros((7, 7))
+    expected[1, 2] = 1
+    assert spoke.any()
+    for found in patches[spoke]:
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_what_a_patch_looked_at_has_its_part_by_hand():
+    """The first patch looks at both, the second at itself; what was taken is the first one's feature, 4."""
+    values = torch.tensor([[0.0], [3.0], [5.0]])  # of the start token and two patches
+    attention = torch.tensor([[[[1.0, 0, 0], [0, 0.5, 0.5], [0, 0, 1]]]], requires_grad=True)
+    features = (attention[:, 0] @ values)[:, 1:]
+    share = spoke_for(features[0, 0].sum(), features, [attention])
+    assert share.tolist() == [[0.0, 4 + 4 * 1.5, 4 * 2.5]]
+
+
+def test_a_map_is_a_share_for_each_patch_and_drawing_it_changes_nothing(agent):
+    model = agent[0]
+    before = model.vision.clip.config._attn_implementation
+    found = [explain(*agent, "go to the red ball", frames_of(5), np.arange(5)) for _ in range(2)]
+    shares = found[0].patches.sum((1, 2))
+    assert ((abs(shares - 1) < 1e-5) | (shares == 0)).all()
+    assert (found[0].patches >= 0).all()
+    np.testing.assert_array_equal(found[0].patches, found[1].patches)
+    assert model.vision.clip.config._attn_implementation == before
 
 
 def test_a_film_holds_what_was_seen_done_and_thought_and_ends_early(agent, played, tmp_path, monkeypatch):

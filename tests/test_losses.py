@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agentgym.losses import compute_losses
+from agentgym.losses import compute_losses, frames_to_mask
 from agentgym.model.agent import AgentOutput, Reconstruction
 from agentgym.recipes import LossRecipe
 from agentgym.windows import Batch
@@ -257,3 +257,34 @@ def test_the_gradient_of_the_total_reaches_all_three_parts():
     compute_losses(output, inputs, LossRecipe()).total.backward()
     assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)
     assert not output.reconstruction.predicted.grad[:, 2].any()  # visible
+
+
+def test_which_frames_are_masked():
+    _, inputs = world(batch=3, steps=3)
+    inputs = replace(
+        inputs,
+        step_mask=torch.tensor([[True, True, True], [True, True, False], [True, False, False]]),
+        context_mask=torch.tensor([[True, False, False], [False] * 3, [False] * 3]),
+    )
+    noise = torch.tensor([[0.2, 0.9, 0.1], [0.3, 0.2, 0.9], [0.1, 0.5, 0.6]])[..., None].expand(-1, -1, PATCHES)
+
+    def chosen(which):
+        return frames_to_mask(inputs, noise, LossRecipe(masked_frames=which)).int().tolist()
+
+    assert chosen("all") == [[1, 1, 1], [1, 1, 0], [1, 0, 0]]
+    assert chosen("targets") == [[0, 1, 1], [1, 1, 0], [1, 0, 0]]
+    assert chosen("one") == [[0, 1, 0], [1, 0, 0], [1, 0, 0]]
+
+
+def test_a_frame_that_is_not_masked_has_no_error_and_its_patches_stay_in_the_normaliser():
+    output, inputs = world()
+    some = torch.tensor([[True, False, True], [False, True, False]])
+    fewer = replace(output, reconstruction=output.reconstruction.of(some.flatten().nonzero().squeeze(1)))
+    recipe = LossRecipe()
+    every, few = compute_losses(output, inputs, recipe), compute_losses(fewer, inputs, recipe, some)
+    assert (every.masked_image.count, few.masked_image.count) == (18, 9)
+    part = (output.reconstruction.predicted - output.reconstruction.patches).square().mean(-1)[:, [0, 1, 3]].sum(1)
+    left_out = part.view(2, 3)[~some].sum()
+    words, frames, actions = 2, 3 * PATCHES, 3
+    expected = every.total - left_out / (words + frames + actions) / 2
+    torch.testing.assert_close(few.total, expected)

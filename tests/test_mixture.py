@@ -9,7 +9,9 @@ from worlds import TASK, counted_sample, experiment_recipe, record, refusal
 from agentgym import captioning, plans, runs
 from agentgym.action_spaces import SpaceCodec
 from agentgym.captions import CAPTION, shown_frames
+from agentgym.environments.generic import GenericTask
 from agentgym.errors import UserError
+from agentgym.experts.agent import AgentExpert
 from agentgym.held_out import score_captions
 from agentgym.losses import compute_losses
 from agentgym.parts import open_parts, sources_of
@@ -144,6 +146,20 @@ def test_one_agent_plays_each_world_with_its_own_actions(mixed):
         assert set(pressed.ravel()) <= {0, 1}
     with pytest.raises(UserError, match="its actions are up; the agent was trained for"):
         policy.playing(SpaceCodec.discrete(("up",)), "Other-v0")
+
+
+def test_an_agent_as_expert_plays_the_domain_of_the_task_at_hand(mixed, tmp_path):
+    _, _, model, tokenizer = mixed
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    expert = AgentExpert(str(tmp_path))
+    task = GenericTask.__new__(GenericTask)  # pressing is the agent's second domain
+    task.task, task.action_space, task.action_names = "Press-v0", gymnasium.spaces.MultiBinary(3), None
+    task.frame_shape = (20, 24, 3)
+    expert.check(task)
+    expert.start(task, seed=0)
+    pressed = expert.act({"frame": np.zeros((20, 24, 3), np.uint8), "instruction": np.zeros(8, np.uint8)})
+    assert pressed.shape == (3,)
 
 
 def test_captions_are_words_and_are_scored_beside_the_majority(mixed, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from worlds import experiment_recipe
 
 from agentgym.errors import UserError
-from agentgym.publish import publish, results_table, summary, update_results
+from agentgym.publish import publish, results_table, summary, update_results, update_scores
 from agentgym.reproducing import settings
 
 ROOT = Path(__file__).parent.parent
@@ -120,6 +120,26 @@ def test_a_run_is_published_as_numbers_figure_and_page(tmp_path):
     assert f"Made by `agentgym run {reproducing_flags(recipe)}`" in page.read_text()
     assert json.loads(page.with_suffix(".json").read_text())["tasks"] == EVALUATION["tasks"]
     assert "<svg" in page.with_suffix(".svg").read_text()
+
+
+def test_a_table_of_scores_is_made_of_what_is_published(tmp_path):
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    training = {"targets": 1200, "seconds": 240.0}
+    (folder / "a.json").write_text(json.dumps({**EVALUATION, "training": training}))
+    document = tmp_path / "README.md"
+    document.write_text("before\n<!-- scores:a,b -->\nold\n<!-- /scores -->\nafter\n")
+    update_scores(document, folder)
+    task = EVALUATION["tasks"][0]
+    low, high = task["success_ci95"]
+    row = (
+        f"| [{task['task']}](experiments/a.md) | {task['success_rate']:.1%} [{low:.1%}, {high:.1%}] "
+        f"| {task['random']['success_rate']:.1%} | {task['expert']['success_rate']:.1%} | 1,200 actions in 4 min |"
+    )
+    before, *table, after = document.read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert row in table
+    assert "old" not in table
 
 
 def test_a_run_that_is_not_scored_is_one_clear_line(tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from test_command_line import ONE_THREAD, SMALL, agentgym, settings
 
+from agentgym.publish import scores_table
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -67,6 +69,11 @@ def test_the_recipes_written_out_there_run(tmp_path):
     result = agentgym("run", "my-experiment.toml", *settings(*small), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "runs/my-experiment/report.html").is_file()
+
+
+def test_the_scores_of_the_readme_are_those_of_the_stored_evaluations():
+    (table,) = re.findall(r"<!-- scores:(\S+) -->\n(.*?)<!-- /scores -->", README, re.DOTALL)
+    assert scores_table(ROOT / "experiments", table[0].split(",")) == table[1]
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_stored_evaluation():

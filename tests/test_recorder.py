@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from worlds import TASK
 
+from agentgym import episode_draft
 from agentgym.environments import make, versions
 from agentgym.experts import RandomExpert
 from agentgym.recorder import Recorder
@@ -37,7 +38,9 @@ def test_the_agent_sees_what_it_would_see_without_it():
     assert recorder.action_space == plain.action_space
 
 
-def test_an_episode_becomes_the_sample_of_what_was_seen_and_done():
+@pytest.mark.parametrize("room", [episode_draft.ROOM, 2])
+def test_an_episode_becomes_the_sample_of_what_was_seen_and_done(monkeypatch, room):
+    monkeypatch.setattr(episode_draft, "ROOM", room)
     samples = []
     recorder = recorder_of(samples)
     seen = act(recorder, 3, recorder.unwrapped)

@@ -70,8 +70,22 @@ def test_frames_are_lossless(count):
     blocks = encode_blocks(frames)
     assert len(blocks) == -(-count // FRAMES_PER_BLOCK)
     held = [min(FRAMES_PER_BLOCK, count - FRAMES_PER_BLOCK * place) for place in range(len(blocks))]
-    decoded = [decode_block(block, (frames, 56, 48, 3)) for block, frames in zip(blocks, held, strict=True)]
+    decoded = [np.empty((some, 56, 48, 3), np.uint8) for some in held]
+    for block, here in zip(blocks, decoded, strict=True):
+        decode_block(block, 0, here)
     assert np.array_equal(np.concatenate(decoded), frames)
+
+
+@pytest.mark.parametrize("side", [8, 210])  # one zstd block holds all eight frames, or not one of them
+def test_some_frames_of_a_block_are_decoded_without_the_others(side):
+    frames = np.random.default_rng(0).integers(0, 256, (6, side, side, 3), dtype=np.uint8)
+    (block,) = encode_blocks(frames)
+    for first, behind in ((0, 6), (0, 1), (2, 5), (5, 6)):
+        found = np.zeros_like(frames[first:behind])
+        decode_block(block, first, found)
+        assert np.array_equal(found, frames[first:behind])
+    with pytest.raises(ValueError, match="fewer than 7 frames"):
+        decode_block(block, 5, np.zeros_like(frames[:2]))
 
 
 def test_any_arrow_reader_finds_an_episodes_frames_as_one_zstd_stream(path):

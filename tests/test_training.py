@@ -113,7 +113,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(d
     real = training.compute_losses
     calls = 0
 
-    def explode(output, batch, recipe):
+    def explode(output, batch, recipe, frames):
         nonlocal calls
         calls += 1
         losses = real(output, batch, recipe)

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 
 import pytest
+from test_report import shown_by_a_browser
 from typer.testing import CliRunner
 from worlds import counted_header, counted_sample
 
@@ -65,3 +67,24 @@ def test_the_command_line_writes_the_page_where_it_is_told(tmp_path):
     result = CliRunner().invoke(cli.app, ["view", str(sample_dataset()), "--no-open", "--to", str(to)])
     assert result.exit_code == 0, result.output
     assert len(data_of(to.read_text())["episodes"]) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")
+def test_a_browser_shows_ten_thousand_episodes_and_a_film_and_runs_no_text(tmp_path):
+    with DatasetWriter(tmp_path / "data", counted_header(), commit_seconds=1000) as writer:
+        for seed in range(100):
+            writer.append(counted_sample(seed, instruction=HOSTILE, task="Count-v0"))
+    (tmp_path / "data" / "manifest.json").unlink()
+    for number in range(1, 120):
+        for kind in ("arrow", "parity"):
+            first = tmp_path / "data" / f"shard-000000.{kind}"
+            shutil.copy(first, first.with_name(f"shard-{number:06d}.{kind}"))
+    page = write_view(tmp_path / "data")
+    assert page.stat().st_size < 3_000_000
+    shown = shown_by_a_browser(page, tmp_path / "profile")
+    assert "Films of 24 of 12,000 episodes" in shown
+    assert "10000 found, the first 200 shown" in shown
+    assert shown.count("<tr>") > 200
+    assert 'src="data:image/png;base64,' in shown
+    assert "<img src=x" not in shown.replace(HOSTILE.replace("/", "\\/"), "")

@@ -198,6 +198,7 @@ def versions(packages: Iterable[str] = ("minigrid",)) -> dict[str, str]:
     return {name: _version(name) for name in sorted({"agentgym", "gymnasium", "numpy", *packages})}
 
 
+@cache  # looking one up takes half a millisecond, and every recorder asks for five
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from agentgym.action_spaces import Integers, SpaceCodec
 from agentgym.errors import UserError
 from agentgym.pictures import encode_png
 from agentgym.store import NAMES, SampleDataset, schema_of
@@ -31,7 +32,6 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
     dataset, to = SampleDataset(path), Path(to)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: is there already; choose a new folder")
-    _ = dataset.header.space.discrete_root("the Hub's card")  # refused before anything is written
     (to / "data").mkdir(parents=True)
     files: list[Path] = []
     writer: pq.ParquetWriter | None = None
@@ -79,7 +79,7 @@ def _row(dataset: SampleDataset, episode: int) -> dict[str, Any]:
 def _card(dataset: SampleDataset) -> str:
     environment = Environment(loader=PackageLoader("agentgym"), undefined=StrictUndefined, keep_trailing_newline=True)
     steps = int(dataset.lengths.sum())
-    recipe, root = dataset.header.recipe, dataset.header.space.discrete_root("the Hub's card")
+    recipe = dataset.header.recipe
     return environment.get_template("card.md").render(
         name=json.dumps(str(recipe.get("name", dataset.path.name)), ensure_ascii=False),
         description=str(recipe.get("description", "")),
@@ -92,6 +92,14 @@ def _card(dataset: SampleDataset) -> str:
         experts=sorted(set(dataset.column("expert"))),
         mean_return=f"{np.mean(dataset.column('total_reward')):.3f}" if len(dataset) else "–",
         success=f"{np.mean(dataset.column('success')):.1%}" if len(dataset) else "–",
-        actions=[f"{root.starts[0] + i}: {name}" for i, name in enumerate(root.names[0])],
+        actions=_describe_actions(dataset.header.space),
         recipe=json.dumps(dict(recipe), indent=2, ensure_ascii=False),
     )
+
+
+def _describe_actions(space: SpaceCodec) -> list[str]:
+    """The number and name of every action of a Discrete space, what others consist of."""
+    root = space.root
+    if isinstance(root, Integers) and root.shape is None:
+        return [f"{root.starts[0] + i}: {name}" for i, name in enumerate(root.names[0])]
+    return [str(space)]

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from agentgym import environments
 from agentgym.action_series import stack
-from agentgym.action_spaces import SpaceCodec
+from agentgym.action_spaces import Node, SpaceCodec
 from agentgym.environments.tiles import draw_partial_view
 from agentgym.errors import UserError
+from agentgym.exchange.spaces import batch, space_of, unbatch
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.samples import Sample
 from agentgym.store import DatasetWriter, Header, SampleDataset
@@ -75,7 +76,7 @@ def import_minari(source: str | Path, to: str | Path) -> Note:
                 Sample(
                     instruction=_text(episode.observations, task),
                     frames=view.frames(episode.observations),
-                    actions=stack(space.root, _unbatch(dataset.spec.action_space, episode.actions, len(rewards))),
+                    actions=stack(space.root, unbatch(dataset.spec.action_space, episode.actions, len(rewards))),
                     rewards=rewards,
                     terminated=ended,
                     truncated=bool(episode.truncations[-1]),
@@ -106,11 +107,23 @@ def export_minari(path: str | Path, to: str | Path) -> Note:
         identity = f"{name}/{_slug(task.removesuffix('-v0'))}-v0"
         _export_task(minari, dataset, task, identity, Path(to) / identity / "data")
     (Path(to) / name / "namespace_metadata.json").write_text("{}")
+    return ["Minari has no place for: " + ", ".join(_not_shared(dataset))]
+
+
+def _not_shared(dataset: SampleDataset) -> list[str]:
+    """What of a dataset an export to Minari does not hold."""
+    found = ["expert of each episode", "package versions", "checksums"]
+    space = dataset.header.space
+    unknown = set(dataset.column("task")) - set(environments.task_ids())
+    if unknown and SpaceCodec.of(space_of(space.root)).root != space.root:
+        found.append("names of actions")  # an environment that is one of ours has them itself
+    labelled = sum(map(bool, dataset.column("labels")))
+    if labelled:
+        found.append(f"the labels of {labelled:,} episodes")
     others = sum(dataset.outcomes().values()) - len(dataset)
-    return [
-        "Minari has no place for: expert of each episode, package versions, checksums"
-        + (f", {others:,} attempts that left no episode" if others else "")
-    ]
+    if others:
+        found.append(f"{others:,} attempts that left no episode")
+    return found
 
 
 def refuse_what_is_there(to: Path) -> None:
@@ -123,9 +136,10 @@ def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, 
     from minari.dataset.minari_storage import MinariStorage
 
     chosen = [episode for episode, other in enumerate(dataset.column("task")) if other == task]
-    texts = {dataset.column("instruction")[episode] for episode in chosen}
+    instructions = dataset.column("instruction")
+    texts = {instructions[episode] for episode in chosen}
     charset = "".join(sorted(set("".join(texts)))) or " "
-    root = dataset.header.space.discrete_root("the export to Minari")
+    root = dataset.header.space.root
     folder.mkdir(parents=True)
     storage = MinariStorage.new(
         folder,
@@ -133,8 +147,8 @@ def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, 
             image=gymnasium.spaces.Box(0, 255, dataset.header.frame_shape, np.uint8),
             mission=gymnasium.spaces.Text(max(1, *map(len, texts)), min_length=0, charset=charset),
         ),
-        action_space=gymnasium.spaces.Discrete(len(root.names[0]), start=root.starts[0]),
-        env_spec=gymnasium.registry.get(task),
+        action_space=space_of(root),
+        env_spec=_registration(task),
         jpeg_encoding=False,
     )
     storage.update_metadata(
@@ -147,19 +161,28 @@ def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, 
     )
     buffers: list[Any] = []
     for episode in chosen:
-        buffers.append(_buffer(dataset[episode]))
+        buffers.append(_buffer(root, dataset[episode]))
         if sum(len(buffer.rewards) for buffer in buffers) >= CHUNK_FRAMES or episode == chosen[-1]:
             storage.update_episodes(buffers)
             buffers = []
 
 
-def _buffer(sample: Sample) -> Any:
+def _registration(task: str) -> Any:
+    """What Gymnasium knows of the task, where that can be written as text."""
+    found = gymnasium.registry.get(task)
+    try:
+        return found if found and found.to_json() else None
+    except ValueError:  # it names a class, not where to import it from
+        return None
+
+
+def _buffer(root: Node, sample: Sample) -> Any:
     from minari.data_collector import EpisodeBuffer
 
     return EpisodeBuffer(
         seed=sample.seed,
         observations={"image": sample.frames, "mission": [sample.instruction] * (len(sample) + 1)},
-        actions=sample.actions,
+        actions=batch(root, sample.actions),
         rewards=sample.rewards.tolist(),
         terminations=_last(len(sample), sample.terminated),
         truncations=_last(len(sample), sample.truncated),
@@ -220,17 +243,6 @@ def _success(infos: Any) -> bool | None:
         if infos and name in infos:
             return bool(np.asarray(infos[name])[-1])
     return None
-
-
-def _unbatch(space: gymnasium.Space[Any], actions: Any, steps: int) -> list[Any]:
-    """The actions of an episode one by one, out of the arrays in which Minari has each part of them."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        parts = {key: _unbatch(part, actions[key], steps) for key, part in space.spaces.items()}
-        return [{key: parts[key][step] for key in parts} for step in range(steps)]
-    if isinstance(space, gymnasium.spaces.Tuple):
-        columns = [_unbatch(part, each, steps) for part, each in zip(space.spaces, actions, strict=True)]
-        return list(zip(*columns, strict=True)) if columns else [()] * steps
-    return list(actions)
 
 
 def _space(space: gymnasium.Space[Any], task: str) -> SpaceCodec:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import gymnasium
-
 from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import Observation, Task
 from agentgym.policy import AgentPolicy
@@ -20,11 +18,11 @@ class AgentExpert:
 
     def check(self, environment: Task) -> None:
         """Raises UserError when the agent was trained for other actions or frames."""
-        space = SpaceCodec.of(environment.action_space, environment.action_names)
-        self._policy.fitted(space, environment.observation_space["frame"].shape or (), environment.task)
+        self._fitted(environment)
 
-    def start(self, environment: gymnasium.Env[Any, Any], seed: int) -> None:
-        """A new history."""
+    def start(self, environment: Task, seed: int) -> None:
+        """A new history, in the task's domain."""
+        self._policy = self._fitted(environment)
         self._state: Any = None
 
     def act(self, observation: Observation) -> Any:
@@ -35,3 +33,7 @@ class AgentExpert:
     def executed(self, action: Any) -> None:
         """The history has what was executed."""
         self._state = self._policy.executed(self._state, [action])
+
+    def _fitted(self, environment: Task) -> AgentPolicy:
+        space = SpaceCodec.of(environment.action_space, environment.action_names)
+        return self._policy.fitted(space, environment.frame_shape, environment.task)

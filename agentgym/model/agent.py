@@ -86,6 +86,7 @@ class AgentModel(PreTrainedModel):
     base_model_prefix = "agent"
     _supports_sdpa = True
     supports_gradient_checkpointing = True
+    _no_split_modules = ["CLIPEncoderLayer", "OPTDecoderLayer"]  # noqa: RUF012  (what FSDP shards one by one)
 
     def __init__(self, config: AgentConfig) -> None:
         super().__init__(config)
@@ -126,6 +127,9 @@ class AgentModel(PreTrainedModel):
         elif module is self.projector:
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
+
+    def get_input_embeddings(self) -> None:  # type: ignore[override]
+        """None, so that FSDP shards the table with the model: both input and output read it."""
 
     def refuse_clips(self, what: str) -> None:
         """Raises UserError for a model whose encoder reads clips, which `what` cannot hold."""
@@ -213,11 +217,13 @@ class AgentModel(PreTrainedModel):
         step_mask: Bool[Tensor, "batch time"],
         action_mask: Bool[Tensor, "batch time action"] | None = None,
         mask_noise: Float[Tensor, "frames patches"] | None = None,
+        masked_frames: Bool[Tensor, "batch time"] | None = None,
         mask_ratio: float = 0.75,
     ) -> AgentOutput:
         """Logits for a batch of windows; padded steps cost nothing in the encoder, unless it reads clips.
 
-        With `mask_noise`, one row for each real frame, the masked autoencoder runs too.
+        With `mask_noise`, one row for each of the `masked_frames` (None: all real ones), the masked autoencoder runs
+        too.
         """
         real = step_mask.flatten().nonzero().squeeze(1)
         clips = self.vision.temporal is not None
@@ -231,12 +237,17 @@ class AgentModel(PreTrainedModel):
         layout, hidden = self.read(instruction, instruction_mask, seen, actions, action_mask)
         reconstruction = None
         if mask_noise is not None:
-            noise = mask_noise.new_zeros(step_mask.numel(), mask_noise.shape[1]).index_copy(0, real, mask_noise)
-            reconstruction = self.reconstruct(patches, noise[read], mask_ratio, time=time)
+            chosen = (step_mask if masked_frames is None else masked_frames).flatten()
+            noise = mask_noise.new_zeros(step_mask.numel(), mask_noise.shape[1])
+            noise[chosen] = mask_noise
+            if clips:  # whole ones are read, and what was chosen is kept
+                reconstruction = self.reconstruct(patches, noise, mask_ratio, time=time).of(chosen.nonzero().squeeze(1))
+            else:
+                reconstruction = self.reconstruct(patches[chosen[real]], mask_noise, mask_ratio)
         return AgentOutput(
             language_logits=self.logits(layout.predicts_instruction(hidden)),
             action_logits=self.logits(layout.predicts_actions(hidden)),
-            reconstruction=reconstruction.of(real) if reconstruction and clips else reconstruction,
+            reconstruction=reconstruction,
         )
 
     def project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:

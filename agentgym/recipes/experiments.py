@@ -44,13 +44,18 @@ class ModelRecipe(Recipe):
 
 
 class LossRecipe(Recipe):
-    """The weight of each loss and how the masked-image loss is taken (see `agentgym.losses`)."""
+    """The weight of each loss and how the masked-image loss is taken (see `agentgym.losses`).
+
+    `masked_frames` are those that enter it: "all" of a window, the "targets", whose actions are targets there, so that
+    a frame enters once an epoch, or "one" of each window, another one each time.
+    """
 
     language: Annotated[float, Field(ge=0)] = 1.0
     masked_image: Annotated[float, Field(ge=0)] = 1.0
     action: Annotated[float, Field(ge=0)] = 1.0
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
     pixel_reduction: Literal["mean", "sum"] = "mean"
+    masked_frames: Annotated[Literal["all", "targets", "one"], Field(exclude_if=lambda frames: frames == "all")] = "all"
 
 
 class PartRates(Recipe):

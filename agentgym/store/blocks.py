@@ -7,29 +7,55 @@ frames. What was measured against PNG and other layouts stands in docs/datasets.
 
 import json
 import math
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import zstandard
 from numpy.typing import NDArray
 
 FRAMES_PER_BLOCK = 8
-SMALL = 2**18  # bytes of a block, up to which zstd's levels mean others than above: 9 is nearly as small as 11 there
-QUICK, CODEC = pa.Codec("zstd", 9), pa.Codec("zstd", 11)  # both smaller and faster to write than PNG
+SMALL = 2**18  # bytes of a block, up to which zstd's levels mean others than above: 5 is nearly as small as 11 there
+
+
+class _Codecs(threading.local):
+    """Each thread has its own, since one that is in use serves no other; making them anew would cost half the time."""
+
+    def __init__(self) -> None:
+        self.small = zstandard.ZstdCompressor(level=5)
+        self.large = zstandard.ZstdCompressor(level=11)  # both smaller and faster to write than PNG
+        self.reader = zstandard.ZstdDecompressor()
+
+
+_codecs = _Codecs()
 
 
 def encode_blocks(frames: NDArray[np.uint8]) -> list[bytes]:
     """uint8[frames, height, width, 3] as blocks."""
+    codec = _codecs.small if FRAMES_PER_BLOCK * math.prod(frames.shape[1:]) <= SMALL else _codecs.large
     starts = range(0, len(frames), FRAMES_PER_BLOCK)
-    codec = QUICK if FRAMES_PER_BLOCK * math.prod(frames.shape[1:]) <= SMALL else CODEC
-    return [codec.compress(np.ascontiguousarray(frames[s : s + FRAMES_PER_BLOCK]), asbytes=True) for s in starts]
+    return [codec.compress(np.ascontiguousarray(frames[s : s + FRAMES_PER_BLOCK])) for s in starts]
 
 
-def decode_block(block: bytes | memoryview, shape: Sequence[int]) -> NDArray[np.uint8]:
-    """A block as uint8[shape]; the shape has its number of frames first."""
-    return np.frombuffer(CODEC.decompress(block, math.prod(shape)), np.uint8).reshape(shape)
+def decode_block(block: bytes | memoryview, first: int, frames: NDArray[np.uint8]) -> None:
+    """Fills uint8[some, height, width, 3] with the frames of a block from its place `first` on.
+
+    What comes behind them is not decoded. Raises ValueError when the block has fewer.
+    """
+    stream = _codecs.reader.stream_reader(block)
+    if first:
+        stream.seek(first * math.prod(frames.shape[1:]))
+    if stream.readinto(memoryview(frames).cast("B")) < frames.nbytes:
+        raise ValueError(f"a block has fewer than {first + len(frames)} frames")
+
+
+def split_blocks(start: int, stop: int) -> Iterator[tuple[int, int, slice]]:
+    """Which frames [start, stop) of an episode are where: a block, the first place in it, and where those are to go."""
+    for block in range(start // FRAMES_PER_BLOCK, count_blocks(stop)):
+        begin = block * FRAMES_PER_BLOCK
+        yield block, max(0, start - begin), slice(max(0, begin - start), min(begin + FRAMES_PER_BLOCK, stop) - start)
 
 
 def checksum(values: Any, content: bytes | memoryview) -> int:

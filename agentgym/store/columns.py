@@ -51,7 +51,7 @@ class Texts(Blobs):
 
     def at(self, place: int) -> str:
         """One value."""
-        return str(super().at(place), "utf-8", "replace")
+        return str(self.content[self.offsets[place] : self.offsets[place + 1]], "utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,27 @@ class Lists:
     offsets: memoryview  # one more than there are lists
     values: Any  # the column of what they hold
 
-    def bounds(self, place: int) -> tuple[int, int]:
-        """Where in `values` a list begins, and ends."""
-        return self.offsets[place], self.offsets[place + 1]
+    def size(self, place: int) -> int:
+        """How many values a list has."""
+        return self.offsets[place + 1] - self.offsets[place]
+
+    def value(self, place: int, inside: int) -> Any:
+        """One value of a list."""
+        return self.values.at(self.offsets[place] + inside)
+
+    def among(self, place: int, start: int, stop: int) -> list[Any]:
+        """Values [start, stop) of a list, as far as it has them."""
+        first, behind = self.offsets[place], self.offsets[place + 1]
+        return self.values.read(min(first + start, behind), min(first + stop, behind))
+
+    def part(self, place: int, start: int, stop: int) -> memoryview:
+        """Values [start, stop) of a list of numbers, not copied."""
+        first = self.offsets[place]
+        return self.values.content[first + start : first + stop]
 
     def at(self, place: int) -> list[Any]:
         """One list."""
-        return self.values.read(*self.bounds(place))
+        return self.values.read(self.offsets[place], self.offsets[place + 1])
 
     def read(self, first: int, behind: int) -> list[list[Any]]:
         """Lists [first, behind)."""
@@ -78,17 +92,21 @@ Column = Numbers | Blobs | Lists
 
 
 class Columns(dict[str, Any]):
-    """The columns of a table by name, made when they are asked for. Raises ValueError when offsets lead outside."""
+    """The columns of a batch of rows by name, made when they are asked for. Raises ValueError for a wrong offset."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, batch: pa.RecordBatch) -> None:
         super().__init__()
-        self._arrays = dict(zip(table.column_names, map(_in_one_piece, table.columns), strict=True))
-        for array in self._arrays.values():
-            kind = _without_text(array.type)
-            (array if kind is array.type else array.view(kind)).validate(full=True)  # an ArrowInvalid is a ValueError
+        self._batch = batch
+        self._places = {name: place for place, name in enumerate(batch.schema.names)}
+        try:
+            batch.validate(full=True)
+        except pa.ArrowInvalid:  # of a text that is no UTF-8 too, which harms no other row
+            for array in batch.columns:
+                array.view(_without_text(array.type)).validate(full=True)  # an ArrowInvalid is a ValueError
 
     def __missing__(self, name: str) -> Column:
-        self[name] = _column_of(self._arrays[name])
+        array = self._batch.column(self._places[name])
+        self[name] = _column_of(array.type, iter(array.buffers()))
         return self[name]
 
 
@@ -100,35 +118,37 @@ def value_buffers(array: pa.Array) -> Iterator[pa.Buffer]:
         yield buffer
 
 
-def _column_of(array: pa.Array) -> Column:
-    kind, buffers = array.type, array.buffers()
+def _column_of(kind: pa.DataType, buffers: Iterator[pa.Buffer]) -> Column:
+    """A column out of its buffers in Arrow's order: of each level whether values are null, then offsets or values."""
+    next(buffers)
+    content = next(buffers) or b""
     if pa.types.is_list(kind):
-        return Lists(_offsets(array), _column_of(array.values))
+        return Lists(_offsets(content), _column_of(kind.value_type, buffers))
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        return (Texts if pa.types.is_string(kind) else Blobs)(_offsets(array), memoryview(buffers[2] or b""))
+        return (Texts if pa.types.is_string(kind) else Blobs)(_offsets(content), memoryview(next(buffers) or b""))
     if pa.types.is_boolean(kind):
-        bits = np.unpackbits(np.frombuffer(buffers[1] or b"", np.uint8), bitorder="little")
+        bits = np.unpackbits(np.frombuffer(content, np.uint8), bitorder="little")
         return Numbers(memoryview(bits.tobytes()).cast("?"))
-    return Numbers(_numbers(buffers[1] or b"", kind))
+    return Numbers(_numbers(content, _dtype(kind)))
 
 
-def _offsets(array: pa.Array) -> memoryview:
-    return _numbers(array.buffers()[1] or bytes(4), pa.int32())  # an empty column may have none
+def _offsets(content: Any) -> memoryview:
+    return _numbers(content or bytes(4), np.dtype(np.int32))  # an empty column may have none
 
 
-def _numbers(content: Any, kind: pa.DataType) -> memoryview:
+def _numbers(content: Any, dtype: np.dtype[Any]) -> memoryview:
     """What is in a buffer, which may go on behind the last value."""
-    dtype = np.dtype(kind.to_pandas_dtype())
     return memoryview(content)[: len(content) // dtype.itemsize * dtype.itemsize].cast("B").cast(dtype.char)
 
 
-def _in_one_piece(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+@lru_cache(maxsize=64)
+def _dtype(kind: pa.DataType) -> np.dtype[Any]:
+    return np.dtype(kind.to_pandas_dtype())
 
 
 @lru_cache(maxsize=64)
 def _without_text(kind: pa.DataType) -> pa.DataType:
-    """The type with bytes in the place of text, which may be damaged in one row without harm to the others."""
+    """The type with bytes in the place of text."""
     if pa.types.is_list(kind):
         return pa.list_(_without_text(kind.value_type))
     return pa.binary() if pa.types.is_string(kind) else kind

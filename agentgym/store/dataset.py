@@ -5,6 +5,7 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from copy import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from agentgym.store.files import locate, shard_files
 from agentgym.store.format import FormatError, Header, Row, count_outcomes
 from agentgym.store.shard import Shard
 from agentgym.store.steps import decode_steps
+
+OF_A_SAMPLE = ("instruction", "terminated", "truncated", "success", "seed", "task", "expert", "versions")
 
 
 class SampleDataset:
@@ -68,7 +71,7 @@ class SampleDataset:
     def steps(self, episode: int, start: int, stop: int) -> Sample:
         """Steps [start, stop) of an episode, reading only their frames."""
         shard, row = self._locate(episode)
-        values = shard.plain(row) | shard.steps(row, start, stop)
+        values = shard.plain(row, OF_A_SAMPLE) | shard.steps(row, start, stop)
         actions, labels = self._series(values)
         last = stop == int(self.lengths[episode])
         return Sample(
@@ -82,7 +85,7 @@ class SampleDataset:
             seed=values["seed"],
             task=values["task"],
             expert=values["expert"],
-            versions=json.loads(values["versions"]),
+            versions=dict(_read_versions(values["versions"])),
             labels=labels,
         )
 
@@ -90,6 +93,11 @@ class SampleDataset:
         """Frames [start, stop) alone."""
         shard, row = self._locate(episode)
         return shard.frames(row, start, stop)
+
+    def fill(self, found: NDArray[np.uint8], episode: int, start: int) -> None:
+        """Puts an episode's frames from `start` on into uint8[some, height, width, 3], without a copy of them."""
+        shard, row = self._locate(episode)
+        shard.fill(found, row, start)
 
     def actions(self, episode: int, start: int, stop: int) -> tuple[Actions, Actions | None]:
         """The executed actions of steps [start, stop), and the labels where there are some."""
@@ -156,6 +164,12 @@ def window_table(lengths: NDArray[np.int64], length: int, kept: int = 0) -> NDAr
     starts = (np.arange(len(episodes)) - first) * stride
     stops = np.minimum(starts + length, lengths[episodes])
     return np.stack([episodes, starts, stops], axis=1).astype(np.int64)
+
+
+@lru_cache(maxsize=64)  # thousands of episodes were drawn by the same packages
+def _read_versions(text: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(text)
+    return found
 
 
 def _open_shards(files: Sequence[Path]) -> tuple[list[Shard], tuple[str, ...]]:

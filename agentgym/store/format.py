@@ -28,6 +28,7 @@ from agentgym.store.steps import column_type, encode_steps
 FORMAT = "2.1"  # readers take any 2.x: a new minor number adds to what there is, a new major one changes it
 OUTCOMES = ("solved", "failed", "error", "timeout")
 METADATA_KEY, METADATA_CRC_KEY = b"agentgym", b"agentgym.crc32"
+ATTEMPTS = b', "attempts": '  # stands behind what is the same in all shards, in the metadata's JSON
 
 COLUMNS = (
     ("task", pa.string()),
@@ -88,18 +89,18 @@ class Header:
         }
 
     @staticmethod
-    def from_json(values: Mapping[str, Any], path: Path) -> "Header":
-        """From plain values. Raises FormatError for a format that this version does not read."""
-        found, ours = (int(format.split(".")[0]) for format in (values["format"], FORMAT))
+    def from_json(values: Mapping[str, Any], reads: str) -> "Header":
+        """From plain values. Raises FormatError for another major format than that of `reads`."""
+        found, ours = (int(format.split(".")[0]) for format in (values["format"], reads))
         if found != ours:
             remedy = (
                 "install a newer agentgym"
                 if found > ours
                 else f"the same seeds record it again: 'agentgym collect {values['recipe'].get('name', 'RECIPE')}'"
             )
-            raise FormatError(f"{path}: format {values['format']}; this agentgym reads {FORMAT}: {remedy}")
+            raise FormatError(f"format {values['format']}; this agentgym reads {reads}: {remedy}")
         height, width, channels = values["frame_shape"]
-        return Header(_read_space(json.dumps(values["actions"])), (height, width, channels), values["recipe"])
+        return Header(SpaceCodec.from_json(values["actions"]), (height, width, channels), values["recipe"])
 
 
 @lru_cache(maxsize=16)  # every shard of a dataset has the same
@@ -132,7 +133,7 @@ def encode_row(sample: Sample) -> Row:
         block_checksum(block, [(row[name] or [])[place : place + FRAMES_PER_BLOCK] for name in STEP_COLUMNS])
         for block, place in zip(row["frames"], range(0, len(sample) + 1, FRAMES_PER_BLOCK), strict=True)
     ]
-    return {**row, "block_crc32": blocks, "crc32": row_checksum(row, blocks)}
+    return {**row, "block_crc32": blocks, "crc32": row_checksum(row, struct.pack(f"<{len(blocks)}I", *blocks))}
 
 
 def block_checksum(block: bytes | memoryview, steps: Sequence[Sequence[Any]]) -> int:
@@ -140,9 +141,9 @@ def block_checksum(block: bytes | memoryview, steps: Sequence[Sequence[Any]]) ->
     return checksum(steps, block)
 
 
-def row_checksum(row: Row, blocks: Sequence[int]) -> int:
+def row_checksum(row: Row, blocks: bytes | memoryview) -> int:
     """CRC-32 over PLAIN_COLUMNS and the checksums of the blocks, each as four bytes, the lowest first."""
-    return checksum([row[name] for name in PLAIN_COLUMNS], struct.pack(f"<{len(blocks)}I", *blocks))
+    return checksum([row[name] for name in PLAIN_COLUMNS], blocks)
 
 
 def write_shard(file: Path, header: Header, episodes: pa.Table, attempts: Sequence[Attempt]) -> None:
@@ -169,17 +170,29 @@ def count_outcomes(attempts: Iterable[Attempt]) -> dict[str, int]:
     return {outcome: counts[outcome] for outcome in OUTCOMES}
 
 
-@lru_cache(maxsize=16)  # a thousand shards have the same
-def _read_space(text: str) -> SpaceCodec:
-    return SpaceCodec.from_json(json.loads(text))
+def read_metadata(schema: pa.Schema) -> tuple[Header, int | None, bytes]:
+    """The header, how many episodes there are (as far as it says), and the attempts as text for `read_attempts`.
 
-
-def read_metadata(schema: pa.Schema) -> Any:
-    """What is the same for all rows of a shard. Raises KeyError, TypeError or ValueError when the schema is damaged."""
+    Raises KeyError, TypeError or ValueError when the schema is damaged, FormatError by its version.
+    """
     encoded = schema.metadata[METADATA_KEY]
     if zlib.crc32(encoded) != int(schema.metadata[METADATA_CRC_KEY]):
         raise ValueError("its header has a wrong checksum")
-    return json.loads(encoded)
+    head, _, attempts = encoded.rpartition(ATTEMPTS)  # no text reads so: its quotes are escaped
+    return *_read_head(head, FORMAT), attempts
+
+
+@lru_cache(maxsize=64)  # a thousand shards have the same
+def _read_head(head: bytes, reads: str) -> tuple[Header, int | None]:
+    values = json.loads(head + b"}")
+    return Header.from_json(values, reads), values.get("episodes")
+
+
+def read_attempts(text: bytes) -> list[Attempt]:
+    """Every seed that was tried."""
+    return [
+        Attempt(task, seed, outcome) for task, seed, outcome in json.loads(b'{"": ""' + ATTEMPTS + text)["attempts"]
+    ]
 
 
 def check_columns(schema: pa.Schema, expected: pa.Schema) -> None:

@@ -16,16 +16,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from agentgym.errors import UserError
-from agentgym.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block
+from agentgym.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block, split_blocks
 from agentgym.store.columns import Columns
 from agentgym.store.format import (
     PLAIN_COLUMNS,
     STEP_COLUMNS,
     Attempt,
+    FormatError,
     Header,
     Row,
     block_checksum,
     check_columns,
+    read_attempts,
     read_metadata,
     row_checksum,
     schema_of,
@@ -56,18 +58,23 @@ class Shard:
     def _read(self, content: pa.Buffer) -> None:
         """Raises one of DAMAGE. Offsets are checked here: a wrong one would be taken for an address later."""
         reader = pa.ipc.open_file(content)
-        values = read_metadata(reader.schema)
-        header = Header.from_json(values, self.file)
+        header, episodes, attempts = self._read_metadata(reader.schema)
         check_columns(reader.schema, schema_of(header.space))
-        table = pa.Table.from_batches([reader.get_batch(i) for i in range(reader.num_record_batches)], reader.schema)
-        if len(table) != values.get("episodes", len(table)):
-            raise ValueError(f"{len(table)} of {values['episodes']} episodes")
-        table.validate()
-        self._columns = Columns(table)
-        self.table, self.header, self._values = table, header, values
-        self.lengths: NDArray[np.int64] = np.diff(self._columns["rewards"].offsets)[: len(table)].astype(np.int64)
-        self._whole_rows = bytearray(len(table))
-        self._whole_blocks = bytearray(self._columns["frames"].offsets[len(table)])
+        rows = _rows_of(reader)
+        if episodes not in (None, rows.num_rows):
+            raise ValueError(f"{rows.num_rows} of {episodes} episodes")
+        self._columns = Columns(rows)
+        self._rows, self.header, self._attempts = rows, header, attempts
+        offsets = np.frombuffer(self._columns["rewards"].offsets, np.int32).astype(np.int64)
+        self.lengths: NDArray[np.int64] = offsets[1 : len(rows) + 1] - offsets[: len(rows)]
+        self._whole_rows = bytearray(len(rows))
+        self._whole_blocks = bytearray(self._columns["frames"].offsets[len(rows)])
+
+    def _read_metadata(self, schema: pa.Schema) -> tuple[Header, int | None, bytes]:
+        try:
+            return read_metadata(schema)
+        except FormatError as error:
+            raise FormatError(f"{self.file}: {error}") from None
 
     def _mend(self) -> bool:
         """Whether what the episodes share was damaged and is now read as it was written; tried once."""
@@ -86,22 +93,28 @@ class Shard:
     @cached_property
     def attempts(self) -> list[Attempt]:
         """Every seed that was tried."""
-        return [Attempt(task, seed, outcome) for task, seed, outcome in self._values["attempts"]]
+        return read_attempts(self._attempts)
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows and columns, unverified."""
+        return pa.Table.from_batches([self._rows])
 
     def __len__(self) -> int:
-        return len(self.table)
+        return self._rows.num_rows
 
     def frames(self, row: int, start: int, stop: int) -> NDArray[np.uint8]:
         """Frames [start, stop) of an episode, uint8[stop - start, height, width, 3]. Raises UserError if damaged."""
-        places = range(start // FRAMES_PER_BLOCK, count_blocks(stop))
-        self._require_blocks(row, places)
-        total = int(self.lengths[row]) + 1
-        blocks = []
-        for place in places:
-            first = place * FRAMES_PER_BLOCK
-            shape = (min(FRAMES_PER_BLOCK, total - first), *self.header.frame_shape)
-            blocks.append(decode_block(self._block(row, place), shape)[max(0, start - first) : stop - first])
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        found = np.empty((stop - start, *self.header.frame_shape), np.uint8)
+        self.fill(found, row, start)
+        return found
+
+    def fill(self, found: NDArray[np.uint8], row: int, start: int) -> None:
+        """Puts the frames from `start` on into uint8[some, height, width, 3]. Raises UserError if damaged."""
+        stop = start + len(found)
+        self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
+        for place, first, here in split_blocks(start, stop):
+            decode_block(self._block(row, place), first, found[here])
 
     def row(self, row: int, columns: Sequence[str]) -> Row:
         """Some columns of an episode as plain values, unverified; [] where there is no list."""
@@ -116,16 +129,10 @@ class Shard:
         self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
         return self._steps(row, start, stop)
 
-    def plain(self, row: int) -> Row:
-        """PLAIN_COLUMNS of an episode. Raises UserError when they are not what was written; verifies them once."""
-        values = self.row(row, PLAIN_COLUMNS)
-        if not self._whole_rows[row]:
-            if not self._verify_row(row, values):
-                if not self._mend():
-                    raise self._damaged(row)
-                return self.plain(row)
-            self._whole_rows[row] = True
-        return values
+    def plain(self, row: int, columns: Sequence[str]) -> Row:
+        """Some of PLAIN_COLUMNS of an episode. Raises UserError when they are not what was written."""
+        self._require_row(row)
+        return self.row(row, columns)
 
     def require_whole(self, row: int) -> None:
         """Raises UserError naming the episode when any of it is not what was written."""
@@ -139,10 +146,20 @@ class Shard:
             return False
         return True
 
+    def _require_row(self, row: int) -> None:
+        """Raises UserError when what stands once in a row is not what was written. Verifies a row once."""
+        if self._whole_rows[row]:
+            return
+        if self._verify_row(row):
+            self._whole_rows[row] = True
+        elif self._mend():
+            self._require_row(row)
+        else:
+            raise self._damaged(row)
+
     def _require_blocks(self, row: int, places: range) -> None:
         """Raises UserError when one of these blocks of an episode is not what was written. Verifies a block once."""
-        if not self._whole_rows[row]:
-            self.plain(row)
+        self._require_row(row)
         first = self._columns["frames"].offsets[row]
         for place in places:
             if not self._whole_blocks[first + place]:
@@ -153,34 +170,28 @@ class Shard:
                 self._whole_blocks[first + place] = True
         return None
 
-    def _verify_row(self, row: int, values: Row) -> bool:
+    def _verify_row(self, row: int) -> bool:
         """Every list is as long as the episode, and what stands there once is what was written."""
-        bounds = {name: self._columns[name].bounds(row) for name in ("frames", "block_crc32", *STEP_COLUMNS)}
-        held = {name: behind - first for name, (first, behind) in bounds.items()}
-        blocks = count_blocks(values["length"] + 1)
-        expected = {"frames": blocks, "block_crc32": blocks} | dict.fromkeys(STEP_COLUMNS, values["length"])
-        if held not in (expected, {**expected, "labels": 0}):
+        values = self.row(row, PLAIN_COLUMNS)
+        sizes = [self._columns[name].size(row) for name in ("frames", "block_crc32", *STEP_COLUMNS)]
+        steps, blocks = values["length"], count_blocks(values["length"] + 1)
+        if sizes not in ([blocks, blocks, steps, labels, steps] for labels in (steps, 0)):
             return False
-        checksums = self._columns["block_crc32"].at(row)
+        checksums = self._columns["block_crc32"].part(row, 0, blocks)
         return bool(row_checksum(values, checksums) == self._columns["crc32"].at(row))
 
     def _verify_block(self, row: int, place: int) -> bool:
         start = place * FRAMES_PER_BLOCK
         steps = list(self._steps(row, start, start + FRAMES_PER_BLOCK).values())
-        expected = self._columns["block_crc32"].at(row)[place]
+        expected = self._columns["block_crc32"].value(row, place)
         return bool(block_checksum(self._block(row, place), steps) == expected)
 
     def _block(self, row: int, place: int) -> memoryview:
-        frames = self._columns["frames"]
-        return frames.values.at(frames.bounds(row)[0] + place)
+        block: memoryview = self._columns["frames"].value(row, place)
+        return block
 
     def _steps(self, row: int, start: int, stop: int) -> Row:
-        found: Row = {}
-        for name in STEP_COLUMNS:
-            column = self._columns[name]
-            first, behind = column.bounds(row)
-            found[name] = column.values.read(min(first + start, behind), min(first + stop, behind))
-        return found
+        return {name: self._columns[name].among(row, start, stop) for name in STEP_COLUMNS}
 
     def _damaged(self, row: int) -> UserError:
         values = self.row(row, ("task", "seed"))
@@ -188,6 +199,14 @@ class Shard:
             f"{self.file}: episode {row} ({values['task']}, seed {values['seed']}) is damaged: wrong checksum; "
             f"'agentgym check {self.file.parent} --repair' keeps what is good"
         )
+
+
+def _rows_of(reader: pa.ipc.RecordBatchFileReader) -> pa.RecordBatch:
+    """All rows as one batch, as the writer made them; there is none where a shard has attempts alone."""
+    if reader.num_record_batches == 1:
+        return reader.get_batch(0)
+    batches = reader.read_all().combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=reader.schema)
 
 
 def _map(file: Path) -> pa.Buffer:

@@ -26,6 +26,49 @@ class TextMission(gymnasium.ObservationWrapper):
         return observation
 
 
+class Room(gymnasium.Env):
+    """Eight by eight pixels that show the step, an order in words, and actions of several kinds at once."""
+
+    observation_space = spaces.Dict(
+        image=spaces.Box(0, 255, (8, 8, 3), np.uint8), text=spaces.Text(30, charset="abcdefghijklmnopqrstuvwxyz ")
+    )
+    action_space = spaces.Dict(
+        buttons=spaces.MultiBinary(3),
+        camera=spaces.Box(-1, 1, (2,), np.float32),
+        gear=spaces.Discrete(4, start=1),
+        hands=spaces.Tuple((spaces.MultiDiscrete([3, 5]), spaces.Box(0, 9, (1,), np.int16))),
+        said=spaces.Text(6, charset="abc"),
+    )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.seen(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.seen(), float(action["gear"]), self.steps == 3, False, {}
+
+    def seen(self):
+        return {"image": np.full((8, 8, 3), self.steps, np.uint8), "text": "tidy the room"}
+
+
+def record_room(root, *, episodes=2):
+    """Drawn actions of every kind in the room."""
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    import minari
+
+    gymnasium.register("Room-v0", "make_minari:Room", max_episode_steps=9)
+    env = minari.DataCollector(gymnasium.make("Room-v0", disable_env_checker=True), jpeg_encoding=False)
+    env.action_space.seed(0)
+    for seed in range(episodes):
+        env.reset(seed=seed)
+        for _ in range(3):
+            env.step(env.action_space.sample())
+    env.create_dataset("babyai/room-v0", algorithm_name="random steps", description="A fixture.", author="agentgym")
+    return Path(root) / "babyai/room-v0"
+
+
 def record(root, kind, *, episodes=2, steps=9):
     """`kind` is "image" (28x28 pictures) or "symbolic" (MiniGrid's own 7x7 view)."""
     os.environ["MINARI_DATASETS_PATH"] = str(root)
@@ -52,3 +95,4 @@ def record(root, kind, *, episodes=2, steps=9):
 if __name__ == "__main__":
     for kind in ("image", "symbolic"):
         print(record(Path(sys.argv[1]).resolve(), kind))
+    print(record_room(Path(sys.argv[1]).resolve()))

@@ -1,0 +1,97 @@
+"""SurveyJournal: the episodes that a survey has finished, a line each, so that one that was cut short goes on.
+
+    EXPERT.jsonl   the terms of the survey, then its episodes in the order in which they ended
+
+A line is on disk before the next episode is taken. What a crash left of a line is forgotten. This module knows no
+environment and no expert.
+"""
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agentgym.errors import UserError
+from agentgym.recipes import differences
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a survey keeps of an episode; `seconds` are of a core."""
+
+    task: str
+    seed: int
+    outcome: str
+    total_reward: float
+    length: int
+    error: str | None
+    seconds: float
+
+
+class SurveyJournal:
+    """Open for one survey at a time; `played` has every episode in it.
+
+    Raises UserError for a journal of other terms, while another survey writes it, and when the disk is full.
+    """
+
+    def __init__(self, file: Path, terms: Mapping[str, Any]) -> None:
+        self._file = file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = file.open("ab", buffering=0)
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.played = self._go_on(terms)
+        except BlockingIOError:
+            self.close()
+            raise UserError(f"{file}: another survey is writing it; wait for it to end, or give another --to") from None
+        except UserError:
+            self.close()
+            raise
+
+    def add(self, played: Played) -> None:
+        """The episode is on disk. Raises UserError when there is no room for it."""
+        self._write(asdict(played))
+        self.played.append(played)
+
+    def close(self) -> None:
+        """Another survey may write it."""
+        self._stream.close()
+
+    def __enter__(self) -> "SurveyJournal":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _go_on(self, terms: Mapping[str, Any]) -> list[Played]:
+        """The episodes that are there; behind the last whole line the file ends."""
+        content = self._file.read_text(encoding="utf-8")
+        whole = content[: content.rfind("\n") + 1]
+        os.truncate(self._file, len(whole.encode()))
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if not lines:
+            self._write(dict(terms))
+            return []
+        changed = differences(lines[0], dict(terms))
+        if changed:
+            raise UserError(
+                f"{self._file}: holds the episodes of another survey ({changed[0]}); "
+                "finish that one, give another --to, or delete the file"
+            )
+        return [Played(**line) for line in lines[1:]]
+
+    def _write(self, values: dict[str, Any]) -> None:
+        try:
+            line = f"{json.dumps(values)}\n".encode()
+            if self._stream.write(line) < len(line):  # the rest had no room
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{self._file}: {error.strerror or error}; the episodes in it are whole; "
+                "make room and run the same command again"
+            ) from None
