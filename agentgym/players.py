@@ -21,7 +21,8 @@ from agentgym.draws import Draws
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.trained import load_policy, shapes_of
-from agentgym.policy import AgentPolicy, PolicyState
+from agentgym.history import PolicyState
+from agentgym.policy import AgentPolicy
 
 if TYPE_CHECKING:
     from agentgym.exported.onnx_policy import OnnxPolicy

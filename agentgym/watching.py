@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentgym.policy import AgentPolicy, PolicyState
+from agentgym.history import PolicyState
+from agentgym.policy import AgentPolicy
 
 
 @dataclass(frozen=True)
