@@ -93,6 +93,6 @@ class Window:
         """Each row has a step more."""
         rows = np.arange(len(self.steps))
         self.visual[rows, self.steps] = visual
-        if self.frames is not None:
+        if self.frames is not None and frames is not None:
             self.frames[rows, self.steps] = frames
         self.steps[:] += 1

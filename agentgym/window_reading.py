@@ -42,7 +42,7 @@ class WindowReader:
         assert window.frames is not None
         for row in np.flatnonzero(window.begun & (window.steps > 0)):
             past = slice(0, window.steps[row])
-            visual = self._encode(torch.from_numpy(window.frames[row, past])[None], [instructions[row]])
+            visual = self._encode(torch.from_numpy(window.frames[row, past])[None], [instructions[int(row)]])
             window.visual[row, past] = visual[0].numpy()
 
     def read(

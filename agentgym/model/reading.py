@@ -92,7 +92,8 @@ class Reader:
 
 
 def _attend(projected: Float[Tensor, "3 frames heads tokens head"]) -> Float[Tensor, "frames heads tokens head"]:
-    return F.scaled_dot_product_attention(*projected.unbind())
+    queries, keys, values = projected.unbind()
+    return F.scaled_dot_product_attention(queries, keys, values)
 
 
 @dataclass(frozen=True)
