@@ -62,7 +62,7 @@ class WindowReader:
                 self._continue(np.flatnonzero(~again), window, visual, old),
                 self._begin(np.flatnonzero(again), window, visual, instructions),
             ]
-        places = max(int(each.known.max()) + each.new.shape[1] for each in unread) + window.actions.shape[2] - 1
+        places = max(int(each.known.max()) + each.new.shape[1] for each in unread) + max(0, window.actions.shape[2] - 1)
         if old is None:
             cache = self._reader.empty_cache(len(again), places)
         else:
@@ -94,7 +94,7 @@ class WindowReader:
         tokens = torch.from_numpy(np.maximum(actions, 0) + self._text)
         new = torch.cat([self._reader.embed(tokens), torch.from_numpy(visual[rows, latest])], dim=1)
         counts = np.full(len(rows), new.shape[1])
-        if actions.min() == NO_TOKEN:
+        if (actions == NO_TOKEN).any():
             there = np.concatenate([actions != NO_TOKEN, np.ones((len(rows), visual.shape[2]), bool)], axis=1)
             new, counts = pack(new, torch.from_numpy(there)), there.sum(1)
         return _Unread(rows, new, counts, old.read[rows])
