@@ -272,7 +272,7 @@ def test_a_film_has_all_probabilities_of_each_step_and_names_its_method(complete
         "probabilities": [[0.75, 0.25]] * 3,
         "patches": [[0.5, 0.5, 0.0, 0.0]] * 3,
     }
-    assert "a method, how much the log-probability" in html
+    assert "a method, the attention over the patches" in html
     assert html.count("<rect") == 4
 
 
