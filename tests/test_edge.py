@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from worlds import TASK, experiment_recipe, model_of, refusal, tokenizer_of
+from worlds import TASK, experiment_recipe, logits_of, model_of, refusal, tokenizer_of
 
 from agentgym import evaluation, plans, players, runs
 from agentgym.edge import export_onnx
@@ -57,19 +57,6 @@ def observations(dataset, rows, step):
         "frame": np.stack([sample.frames[step % len(sample)] for sample in samples]),
         "instruction": np.stack([encode_instruction(sample.instruction) for sample in samples]),
     }
-
-
-def logits_of(policy, monkeypatch):
-    """The logits of every later call, while action (call number) % 7 is taken."""
-    seen = []
-
-    def choose(logits, deterministic):
-        seen.append(np.asarray(logits).copy())
-        chosen = np.full(len(logits), len(seen) % 7)
-        return chosen[:, None] if isinstance(policy, AgentPolicy) else chosen
-
-    monkeypatch.setattr(policy, "_choose", choose)
-    return seen
 
 
 def test_its_logits_are_pytorchs_through_moving_windows_and_episode_ends(policies, dataset, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from transformers import CLIPVisionConfig
-from worlds import CountingEnv, experiment_recipe, model_of, sources_of, tokenizer_of
+from worlds import CountingEnv, experiment_recipe, logits_of, model_of, sources_of, tokenizer_of
 
 from agentgym import runs
 from agentgym.edge import export_onnx
@@ -86,19 +86,6 @@ def run(dataset, tmp_path_factory):
     model.save_pretrained(path / "model")
     tokenizer_of(dataset).save_pretrained(path / "model")
     return path
-
-
-def logits_of(policy, monkeypatch):
-    """The logits of every later call, while action (call number) % 7 is taken."""
-    seen = []
-
-    def choose(logits, deterministic):
-        seen.append(np.asarray(logits).copy())
-        chosen = np.full(len(logits), len(seen) % 7)
-        return chosen[:, None] if isinstance(policy, AgentPolicy) else chosen
-
-    monkeypatch.setattr(policy, "_choose", choose)
-    return seen
 
 
 def expected(policy, frames, actions, texts):

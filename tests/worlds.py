@@ -14,6 +14,7 @@ from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import tokenize, train_tokenizer
+from agentgym.policy import AgentPolicy
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 from agentgym.store import SampleDataset
 from agentgym.windows import WindowSource, split_episodes
@@ -85,6 +86,19 @@ def sources_of(dataset: SampleDataset, *, window: int = 4) -> tuple[WindowSource
         for episodes in (trained, held_out)
     )
     return first, second
+
+
+def logits_of(policy, monkeypatch):
+    """The logits of every later call, while action (call number) % 7 is taken."""
+    seen = []
+
+    def choose(logits, deterministic):
+        seen.append(np.asarray(logits).copy())
+        chosen = np.full(len(logits), len(seen) % 7)
+        return chosen[:, None] if isinstance(policy, AgentPolicy) else chosen
+
+    monkeypatch.setattr(policy, "_choose", choose)
+    return seen
 
 
 class CountingEnv(gymnasium.Env):
