@@ -334,8 +334,8 @@ class SpaceCodec:
         for place, (leaf, values) in enumerate(zip(self._leaves, _split(self.root, actions), strict=True)):
             assert isinstance(leaf, Integers | Reals)
             ids = leaf.indices(values)
-            for i, options in enumerate(self._choices[place]):
-                ids[..., i] = np.array(options)[ids[..., i]]
+            for i, options in enumerate(self._options[place]):
+                ids[..., i] = options[ids[..., i]]
             parts.append(ids)
         return np.concatenate(parts, axis=-1)
 
@@ -346,11 +346,11 @@ class SpaceCodec:
         for place, leaf in enumerate(self._leaves):
             assert isinstance(leaf, Integers | Reals)
             indices = ids[..., column : column + len(leaf.slots)].copy()
-            for i, options in enumerate(self._choices[place]):
-                matches = indices[..., i, None] == np.array(options)
-                if not matches.any(-1).all():
+            for i, options in enumerate(self._options[place]):
+                matches = indices[..., i, None] == options
+                indices[..., i] = found = matches.argmax(-1)
+                if not np.array_equal(options[found], ids[..., column + i]):
                     raise ValueError(f"column {column + i} has tokens that may not stand there")
-                indices[..., i] = matches.argmax(-1)
             values.append(leaf.values(indices))
             column += len(leaf.slots)
         return _join(self.root, iter(values))
@@ -385,6 +385,11 @@ class SpaceCodec:
     @cached_property
     def _id(self) -> dict[str, int]:
         return {token: i for i, token in enumerate(self.tokens)}
+
+    @cached_property
+    def _options(self) -> list[list[NDArray[np.int64]]]:
+        """`_choices` as arrays."""
+        return [[np.array(options, np.int64) for options in slots] for slots in self._choices]
 
     @cached_property
     def _choices(self) -> list[list[list[int]]]:

@@ -114,8 +114,10 @@ class AgentPolicy:
         frames, instructions, single = read_observation(observation, self.domain.frame_shape)
         starts = read_starts(episode_start, len(frames))
         old = self._check(state, len(frames))
-        resized = resize_frames(torch.from_numpy(frames)[:, None], self.frame_side)[:, 0]
-        window = self._grown(resized, instructions, old, starts)
+        seen = torch.from_numpy(frames)
+        if frames.shape[1:3] != (self.frame_side, self.frame_side):
+            seen = resize_frames(seen[:, None], self.frame_side)[:, 0]
+        window = self._grown(seen, instructions, old, starts)
         hidden, cache, lengths = self._windows.read(window, instructions, old)
         if self._writer is None:
             logits = self._reader.logits(hidden, self._text)

@@ -51,10 +51,11 @@ class WindowReader:
         """F_φ at each row's latest visual token, float32[N, width], the keys and values up to there, and how many."""
         visual = self._encode_clips(window, instructions) if self._reads_clips else window.visual
         again = window.begun | window.moved
-        if not again.any():
+        number = np.count_nonzero(again)
+        if number == 0:
             assert old is not None
             unread = [self._continue(np.arange(len(again)), window, visual, old)]
-        elif again.all():
+        elif number == len(again):
             unread = [self._begin(np.arange(len(again)), window, visual, instructions)]
         else:
             assert old is not None
@@ -81,7 +82,7 @@ class WindowReader:
     def _read_on(self, unread: "_Unread", cache: Tensor) -> Tensor:
         """The hidden states of the rows' last new tokens; the cache is theirs, and has their keys and values then."""
         hidden = self._reader.read_on(unread.new, cache, unread.known)
-        if (unread.counts == hidden.shape[1]).all():
+        if int(unread.counts.min()) == hidden.shape[1]:
             return hidden[:, -1]
         return hidden[torch.arange(len(hidden)), torch.from_numpy(unread.counts - 1)]
 
@@ -94,7 +95,7 @@ class WindowReader:
         tokens = torch.from_numpy(np.maximum(actions, 0) + self._text)
         new = torch.cat([self._reader.embed(tokens), torch.from_numpy(visual[rows, latest])], dim=1)
         counts = np.full(len(rows), new.shape[1])
-        if (actions == NO_TOKEN).any():
+        if actions.shape[1] > 1 and (actions == NO_TOKEN).any():  # only actions of several tokens lack some
             there = np.concatenate([actions != NO_TOKEN, np.ones((len(rows), visual.shape[2]), bool)], axis=1)
             new, counts = pack(new, torch.from_numpy(there)), there.sum(1)
         return _Unread(rows, new, counts, old.read[rows])

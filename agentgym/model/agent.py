@@ -251,8 +251,11 @@ class AgentModel(PreTrainedModel):
         )
 
     def project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:
-        """ℓ on CLIP's normalised features, squares of `patch_merge` patches at a time (zeros beyond the edge)."""
-        features = self.vision.clip.post_layernorm(features)
+        """ℓ on CLIP's normalised features."""
+        return self.projector(self.merge(self.vision.clip.post_layernorm(features)))
+
+    def merge(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual inputs"]:
+        """What ℓ takes: squares of `patch_merge` patches at a time (zeros beyond the edge)."""
         merge, side, merged = self.patch_merge, self.vision.side, self.merged_side
         if merge > 1:
             if merged * merge > side:
@@ -260,7 +263,7 @@ class AgentModel(PreTrainedModel):
                 features = F.pad(features.unflatten(1, (side, side)), (0, 0, 0, beyond, 0, beyond))
             squares = features.reshape(len(features), merged, merge, merged, -1).transpose(2, 3)
             features = squares.reshape(len(features), merged**2, -1)
-        return self.projector(features)
+        return features
 
 
 def load_agent(path: str | Path) -> AgentModel:

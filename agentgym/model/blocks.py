@@ -109,8 +109,8 @@ class Block:
         width = hidden.shape[1]
         projected = self.project(self.first_norm(hidden)).view(rows, -1, 3, self.heads, width // self.heads)
         seen = attend(projected.permute(2, 0, 3, 1, 4)).transpose(1, 2).reshape(-1, width)
-        hidden = hidden + self.output(seen)
-        return hidden + self.narrow(self.activation(self.widen(self.second_norm(hidden))))
+        hidden = self.output(seen).add_(hidden)
+        return self.narrow(self.activation(self.widen(self.second_norm(hidden)))).add_(hidden)
 
 
 class Prepared(Generic[Made]):
@@ -133,5 +133,5 @@ class Prepared(Generic[Made]):
 
 
 def _plain(activation: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The function of an activation module where there is a plain one."""
-    return torch.relu if isinstance(activation, nn.ReLU) else activation
+    """The function of an activation module where there is a plain one; it may overwrite what it is given."""
+    return torch.relu_ if isinstance(activation, nn.ReLU) else activation
