@@ -58,6 +58,8 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
         seen, actions = env.observation_space, env.action_space
         if not isinstance(seen, Dict) or not {"frame", "instruction"} <= set(seen.spaces):
             raise UserError(f"observation space {seen}: expected {{'frame', 'instruction'}}, as of agentgym.make")
+        if seen["frame"].dtype != np.uint8:  # written into the window they would be cut to whole numbers
+            raise UserError(f"the frames are {seen['frame'].dtype}; expected uint8, 0 to 255, as of agentgym.make")
         if not isinstance(actions, Discrete):
             raise UserError(f"action space {actions}: expected a Discrete one")
         shape = seen["frame"].shape

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage
@@ -250,3 +251,9 @@ def test_actions_of_no_domain_are_refused_with_those_that_it_knows(run_of_two):
     assert "action space Discrete(5)" in text
     assert "jump, left, duck; " in text
     assert "no task 'Jump-v0' with Discrete(7)" in refusal(make, PPO, run_of_two, make_env(), task="Jump-v0")
+
+
+def test_frames_of_another_type_are_refused_and_not_cut_to_whole_numbers():
+    env = CountingEnv()
+    env.observation_space["frame"] = Box(0, 1, (56, 56, 3), np.float32)
+    assert "the frames are float32; expected uint8" in refusal(HistoryObservation, env, window=M)
