@@ -21,6 +21,7 @@ from agentgym.errors import UserError
 from agentgym.layout import kept_steps
 from agentgym.model.step import Step
 from agentgym.model.tokenizer import START, load_tokenizer
+from agentgym.one_domain import of_one_domain
 from agentgym.policy import AgentPolicy, find_checkpoint, fingerprint
 from agentgym.rollouts import rollout
 from agentgym.runs import read_recipe, write_json
@@ -33,15 +34,15 @@ COPIED = ("onnx_policy.py", "example.py")
 def export_onnx(run: Path, out: Path) -> dict[str, Any]:
     """Writes the folder, whole or not at all; says what is in it and on how many steps its actions were PyTorch's.
 
-    Raises UserError when `run` is no run, `out` holds something, or the extra is missing.
+    Of an agent of several domains it is the first, its recipe's own. Raises UserError when `run` is no run, `out` holds
+    something, or the extra is missing.
     """
     _require_onnx()
     recipe = read_recipe(run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists; choose another folder for the exported policy")
     policy = AgentPolicy.from_pretrained(run)
-    if len(policy.domains) > 1:
-        raise UserError(f"{run}: plays {len(policy.domains)} spaces of actions; what is exported plays one")
+    policy = AgentPolicy(*of_one_domain(policy.model, policy.tokenizer, policy.domains[0]))
     values = {**_sizes(policy), "tokenizer": _plain_tokenizer(find_checkpoint(run))}
     folder = out.with_name(out.name + ".tmp")
     shutil.rmtree(folder, ignore_errors=True)

@@ -31,12 +31,15 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from agentgym.action_spaces import Integers
+from agentgym.domains import Domain
 from agentgym.environments import decode_instruction
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentConfig, AgentModel, load_agent
 from agentgym.model.grounding import Words
 from agentgym.model.tokenizer import load_tokenizer, pad_left, tokenize, wrap_tokenizer
+from agentgym.one_domain import of_one_domain
 from agentgym.policy import find_checkpoint
 
 NOTE = "agentgym_checkpoint"  # the attribute of the space: {checkpoint: (configuration, tokenizer)} as JSON
@@ -55,6 +58,8 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
         seen, actions = env.observation_space, env.action_space
         if not isinstance(seen, Dict) or not {"frame", "instruction"} <= set(seen.spaces):
             raise UserError(f"observation space {seen}: expected {{'frame', 'instruction'}}, as of agentgym.make")
+        if seen["frame"].dtype != np.uint8:  # written into the window they would be cut to whole numbers
+            raise UserError(f"the frames are {seen['frame'].dtype}; expected uint8, 0 to 255, as of agentgym.make")
         if not isinstance(actions, Discrete):
             raise UserError(f"action space {actions}: expected a Discrete one")
         shape = seen["frame"].shape
@@ -107,8 +112,10 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
 class AgentFeatures(BaseFeaturesExtractor):
     """F_φ's hidden state at the latest frame of each window; the model of a checkpoint, without dropout."""
 
-    def __init__(self, observation_space: Dict, checkpoint: str) -> None:
-        agent, tokenizer = _load_or_rebuild(observation_space, checkpoint)
+    def __init__(
+        self, observation_space: Dict, checkpoint: str, action_space: gymnasium.Space[Any], task: str | None = None
+    ) -> None:
+        agent, tokenizer = _load_or_rebuild(observation_space, checkpoint, action_space, task)
         agent.refuse_clips("a Stable-Baselines3 policy")
         super().__init__(observation_space, features_dim=agent.language.config.word_embed_proj_dim)
         expected = (agent.config.window, agent.frame_side, agent.frame_side, 3)
@@ -200,6 +207,9 @@ class EncodedFrames:
 class AgentActorCriticPolicy(ActorCriticPolicy):
     """A checkpoint's agent as actor, and a value head on the same features.
 
+    An agent of several domains acts in the one of the environment's action space, and is saved with that one alone;
+    where several have that space, `task` says which, by a task that it was trained on.
+
     `value_rate` is the value head's learning rate as a multiple of the algorithm's, which is the agent's own: the agent
     knows something already, the value head nothing.
     """
@@ -211,6 +221,7 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
         lr_schedule: Any,
         checkpoint: str,
         *,
+        task: str | None = None,
         value_rate: float = 30.0,
         use_sde: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
@@ -219,6 +230,7 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
         if use_sde:
             raise UserError("use_sde=True: state-dependent exploration is for continuous actions")
         self.checkpoint = str(checkpoint)
+        self.task = task
         self.value_rate = value_rate
         super().__init__(
             observation_space,
@@ -227,7 +239,7 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
             net_arch=[],
             ortho_init=False,  # True would draw the agent's weights again
             features_extractor_class=AgentFeatures,
-            features_extractor_kwargs={"checkpoint": self.checkpoint},
+            features_extractor_kwargs={"checkpoint": self.checkpoint, "action_space": action_space, "task": task},
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
@@ -249,7 +261,6 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Any) -> None:
         self._build_mlp_extractor()  # no layers: the features as they are
-        refuse_other_actions(self.features_extractor.agent, self.action_space, self.checkpoint)
         self.action_net = nn.Identity()  # the agent's output head is its embedding table
         self.value_net = nn.Linear(self.features_dim, 1)
         nn.init.zeros_(self.value_net.weight)
@@ -274,20 +285,39 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
             "action_space": self.action_space,
             "lr_schedule": self._dummy_schedule,
             "checkpoint": self.checkpoint,
+            "task": self.task,
             "value_rate": self.value_rate,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
 
-def refuse_other_actions(agent: AgentModel, space: gymnasium.Space[Any], checkpoint: str) -> None:
-    """Raises UserError unless the agent has one domain, whose actions are the Discrete ones of that space."""
+def fitting_domain(agent: AgentModel, space: gymnasium.Space[Any], checkpoint: str, task: str | None) -> Domain:
+    """The agent's domain whose actions are the Discrete ones of that space; of several, the one that has the task.
+
+    Raises UserError when there is none, or several and no task says which.
+    """
     domains = agent.config.all_domains()
-    if len(domains) > 1:
-        raise UserError(f"{checkpoint}: was trained for {len(domains)} spaces of actions; PPO and A2C start from one")
-    root = domains[0].space.discrete_root(f"{checkpoint}: PPO and A2C start from an agent that")
-    if space != Discrete(len(root.names[0]), start=root.starts[0]):
-        raise UserError(f"action space {space}; {checkpoint} was trained for {domains[0].space}")
+    if len(domains) == 1:
+        domains[0].space.discrete_root(f"{checkpoint}: PPO and A2C start from an agent that")
+    fitting = [domain for domain in domains if _discrete(domain) == space]
+    if not fitting:
+        known = "; ".join(dict.fromkeys(str(domain.space) for domain in domains))
+        raise UserError(f"action space {space}; {checkpoint} was trained for {known}")
+    chosen = [domain for domain in fitting if task is None or task in domain.tasks]
+    if len(chosen) != 1 and (task is not None or len(fitting) > 1):
+        tasks = ", ".join(name for domain in fitting for name in domain.tasks)
+        found = f"no task {task!r}" if task is not None and not chosen else f"{len(chosen)} domains"
+        raise UserError(f"{checkpoint} has {found} with {space}; name one in policy_kwargs: task = one of {tasks}")
+    return chosen[0]
+
+
+def _discrete(domain: Domain) -> Discrete | None:
+    """The domain's action space, where that is Discrete."""
+    root = domain.space.root
+    if not isinstance(root, Integers) or root.shape is not None:
+        return None
+    return Discrete(len(root.names[0]), start=root.starts[0])
 
 
 class TetheredPolicy(AgentActorCriticPolicy):
@@ -298,7 +328,7 @@ class TetheredPolicy(AgentActorCriticPolicy):
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
-        self.reference = AgentFeatures(self.observation_space, self.checkpoint).requires_grad_(False)
+        self.reference = AgentFeatures(self.observation_space, **self.features_extractor_kwargs).requires_grad_(False)
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values, log-probabilities, and how near to the checkpoint's agent (0, or less) each distribution is."""
@@ -326,15 +356,20 @@ def _action_logits(agent: AgentModel, hidden: Float[Tensor, "rows width"]) -> Fl
     return agent.logits(hidden)[:, agent.config.num_text_tokens :]
 
 
-def _load_or_rebuild(space: Dict, checkpoint: str) -> tuple[AgentModel, PreTrainedTokenizerFast]:
-    """The agent of the folder, noted in the space; without the folder, one of the noted sizes that awaits its weights.
+def _load_or_rebuild(
+    space: Dict, checkpoint: str, actions: gymnasium.Space[Any], task: str | None
+) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+    """The agent of the folder in the domain of those actions, noted in the space.
 
-    Raises UserError when there is neither.
+    Without the folder, one of the noted sizes that awaits its weights.
+    Raises UserError when there is neither, or no such domain.
     """
     note = getattr(space, NOTE, {})
     if Path(checkpoint).exists() or checkpoint not in note:
         folder = find_checkpoint(checkpoint)
-        agent, tokenizer = load_agent(folder), load_tokenizer(folder)
+        agent = load_agent(folder)
+        domain = fitting_domain(agent, actions, checkpoint, task)
+        agent, tokenizer = of_one_domain(agent, load_tokenizer(folder), domain)
         files = agent.config.to_json_string(), tokenizer.backend_tokenizer.to_str()
         setattr(space, NOTE, {checkpoint: files})
         return agent, tokenizer

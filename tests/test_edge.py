@@ -14,9 +14,12 @@ import torch
 from worlds import TASK, experiment_recipe, logits_of, model_of, refusal, tokenizer_of
 
 from agentgym import evaluation, plans, players, runs
+from agentgym.action_spaces import SpaceCodec
+from agentgym.domains import Domain
 from agentgym.edge import export_onnx
 from agentgym.environments import encode_instruction
 from agentgym.exported.onnx_policy import OnnxPolicy, Tokenizer
+from agentgym.model.adapting import with_domains
 from agentgym.model.agent import AgentModel
 from agentgym.model.step import Step
 from agentgym.model.tokenizer import tokenize
@@ -187,3 +190,20 @@ def test_what_does_not_fit_is_one_clear_line(run, exported, policies, dataset, t
     assert "format 2; this file reads 1" in refusal(
         players.load, players.find(str(tmp_path / "damaged")), sampled=False
     )
+
+
+def test_of_several_domains_the_runs_own_is_exported_with_the_same_logits(run, dataset, tmp_path, monkeypatch):
+    two = tmp_path / "two"
+    shutil.copytree(run, two)
+    before = AgentPolicy.from_pretrained(run)
+    jumping = Domain(SpaceCodec.discrete(("jump", "left", "duck")), (56, 56), M, ("Jump-v0",))
+    model, tokenizer = with_domains(before.model, before.tokenizer, [before.domain, jumping])
+    model.save_pretrained(two / "model")
+    tokenizer.save_pretrained(two / "model")
+    export_onnx(two, tmp_path / "out")
+    policy, told = OnnxPolicy(tmp_path / "out" / "policy.onnx"), json.loads((tmp_path / "out/policy.json").read_text())
+    assert (told["tasks"], len(told["action_names"])) == ([TASK], 7)
+    seen = [logits_of(each, monkeypatch) for each in (before, policy)]
+    for each in (before, policy):
+        each.predict(observations(dataset, 2, 0))
+    np.testing.assert_allclose(seen[1][0], seen[0][0], atol=1e-4)

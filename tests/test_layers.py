@@ -50,7 +50,7 @@ ROWS = [
         *("losses", "optimisation", "collection", "exchange.minari", "exchange.hub", "model.pretrained", "viewing"),
         *("reproducing", "explaining", "writing", "window_reading", "captions", "mixing", "survey_journal"),
     },
-    {"captioning", "journal", "report.folder", "report.standings", "report.curves", "report.failures"},
+    {"one_domain", "captioning", "journal", "report.folder", "report.standings", "report.curves", "report.failures"},
     {"report.films"},
     {"report.page"},
     {"report.comparing", "tables"},

@@ -7,12 +7,16 @@ import sys
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage
 from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of
 
 from agentgym import evaluation, plans, runs
+from agentgym.action_spaces import SpaceCodec
+from agentgym.domains import Domain
+from agentgym.model.adapting import with_domains
 from agentgym.policy import AgentPolicy
 from agentgym.sb3 import AgentActorCriticPolicy, EncodedFrames, HistoryObservation, TetheredPolicy
 
@@ -216,3 +220,40 @@ def test_a_frame_is_encoded_once_until_the_encoder_learns(run):
             )
             torch.testing.assert_close(tokens, agent.encode(seen), atol=1e-4, rtol=0)
     assert calls == [2, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def run_of_two(run, tmp_path_factory):
+    """The agent of `run` after it was given another space of actions, which comes first."""
+    path = tmp_path_factory.mktemp("runs") / "two"
+    shutil.copytree(run, path)
+    policy = AgentPolicy.from_pretrained(run)
+    jumping = Domain(SpaceCodec.discrete(("jump", "left", "duck")), (56, 56), M, ("Jump-v0",))
+    for part in with_domains(policy.model, policy.tokenizer, [jumping]):
+        part.save_pretrained(path / "model")
+    return path
+
+
+def test_of_several_domains_it_starts_in_the_one_of_the_environments_actions(run, run_of_two, tmp_path):
+    observation = make_env().reset(seed=3)[0]
+    one, two = (make(PPO, path, make_env()).policy for path in (run, run_of_two))
+    logits = [each.get_distribution(each.obs_to_tensor(observation)[0]).distribution.logits for each in (one, two)]
+    assert torch.equal(*logits)
+    two.save_checkpoint(tmp_path / "tuned")
+    assert AgentPolicy.from_pretrained(tmp_path / "tuned").tasks == AgentPolicy.from_pretrained(run).tasks
+    assert "Jump-v0" in AgentPolicy.from_pretrained(run_of_two).tasks
+
+
+def test_actions_of_no_domain_are_refused_with_those_that_it_knows(run_of_two):
+    fewer = make_env()
+    fewer.action_space = type(fewer.action_space)(5)
+    text = refusal(make, PPO, run_of_two, fewer)
+    assert "action space Discrete(5)" in text
+    assert "jump, left, duck; " in text
+    assert "no task 'Jump-v0' with Discrete(7)" in refusal(make, PPO, run_of_two, make_env(), task="Jump-v0")
+
+
+def test_frames_of_another_type_are_refused_and_not_cut_to_whole_numbers():
+    env = CountingEnv()
+    env.observation_space["frame"] = Box(0, 1, (56, 56, 3), np.float32)
+    assert "the frames are float32; expected uint8" in refusal(HistoryObservation, env, window=M)
