@@ -201,7 +201,7 @@ def beside(best, rates, name):
 def main():
     lines = [
         f"Env-steps a second (threads), medians of {ROUNDS} rounds in turns; torch {torch.__version__}, "
-        f"{THREADS[-1]} cores. Ratios are to sliding and to same windows, by the clock and in brackets by processor time "
+        f"{THREADS[-1]} cores. Ratios: to sliding and to same windows, by the clock and in brackets by processor time "
         "with one thread.",
         "",
         "| preset | M | environments | sliding | same windows | ours | ratios | exported | ratios |",
