@@ -24,6 +24,7 @@ from agentgym.model.step import Step
 from agentgym.model.tokenizer import START
 from agentgym.one_domain import of_one_domain
 from agentgym.policy import AgentPolicy, fingerprint
+from agentgym.recipes import ExperimentRecipe
 from agentgym.rollouts import rollout
 from agentgym.runs import read_recipe, write_json
 
@@ -47,6 +48,19 @@ def export_onnx(run: Path, out: Path) -> dict[str, Any]:
     folder = out.with_name(out.name + ".tmp")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    try:
+        steps = _fill(folder, policy, recipe)
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sizes = {file.name: file.stat().st_size for file in sorted(out.iterdir())}
+    return {"folder": str(out), "bytes": sizes, "steps_compared": steps}
+
+
+def _fill(folder: Path, policy: AgentPolicy, recipe: ExperimentRecipe) -> int:
+    """Policy and example; how many steps that has. Raises UserError when the graph plays it otherwise than PyTorch."""
     write_policy(policy, folder)
     for name in COPIED:
         (folder / name).write_text((resources.files("agentgym.exported") / name).read_text("utf-8"), "utf-8")
@@ -57,14 +71,10 @@ def export_onnx(run: Path, out: Path) -> dict[str, Any]:
     np.savez_compressed(
         folder / "example.npz", frames=frames, actions=np.array(episode.actions), instruction=episode.instruction
     )
-    same = _agreement(folder, frames, episode.instruction, episode.actions)
-    if same < len(episode.actions):
-        raise UserError(f"{out}: {same} of {len(episode.actions)} actions are PyTorch's; nothing was exported")
-    if out.exists():
-        out.rmdir()
-    folder.rename(out)
-    sizes = {file.name: file.stat().st_size for file in sorted(out.iterdir())}
-    return {"folder": str(out), "bytes": sizes, "steps_compared": len(episode.actions)}
+    same, steps = _agreement(folder, frames, episode.instruction, episode.actions), len(episode.actions)
+    if same < steps:
+        raise UserError(f"{same} of {steps} actions are PyTorch's; nothing was exported")
+    return steps
 
 
 def write_policy(policy: AgentPolicy, folder: Path) -> None:
