@@ -94,12 +94,15 @@ class EpisodeDraft:
 
     def _keep(self, place: int, frame: NDArray[np.uint8]) -> None:
         """Copies the episode's frame of that place."""
-        piece, within = divmod(place, ROOM)
+        piece = place // ROOM
         if piece == len(self._frames):
             self._frames.append(np.empty((ROOM, *frame.shape), np.uint8))
-        self._frames[piece][within] = frame
+        self._frames[piece][place % ROOM] = frame
 
     def _all_frames(self) -> NDArray[np.uint8]:
+        """The episode's frames, which are the sample's alone: of a short episode the piece itself."""
         count = len(self._actions) + 1
+        if count <= ROOM:
+            return self._frames.pop(0)[:count]
         pieces = self._frames[: -(-count // ROOM)]
         return np.concatenate([*pieces[:-1], pieces[-1][: count - ROOM * (len(pieces) - 1)]])

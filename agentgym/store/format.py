@@ -127,13 +127,18 @@ def encode_row(sample: Sample) -> Row:
         "actions": encode_steps(sample.actions),
         "labels": None if sample.labels is None else encode_steps(sample.labels),
         "rewards": sample.rewards.tolist(),
-        "versions": json.dumps(dict(sample.versions), sort_keys=True),
+        "versions": _versions_text(tuple(sample.versions.items())),
     }
     blocks = [
         block_checksum(block, [(row[name] or [])[place : place + FRAMES_PER_BLOCK] for name in STEP_COLUMNS])
         for block, place in zip(row["frames"], range(0, len(sample) + 1, FRAMES_PER_BLOCK), strict=True)
     ]
     return {**row, "block_crc32": blocks, "crc32": row_checksum(row, struct.pack(f"<{len(blocks)}I", *blocks))}
+
+
+@lru_cache(maxsize=64)  # the episodes of a dataset mostly have the same
+def _versions_text(versions: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(dict(versions), sort_keys=True)
 
 
 def block_checksum(block: bytes | memoryview, steps: Sequence[Sequence[Any]]) -> int:
