@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from agentgym.environments.task import Step, Task
 from agentgym.environments.tiles import draw_partial_view
+from agentgym.environments.views import hasten_view
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 TILE_SIZE = 8  # pixels: 56x56 for the usual view of 7x7 cells
@@ -36,6 +37,7 @@ class MiniGridTask(Task):
             made = gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments)
         inner = made.unwrapped
         assert isinstance(inner, MiniGridEnv)
+        hasten_view(inner)
         self.minigrid = inner
         self._full = frame.view == "full"
         self._tile_size = frame.tile_size or TILE_SIZE
