@@ -1,4 +1,4 @@
-"""MiniGrid's partial view at a twentieth of the cost: what `MiniGridEnv.gen_obs` returns, without building, turning and
+"""MiniGrid's partial view at a fraction of the cost: what `MiniGridEnv.gen_obs` returns, without building, turning and
 masking grids of objects cell by cell.
 
 Nothing about the world is remembered from one call to the next, since anyone may change a grid at any time: only which
@@ -24,7 +24,10 @@ Cells = tuple[WorldObj | None, ...]  # of a view, row by row, the agent's row fi
 UNSEEN = bytes((0, 0, 0))  # three bytes a cell: the type, colour and state of what stands there
 EMPTY = bytes((1, 0, 0))
 OUTSIDE = Wall()  # what a view shows beyond the grid
-REPLACED = {MiniGridEnv: ("gen_obs", "gen_obs_grid", "get_view_exts"), Grid: ("slice", "rotate_left", "process_vis")}
+REPLACED = {
+    MiniGridEnv: ("gen_obs", "gen_obs_grid", "get_view_exts", "get_frame", "get_full_render"),
+    Grid: ("get", "set", "slice", "rotate_left", "process_vis", "encode", "render"),
+}
 
 
 def hasten_view(environment: MiniGridEnv) -> None:
@@ -51,8 +54,7 @@ def gen_obs(self: MiniGridEnv) -> dict[str, Any]:  # named as what it replaces: 
 def partial_view(environment: MiniGridEnv) -> NDArray[np.uint8]:
     """What stands in each cell of the view, uint8[columns, rows, 3]; the agent is in the middle of the last row."""
     size = environment.agent_view_size
-    cells = _cells_in_view(environment)
-    sight = b"\1" * len(cells) if environment.see_through_walls else _see(cells, size)
+    _, cells, sight = _look(environment)
     encoded = [
         (EMPTY if cell is None else _three_bytes(cell.encode())) if seen else UNSEEN
         for cell, seen in zip(cells, sight, strict=True)
@@ -63,23 +65,37 @@ def partial_view(environment: MiniGridEnv) -> NDArray[np.uint8]:
     return rows[::-1].transpose(1, 0, 2).copy()
 
 
-def _cells_in_view(environment: MiniGridEnv) -> Cells:
+def cells_seen(environment: MiniGridEnv) -> bytes:
+    """Which cells of the whole grid the agent sees, row by row, a byte each, 0 or 1."""
+    places, _, sight = _look(environment)
+    lit = bytearray(len(environment.grid.grid) + 1)
+    for place, seen in zip(places, sight, strict=True):
+        lit[place] = seen
+    return bytes(lit[:-1])
+
+
+def _look(environment: MiniGridEnv) -> tuple[tuple[int, ...], Cells, bytes]:
+    """Where in the grid's list the cells of the view are, what stands there, and which of them the agent sees."""
     grid, (x, y) = environment.grid, environment.agent_pos
-    pick = _picker(grid.width, grid.height, environment.agent_view_size, int(x), int(y), int(environment.agent_dir))
-    return pick([*grid.grid, OUTSIDE])
+    size, direction = environment.agent_view_size, environment.agent_dir
+    places, pick = _view_from(grid.width, grid.height, size, int(x), int(y), int(direction))
+    cells: Cells = pick([*grid.grid, OUTSIDE])
+    return places, cells, b"\1" * len(cells) if environment.see_through_walls else _see(cells, size)
 
 
 @lru_cache(maxsize=1 << 13)
-def _picker(width: int, height: int, size: int, x: int, y: int, direction: int) -> Callable[[list[Any]], Cells]:
-    """Picks the cells of a view from a grid's list with one more at its end, for those beyond the grid."""
+def _view_from(
+    width: int, height: int, size: int, x: int, y: int, direction: int
+) -> tuple[tuple[int, ...], Callable[[list[Any]], Cells]]:
+    """The places of a view's cells in a grid's list, one past its end for those beyond the grid, and what picks them."""
     ahead_x, ahead_y = DIR_TO_VEC[direction].tolist()
-    indices = []
+    places = []
     for ahead in range(size):
         for right in range(-(size // 2), size // 2 + 1):
             column, row = x + ahead * ahead_x - right * ahead_y, y + ahead * ahead_y + right * ahead_x
             inside = 0 <= column < width and 0 <= row < height
-            indices.append(row * width + column if inside else width * height)
-    return itemgetter(*indices)
+            places.append(row * width + column if inside else width * height)
+    return tuple(places), itemgetter(*places)
 
 
 def _see(cells: Cells, size: int) -> bytes:
