@@ -13,12 +13,13 @@ from minigrid.core.world_object import WorldObj
 from numpy.typing import NDArray
 
 _COLORS, _STATES = 8, 4
+_WEIGHTS = np.array([_COLORS * _STATES, _STATES, 1])  # of type, colour and state in a tile's code
 
 
 def draw_partial_view(symbolic: NDArray[np.uint8], tile_size: int) -> NDArray[np.uint8]:
     """MiniGrid's RGB partial view, uint8[height, width, 3], from its symbolic one, uint8[columns, rows, 3]."""
     columns, rows = symbolic.shape[:2]
-    codes = (symbolic[..., 0].astype(np.intp) * _COLORS + symbolic[..., 1]) * _STATES + symbolic[..., 2]
+    codes = symbolic @ _WEIGHTS
     tiles, drawn = _tile_table(tile_size)
     codes[columns // 2, rows - 1] += len(tiles) // 2  # the agent looks up from the middle of the last row
     missing = codes[~drawn[codes]]
