@@ -87,7 +87,7 @@ def _look(environment: MiniGridEnv) -> tuple[tuple[int, ...], Cells, bytes]:
 def _view_from(
     width: int, height: int, size: int, x: int, y: int, direction: int
 ) -> tuple[tuple[int, ...], Callable[[list[Any]], Cells]]:
-    """The places of a view's cells in a grid's list, one past its end for those beyond the grid, and what picks them."""
+    """Where a view's cells are in a grid's list, one past its end for those beyond the grid; and what picks them."""
     ahead_x, ahead_y = DIR_TO_VEC[direction].tolist()
     places = []
     for ahead in range(size):
