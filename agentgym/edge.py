@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from agentgym.episodes import replay_frames
 from agentgym.errors import UserError
 from agentgym.layout import kept_steps
 from agentgym.model.step import Step
-from agentgym.model.tokenizer import START, load_tokenizer
+from agentgym.model.tokenizer import START
 from agentgym.one_domain import of_one_domain
-from agentgym.policy import AgentPolicy, find_checkpoint, fingerprint
+from agentgym.policy import AgentPolicy, fingerprint
+from agentgym.recipes import ExperimentRecipe
 from agentgym.rollouts import rollout
 from agentgym.runs import read_recipe, write_json
 
@@ -43,13 +45,23 @@ def export_onnx(run: Path, out: Path) -> dict[str, Any]:
         raise UserError(f"{out}: exists; choose another folder for the exported policy")
     policy = AgentPolicy.from_pretrained(run)
     policy = AgentPolicy(*of_one_domain(policy.model, policy.tokenizer, policy.domains[0]))
-    values = {**_sizes(policy), "tokenizer": _plain_tokenizer(find_checkpoint(run))}
     folder = out.with_name(out.name + ".tmp")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    write_json(folder / "policy.json", values)
-    _write_graph(policy, folder / "policy.onnx")
-    _quantize(folder / "policy.onnx", folder / "policy-int8.onnx")
+    try:
+        steps = _fill(folder, policy, recipe)
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sizes = {file.name: file.stat().st_size for file in sorted(out.iterdir())}
+    return {"folder": str(out), "bytes": sizes, "steps_compared": steps}
+
+
+def _fill(folder: Path, policy: AgentPolicy, recipe: ExperimentRecipe) -> int:
+    """Policy and example; how many steps that has. Raises UserError when the graph plays it otherwise than PyTorch."""
+    write_policy(policy, folder)
     for name in COPIED:
         (folder / name).write_text((resources.files("agentgym.exported") / name).read_text("utf-8"), "utf-8")
     suite, seed = recipe.dataset.suite, recipe.evaluation.first_seed
@@ -59,14 +71,20 @@ def export_onnx(run: Path, out: Path) -> dict[str, Any]:
     np.savez_compressed(
         folder / "example.npz", frames=frames, actions=np.array(episode.actions), instruction=episode.instruction
     )
-    same = _agreement(folder, frames, episode.instruction, episode.actions)
-    if same < len(episode.actions):
-        raise UserError(f"{out}: {same} of {len(episode.actions)} actions are PyTorch's; nothing was exported")
-    if out.exists():
-        out.rmdir()
-    folder.rename(out)
-    sizes = {file.name: file.stat().st_size for file in sorted(out.iterdir())}
-    return {"folder": str(out), "bytes": sizes, "steps_compared": len(episode.actions)}
+    same, steps = _agreement(folder, frames, episode.instruction, episode.actions), len(episode.actions)
+    if same < steps:
+        raise UserError(f"{same} of {steps} actions are PyTorch's; nothing was exported")
+    return steps
+
+
+def write_policy(policy: AgentPolicy, folder: Path) -> None:
+    """What `OnnxPolicy` reads, into a folder that exists: policy.json, policy.onnx and policy-int8.onnx.
+
+    Raises UserError for an agent of clips, of actions that are not Discrete, or whose tokenizer is no byte-level BPE.
+    """
+    write_json(folder / "policy.json", {**_sizes(policy), "tokenizer": _plain_tokenizer(policy.tokenizer)})
+    _write_graph(policy, folder / "policy.onnx")
+    _quantize(folder / "policy.onnx", folder / "policy-int8.onnx")
 
 
 def _require_onnx() -> None:
@@ -98,12 +116,12 @@ def _sizes(policy: AgentPolicy) -> dict[str, Any]:
     }
 
 
-def _plain_tokenizer(checkpoint: Path) -> dict[str, Any]:
+def _plain_tokenizer(wrapped: PreTrainedTokenizerFast) -> dict[str, Any]:
     """The tokenizer as tables of byte strings in Latin-1. Raises UserError for one that is no byte-level BPE."""
-    tokenizer = json.loads(load_tokenizer(checkpoint).backend_tokenizer.to_str())
+    tokenizer = json.loads(wrapped.backend_tokenizer.to_str())
     model, splits = tokenizer["model"], tokenizer["pre_tokenizer"]
     if model["type"] != "BPE" or splits["type"] != "ByteLevel" or tokenizer["normalizer"]:
-        raise UserError(f"{checkpoint}: its tokenizer is no byte-level BPE, which is what can be exported")
+        raise UserError("the tokenizer of the agent is no byte-level BPE, which is what can be exported")
     byte_of = _bytes_by_sign()
 
     def plain(token: str) -> str:

@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from agentgym import environments
 from agentgym.acting import Policy
+from agentgym.action_spaces import SpaceCodec
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.policy import AgentPolicy
@@ -71,8 +72,9 @@ def finetune(
     _open(run, recipe)
     file = run / "checkpoint.zip"
     if not (run / "model").exists() and not (run / "model.zip").exists():
-        env = _environment(recipe)
-        model = PPO.load(file, env=env) if file.is_file() else _first(recipe, env)
+        domain = _agent(recipe).domain
+        env = _environment(recipe, domain.window)
+        model = PPO.load(file, env=env) if file.is_file() else _first(recipe, env, domain.tasks[0])
         advance(model.num_timesteps, "")
         curve = Curve(recipe, run, advance)
         left = recipe.ppo.steps - model.num_timesteps
@@ -162,25 +164,39 @@ def _open(run: Path, recipe: FinetuningRecipe) -> None:
         raise UserError(f"{run}: exists and is no fine-tuning; choose another folder")
     read_recipe(Path(recipe.init))
     environments.check_suite(recipe.suite)
-    AgentPolicy.from_pretrained(recipe.init)  # before anything is made
+    _agent(recipe)  # before anything is made
     run.mkdir(parents=True, exist_ok=True)
     write_json(file, values)
 
 
-def _environment(recipe: FinetuningRecipe) -> VecMonitor:
+def _agent(recipe: FinetuningRecipe) -> AgentPolicy:
+    """The agent to start from, as it plays the suite. Raises UserError when it does not know it, or only in parts."""
+    policy, domains = AgentPolicy.from_pretrained(recipe.init), []
+    for task in recipe.suite.tasks:
+        env = environments.make(task, frame=recipe.suite.frame)
+        policy = policy.fitted(SpaceCodec.of(env.action_space, env.action_names), env.frame_shape, env.task)
+        env.close()
+        domains.append(policy.domain)
+    if any(domain != domains[0] for domain in domains):
+        raise UserError(
+            f"suite {recipe.suite.name}: {recipe.init} plays its tasks by different domains; PPO trains one"
+        )
+    return policy
+
+
+def _environment(recipe: FinetuningRecipe, window: int) -> VecMonitor:
     """The environments, task by task in turns."""
-    window = AgentPolicy.from_pretrained(recipe.init).model.config.window
 
     def make(number: int) -> gymnasium.Env[Any, Any]:
         task = recipe.suite.tasks[number % len(recipe.suite.tasks)]
-        env = environments.make(task.id, frame=recipe.suite.frame)
+        env = environments.make(task, frame=recipe.suite.frame)
         return LatestFrame(env) if recipe.start == "cnn" else HistoryObservation(env, window=window)
 
     return VecMonitor(DummyVecEnv([lambda i=i: make(i) for i in range(recipe.ppo.environments)]))
 
 
-def _first(recipe: FinetuningRecipe, env: VecMonitor) -> PPO:
-    """PPO before its first step."""
+def _first(recipe: FinetuningRecipe, env: VecMonitor, task: str) -> PPO:
+    """PPO before its first step, on an agent in the domain of that task."""
     ppo = recipe.ppo
     settings = {
         "learning_rate": LinearSchedule(ppo.learning_rate, ppo.final_learning_rate, end_fraction=1.0),
@@ -196,7 +212,7 @@ def _first(recipe: FinetuningRecipe, env: VecMonitor) -> PPO:
     }
     if recipe.start == "cnn":
         return PPO("CnnPolicy", env, **settings)
-    kwargs = {"checkpoint": recipe.init, "value_rate": ppo.value_rate}
+    kwargs = {"checkpoint": recipe.init, "task": task, "value_rate": ppo.value_rate}
     model = PPO(TetheredPolicy if ppo.tether else AgentActorCriticPolicy, env, policy_kwargs=kwargs, **settings)
     if recipe.start == "random":
         agent = model.policy.features_extractor.agent
@@ -222,7 +238,7 @@ def _play(model: PPO, recipe: FinetuningRecipe) -> tuple[float, float]:
         episode
         for task in recipe.suite.tasks
         for episode in rollout(
-            policy, task.id, frame=recipe.suite.frame, seeds=seeds, num_environments=50, deterministic=True
+            policy, task, frame=recipe.suite.frame, seeds=seeds, num_environments=50, deterministic=True
         )
     ]
     success = float(np.mean([episode.success for episode in played]))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from worlds import TASK, experiment_recipe, logits_of, model_of, refusal, tokenizer_of
 
-from agentgym import evaluation, plans, players, runs
+from agentgym import edge, evaluation, plans, players, runs
 from agentgym.action_spaces import SpaceCodec
 from agentgym.domains import Domain
 from agentgym.edge import export_onnx
@@ -190,6 +190,12 @@ def test_what_does_not_fit_is_one_clear_line(run, exported, policies, dataset, t
     assert "format 2; this file reads 1" in refusal(
         players.load, players.find(str(tmp_path / "damaged")), sampled=False
     )
+
+
+def test_a_graph_that_plays_otherwise_is_not_left_behind(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(edge, "_agreement", lambda *_: 0)
+    assert "nothing was exported" in refusal(export_onnx, run, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_of_several_domains_the_runs_own_is_exported_with_the_same_logits(run, dataset, tmp_path, monkeypatch):

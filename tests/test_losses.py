@@ -85,6 +85,7 @@ def by_hand():
     return output, inputs
 
 
+PAPER = {"language": 1.0, "masked_image": 1.0, "action": 1.0}  # the weights
 NORMALISER = 1 + 2 * (PATCHES + 1)  # one predicted word, two steps of four patches and one action token
 
 
@@ -98,7 +99,7 @@ def test_the_parts_are_the_sums_of_the_equations(by_hand):
 
 
 def test_the_total_is_their_sum_over_words_patches_and_action_tokens(by_hand):
-    losses = compute_losses(*by_hand, LossRecipe())
+    losses = compute_losses(*by_hand, LossRecipe(**PAPER))
     assert losses.total.item() == pytest.approx((math.log(2) + 5 + math.log(32)) / NORMALISER)
 
 
@@ -118,7 +119,7 @@ def test_the_squared_norm_of_the_equation_is_the_sum_over_pixels(by_hand):
     ],
 )
 def test_a_weight_scales_its_part_of_the_total_and_not_what_is_logged(by_hand, weights, expected):
-    losses = compute_losses(*by_hand, LossRecipe(**weights))
+    losses = compute_losses(*by_hand, LossRecipe(**{**PAPER, **weights}))
     assert losses.total.item() == pytest.approx(expected / NORMALISER)
     assert losses.language.sum.item() == pytest.approx(math.log(2))
     assert losses.masked_image.sum.item() == pytest.approx(5)
@@ -280,7 +281,7 @@ def test_a_frame_that_is_not_masked_has_no_error_and_its_patches_stay_in_the_nor
     output, inputs = world()
     some = torch.tensor([[True, False, True], [False, True, False]])
     fewer = replace(output, reconstruction=output.reconstruction.of(some.flatten().nonzero().squeeze(1)))
-    recipe = LossRecipe()
+    recipe = LossRecipe(**PAPER)
     every, few = compute_losses(output, inputs, recipe), compute_losses(fewer, inputs, recipe, some)
     assert (every.masked_image.count, few.masked_image.count) == (18, 9)
     part = (output.reconstruction.predicted - output.reconstruction.patches).square().mean(-1)[:, [0, 1, 3]].sum(1)

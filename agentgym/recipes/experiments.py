@@ -47,11 +47,12 @@ class LossRecipe(Recipe):
     """The weight of each loss and how the masked-image loss is taken (see `agentgym.losses`).
 
     `masked_frames` are those that enter it: "all" of a window, the "targets", whose actions are targets there, so that
-    a frame enters once an epoch, or "one" of each window, another one each time.
+    a frame enters once an epoch, or "one" of each window, another one each time. What speaks for the defaults is in
+    docs/architecture.md; the paper's weights are 1.
     """
 
     language: Annotated[float, Field(ge=0)] = 1.0
-    masked_image: Annotated[float, Field(ge=0)] = 1.0
+    masked_image: Annotated[float, Field(ge=0)] = 0.02
     action: Annotated[float, Field(ge=0)] = 1.0
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
     pixel_reduction: Literal["mean", "sum"] = "mean"

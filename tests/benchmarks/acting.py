@@ -1,13 +1,15 @@
 """How fast the policy acts, beside a policy that encodes and reads its whole window at every step: `make benchmark`.
 
 All act in the same environments with the same untrained weights, in turns within one run, once their windows are full.
-"sliding" is the plain way, the last M steps at every step; "same windows" reads exactly what ours sees. Each way acts
-with one thread and with one for each core, and the table has its better rate. On a machine that does other things too,
-seconds of the processor that this process took say more than those of the clock: the last ratios are of these, with
-one thread. Prints the tables of tests/benchmarks/acting.md and writes that file.
+"sliding" is the plain way, the last M steps at every step; "same windows" reads exactly what ours sees; "exported" is
+ours as an ONNX policy (float32, in onnxruntime), one environment after the other. Each way acts with one thread and
+with one for each core, and the table has its better rate. On a machine that does other things too,
+seconds of the processor that this process took say more than those of the clock: the ratios in brackets are of these,
+with one thread. Prints the tables of tests/benchmarks/acting.md and writes that file.
 """
 
 import os
+import tempfile
 import time
 from collections import defaultdict
 from functools import wraps
@@ -20,6 +22,8 @@ import torch
 import agentgym
 from agentgym.action_spaces import SpaceCodec
 from agentgym.domains import Domain
+from agentgym.edge import write_policy
+from agentgym.exported.onnx_policy import OnnxPolicy
 from agentgym.layout import kept_steps
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
@@ -30,7 +34,9 @@ from agentgym.recipes import FrameRecipe
 
 TASK = "BabyAI-GoToRedBall-v0"
 CASES = [("tiny", 9, 32, 8), ("tiny", 9, 1, 8), ("paper", 4, 1, 32)]  # preset, M, environments, pixels a cell
-NAMES = ("ours", "sliding", "same windows")
+NAMES = ("ours", "exported", "sliding", "same windows")
+PLAIN = ("sliding", "same windows")
+EXPORTED = {"tiny"}  # as a graph `paper` takes a gigabyte, and is nothing for the edge
 THREADS = sorted({1, os.cpu_count() or 1})
 CYCLES = {"tiny": 10, "paper": 1}  # of the window, in a round
 ROUNDS = 5
@@ -71,6 +77,18 @@ class Ours:
 
     def predict(self, observation, state):
         return self._policy.predict(observation, state, deterministic=True)
+
+
+class Exported:
+    """The policy as a graph: one session for each number of threads."""
+
+    def __init__(self, policy):
+        with tempfile.TemporaryDirectory() as folder:
+            write_policy(policy, Path(folder))
+            self._by_threads = {each: OnnxPolicy(Path(folder) / "policy.onnx", threads=each) for each in THREADS}
+
+    def predict(self, observation, state):
+        return self._by_threads[torch.get_num_threads()].predict(observation, state, deterministic=True)
 
 
 class World:
@@ -135,6 +153,7 @@ def measure(preset, window, environments, tile_size):
     policy, tokenizer = make_policy(preset, window, tile_size)
     ways = {
         "ours": Ours(policy),
+        **({"exported": Exported(policy)} if preset in EXPORTED else {}),
         "sliding": WholeWindow(policy, tokenizer, slides=True),
         "same windows": WholeWindow(policy, tokenizer, slides=False),
     }
@@ -167,12 +186,25 @@ def find_shares(policy, play_on, spent):
     return {name: spent[name] / total for name in ("environment", "encoder", "language model")}
 
 
+def said(rate_and_threads):
+    rate, threads = rate_and_threads
+    return f"{rate:,.1f} ({threads})"
+
+
+def beside(best, rates, name):
+    """How many times the rate of sliding and of the same windows: by the clock, and in brackets by the processor."""
+    clock = (best[name][0] / best[other][0] for other in PLAIN)
+    processor = (rates[name, 1][1] / rates[other, 1][1] for other in PLAIN)
+    return ", ".join(f"{one:.2f} ({other:.2f})" for one, other in zip(clock, processor, strict=True))
+
+
 def main():
     lines = [
         f"Env-steps a second (threads), medians of {ROUNDS} rounds in turns; torch {torch.__version__}, "
-        f"{THREADS[-1]} cores.",
+        f"{THREADS[-1]} cores. Ratios: to sliding and to same windows, by the clock and in brackets by processor time "
+        "with one thread.",
         "",
-        "| preset | M | environments | ours | sliding | ratio | same windows | ratio | ratios by processor time |",
+        "| preset | M | environments | sliding | same windows | ours | ratios | exported | ratios |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     places = [
@@ -184,14 +216,12 @@ def main():
     ]
     for preset, window, environments, tile_size in CASES:
         rates, shares = measure(preset, window, environments, tile_size)
-        best = {name: max((rates[name, threads][0], threads) for threads in THREADS) for name in NAMES}
-        ours, sliding, same = (f"{rate:,.1f} ({threads})" for rate, threads in best.values())
-        quicker = [best["ours"][0] / best[name][0] for name in NAMES[1:]]
-        by_processor = " and ".join(f"{rates['ours', 1][1] / rates[name, 1][1]:.2f}" for name in NAMES[1:])
-        lines.append(
-            f"| {preset} | {window} | {environments} | {ours} | {sliding} | {quicker[0]:.2f} "
-            f"| {same} | {quicker[1]:.2f} | {by_processor} |"
-        )
+        measured = [name for name in NAMES if (name, 1) in rates]
+        best = {name: max((rates[name, threads][0], threads) for threads in THREADS) for name in measured}
+        cells = [preset, window, environments, said(best["sliding"]), said(best["same windows"])]
+        cells += [said(best["ours"]), beside(best, rates, "ours")]
+        cells += [said(best["exported"]), beside(best, rates, "exported")] if "exported" in best else ["", ""]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
         parts = " | ".join(f"{share:.0%}" for share in (*shares.values(), 1 - sum(shares.values())))
         places.append(f"| {preset} | {environments} | {parts} |")
     text = "\n".join(lines + places) + "\n"
