@@ -21,7 +21,7 @@ from agentgym.environments import (
     versions,
 )
 from agentgym.experts import RandomExpert
-from agentgym.recipes import FrameRecipe, SuiteRecipe
+from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 
 # Between them: keys, balls, boxes, goals, lava, and doors that are open, closed and locked.
 DRAWN = [
@@ -83,11 +83,19 @@ def test_locked_doors_and_lava_are_among_what_is_drawn():
     assert {OBJECT_TO_IDX[name] for name in ("lava", "goal", "key", "ball", "box")} <= {kind for kind, _ in seen}
 
 
-def test_the_full_view_is_the_whole_grid():
-    frame = FrameRecipe(view="full", tile_size=4)
-    for env, observation in acted("MiniGrid-DoorKey-8x8-v0", 1, frame, steps=5):
-        assert observation["frame"].shape == (32, 32, 3)
-        assert np.array_equal(observation["frame"], env.minigrid.get_frame(highlight=True, tile_size=4))
+@pytest.mark.parametrize("task", DRAWN)
+@pytest.mark.parametrize("highlight", [True, False])
+def test_the_full_view_is_the_whole_grid_as_minigrid_draws_it(task, highlight):
+    recipe = TaskRecipe(id=task, arguments={} if highlight else {"highlight": False})
+    for env, observation in acted(recipe, 1, FrameRecipe(view="full", tile_size=4), steps=15):
+        inner = env.minigrid
+        assert observation["frame"].shape == (inner.height * 4, inner.width * 4, 3)
+        assert np.array_equal(observation["frame"], inner.get_frame(highlight=highlight, tile_size=4))
+
+
+def test_people_are_shown_the_whole_grid_with_what_the_agent_sees():
+    for env, _ in acted("MiniGrid-DoorKey-5x5-v0", 0, steps=5):
+        assert np.array_equal(env.render(), env.minigrid.get_frame(highlight=True, tile_size=32))
 
 
 @pytest.mark.parametrize("task", [TASK, "MiniGrid-DoorKey-5x5-v0"])

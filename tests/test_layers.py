@@ -21,7 +21,10 @@ ROWS = [
     {"recipes.rounds"},
     {"recipes.loading"},
     {"recipes", "talk", "options", "action_spaces", "layout"},
-    {"action_series", "domains", "environments.task", "environments.tiles", "environments.pixels"},
+    {
+        *("action_series", "domains", "environments.task", "environments.tiles", "environments.views"),
+        "environments.pixels",
+    },
     {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},
     {
         *("environments", "samples", "store.blocks", "store.steps", "store.files", "store.samples"),

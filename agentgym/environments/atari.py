@@ -29,9 +29,8 @@ class AtariTask(Task):
     packages = ("ale-py",)
 
     def __init__(self, recipe: TaskRecipe, frame: FrameRecipe) -> None:
-        made = gymnasium.make(
-            recipe.id, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments
-        ).unwrapped
+        arguments = {"obs_type": "ram", **recipe.arguments}  # the cheapest: the screen is read once, by `draw`
+        made = gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **arguments).unwrapped
         assert isinstance(made, ale_py.AtariEnv)
         self._inner = made
         self.ale = made.ale

@@ -47,7 +47,7 @@ class MinAtarTask(Task):
         self._actions = made.action_set
         self.state_space = gymnasium.spaces.MultiBinary(tuple(self._game.state_shape()))
         height, width = frame.size or (SIDE, SIDE)
-        self._rows = (np.arange(height) * CELLS // height)[:, None]
+        self._rows = np.arange(height) * CELLS // height
         self._columns = np.arange(width) * CELLS // width
         super().__init__(
             recipe,
@@ -79,4 +79,4 @@ class MinAtarTask(Task):
         """The cells in the colour of their first channel."""
         state = self.state
         codes = np.where(state.any(axis=2), state.argmax(axis=2) + 1, 0)
-        return PALETTE.take(codes[self._rows, self._columns], axis=0)
+        return PALETTE.take(codes, axis=0).take(self._columns, axis=1).take(self._rows, axis=0)

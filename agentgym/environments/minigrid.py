@@ -8,11 +8,13 @@ from typing import Any
 import gymnasium
 import minigrid  # noqa: F401  (registers its environments with Gymnasium)
 import numpy as np
+from minigrid.core.grid import Grid
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
 from agentgym.environments.task import Step, Task
-from agentgym.environments.tiles import draw_partial_view
+from agentgym.environments.tiles import draw_partial_view, draw_whole_grid
+from agentgym.environments.views import cells_seen, hasten_view, sees_as_usual
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 TILE_SIZE = 8  # pixels: 56x56 for the usual view of 7x7 cells
@@ -36,6 +38,8 @@ class MiniGridTask(Task):
             made = gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments)
         inner = made.unwrapped
         assert isinstance(inner, MiniGridEnv)
+        hasten_view(inner)
+        self._usual = sees_as_usual(inner)
         self.minigrid = inner
         self._full = frame.view == "full"
         self._tile_size = frame.tile_size or TILE_SIZE
@@ -69,13 +73,22 @@ class MiniGridTask(Task):
     def draw(self) -> NDArray[np.uint8]:
         """The partial view, or the whole grid."""
         if self._full:
-            return np.asarray(self.minigrid.get_frame(self.minigrid.highlight, self._tile_size), dtype=np.uint8)
+            return self._draw_whole(self._tile_size, highlight=self.minigrid.highlight)
         return draw_partial_view(self.symbolic, self._tile_size)
 
     def render(self) -> NDArray[np.uint8]:
         """The whole grid from above, uint8[height, width, 3], what the agent sees highlighted."""
-        return np.asarray(self.minigrid.get_frame(highlight=True, tile_size=32), dtype=np.uint8)
+        return self._draw_whole(32, highlight=True)
 
     def close(self) -> None:
         """Closes the environment within."""
         self.minigrid.close()
+
+    def _draw_whole(self, tile_size: int, *, highlight: bool) -> NDArray[np.uint8]:
+        """What `MiniGridEnv.get_frame` draws, by itself where it sees in a way of its own."""
+        inner = self.minigrid
+        if not self._usual or type(inner.grid) is not Grid:
+            return np.asarray(inner.get_frame(highlight, tile_size), dtype=np.uint8)
+        lit = cells_seen(inner) if highlight else bytes(len(inner.grid.grid))
+        x, y = inner.agent_pos
+        return draw_whole_grid(inner.grid, tile_size, agent=(int(x), int(y)), direction=inner.agent_dir, lit=lit)

@@ -6,7 +6,7 @@ seed, the instruction, the time limit and what success is. This module knows no 
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium
@@ -114,7 +114,7 @@ class Task(gymnasium.Env[Observation, Any]):
         self._steps += 1
         self._return += step.reward
         truncated = step.truncated or (not step.terminated and self._steps == self.limit)
-        return replace(step, truncated=truncated, success=self._succeeded(step))
+        return Step(step.reward, step.terminated, truncated, self._succeeded(step))
 
     def render(self) -> NDArray[np.uint8]:
         """A picture for people, uint8[height, width, 3]."""

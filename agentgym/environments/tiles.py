@@ -1,4 +1,4 @@
-"""MiniGrid's partial view, drawn from a table of tiles.
+"""MiniGrid's pictures, put together from tiles: the partial view and the whole grid.
 
 A tile is a function of what stands in its cell, whether it is seen and whether the agent stands there; drawing the view
 from a table gives MiniGrid's own picture, without computing the view a second time.
@@ -13,22 +13,43 @@ from minigrid.core.world_object import WorldObj
 from numpy.typing import NDArray
 
 _COLORS, _STATES = 8, 4
+_WEIGHTS = np.array([_COLORS * _STATES, _STATES, 1])  # of type, colour and state in a tile's code
 
 
 def draw_partial_view(symbolic: NDArray[np.uint8], tile_size: int) -> NDArray[np.uint8]:
     """MiniGrid's RGB partial view, uint8[height, width, 3], from its symbolic one, uint8[columns, rows, 3]."""
     columns, rows = symbolic.shape[:2]
-    codes = (symbolic[..., 0].astype(np.intp) * _COLORS + symbolic[..., 1]) * _STATES + symbolic[..., 2]
+    codes = symbolic @ _WEIGHTS
     tiles, drawn = _tile_table(tile_size)
     codes[columns // 2, rows - 1] += len(tiles) // 2  # the agent looks up from the middle of the last row
     missing = codes[~drawn[codes]]
-    for code in np.unique(missing):
-        tiles[code] = _draw_tile(int(code), len(tiles) // 2, tile_size)
+    for code in set(missing.tolist()):
+        tiles[code] = _draw_tile(code, len(tiles) // 2, tile_size)
         drawn[code] = True
-    picture: NDArray[np.uint8] = (
-        tiles[codes.T].transpose(0, 2, 1, 3, 4).reshape(rows * tile_size, columns * tile_size, 3)
-    )
-    return picture
+    return _paste(tiles.take(codes.T, axis=0))
+
+
+def draw_whole_grid(
+    grid: Grid, tile_size: int, *, agent: tuple[int, int], direction: int, lit: bytes
+) -> NDArray[np.uint8]:
+    """MiniGrid's RGB picture of the grid, uint8[height, width, 3]; the agent is at (column, row).
+
+    `lit` says of each cell, row by row, whether it is highlighted. Tiles come from MiniGrid's own cache.
+    """
+    directions: list[int | None] = [None] * len(grid.grid)
+    directions[agent[1] * grid.width + agent[0]] = direction
+    tiles = [
+        Grid.render_tile(cell, facing, bool(light), tile_size)
+        for cell, facing, light in zip(grid.grid, directions, lit, strict=True)
+    ]
+    whole = np.concatenate(tiles, dtype=np.uint8, casting="unsafe")  # they are floats, which MiniGrid cuts off so too
+    return _paste(whole.reshape(grid.height, grid.width, tile_size, tile_size, 3))
+
+
+def _paste(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """One picture of tiles uint8[rows, columns, tile_size, tile_size, 3]."""
+    rows, columns, tile_size = tiles.shape[:3]
+    return tiles.transpose(0, 2, 1, 3, 4).reshape(rows * tile_size, columns * tile_size, 3)
 
 
 @cache
