@@ -21,7 +21,7 @@ from agentgym.experts import outcomes
 from agentgym.recipes import BudgetRecipe, DatasetRecipe, differences
 from agentgym.recorder import Recorder
 from agentgym.samples import Sample
-from agentgym.store import Attempt, DatasetWriter, Header, Row, SampleDataset, count_outcomes, encode_row
+from agentgym.store import Attempt, DatasetWriter, FrameEncoder, Header, Row, SampleDataset, count_outcomes, encode_row
 
 CHUNK = 100  # seeds a shard: about a second of work, the most that a crash can cost each worker
 
@@ -148,14 +148,30 @@ def record_chunk(
     recipe: DatasetRecipe, chunk: Chunk, make_agent: MakeAgent | None = None
 ) -> tuple[list[Row], list[Attempt]]:
     """Records a chunk: the encoded episodes that the recipe keeps, and what became of every seed."""
-    samples: list[Sample] = []
+    kept = Kept(recipe)
     env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
-    recorder = Recorder(env, samples, task=chunk.task, expert=recipe.expert)
+    recorder = Recorder(env, kept, task=chunk.task, expert=recipe.expert)
     player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent))
     attempts = [Attempt(chunk.task, seed, _attempt(recorder, env, player, seed, recipe.budget)) for seed in chunk.seeds]
     recorder.close()
-    kept = [encode_row(sample) for sample in samples if sample.success or recipe.keep == "all"]
-    return kept, attempts
+    return kept.rows, attempts
+
+
+class Kept:
+    """The episodes that a recipe keeps, encoded."""
+
+    def __init__(self, recipe: DatasetRecipe) -> None:
+        self.rows: list[Row] = []
+        self._all = recipe.keep == "all"
+
+    def keeper(self) -> FrameEncoder:
+        """Frames of an episode in the making, encoded on the way."""
+        return FrameEncoder()
+
+    def append(self, sample: Sample) -> None:
+        """Keeps an episode, or does not."""
+        if sample.success or self._all:
+            self.rows.append(encode_row(sample))
 
 
 def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> Deviations:

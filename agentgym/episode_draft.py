@@ -4,7 +4,7 @@ It knows what an episode is made of, and no environment: recorders of one enviro
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from agentgym.environments import Observation, decode_instruction
 from agentgym.samples import Sample
 
 ROOM = 16  # frames a piece of memory, taken as an episode needs them
-KEPT = 4  # pieces that the next episode finds again, where the processor's cache still has them
 
 
 class Sink(Protocol):
@@ -24,6 +23,58 @@ class Sink(Protocol):
     def append(self, sample: Sample, /) -> Any:
         """Takes one episode."""
         ...
+
+
+class FrameKeeper(Protocol):
+    """Where the frames of an episode are until it ends."""
+
+    def keep(self, frame: NDArray[np.uint8], /) -> None:
+        """Takes the next frame, a copy of it."""
+        ...
+
+    def take(self) -> Any:
+        """All frames since the last time: uint8[frames, height, width, 3], or what stands for it in a sample."""
+        ...
+
+    def clear(self) -> None:
+        """Forgets them."""
+        ...
+
+
+@runtime_checkable
+class Storing(Sink, Protocol):
+    """A sink that says how it wants frames kept, such as one that would encode them all at the end."""
+
+    def keeper(self) -> FrameKeeper:
+        """One for each episode in the making."""
+        ...
+
+
+class Frames:
+    """Frames as they are, in pieces of memory."""
+
+    def __init__(self) -> None:
+        self._pieces: list[NDArray[np.uint8]] = []  # uint8[ROOM, height, width, 3]
+        self._count = 0
+
+    def keep(self, frame: NDArray[np.uint8]) -> None:
+        """Takes the next frame, a copy of it."""
+        place = self._count % ROOM
+        if not place:
+            self._pieces.append(np.empty((ROOM, *frame.shape), np.uint8))
+        self._pieces[-1][place] = frame
+        self._count += 1
+
+    def take(self) -> NDArray[np.uint8]:
+        """All frames since the last time, uint8[frames, height, width, 3]: of a short episode the piece itself."""
+        frames = self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces)
+        frames = frames[: self._count]
+        self.clear()
+        return frames
+
+    def clear(self) -> None:
+        """Forgets them."""
+        self._pieces, self._count = [], 0
 
 
 class EpisodeDraft:
@@ -37,7 +88,7 @@ class EpisodeDraft:
         self._versions = versions
         self._instruction = ""
         self._seed = 0
-        self._frames: list[NDArray[np.uint8]] = []  # pieces, uint8[ROOM, height, width, 3]
+        self._frames: FrameKeeper = sink.keeper() if isinstance(sink, Storing) else Frames()
         self._actions: list[Any] = []
         self._labels: list[Any] = []
         self._rewards: list[float] = []
@@ -46,7 +97,8 @@ class EpisodeDraft:
         """An episode of that seed shows its first observation."""
         self._instruction = decode_instruction(observation["instruction"])
         self._seed = seed
-        self._keep(0, observation["frame"])
+        self._frames.clear()
+        self._frames.keep(observation["frame"])
 
     def label(self, action: Any) -> None:
         """What the expert would do in the next step. Either all steps of an episode have a label or none."""
@@ -60,7 +112,7 @@ class EpisodeDraft:
     def add(self, action: Any, observation: Observation, reward: float) -> None:
         """One step: the action as its space has it (`as_action`), and what came of it."""
         self._actions.append(action)
-        self._keep(len(self._actions), observation["frame"])
+        self._frames.keep(observation["frame"])
         self._rewards.append(float(reward))
 
     def finish(self, *, terminated: bool, truncated: bool, success: bool) -> None:
@@ -68,7 +120,7 @@ class EpisodeDraft:
         if self._actions:
             sample = Sample(
                 instruction=self._instruction,
-                frames=self._all_frames(),
+                frames=self._frames.take(),
                 actions=stack(self._space, self._actions),
                 rewards=np.array(self._rewards, dtype=np.float64),
                 terminated=terminated,
@@ -90,19 +142,4 @@ class EpisodeDraft:
     def discard(self) -> None:
         """Forgets the episode."""
         self._actions, self._labels, self._rewards = [], [], []
-        del self._frames[KEPT:]
-
-    def _keep(self, place: int, frame: NDArray[np.uint8]) -> None:
-        """Copies the episode's frame of that place."""
-        piece = place // ROOM
-        if piece == len(self._frames):
-            self._frames.append(np.empty((ROOM, *frame.shape), np.uint8))
-        self._frames[piece][place % ROOM] = frame
-
-    def _all_frames(self) -> NDArray[np.uint8]:
-        """The episode's frames, which are the sample's alone: of a short episode the piece itself."""
-        count = len(self._actions) + 1
-        if count <= ROOM:
-            return self._frames.pop(0)[:count]
-        pieces = self._frames[: -(-count // ROOM)]
-        return np.concatenate([*pieces[:-1], pieces[-1][: count - ROOM * (len(pieces) - 1)]])
+        self._frames.clear()

@@ -24,7 +24,7 @@ class Sample:
     """
 
     instruction: str
-    frames: NDArray[np.uint8]  # [T + 1, height, width, 3]
+    frames: NDArray[np.uint8]  # [T + 1, height, width, 3], or what stands for it (`store.blocks.EncodedFrames`)
     actions: Actions  # [T, ...], as the environment took them (see `agentgym.action_series`)
     rewards: NDArray[np.float64]  # [T]
     terminated: bool

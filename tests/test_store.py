@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import tracemalloc
 
 import fsspec
 import numpy as np
@@ -14,10 +15,13 @@ from worlds import counted_header, counted_sample, refusal
 
 from agentgym import cli
 from agentgym.action_spaces import SpaceCodec
+from agentgym.environments import encode_instruction
+from agentgym.episode_draft import EpisodeDraft
 from agentgym.store import (
     NAMES,
     Attempt,
     DatasetWriter,
+    Header,
     SampleDataset,
     Shard,
     check,
@@ -25,7 +29,7 @@ from agentgym.store import (
     replace_file,
     window_table,
 )
-from agentgym.store.blocks import FRAMES_PER_BLOCK, decode_block, encode_blocks
+from agentgym.store.blocks import FRAMES_PER_BLOCK, FrameEncoder, decode_block, encode_blocks
 
 LENGTHS = (3, 1, 5, 4)
 SAMPLES = [counted_sample(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
@@ -55,6 +59,37 @@ def test_every_episode_comes_back_as_it_went_in(path):
     assert len(dataset) == len(SAMPLES)
     assert all(same(stored, sample) for stored, sample in zip(dataset, SAMPLES, strict=True))
     assert dataset.header == counted_header()
+
+
+def test_frames_taken_one_by_one_are_the_same_blocks_and_stand_for_themselves():
+    encoder, random_ = FrameEncoder(), np.random.default_rng(0)
+    for count in (1, FRAMES_PER_BLOCK - 1, FRAMES_PER_BLOCK, 2 * FRAMES_PER_BLOCK + 1):
+        frames = random_.integers(0, 256, (count, 5, 4, 3), np.uint8)
+        encoder.keep(frames[0])
+        encoder.clear()
+        for frame in frames:
+            encoder.keep(frame)
+        taken = encoder.take()
+        assert encode_blocks(taken) == encode_blocks(frames)
+        assert (len(taken), taken.shape, taken.dtype, taken.ndim) == (count, frames.shape, frames.dtype, 4)
+        np.testing.assert_array_equal(taken, frames)
+        np.testing.assert_array_equal(taken[count // 2 :], frames[count // 2 :])
+
+
+def test_an_episode_that_is_recorded_takes_the_memory_of_a_few_frames(tmp_path):
+    frame, instruction = np.zeros((64, 64, 3), np.uint8), encode_instruction("wait")
+    header = Header(SpaceCodec.discrete(("wait",)), frame.shape, {})
+    tracemalloc.start()
+    with DatasetWriter(tmp_path, header) as writer:
+        draft = EpisodeDraft(writer, header.space.root, task="Wait-v0", expert="me", versions={})
+        draft.begin({"frame": frame, "instruction": instruction}, 0)
+        for _ in range(1000):
+            draft.add(np.int64(0), {"frame": frame, "instruction": instruction}, 0.0)
+        draft.leave()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(SampleDataset(tmp_path)[0]) == 1000
+    assert most < 100 * frame.nbytes
 
 
 def test_unfinished_and_failed_episodes_come_back_too(tmp_path):

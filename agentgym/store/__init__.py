@@ -9,6 +9,7 @@ durable; `dataset` reads it, by `shard` and `columns`. `checking` finds damage a
 what a reader needs of that. None of them knows an environment or a model.
 """
 
+from agentgym.store.blocks import FrameEncoder
 from agentgym.store.checking import check, repair
 from agentgym.store.composing import merge, select
 from agentgym.store.dataset import SampleDataset, Windows, window_table
@@ -23,6 +24,7 @@ __all__ = [
     "OUTCOMES",
     "Attempt",
     "DatasetWriter",
+    "FrameEncoder",
     "Header",
     "Row",
     "SampleDataset",

@@ -10,6 +10,7 @@ import math
 import threading
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,70 @@ class _Codecs(threading.local):
 _codecs = _Codecs()
 
 
-def encode_blocks(frames: NDArray[np.uint8]) -> list[bytes]:
+@dataclass(frozen=True)
+class EncodedFrames:
+    """The blocks of an episode in place of its frames, uint8[frames, height, width, 3]; decoded for whoever asks."""
+
+    blocks: list[bytes]
+    shape: tuple[int, ...]
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, places: Any) -> NDArray[np.uint8]:
+        return self.__array__()[places]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
+        frames = np.empty(self.shape, np.uint8)
+        for place, block in enumerate(self.blocks):
+            decode_block(block, 0, frames[place * FRAMES_PER_BLOCK : (place + 1) * FRAMES_PER_BLOCK])
+        return frames if dtype is None else frames.astype(dtype, copy=False)
+
+
+class FrameEncoder:
+    """Takes an episode's frames one by one: eight are held as they are, those before them as blocks."""
+
+    def __init__(self) -> None:
+        self._eight = np.empty((0,), np.uint8)
+        self._blocks: list[bytes] = []
+        self._count = 0
+
+    def keep(self, frame: NDArray[np.uint8]) -> None:
+        """Takes the next frame, a copy of it."""
+        if self._eight.shape[1:] != frame.shape:
+            self._eight = np.empty((FRAMES_PER_BLOCK, *frame.shape), np.uint8)
+        place = self._count % FRAMES_PER_BLOCK
+        self._eight[place] = frame
+        self._count += 1
+        if place == FRAMES_PER_BLOCK - 1:
+            self._blocks.append(_encode(self._eight))
+
+    def take(self) -> EncodedFrames:
+        """All frames since the last time, as they will be stored."""
+        rest = self._count % FRAMES_PER_BLOCK
+        blocks = [*self._blocks, _encode(self._eight[:rest])] if rest else self._blocks
+        frames = EncodedFrames(blocks, (self._count, *self._eight.shape[1:]))
+        self.clear()
+        return frames
+
+    def clear(self) -> None:
+        """Forgets them."""
+        self._blocks, self._count = [], 0
+
+
+def encode_blocks(frames: NDArray[np.uint8] | EncodedFrames) -> list[bytes]:
     """uint8[frames, height, width, 3] as blocks."""
+    if isinstance(frames, EncodedFrames):
+        return frames.blocks
+    return [_encode(frames[start : start + FRAMES_PER_BLOCK]) for start in range(0, len(frames), FRAMES_PER_BLOCK)]
+
+
+def _encode(frames: NDArray[np.uint8]) -> bytes:
     codec = _codecs.small if FRAMES_PER_BLOCK * math.prod(frames.shape[1:]) <= SMALL else _codecs.large
-    starts = range(0, len(frames), FRAMES_PER_BLOCK)
-    return [codec.compress(np.ascontiguousarray(frames[s : s + FRAMES_PER_BLOCK]).data) for s in starts]
+    block = codec.compress(np.ascontiguousarray(frames).data)
+    return bytes(memoryview(block))  # in memory of its own size: the compressor's bytes keep room for the worst case
 
 
 def decode_block(block: bytes | memoryview, first: int, frames: NDArray[np.uint8]) -> None:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from agentgym.errors import UserError
 from agentgym.samples import Sample
+from agentgym.store.blocks import FrameEncoder
 from agentgym.store.files import replace_file, shard_file, shard_files
 from agentgym.store.format import FORMAT, Attempt, Header, Row, count_outcomes, encode_row, schema_of, write_shard
 from agentgym.store.shard import Shard
@@ -48,6 +49,10 @@ class DatasetWriter:
         except UserError:
             self._lock.release()
             raise
+
+    def keeper(self) -> FrameEncoder:
+        """Frames of an episode in the making, encoded on the way: they need little memory, however many."""
+        return FrameEncoder()
 
     def append(self, sample: Sample) -> None:
         """Takes an episode; it is on disk after the next commit."""
