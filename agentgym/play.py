@@ -32,7 +32,10 @@ def play_in_window(task: str, *, record: Path | None = None, seed: int | None = 
         import pygame
     except ImportError:
         raise UserError("playing in a window needs pygame: pip install 'agentgym[play]'") from None
-
+    if Path(task).is_dir():
+        raise UserError(
+            f"{task}: is a folder, no task's id; beside an agent play on a page: agentgym playground {task}"
+        )
     frame = FrameRecipe()
     session = Session(task, frame=frame)
     writer = open_dataset(record, [TaskRecipe(id=task)], frame) if record else None

@@ -20,7 +20,7 @@ from agentgym.action_spaces import SpaceCodec
 from agentgym.draws import Draws
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
-from agentgym.experts.trained import load_policy, shapes_of
+from agentgym.experts.trained import describe, load_policy, shapes_of
 from agentgym.history import PolicyState
 from agentgym.policy import AgentPolicy
 
@@ -189,9 +189,9 @@ class SB3Policy:
     def refuse_misfit(self, env: Task) -> None:
         """Raises UserError when the environment's spaces are not the ones of the file."""
         if shapes_of(self._space) != shapes_of(env.observation_space) or self._actions != env.action_space:
-            found = f"shows {shapes_of(env.observation_space)} and takes {env.action_space}"
+            found = f"shows {describe(env.observation_space)} and takes {env.action_space}"
             raise UserError(
-                f"{env.task}: {found}; {self._path} was trained on {shapes_of(self._space)} and {self._actions}"
+                f"{env.task}: {found}; {self._path} was trained on {describe(self._space)} and {self._actions}"
             )
 
 

@@ -1,7 +1,7 @@
 """The window in which people play, without a screen."""
 
 import pytest
-from worlds import TASK
+from worlds import TASK, refusal
 
 from agentgym import environments, experts
 from agentgym.play import play_in_window
@@ -55,3 +55,7 @@ def test_k_keeps_what_is_in_hand_and_n_forgets_it(monkeypatch, tmp_path):
 def test_without_a_dataset_nothing_is_kept(monkeypatch):
     press(monkeypatch, pygame.K_LEFT, pygame.K_k, pygame.K_ESCAPE)
     assert play_in_window(TASK) == 0
+
+
+def test_a_folder_is_no_task(tmp_path):
+    assert f"agentgym playground {tmp_path}" in refusal(play_in_window, str(tmp_path))

@@ -39,10 +39,10 @@ class TrainedExpert:
         self._reads_state = space == environment.state_space
         fits = self._reads_state or shapes_of(space) == shapes_of(environment.observation_space)
         if not fits or actions != environment.action_space:
-            found = f"shows {environment.observation_space} or {environment.state_space}"
+            shown = [each for each in (environment.observation_space, environment.state_space) if each is not None]
             raise UserError(
-                f"{environment.task}: {found} and takes {environment.action_space}; "
-                f"{path} was trained on {space} and {actions}"
+                f"{environment.task}: shows {' or '.join(map(describe, shown))} and takes {environment.action_space}; "
+                f"{path} was trained on {describe(space)} and {actions}"
             )
 
     def start(self, environment: Task, seed: int) -> None:
@@ -86,3 +86,10 @@ def shapes_of(space: gymnasium.Space[Any]) -> Any:
         return {key: shapes_of(part) for key, part in space.items()}
     shape = tuple(space.shape or ())
     return (*shape[1:], shape[0]) if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape
+
+
+def describe(space: gymnasium.Space[Any]) -> str:
+    """A space's dtypes and shapes in few words; limits are left out."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return "{" + ", ".join(f"{key}: {describe(part)}" for key, part in space.items()) + "}"
+    return str(space) if space.dtype is None else f"{space.dtype}{list(space.shape or ())}"
