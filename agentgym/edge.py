@@ -170,6 +170,21 @@ def _write_graph(policy: AgentPolicy, file: Path) -> None:
             output_names=["logits", "new_visual", "new_keys_values"],
             dynamic_axes={**names, "new_visual": {0: "steps"}, "new_keys_values": {3: "all"}},
         )
+    _name_matrices(file)
+
+
+def _name_matrices(file: Path) -> None:
+    """Makes the matrices that are constants of the graph its initialisers, which are all that quantisation looks at."""
+    import onnx
+
+    model = onnx.load(file)
+    nodes = list(model.graph.node)
+    matrices = [node for node in nodes if node.op_type == "Constant" and len(node.attribute[0].t.dims) == 2]
+    for node in matrices:
+        model.graph.initializer.add().CopyFrom(node.attribute[0].t)
+        model.graph.initializer[-1].name = node.output[0]
+        model.graph.node.remove(node)
+    onnx.save(model, file)
 
 
 def _quantize(file: Path, to: Path) -> None:

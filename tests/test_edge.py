@@ -9,6 +9,7 @@ import venv
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from worlds import TASK, experiment_recipe, logits_of, model_of, refusal, tokenizer_of
@@ -190,6 +191,17 @@ def test_what_does_not_fit_is_one_clear_line(run, exported, policies, dataset, t
     assert "format 2; this file reads 1" in refusal(
         players.load, players.find(str(tmp_path / "damaged")), sampled=False
     )
+
+
+def test_no_matrix_of_the_int8_graph_is_left_in_float32(exported):
+    graph = onnx.load(exported / "policy-int8.onnx").graph
+    constants = {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    tensors = {**constants, **{each.name: each for each in graph.initializer}}
+    matrices = {
+        name for name, each in tensors.items() if len(each.dims) == 2 and each.data_type == onnx.TensorProto.FLOAT
+    }
+    products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]
+    assert [node.name for node in products if matrices & set(node.input)] == []
 
 
 def test_a_graph_that_plays_otherwise_is_not_left_behind(run, tmp_path, monkeypatch):

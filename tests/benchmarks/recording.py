@@ -26,10 +26,11 @@ from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.recorder import Recorder
 from agentgym.store import DatasetWriter, Header
 
-CASES = {  # frames, steps an episode at most, episodes a turn
-    "BabyAI-GoToRedBall-v0": (FrameRecipe(), 64, 20),
-    "MinAtar/Breakout-v1": (FrameRecipe(), 64, 300),
-    "ALE/Breakout-v5": (FrameRecipe(size=(84, 84)), 200, 4),
+CASES = {  # task, frames, steps an episode at most, episodes a turn
+    "BabyAI-GoToRedBall-v0": ("BabyAI-GoToRedBall-v0", FrameRecipe(), 64, 20),
+    "MinAtar/Breakout-v1": ("MinAtar/Breakout-v1", FrameRecipe(), 64, 300),
+    "ALE/Breakout-v5, 210x160": ("ALE/Breakout-v5", FrameRecipe(), 200, 4),
+    "ALE/Breakout-v5, 84x84": ("ALE/Breakout-v5", FrameRecipe(size=(84, 84)), 200, 4),
 }
 TURNS = 5
 ALONE, OURS, MINARI = "stepping alone", "agentgym, Recorder", "Minari"
@@ -76,7 +77,7 @@ class Blank(gymnasium.Env):
 def main() -> None:
     """Measures and writes the report."""
     with tempfile.TemporaryDirectory() as folder:
-        found = {task: measure(task, Path(folder)) for task in CASES}
+        found = {name: measure(*case, Path(folder)) for name, case in CASES.items()}
         said = [*table(found), "", *map(beside_minari, found, found.values())]
         print("\n".join(said), flush=True)  # what follows takes minutes
         held = memory(Path(folder) / "long")
@@ -85,9 +86,8 @@ def main() -> None:
     print(report)
 
 
-def measure(task: str, folder: Path) -> dict[str, tuple[float, float]]:
+def measure(task: str, frame: FrameRecipe, limit: int, episodes: int, folder: Path) -> dict[str, tuple[float, float]]:
     """Of each way, steps a CPU second and a second."""
-    frame, limit, episodes = CASES[task]
     env = make(TaskRecipe(id=task, limit=limit), frame=frame)
     ways = {ALONE: step, OURS: record, MINARI: collect, "Minari, frames alone": collect_frames}
     rates = defaultdict(list)
