@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 
 FRAMES_PER_BLOCK = 8
 SMALL = 2**18  # bytes of a block, up to which zstd's levels mean others than above; 3 takes half the time of 5 there
+FAST = zstandard.ZstdCompressionParameters(  # level 3 with tables of 64 KiB, which leave the cache to the environment
+    window_log=18, hash_log=14, chain_log=14, min_match=5, strategy=zstandard.STRATEGY_DFAST
+)
 
 
 class _Codecs(threading.local):
     """Each thread has its own, since one that is in use serves no other; making them anew would cost half the time."""
 
     def __init__(self) -> None:
-        self.small = zstandard.ZstdCompressor(level=3)
+        self.small = zstandard.ZstdCompressor(compression_params=FAST)
         self.large = zstandard.ZstdCompressor(level=11)  # both smaller and faster to write than PNG
         self.reader = zstandard.ZstdDecompressor()
 
