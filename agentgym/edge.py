@@ -73,7 +73,7 @@ def _fill(folder: Path, policy: AgentPolicy, recipe: ExperimentRecipe) -> int:
     )
     same, steps = _agreement(folder, frames, episode.instruction, episode.actions), len(episode.actions)
     if same < steps:
-        raise UserError(f"{same} of {steps} actions are PyTorch's; nothing was exported")
+        raise UserError(f"{folder.with_suffix('')}: {same} of {steps} actions are PyTorch's; nothing was exported")
     return steps
 
 

@@ -114,7 +114,7 @@ class DatasetWriter:
 
     def _encode_waiting(self) -> None:
         """All at once, which takes half the time of one after each episode: what that takes stays in the cache."""
-        self._rows += map(encode_row, self._waiting)
+        self._rows += [encode_row(sample) for sample in self._waiting]
         self._waiting = []
 
     def _commit_late(self) -> None:
