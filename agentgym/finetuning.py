@@ -69,10 +69,12 @@ def finetune(
 
     Raises UserError when the folder holds something else, or the agent does not fit the suite.
     """
-    _open(run, recipe)
+    _refuse_another(run, recipe)
     file = run / "checkpoint.zip"
     if not (run / "model").exists() and not (run / "model.zip").exists():
-        domain = _agent(recipe).domain
+        domain = _agent(recipe).domain  # before anything is made
+        run.mkdir(parents=True, exist_ok=True)
+        write_json(run / "finetuning.json", recipe.model_dump(mode="json"))
         env = _environment(recipe, domain.window)
         model = PPO.load(file, env=env) if file.is_file() else _first(recipe, env, domain.tasks[0])
         advance(model.num_timesteps, "")
@@ -152,25 +154,21 @@ class Curve(BaseCallback):
         self._advance(0, f"success {success:.1%}")
 
 
-def _open(run: Path, recipe: FinetuningRecipe) -> None:
-    """The folder with its recipe; a curve ends where the checkpoint is."""
-    file, values = run / "finetuning.json", recipe.model_dump(mode="json")
+def _refuse_another(run: Path, recipe: FinetuningRecipe) -> None:
+    """Raises UserError when the folder holds something else than a run of this recipe."""
+    file = run / "finetuning.json"
     if file.is_file():
-        changed = differences(read_json(file), values)
+        changed = differences(read_json(file), recipe.model_dump(mode="json"))
         if changed:
             raise UserError(f"{run}: holds a run of another recipe ({changed[0]}); choose another folder")
-        return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise UserError(f"{run}: exists and is no fine-tuning; choose another folder")
-    read_recipe(Path(recipe.init))
-    environments.check_suite(recipe.suite)
-    _agent(recipe)  # before anything is made
-    run.mkdir(parents=True, exist_ok=True)
-    write_json(file, values)
 
 
 def _agent(recipe: FinetuningRecipe) -> AgentPolicy:
     """The agent to start from, as it plays the suite. Raises UserError when it does not know it, or only in parts."""
+    read_recipe(Path(recipe.init))
+    environments.check_suite(recipe.suite)
     policy, domains = AgentPolicy.from_pretrained(recipe.init), []
     for task in recipe.suite.tasks:
         env = environments.make(task, frame=recipe.suite.frame)
