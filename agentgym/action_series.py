@@ -8,6 +8,7 @@ Plain values are what JSON takes: numbers, nested lists, text. Nothing here know
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,23 +17,27 @@ from numpy.typing import NDArray
 from agentgym.action_spaces import Buttons, Characters, Integers, Node, Parts, Words
 
 Actions = NDArray[Any] | tuple[Any, ...]
+NO_ARRAYS = (Characters, Words, Parts)
+WHOLE_NUMBER = np.dtype(np.int64), ()
 
 
 def array_type(space: Node) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
     """The dtype and shape of one action, None where it is no array."""
-    if isinstance(space, Characters | Words | Parts):
+    if isinstance(space, Integers) and space.shape is None:
+        return WHOLE_NUMBER
+    if isinstance(space, NO_ARRAYS):
         return None
     if isinstance(space, Buttons):
         return np.dtype(np.int8), space.shape
     if isinstance(space, Integers):
-        return np.dtype(np.int64 if space.shape is None else space.dtype), space.shape or ()
+        return np.dtype(space.dtype), space.shape or ()
     return np.dtype(space.dtype), space.shape
 
 
 def as_action(space: Node, value: Any) -> Any:
     """An action, or its plain values, as the space has it: its own copy, of its dtype. Raises ValueError by shape."""
     if isinstance(space, Integers) and space.shape is None:  # the commonest, and asked for at every step
-        number = np.int64(value)
+        number = value if isinstance(value, np.int64) else _known(value) if type(value) is int else np.int64(value)
         if isinstance(number, np.int64):
             return number
         raise ValueError(f"action {value} has shape {list(np.shape(value))}; expected []")
@@ -50,6 +55,11 @@ def as_action(space: Node, value: Any) -> Any:
     return array
 
 
+@lru_cache(maxsize=256)  # making one takes five times as long
+def _known(value: int) -> np.int64:
+    return np.int64(value)
+
+
 def as_plain(space: Node, value: Any) -> Any:
     """An action as plain values."""
     if isinstance(space, Parts):
@@ -64,7 +74,7 @@ def stack(space: Node, values: Iterable[Any]) -> Actions:
     found = array_type(space)
     if found is None:
         return tuple(as_action(space, value) for value in values)
-    (dtype, shape), taken = found, list(values)
+    (dtype, shape), taken = found, values if isinstance(values, list) else list(values)
     series = np.array(taken, dtype) if taken else np.zeros((0, *shape), dtype)
     if series.shape != (len(taken), *shape):
         raise ValueError(f"actions have shape {list(series.shape[1:])}; expected {list(shape)}")

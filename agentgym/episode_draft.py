@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agentgym.action_series import as_action, stack
 from agentgym.action_spaces import Node
-from agentgym.environments import Observation, decode_instruction
+from agentgym.environments import decode_instruction
 from agentgym.samples import Sample
 
 ROOM = 16  # frames a piece of memory, taken as an episode needs them
@@ -93,27 +93,31 @@ class EpisodeDraft:
         self._labels: list[Any] = []
         self._rewards: list[float] = []
 
-    def begin(self, observation: Observation, seed: int) -> None:
+    def begin(self, instruction: NDArray[np.uint8], frame: NDArray[np.uint8], seed: int) -> None:
         """An episode of that seed shows its first observation."""
-        self._instruction = decode_instruction(observation["instruction"])
+        self._instruction = decode_instruction(instruction)
         self._seed = seed
         self._frames.clear()
-        self._frames.keep(observation["frame"])
+        self._frames.keep(frame)
 
     def label(self, action: Any) -> None:
         """What the expert would do in the next step. Either all steps of an episode have a label or none."""
         self._labels.append(as_action(self._space, action))
 
-    def check_labels(self) -> None:
-        """Raises ValueError when, with the step to come, some steps have labels and others have none."""
+    def prepare(self, action: Any) -> Any:
+        """The action of the step to come as its space has it, which is how it is recorded.
+
+        Raises ValueError when, with that step, some steps have labels and others have none.
+        """
         if self._labels and len(self._labels) != len(self._actions) + 1:
             raise ValueError(f"{len(self._labels)} labels for {len(self._actions) + 1} steps; label each step, or none")
+        return as_action(self._space, action)
 
-    def add(self, action: Any, observation: Observation, reward: float) -> None:
-        """One step: the action as its space has it (`as_action`), and what came of it."""
+    def add(self, action: Any, frame: NDArray[np.uint8], reward: float) -> None:
+        """One step: its action, from `prepare`, and what came of it."""
         self._actions.append(action)
-        self._frames.keep(observation["frame"])
-        self._rewards.append(float(reward))
+        self._frames.keep(frame)
+        self._rewards.append(reward)
 
     def finish(self, *, terminated: bool, truncated: bool, success: bool) -> None:
         """Appends the episode to the sink, if it has a step, and forgets it."""
@@ -122,7 +126,7 @@ class EpisodeDraft:
                 instruction=self._instruction,
                 frames=self._frames.take(),
                 actions=stack(self._space, self._actions),
-                rewards=np.array(self._rewards, dtype=np.float64),
+                rewards=np.array(self._rewards, np.float64),
                 terminated=terminated,
                 truncated=truncated,
                 success=success,

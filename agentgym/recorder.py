@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium
 
-from agentgym.action_series import as_action
 from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import Observation, versions
 from agentgym.episode_draft import EpisodeDraft, Sink
@@ -24,17 +23,19 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
 
     def __init__(self, env: gymnasium.Env[Observation, Any], sink: Sink, *, task: str, expert: str) -> None:
         super().__init__(env)
-        self._space = SpaceCodec.of(env.action_space).root
         packages = versions(getattr(env.unwrapped, "packages", ()))
-        self._draft = EpisodeDraft(sink, self._space, task=task, expert=expert, versions=packages)
+        self._draft = EpisodeDraft(
+            sink, SpaceCodec.of(env.action_space).root, task=task, expert=expert, versions=packages
+        )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """As the environment's; a new episode begins."""
-        self._draft.leave()
+        draft = self._draft
+        draft.leave()
         observation, info = self.env.reset(seed=seed, options=options)
-        self._draft.begin(observation, int(info["seed"]))
+        draft.begin(observation["instruction"], observation["frame"], int(info["seed"]))
         return observation, info
 
     def label(self, action: Any) -> None:
@@ -46,12 +47,12 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
 
         Raises ValueError when some steps of the episode have labels and others have none.
         """
-        action = as_action(self._space, action)
-        self._draft.check_labels()
+        draft = self._draft  # once: looking up what a wrapper has costs more than elsewhere
+        action = draft.prepare(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._draft.add(action, observation, float(reward))
+        draft.add(action, observation["frame"], float(reward))
         if terminated or truncated:
-            self._draft.finish(terminated=terminated, truncated=truncated, success=bool(info["is_success"]))
+            draft.finish(terminated=terminated, truncated=truncated, success=bool(info["is_success"]))
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:

@@ -73,4 +73,4 @@ class Sample:
     @property
     def total_reward(self) -> float:
         """The undiscounted sum of the rewards."""
-        return float(self.rewards.sum())
+        return float(np.add.reduce(self.rewards))

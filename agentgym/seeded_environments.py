@@ -14,10 +14,10 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-from gymnasium.vector.utils import concatenate, create_empty_array
 from numpy.typing import NDArray
 
 from agentgym import environments
+from agentgym.action_batches import batch
 from agentgym.action_series import as_action
 from agentgym.action_spaces import SpaceCodec
 from agentgym.engines import ignore_interrupts
@@ -63,13 +63,10 @@ class SeededEnvironments:
 
     def step(self, chosen: Sequence[Any]) -> Moves:
         """Does one action in each row."""
-        space = self._envs.single_action_space
         actions = [as_action(self.space, action) for action in chosen]
-        empty = create_empty_array(space, len(actions))
-        assert empty is not None
-        batch = concatenate(space, actions, empty)
+        batched = batch(self._envs.single_action_space, self.space, actions)
         try:
-            self.observation, rewards, terminated, truncated, infos = self._envs.step(batch)
+            self.observation, rewards, terminated, truncated, infos = self._envs.step(batched)
         except (EOFError, ConnectionError) as error:
             raise self._lost() from error
         over = terminated | truncated

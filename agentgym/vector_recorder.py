@@ -6,13 +6,11 @@ its environments in this process, so that a `Recorder` around each of them, with
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
-from gymnasium.vector.utils import concatenate, create_empty_array, iterate
-from numpy.typing import NDArray
+from gymnasium.vector.utils import iterate
 
-from agentgym.action_series import as_action
+from agentgym.action_batches import batch
 from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import versions
 from agentgym.episode_draft import EpisodeDraft, Sink
@@ -38,7 +36,7 @@ class VectorRecorder(VectorWrapper):
         self._drafts = [
             EpisodeDraft(sink, self._space, task=task, expert=expert, versions=packages) for _ in range(env.num_envs)
         ]
-        self._over = np.zeros(env.num_envs, bool)  # ended in the step before
+        self._resetting = [False] * env.num_envs  # the rows whose next step is spent on a reset
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -51,7 +49,7 @@ class VectorRecorder(VectorWrapper):
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # lists are taken
         for row in rows:
             self._begin(row, observations, infos)
-        self._over[rows] = False
+            self._resetting[row] = False
         return observations, infos
 
     def label(self, actions: Any) -> None:
@@ -60,7 +58,7 @@ class VectorRecorder(VectorWrapper):
         The label of a row whose next step is spent on a reset is dropped.
         """
         for row, (draft, action) in enumerate(zip(self._drafts, iterate(self.action_space, actions), strict=True)):
-            if not self._resets(row):
+            if not self._resetting[row]:
                 draft.label(action)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -68,25 +66,26 @@ class VectorRecorder(VectorWrapper):
 
         Raises ValueError when some steps of an episode have labels and others have none.
         """
-        rows = [as_action(self._space, action) for action in iterate(self.action_space, actions)]
+        chosen = zip(self._drafts, iterate(self.action_space, actions), strict=True)
+        rows = [draft.prepare(action) for draft, action in chosen]
+        observations, rewards, terminations, truncations, infos = self.env.step(
+            batch(self.single_action_space, self._space, rows)
+        )
+        frames, returned = observations["frame"], rewards.tolist()
+        reset, over = self._resetting, np.logical_or(terminations, truncations).tolist()
         for row, draft in enumerate(self._drafts):
-            if not self._resets(row):
-                draft.check_labels()
-        observations, rewards, terminations, truncations, infos = self.env.step(_batch(self.single_action_space, rows))
-        for row, draft in enumerate(self._drafts):
-            if self._resets(row):
+            if reset[row]:
                 self._begin(row, observations, infos)
                 continue
-            over = bool(terminations[row] or truncations[row])
-            replaced = over and self._mode == AutoresetMode.SAME_STEP  # by the next episode's first observation
-            last = infos["final_obs"][row] if replaced else _row(observations, row)
-            draft.add(rows[row], last, float(rewards[row]))
-            if over:
+            replaced = over[row] and self._mode == AutoresetMode.SAME_STEP  # by the next episode's first observation
+            draft.add(rows[row], infos["final_obs"][row]["frame"] if replaced else frames[row], returned[row])
+            if over[row]:
                 success = bool((infos["final_info"] if replaced else infos)["is_success"][row])
                 draft.finish(terminated=bool(terminations[row]), truncated=bool(truncations[row]), success=success)
             if replaced:
                 self._begin(row, observations, infos)
-        self._over = np.logical_or(terminations, truncations)
+        if self._mode == AutoresetMode.NEXT_STEP:
+            self._resetting = over
         return observations, rewards, terminations, truncations, infos
 
     def close(self, **kwargs: Any) -> None:
@@ -95,19 +94,5 @@ class VectorRecorder(VectorWrapper):
             draft.leave()
         super().close(**kwargs)
 
-    def _resets(self, row: int) -> bool:
-        """Whether the next step of a row is spent on a reset."""
-        return bool(self._over[row]) and self._mode == AutoresetMode.NEXT_STEP
-
     def _begin(self, row: int, observations: Any, infos: dict[str, Any]) -> None:
-        self._drafts[row].begin(_row(observations, row), int(infos["seed"][row]))
-
-
-def _row(observations: dict[str, NDArray[Any]], row: int) -> dict[str, NDArray[Any]]:
-    return {key: values[row] for key, values in observations.items()}
-
-
-def _batch(space: gymnasium.Space[Any], actions: list[Any]) -> Any:
-    """The actions as the vector environment takes them, each in the dtype in which it is recorded."""
-    batch: Any = create_empty_array(space, len(actions))
-    return concatenate(space, actions, batch)
+        self._drafts[row].begin(observations["instruction"][row], observations["frame"][row], int(infos["seed"][row]))

@@ -5,10 +5,12 @@ import numpy as np
 import pyarrow.dataset as arrow
 import pytest
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 from worlds_light import counted_header, counted_sample
 
 from agentgym import collection, environments
-from agentgym.action_series import as_plain, name, stack
+from agentgym.action_batches import batch
+from agentgym.action_series import as_action, as_plain, name, stack
 from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
@@ -67,6 +69,16 @@ def same(one, other):
     if isinstance(one, np.ndarray | np.generic):
         return type(one) is type(other) and one.dtype == other.dtype and np.array_equal(one, other)
     return type(one) is type(other) and one == other
+
+
+@SPACES
+def test_a_batch_of_actions_is_the_one_that_gymnasium_makes(space):
+    codec, actions = SpaceCodec.of(space), draw(space, 3)
+    made = batch(space, codec.root, actions)
+    gymnasiums = concatenate(space, actions, create_empty_array(space, len(actions)))
+    assert same(made, gymnasiums)
+    rows = iterate(batch_space(space, len(actions)), made)
+    assert all(same(as_action(codec.root, row), action) for row, action in zip(rows, actions, strict=True))
 
 
 @SPACES

@@ -30,7 +30,7 @@ ROWS = [
         *("environments", "samples", "store.blocks", "store.steps", "store.files", "store.samples"),
         *("store.columns", "store.parity"),
         *("model.vision", "model.blocks", "model.tokenizer"),
-        *("augmentation", "draws", "history", "observation", "scores", "next_action", "acting"),
+        *("augmentation", "draws", "history", "action_batches", "observation", "scores", "next_action", "acting"),
     },
     {"store.format", "store.structure", "deviations", "episode_draft", "sampled_onnx"},
     {"store.shard"},

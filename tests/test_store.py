@@ -2,13 +2,17 @@
 
 import json
 import random
+import re
 import shutil
 import tracemalloc
+import zlib
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_samples import same
 from typer.testing import CliRunner
 from worlds import counted_header, counted_sample, refusal
@@ -29,7 +33,7 @@ from agentgym.store import (
     replace_file,
     window_table,
 )
-from agentgym.store.blocks import FRAMES_PER_BLOCK, FrameEncoder, decode_block, encode_blocks
+from agentgym.store.blocks import FRAMES_PER_BLOCK, FrameEncoder, checksum, decode_block, encode_blocks
 
 LENGTHS = (3, 1, 5, 4)
 SAMPLES = [counted_sample(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
@@ -76,15 +80,32 @@ def test_frames_taken_one_by_one_are_the_same_blocks_and_stand_for_themselves():
         np.testing.assert_array_equal(taken[count // 2 :], frames[count // 2 :])
 
 
+def test_a_frame_of_another_shape_in_mid_episode_is_refused_and_the_episode_goes_on():
+    encoder, frame = FrameEncoder(), np.ones((5, 4, 3), np.uint8)
+    for count in (1, FRAMES_PER_BLOCK):
+        for _ in range(count):
+            encoder.keep(frame)
+        with pytest.raises(ValueError, match=re.escape("shape [1, 1, 3], those before it in the episode [5, 4, 3]")):
+            encoder.keep(frame[:1, :1])
+        np.testing.assert_array_equal(encoder.take(), np.stack([frame] * count))
+    encoder.keep(frame[:1, :1])
+    assert encoder.take().shape == (1, 1, 1, 3)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists), st.binary())
+def test_a_checksum_is_over_the_text_that_json_makes_of_the_values_and_the_bytes(value, content):
+    assert checksum([value], content) == zlib.crc32(json.dumps([value]).encode() + content)
+
+
 def test_an_episode_that_is_recorded_takes_the_memory_of_a_few_frames(tmp_path):
     frame, instruction = np.zeros((64, 64, 3), np.uint8), encode_instruction("wait")
     header = Header(SpaceCodec.discrete(("wait",)), frame.shape, {})
     tracemalloc.start()
     with DatasetWriter(tmp_path, header) as writer:
         draft = EpisodeDraft(writer, header.space.root, task="Wait-v0", expert="me", versions={})
-        draft.begin({"frame": frame, "instruction": instruction}, 0)
+        draft.begin(instruction, frame, 0)
         for _ in range(1000):
-            draft.add(np.int64(0), {"frame": frame, "instruction": instruction}, 0.0)
+            draft.add(np.int64(0), frame, 0.0)
         draft.leave()
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -158,4 +158,4 @@ def encode_instruction(text: str, length: int = INSTRUCTION_BYTES) -> NDArray[np
 
 def decode_instruction(padded: NDArray[np.uint8]) -> str:
     """The text of a zero-padded UTF-8 array."""
-    return bytes(padded).rstrip(b"\0").decode("utf-8")
+    return padded.tobytes().rstrip(b"\0").decode("utf-8")

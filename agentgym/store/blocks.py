@@ -9,7 +9,7 @@ import json
 import math
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 FRAMES_PER_BLOCK = 8
 SMALL = 2**18  # bytes of a block, up to which zstd's levels mean others than above; 3 takes half the time of 5 there
-FAST = zstandard.ZstdCompressionParameters(  # level 3 with tables of 64 KiB, which leave the cache to the environment
-    window_log=18, hash_log=14, chain_log=14, min_match=5, strategy=zstandard.STRATEGY_DFAST
+FAST = zstandard.ZstdCompressionParameters(  # level 3 with tables of 16 KiB, which leave the cache to the environment
+    window_log=18, hash_log=12, chain_log=12, min_match=5, strategy=zstandard.STRATEGY_DFAST
 )
 
 
@@ -34,6 +34,11 @@ class _Codecs(threading.local):
 
 
 _codecs = _Codecs()
+_json = json.JSONEncoder()
+# `json.dumps` makes this anew at every call, which takes as long as the few values of a block
+_encode_json = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, _json.default, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True
+)
 
 
 @dataclass(frozen=True)
@@ -62,31 +67,38 @@ class FrameEncoder:
     """Takes an episode's frames one by one: eight are held as they are, those before them as blocks."""
 
     def __init__(self) -> None:
+        self._shape: tuple[int, ...] = ()  # of a frame
         self._eight = np.empty((0,), np.uint8)
+        self._held = 0  # of the eight
         self._blocks: list[bytes] = []
-        self._count = 0
 
     def keep(self, frame: NDArray[np.uint8]) -> None:
-        """Takes the next frame, a copy of it."""
-        if self._eight.shape[1:] != frame.shape:
-            self._eight = np.empty((FRAMES_PER_BLOCK, *frame.shape), np.uint8)
-        place = self._count % FRAMES_PER_BLOCK
-        self._eight[place] = frame
-        self._count += 1
-        if place == FRAMES_PER_BLOCK - 1:
+        """Takes the next frame, a copy of it. Raises ValueError when its shape is not that of those before."""
+        if frame.shape != self._shape:
+            self._resize(frame.shape)
+        self._eight[self._held] = frame
+        self._held += 1
+        if self._held == FRAMES_PER_BLOCK:
             self._blocks.append(_encode(self._eight))
+            self._held = 0
 
     def take(self) -> EncodedFrames:
         """All frames since the last time, as they will be stored."""
-        rest = self._count % FRAMES_PER_BLOCK
-        blocks = [*self._blocks, _encode(self._eight[:rest])] if rest else self._blocks
-        frames = EncodedFrames(blocks, (self._count, *self._eight.shape[1:]))
+        count = len(self._blocks) * FRAMES_PER_BLOCK + self._held
+        if self._held:
+            self._blocks.append(_encode(self._eight[: self._held]))
+        frames = EncodedFrames(self._blocks, (count, *self._shape))
         self.clear()
         return frames
 
     def clear(self) -> None:
         """Forgets them."""
-        self._blocks, self._count = [], 0
+        self._blocks, self._held = [], 0
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        if self._held or self._blocks:
+            raise ValueError(f"a frame has shape {list(shape)}, those before it in the episode {list(self._shape)}")
+        self._shape, self._eight = shape, np.empty((FRAMES_PER_BLOCK, *shape), np.uint8)
 
 
 def encode_blocks(frames: NDArray[np.uint8] | EncodedFrames) -> list[bytes]:
@@ -121,9 +133,9 @@ def split_blocks(start: int, stop: int) -> Iterator[tuple[int, int, slice]]:
         yield block, max(0, start - begin), slice(max(0, begin - start), min(begin + FRAMES_PER_BLOCK, stop) - start)
 
 
-def checksum(values: Any, content: bytes | memoryview) -> int:
-    """CRC-32 over plain values and bytes."""
-    return zlib.crc32(content, zlib.crc32(json.dumps(values).encode()))
+def checksum(values: Sequence[Any], content: bytes | memoryview) -> int:
+    """CRC-32 over plain values, as `json.dumps` writes them, and bytes."""
+    return zlib.crc32(content, zlib.crc32("".join(_encode_json(values, 0)).encode()))
 
 
 def count_blocks(frames: int) -> int:

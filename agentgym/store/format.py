@@ -6,14 +6,13 @@ name, synced, then renamed, after the parity beside it. `blocks` has its frames,
 """
 
 import json
-import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -62,8 +61,7 @@ class FormatError(UserError):
     """The file is whole, and of a version that is not read here: no damage to repair."""
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One seed that was tried, and what became of it (one of OUTCOMES), kept or not."""
 
     task: str
@@ -129,11 +127,14 @@ def encode_row(sample: Sample) -> Row:
         "rewards": sample.rewards.tolist(),
         "versions": _versions_text(tuple(sample.versions.items())),
     }
+    steps = [row[name] or [] for name in STEP_COLUMNS]
     blocks = [
-        block_checksum(block, [(row[name] or [])[place : place + FRAMES_PER_BLOCK] for name in STEP_COLUMNS])
+        block_checksum(block, [column[place : place + FRAMES_PER_BLOCK] for column in steps])
         for block, place in zip(row["frames"], range(0, len(sample) + 1, FRAMES_PER_BLOCK), strict=True)
     ]
-    return {**row, "block_crc32": blocks, "crc32": row_checksum(row, struct.pack(f"<{len(blocks)}I", *blocks))}
+    row["block_crc32"] = blocks
+    row["crc32"] = row_checksum(row, b"".join(found.to_bytes(4, "little") for found in blocks))
+    return row
 
 
 @lru_cache(maxsize=64)  # the episodes of a dataset mostly have the same
@@ -153,8 +154,7 @@ def row_checksum(row: Row, blocks: bytes | memoryview) -> int:
 
 def write_shard(file: Path, header: Header, episodes: pa.Table, attempts: Sequence[Attempt]) -> None:
     """The file is there with these episodes, whole and synced, or it is not there. Raises OSError."""
-    tried = [[a.task, a.seed, a.outcome] for a in attempts]
-    values = json.dumps({**header.to_json(), "episodes": len(episodes), "attempts": tried}).encode()
+    values = json.dumps({**header.to_json(), "episodes": len(episodes), "attempts": list(attempts)}).encode()
     schema = schema_of(header.space).with_metadata({METADATA_KEY: values, METADATA_CRC_KEY: str(zlib.crc32(values))})
     columns = episodes.select(NAMES).replace_schema_metadata(schema.metadata).combine_chunks()
     sink = pa.BufferOutputStream()

@@ -63,7 +63,6 @@ class DatasetWriter:
             sample = replace(sample, frames=encoded)
         with self._turn:
             self._waiting.append(sample)
-            self._attempts.append(Attempt(sample.task, sample.seed, "solved" if sample.success else "failed"))
             if self._commit_seconds <= 0:
                 self.commit()
             elif self._timer is None:
@@ -83,8 +82,8 @@ class DatasetWriter:
     def commit(self) -> None:
         """Makes everything appended so far durable, as one shard. Raises UserError when the disk does not take it."""
         with self._turn:
+            self._encode_waiting()
             if self._attempts:
-                self._encode_waiting()
                 self.commit_table(
                     pa.Table.from_pylist(self._rows, schema=schema_of(self._header.space)), self._attempts
                 )
@@ -115,6 +114,7 @@ class DatasetWriter:
     def _encode_waiting(self) -> None:
         """All at once, which takes half the time of one after each episode: what that takes stays in the cache."""
         self._rows += [encode_row(sample) for sample in self._waiting]
+        self._attempts += [Attempt(s.task, s.seed, "solved" if s.success else "failed") for s in self._waiting]
         self._waiting = []
 
     def _commit_late(self) -> None:
