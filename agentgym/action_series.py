@@ -7,8 +7,8 @@
 Plain values are what JSON takes: numbers, nested lists, text. Nothing here knows tokens, files or environments.
 """
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,8 @@ def array_type(space: Node) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
 
 def as_action(space: Node, value: Any) -> Any:
     """An action, or its plain values, as the space has it: its own copy, of its dtype. Raises ValueError by shape."""
-    if isinstance(space, Integers) and space.shape is None:  # the commonest, and asked for at every step
-        number = value if isinstance(value, np.int64) else _known(value) if type(value) is int else np.int64(value)
-        if isinstance(number, np.int64):
-            return number
-        raise ValueError(f"action {value} has shape {list(np.shape(value))}; expected []")
+    if isinstance(space, Integers) and space.shape is None:
+        return _as_whole_number(value)
     if isinstance(space, Characters):
         return str(value)
     if isinstance(space, Parts):
@@ -53,6 +50,22 @@ def as_action(space: Node, value: Any) -> Any:
     if array.shape != found[1]:
         raise ValueError(f"action {value} has shape {list(array.shape)}; expected {list(found[1])}")
     return array
+
+
+def reader(space: Node) -> Callable[[Any], Any]:
+    """`as_action` for that space."""
+    if isinstance(space, Integers) and space.shape is None:
+        return _as_whole_number  # the commonest, and asked for at every step
+    return partial(as_action, space)
+
+
+def _as_whole_number(value: Any) -> np.int64:
+    if isinstance(value, np.int64):
+        return value
+    number = _known(value) if type(value) is int else np.int64(value)
+    if isinstance(number, np.int64):
+        return number
+    raise ValueError(f"action {value} has shape {list(np.shape(value))}; expected []")
 
 
 @lru_cache(maxsize=256)  # making one takes five times as long

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.action_series import as_action, stack
+from agentgym.action_series import reader, stack
 from agentgym.action_spaces import Node
 from agentgym.environments import decode_instruction
 from agentgym.samples import Sample
@@ -83,6 +83,7 @@ class EpisodeDraft:
     def __init__(self, sink: Sink, space: Node, *, task: str, expert: str, versions: Mapping[str, str]) -> None:
         self._sink = sink
         self._space = space
+        self._read = reader(space)
         self._task = task
         self._expert = expert
         self._versions = versions
@@ -102,7 +103,7 @@ class EpisodeDraft:
 
     def label(self, action: Any) -> None:
         """What the expert would do in the next step. Either all steps of an episode have a label or none."""
-        self._labels.append(as_action(self._space, action))
+        self._labels.append(self._read(action))
 
     def prepare(self, action: Any) -> Any:
         """The action of the step to come as its space has it, which is how it is recorded.
@@ -111,7 +112,7 @@ class EpisodeDraft:
         """
         if self._labels and len(self._labels) != len(self._actions) + 1:
             raise ValueError(f"{len(self._labels)} labels for {len(self._actions) + 1} steps; label each step, or none")
-        return as_action(self._space, action)
+        return self._read(action)
 
     def add(self, action: Any, frame: NDArray[np.uint8], reward: float) -> None:
         """One step: its action, from `prepare`, and what came of it."""

@@ -49,11 +49,11 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         """
         draft = self._draft  # once: looking up what a wrapper has costs more than elsewhere
         action = draft.prepare(action)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        result = observation, reward, terminated, truncated, info = self.env.step(action)
         draft.add(action, observation["frame"], float(reward))
         if terminated or truncated:
             draft.finish(terminated=terminated, truncated=truncated, success=bool(info["is_success"]))
-        return observation, reward, terminated, truncated, info
+        return result
 
     def close(self) -> None:
         """Records what is unfinished, then closes the environment."""

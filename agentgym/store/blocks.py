@@ -76,9 +76,10 @@ class FrameEncoder:
         """Takes the next frame, a copy of it. Raises ValueError when its shape is not that of those before."""
         if frame.shape != self._shape:
             self._resize(frame.shape)
-        self._eight[self._held] = frame
-        self._held += 1
-        if self._held == FRAMES_PER_BLOCK:
+        held = self._held
+        self._eight[held] = frame
+        self._held = held + 1
+        if held == FRAMES_PER_BLOCK - 1:
             self._blocks.append(_encode(self._eight))
             self._held = 0
 
