@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 from worlds import refusal
 
-from agentgym.environments import check_suite, decode_instruction, make, refuse_unseeded
+from agentgym.environments import check_suite, decode_instruction, make, openings, refuse_unseeded
 from agentgym.environments.minatar import PALETTE
+from agentgym.environments.openings import Opening
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 
 CARTPOLE = TaskRecipe(id="CartPole-v1", instructions=("balance", "keep it up"), success_return=10.0)
@@ -119,6 +120,35 @@ def test_atari_is_played_by_the_standard_protocol():
         _, _, terminated, _, _ = env.step(1)
         lives.add(env.ale.lives())
     assert (env.ale.getEpisodeFrameNumber() - frame_number) % 4 == 0
+
+
+@pytest.mark.parametrize(
+    ("game", "arguments"),
+    [
+        ("Boxing", {}),
+        ("Solaris", {}),  # which looks otherwise when it is begun a second time
+        ("Breakout", {"frameskip": (2, 5), "mode": 4, "difficulty": 1}),
+    ],
+)
+def test_an_atari_game_begins_as_if_its_cartridge_were_loaded_with_the_seed(game, arguments):
+    recipe = TaskRecipe(id=f"ALE/{game}-v5", arguments=arguments)
+    used = make(recipe)
+    frames(used, 1, steps=3)
+    for seed in (77, 5):  # with 77 the first action is not taken: what came before it sticks
+        fresh = make(recipe)
+        assert np.array_equal(frames(fresh, seed), frames(used, seed))
+        states = [env.ale.cloneState(include_rng=True).serialize() for env in (fresh, used)]
+        assert states[0] == states[1]
+
+
+def test_an_opening_is_not_used_where_its_form_is_unknown(monkeypatch):
+    env = make("ALE/Boxing-v5")
+    env.reset(seed=0)
+    assert Opening.of(env.ale, 12345) is None  # not the emulator's seed
+    monkeypatch.setattr(openings, "AROUND", 0)
+    used = make("ALE/Boxing-v5")
+    frames(used, 1, steps=3)
+    assert np.array_equal(frames(used, 77), frames(make("ALE/Boxing-v5"), 77))
 
 
 def test_sticky_actions_can_be_switched_off_by_the_recipe():

@@ -23,7 +23,7 @@ ROWS = [
     {"recipes", "talk", "options", "action_spaces", "layout"},
     {
         *("action_series", "domains", "environments.task", "environments.tiles", "environments.views"),
-        "environments.pixels",
+        *("environments.pixels", "environments.openings"),
     },
     {"environments.minigrid", "environments.minatar", "environments.atari", "environments.generic"},
     {

@@ -13,6 +13,7 @@ import numpy as np
 from ale_py.roms import get_rom_path
 from numpy.typing import NDArray
 
+from agentgym.environments.openings import Opening
 from agentgym.environments.pixels import resize
 from agentgym.environments.task import Step, Task
 from agentgym.recipes import FrameRecipe, TaskRecipe
@@ -36,6 +37,8 @@ class AtariTask(Task):
         self.ale = made.ale
         self.frame_skip: int | tuple[int, int] = made._frameskip  # two numbers: drawn between them at each step
         names = tuple(meaning.lower() for meaning in made.get_action_meanings())
+        self._opening: Opening | None = None
+        self._begins = False  # from the opening, whose screen the emulator does not have
         self._size = frame.size or self.ale.getScreenDims()
         super().__init__(
             recipe,
@@ -48,19 +51,29 @@ class AtariTask(Task):
 
     def start(self, seed: int) -> None:
         """The game from its beginning; the seed decides which actions stick."""
-        self._inner.reset(seed=seed)
+        if self._opening is None:  # 0.2 s
+            _, info = self._inner.reset(seed=seed)
+            self._opening = Opening.of(self.ale, int(info["seeds"][1]))
+        else:
+            _, emulators = self._inner.seed_game(seed)
+            self.ale.reset_game()  # which forgets the last action: it is in no saved state
+            self.ale.restoreState(self._opening.state(int(emulators)))
+            self._begins = True
 
     def advance(self, action: Any) -> Step:
         """One action, held for the frames of a step."""
+        self._begins = False
         _, reward, terminated, truncated, _ = self._inner.step(int(action))
         return Step(float(reward), bool(terminated), bool(truncated))
 
     def draw(self) -> NDArray[np.uint8]:
         """The screen at the recipe's size."""
-        return resize(self.ale.getScreenRGB(), self._size)
+        return resize(self.render(), self._size)
 
     def render(self) -> NDArray[np.uint8]:
         """The screen, uint8[210, 160, 3] in most games."""
+        if self._begins and self._opening:
+            return self._opening.screen.copy()
         return np.asarray(self.ale.getScreenRGB(), dtype=np.uint8)
 
     def twin(self, *, frame_skip: int) -> ale_py.ALEInterface:
