@@ -37,10 +37,10 @@ from agentgym.store import DatasetWriter, Header, SampleDataset
 from agentgym.vector_recorder import VectorRecorder
 
 CASES = {  # task, frames, steps an episode at most, episodes a turn
-    "BabyAI-GoToRedBall-v0": ("BabyAI-GoToRedBall-v0", FrameRecipe(), 64, 20),
+    "BabyAI-GoToRedBall-v0": ("BabyAI-GoToRedBall-v0", FrameRecipe(), 64, 100),
     "MinAtar/Breakout-v1": ("MinAtar/Breakout-v1", FrameRecipe(), 64, 1000),  # ten steps each
-    "ALE/Breakout-v5, 210x160": ("ALE/Breakout-v5", FrameRecipe(), 200, 4),
-    "ALE/Breakout-v5, 84x84": ("ALE/Breakout-v5", FrameRecipe(size=(84, 84)), 200, 4),
+    "ALE/Breakout-v5, 210x160": ("ALE/Breakout-v5", FrameRecipe(), 200, 10),
+    "ALE/Breakout-v5, 84x84": ("ALE/Breakout-v5", FrameRecipe(size=(84, 84)), 200, 10),
 }
 TURNS = 5
 ROWS = 4

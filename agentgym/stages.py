@@ -1,0 +1,123 @@
+"""The stages of an experiment as a terminal shows them: recorded, trained, scored.
+
+Each goes on where it was interrupted, or says that it is complete.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agentgym.engines import EngineName
+from agentgym.errors import UserError
+from agentgym.recipes import DatasetRecipe, ExperimentRecipe
+from agentgym.tables import score_table, summary
+from agentgym.talk import Talk
+
+if TYPE_CHECKING:
+    from agentgym.plans import Plan
+    from agentgym.store import Header
+
+
+class Recordable(NamedTuple):
+    """A recipe that was found good: the header of its dataset, and what makes the agent of its DAgger."""
+
+    recipe: DatasetRecipe
+    header: "Header"
+    make_agent: Any
+
+
+def check_recordable(recipe: DatasetRecipe, trust: bool) -> Recordable:
+    """Whatever is wrong with the recipe's environments, expert or agent is said before anything is deleted or made."""
+    from agentgym import collection, experts
+
+    experts.refuse_untrusted(recipe.expert, trust=trust)
+    return Recordable(recipe, collection.make_header(recipe), _agent_maker(recipe))
+
+
+def _agent_maker(recipe: DatasetRecipe) -> Any:
+    """What makes the agent of the recipe's DAgger. Raises UserError when it does not fit."""
+    if recipe.dagger is None:
+        return None  # without importing torch
+    from agentgym.dagger import agent_maker
+
+    return agent_maker(recipe)
+
+
+def record(recordable: Recordable, path: Path, workers: int | None, engine: EngineName, talk: Talk) -> dict[str, Any]:
+    from agentgym import collection, store
+
+    recipe, header, make_agent = recordable
+    collection.refuse_other_recipe(path, recipe)
+    if collection.is_complete(recipe, path):
+        outcomes = store.SampleDataset(path).outcomes()
+        talk.say(f"{path} is complete", markup=False)
+    else:
+        for doubt in collection.doubts(recipe):
+            talk.warn(doubt)
+        total = recipe.episodes * len(recipe.suite.tasks)
+        with talk.bar("recording", total, "episodes") as advance:
+            outcomes = collection.collect(
+                recipe,
+                path,
+                workers=workers,
+                engine=engine,
+                trust=True,  # or it would not be recordable
+                advance=lambda count: advance(count, ""),
+                header=header,
+                make_agent=make_agent,
+            )
+    counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
+    talk.say(f"{path}: {counts}", markup=False)
+    return {"data": str(path), "outcomes": outcomes}
+
+
+def refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
+    """Whatever is wrong with the dataset is said before anything is deleted or made."""
+    from agentgym import parts
+
+    parts.open_parts(data, recipe)
+
+
+def train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None, talk: Talk) -> dict[str, Any]:
+    from agentgym import launching, runs
+
+    count = launching.choose(processes, recipe.training.batch_size)
+    if launching.is_first():
+        runs.open_run(run, recipe)
+    if (run / "training.json").is_file():
+        talk.say(f"{run}/model is trained", markup=False)
+    else:
+        with (
+            talk.bar("training", recipe.training.updates, "updates") as advance,
+            launching.beside(count, runs.train_run, recipe, data, run),
+        ):
+            runs.train_run(recipe, data, run, advance=advance)
+        talk.say(f"{run}/model: trained for {recipe.training.updates:,} updates", markup=False)
+    launching.wait()
+    return {"run": str(run), "training": runs.read_json(run / "training.json")}
+
+
+def score(plan: "Plan", workers: int | None, engine: EngineName, overwrite: bool, talk: Talk) -> dict[str, Any]:
+    from agentgym import evaluation
+
+    with talk.bar("evaluating", plan.num_episodes, "episodes") as advance:
+        found = evaluation.evaluate(plan, workers=workers, engine=engine, overwrite=overwrite, advance=advance)
+    who = "agent" if plan.player.kind == "agent" else plan.player.name
+    for task in found["tasks"]:
+        talk.say(score_table(task, who), soft_wrap=False)
+    for line in summary(found):
+        talk.say(line, markup=False)
+    talk.say(f"scores: {plan.folder / 'evaluation.json'}", markup=False)
+    return {"folder": str(plan.folder), "evaluation": found}
+
+
+def make_room(path: Path, overwrite: bool) -> None:
+    """With --overwrite, the folder is gone; nothing outside of what agentgym writes is ever deleted."""
+    if not overwrite or not path.exists():
+        return
+    ours = ("recipe.json", "manifest.json", ".lock")
+    if not path.is_dir() or not (any((path / name).is_file() for name in ours) or not any(path.iterdir())):
+        raise UserError(
+            f"{path}: is neither a dataset nor a run, so --overwrite does not delete it; choose another folder"
+        )
+    shutil.rmtree(path)
