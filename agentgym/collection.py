@@ -58,17 +58,14 @@ def collect(
     experts.refuse_untrusted(recipe.expert, trust=trust)
     header = header or make_header(recipe)
     refuse_other_recipe(path, recipe)
-    with DatasetWriter(path, header) as writer:
+    with engines.start(engine, workers=workers) as crew, DatasetWriter(path, header) as writer:
         done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}
         chunks = [rest for chunk in make_chunks(recipe) if (rest := without(chunk, done)).seeds]
         advance(len(done))
-        if chunks:
-            jobs = [(recipe, chunk, make_agent) for chunk in chunks]
-            with engines.start(engine, workers=workers) as crew:
-                for rows, attempts in crew.map(record_chunk, jobs):
-                    writer.append_encoded(rows, attempts)
-                    writer.commit()
-                    advance(len(attempts))
+        for rows, attempts in crew.map(record_chunk, [(recipe, chunk, make_agent) for chunk in chunks]):
+            writer.append_encoded(rows, attempts)
+            writer.commit()
+            advance(len(attempts))
         return count_outcomes(writer.attempts())
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import refusal
 
-from agentgym.action_spaces import END, NEXT, NO_TOKEN, START, Parts, Reals, SpaceCodec, _leaves, _split
+from agentgym.action_spaces import END, NEXT, NO_TOKEN, START, Parts, Reals, SpaceCodec
+from agentgym.action_spaces.nodes import leaves_of, split
 
 SHAPES = st.sampled_from([(), (1,), (3,), (2, 2), (0,)])
 SCALES = st.sampled_from(["uniform", "mu-law"])
@@ -59,7 +60,7 @@ BINS = st.sampled_from([1, 2, 21, 256])
 
 def assert_close(codec, action, decoded):
     """Equal, but for reals: in the same bin, whose middle the decoded one is."""
-    for leaf, a, b in zip(_leaves(codec.root), _split(codec.root, action), _split(codec.root, decoded), strict=True):
+    for leaf, a, b in zip(leaves_of(codec.root), split(codec.root, action), split(codec.root, decoded), strict=True):
         if not isinstance(leaf, Reals):
             assert np.array_equal(a, b)
             continue
@@ -102,7 +103,7 @@ def test_what_the_grammar_allows_is_an_action_and_comes_back(space, seed, bins, 
     ids = random_walk(codec, np.random.default_rng(seed))
     action = codec.decode(ids)
     assert action in space
-    whole = any(isinstance(leaf, Reals) and leaf._whole for leaf in _leaves(codec.root))
+    whole = any(isinstance(leaf, Reals) and leaf._whole for leaf in leaves_of(codec.root))
     if not whole:  # a bin of a whole number may hold none
         assert codec.encode(action) == ids
 

@@ -20,7 +20,11 @@ ROWS = [
     {"recipes.experiments"},
     {"recipes.rounds"},
     {"recipes.loading"},
-    {"recipes", "talk", "options", "action_spaces", "layout"},
+    {"recipes", "talk", "options", "layout", "action_spaces.numbers"},
+    {"action_spaces.nodes"},
+    {"action_spaces.spaces", "action_spaces.grammar"},
+    {"action_spaces.codec"},
+    {"action_spaces"},
     {
         *("action_series", "domains", "environments.task", "environments.tiles", "environments.views"),
         *("environments.pixels", "environments.openings"),
