@@ -1,6 +1,6 @@
 """Presets: the sizes of the model's parts, as data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,21 +80,8 @@ def make_config(
         )
     width, layers, heads = sizes["decoder"]
     return AgentConfig(
-        vision_config=CLIPVisionConfig.from_dict(
-            {**vision, "image_size": image, "attention_dropout": 0.0, "dtype": None}
-        ).to_dict(),
-        language_config=OPTConfig.from_dict(
-            {
-                "word_embed_proj_dim": language["hidden_size"],
-                **language,
-                "max_position_embeddings": positions,
-                "vocab_size": num_text_tokens + len(tokens),
-                "dropout": 0.0,
-                "attention_dropout": 0.0,
-                "layerdrop": 0.0,
-                "dtype": None,
-            }
-        ).to_dict(),
+        vision_config=_vision_config(vision, image),
+        language_config=_language_config(language, positions, num_text_tokens + len(tokens)),
         frame_side=frame_side,
         temporal_attention=temporal_attention,
         instruction_attention=instruction_attention,
@@ -107,6 +94,25 @@ def make_config(
         domains=[domain.to_json() for domain in domains],
         window=window,
     )
+
+
+def _vision_config(sizes: Mapping[str, Any], image: int) -> dict[str, Any]:
+    values = {**sizes, "image_size": image, "attention_dropout": 0.0, "dtype": None}
+    return dict(CLIPVisionConfig.from_dict(values).to_dict())
+
+
+def _language_config(sizes: Mapping[str, Any], positions: int, vocabulary: int) -> dict[str, Any]:
+    values = {
+        "word_embed_proj_dim": sizes["hidden_size"],
+        **sizes,
+        "max_position_embeddings": positions,
+        "vocab_size": vocabulary,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "layerdrop": 0.0,
+        "dtype": None,
+    }
+    return dict(OPTConfig.from_dict(values).to_dict())
 
 
 def _most_tokens(domain: Domain, visual: int) -> int:
