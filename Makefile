@@ -32,6 +32,7 @@ benchmark: install
 	$(VENV)/bin/python tests/benchmarks/data.py
 	$(VENV)/bin/python tests/benchmarks/training.py
 	$(VENV)/bin/python tests/benchmarks/recording.py
+	$(VENV)/bin/python tests/benchmarks/compression.py
 	$(VENV)/bin/agentgym run babyai-goto-redball --quiet
 	$(VENV)/bin/python tests/benchmarks/rollouts.py runs/babyai-goto-redball
 	$(VENV)/bin/python tests/benchmarks/edge.py
