@@ -44,6 +44,7 @@ def _agent_maker(recipe: DatasetRecipe) -> Any:
 
 
 def record(recordable: Recordable, path: Path, workers: int | None, engine: EngineName, talk: Talk) -> dict[str, Any]:
+    """Records what is missing of a recipe; the folder, and the count of each outcome."""
     from agentgym import collection, store
 
     recipe, header, make_agent = recordable
@@ -79,6 +80,7 @@ def refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
 
 
 def train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None, talk: Talk) -> dict[str, Any]:
+    """Trains to the last update by that many processes; the folder, and what `training.json` says."""
     from agentgym import launching, runs
 
     count = launching.choose(processes, recipe.training.batch_size)
@@ -98,6 +100,7 @@ def train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None
 
 
 def score(plan: "Plan", workers: int | None, engine: EngineName, overwrite: bool, talk: Talk) -> dict[str, Any]:
+    """Plays what a plan says and prints its scores; the folder, and what `evaluation.json` says."""
     from agentgym import evaluation
 
     with talk.bar("evaluating", plan.num_episodes, "episodes") as advance:
