@@ -87,7 +87,7 @@ def stack(space: Node, values: Iterable[Any]) -> Actions:
     found = array_type(space)
     if found is None:
         return tuple(as_action(space, value) for value in values)
-    (dtype, shape), taken = found, values if isinstance(values, list) else list(values)
+    (dtype, shape), taken = found, list(values)
     series = np.array(taken, dtype) if taken else np.zeros((0, *shape), dtype)
     if series.shape != (len(taken), *shape):
         raise ValueError(f"actions have shape {list(series.shape[1:])}; expected {list(shape)}")

@@ -32,9 +32,10 @@ class _Codecs(threading.local):
         self._writers: dict[int, zstandard.ZstdCompressor] = {}
 
     def writer(self, size: int) -> zstandard.ZstdCompressor:
-        """What compresses blocks of up to that many bytes."""
+        """What compresses blocks of up to that many bytes; one serves all small ones."""
+        size = max(size, SMALL)
         if size not in self._writers:
-            parameters = FAST if size <= SMALL else _thorough(size)
+            parameters = FAST if size == SMALL else _thorough(size)
             self._writers[size] = zstandard.ZstdCompressor(compression_params=parameters)
         return self._writers[size]
 
