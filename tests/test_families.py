@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from worlds import refusal
 
-from agentgym.environments import check_suite, decode_instruction, make, openings, refuse_unseeded
+from agentgym.environments import check_suite, decode_instruction, make, openings, refuse_unseeded, task_ids
 from agentgym.environments.minatar import PALETTE
 from agentgym.environments.openings import Opening
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
@@ -139,6 +139,17 @@ def test_an_atari_game_begins_as_if_its_cartridge_were_loaded_with_the_seed(game
         assert np.array_equal(frames(fresh, seed), frames(used, seed))
         states = [env.ale.cloneState(include_rng=True).serialize() for env in (fresh, used)]
         assert states[0] == states[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [task for task in task_ids() if task.startswith("ALE/")])
+def test_every_atari_game_begins_as_if_its_cartridge_were_loaded_with_the_seed(task):
+    used = make(task)
+    frames(used, 123, steps=3)
+    for seed in (5, 77, 2**31 - 2):
+        fresh = make(task)
+        assert np.array_equal(frames(fresh, seed, steps=60), frames(used, seed, steps=60))
+        assert np.array_equal(fresh.ale.getRAM(), used.ale.getRAM())
 
 
 def test_an_opening_is_not_used_where_its_form_is_unknown(monkeypatch):
