@@ -1,5 +1,5 @@
 """`python -m agentgym`, so that `accelerate launch -m agentgym train ...` works."""
 
-from agentgym.cli import main
+from agentgym.cli.main import main
 
 main()

@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from agentgym import collection
+from agentgym.data.store import SampleDataset
+from agentgym.experts import collection
 from agentgym.recipes import load_dataset
-from agentgym.store import SampleDataset
 
 
 @pytest.fixture(scope="session")

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from worlds_light import counted_header, counted_sample  # noqa: F401  (all worlds are found here)
 
-from agentgym import collection, recipes
-from agentgym.domains import Domain
+from agentgym import recipes
+from agentgym.data.store import SampleDataset
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
+from agentgym.experts import collection
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import tokenize, train_tokenizer
-from agentgym.policy import AgentPolicy
+from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
-from agentgym.store import SampleDataset
-from agentgym.windows import WindowSource, split_episodes
+from agentgym.spaces.domains import Domain
+from agentgym.training.windows import WindowSource, split_episodes
 
 TASK = "BabyAI-GoToRedBall-v0"
 
@@ -37,6 +38,7 @@ def experiment_recipe(*overrides: str) -> ExperimentRecipe:
         "training.window=4",
         "training.warmup_updates=2",
         "training.log_every=1",
+        "training.precision=float32",  # the same on every processor
         "training.checkpoint_every=3",
         "training.evaluate_every=6",
         "training.evaluate_episodes=0",

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from agentgym.action_spaces import SpaceCodec
-from agentgym.samples import Sample
-from agentgym.store import Header
+from agentgym.data.episode import Sample
+from agentgym.data.store import Header
+from agentgym.spaces import SpaceCodec
 
 
 def counted_sample(seed: int = 0, steps: int = 5, **changes) -> Sample:

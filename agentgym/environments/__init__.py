@@ -4,11 +4,10 @@ One file for each family of environments behind one base, `Task`; the family is 
 model, no policy and no file.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
 import gymnasium
 
@@ -37,7 +36,6 @@ __all__ = [
     "make",
     "refuse_unseeded",
     "task_ids",
-    "versions",
 ]
 
 
@@ -205,16 +203,3 @@ def _task_ids(registered: int) -> tuple[str, ...]:
             continue
     named = tuple(prefix for family in FAMILIES for prefix in family.prefixes if prefix)
     return tuple(sorted(name for name in gymnasium.registry if name.startswith(named) and WITHOUT_FILES not in name))
-
-
-def versions(packages: Iterable[str] = ("minigrid",)) -> dict[str, str]:
-    """The versions of agentgym, Gymnasium, NumPy and those packages; a package that is not installed: "none"."""
-    return {name: _version(name) for name in sorted({"agentgym", "gymnasium", "numpy", *packages})}
-
-
-@cache  # looking one up takes half a millisecond, and every recorder asks for five
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"

@@ -13,7 +13,7 @@ import numpy as np
 from ale_py.roms import get_rom_path
 from numpy.typing import NDArray
 
-from agentgym.environments.openings import Opening
+from agentgym.environments.atari_starts import Opening
 from agentgym.environments.pixels import resize
 from agentgym.environments.task import Step, Task
 from agentgym.recipes import FrameRecipe, TaskRecipe

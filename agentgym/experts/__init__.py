@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.atari import AtariRam, RolloutIW
-from agentgym.experts.babyai import BabyAIExpert
+from agentgym.experts.babyai_bot import BabyAIExpert
 from agentgym.experts.planner import MiniGridPlanner
 from agentgym.experts.random import RandomExpert
 from agentgym.experts.trained import TrainedExpert

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from agentgym.action_spaces import SpaceCodec
 from agentgym.environments import Observation, Task
-from agentgym.policy import AgentPolicy
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.spaces import SpaceCodec
 
 
 class AgentExpert:

@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from agentgym.domains import Domain, action_tokens
 from agentgym.model.agent import AgentConfig, AgentModel
 from agentgym.model.tokenizer import replace_actions
+from agentgym.spaces.domains import Domain, action_tokens
 
 TABLE = "language.decoder.embed_tokens.weight"
 

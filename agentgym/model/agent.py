@@ -2,8 +2,9 @@
 
     Â_t = F_φ(W, ℓ(E_θ(V_1)), A_1, ..., A_{t-1}, ℓ(E_θ(V_t)))                          (arXiv 2402.05929, section 3)
 
-The order of the sequence is drawn in `agentgym.layout`. A checkpoint is a folder with config.json, model.safetensors
-and tokenizer files. This module knows neither text nor environments: tokens, frames and actions come in as tensors.
+The order of the sequence is drawn in `agentgym.model.sequence`. A checkpoint is a folder with config.json,
+model.safetensors and tokenizer files. This module knows neither text nor environments: tokens, frames and actions come
+in as tensors.
 """
 
 import json
@@ -20,12 +21,12 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, OPTConfig, OPTModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from agentgym.action_spaces import SpaceCodec
-from agentgym.domains import Domain
 from agentgym.errors import UserError
-from agentgym.layout import Layout, pack, unpack
 from agentgym.model.grounding import Words
+from agentgym.model.sequence import Layout, pack, unpack
 from agentgym.model.vision import MaskedAutoencoder, VisualEncoder, split_patches
+from agentgym.spaces import SpaceCodec
+from agentgym.spaces.domains import Domain
 
 CHECKPOINT_FORMAT = 2
 
@@ -47,7 +48,7 @@ class AgentConfig(PreTrainedConfig):
     decoder_heads: int = 2
     num_text_tokens: int = 1
     action_tokens: list[str] | None = None  # of all domains, in the order of their rows in F_φ's table
-    domains: list[dict] | None = None  # what the agent was trained on, as `agentgym.domains` writes it
+    domains: list[dict] | None = None  # what the agent was trained on, as `agentgym.spaces.domains` writes it
     window: int = 8  # M, the most steps that the agent sees in any domain
     checkpoint_format: int = CHECKPOINT_FORMAT
 
@@ -113,13 +114,6 @@ class AgentModel(PreTrainedModel):
             heads=config.decoder_heads,
         )
         self.post_init()
-
-    @staticmethod
-    def from_pretrained_parts(*, vision: str | Path, language: str | Path, **sizes: Any) -> "AgentModel":
-        """An agent of a published CLIP and OPT; see `agentgym.model.pretrained.from_pretrained_parts`."""
-        from agentgym.model.pretrained import from_pretrained_parts  # it builds agents, so it comes after this module
-
-        return from_pretrained_parts(vision=vision, language=language, **sizes)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, VisualEncoder | MaskedAutoencoder):

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, OPTConfig
 
-from agentgym.action_spaces import Words
-from agentgym.domains import Domain, action_tokens
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentConfig, AgentModel
+from agentgym.spaces import Words
+from agentgym.spaces.domains import Domain, action_tokens
 
 # `image` None: the side of the data set's own frames.
 PRESETS: dict[str, dict[str, Any]] = {

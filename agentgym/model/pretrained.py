@@ -24,13 +24,13 @@ from huggingface_hub.errors import HFValidationError, HTTPError
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, OPTConfig, PreTrainedTokenizerFast
 
-from agentgym.action_spaces import Parts, SpaceCodec
-from agentgym.domains import Domain
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.model.grounding import InstructionAttention
 from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import read_pretrained_tokenizer
+from agentgym.spaces import Parts, SpaceCodec
+from agentgym.spaces.domains import Domain
 
 POSITIONS = "embeddings.position_embedding.weight"
 EMBEDDING = "decoder.embed_tokens.weight"

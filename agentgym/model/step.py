@@ -3,7 +3,7 @@
     (frame, instruction, history) -> (logits of the actions, new history)
 
 For one environment and without padding, so that the graph has no mask but the causal one. It decides nothing: whoever
-runs it moves the window (`agentgym.layout`), chooses the action and appends it, and gives empty keys and values where
+runs it moves the window (`model.sequence`), chooses the action and appends it, and gives empty keys and values where
 the row is to be read from its beginning.
 """
 

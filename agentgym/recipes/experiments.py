@@ -44,7 +44,7 @@ class ModelRecipe(Recipe):
 
 
 class LossRecipe(Recipe):
-    """The weight of each loss and how the masked-image loss is taken (see `agentgym.losses`).
+    """The weight of each loss and how the masked-image loss is taken (see `agentgym.training.losses`).
 
     `masked_frames` are those that enter it: "all" of a window, the "targets", whose actions are targets there, so that
     a frame enters once an epoch, or "one" of each window, another one each time. What speaks for the defaults is in
@@ -72,7 +72,7 @@ Factors = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(
 
 
 class ColourJitter(Recipe):
-    """Between which factors the colours of a window vary (see `agentgym.augmentation`); hue in turns, both ways."""
+    """Between which factors the colours of a window vary (see `training.augmentation`); hue in turns, both ways."""
 
     brightness: Factors = (0.7, 1.4)
     contrast: Factors = (0.7, 1.4)
@@ -128,7 +128,7 @@ class PartRecipe(Recipe):
     """A part of a mixture: the folder of a dataset that is there, and its share of the windows beside the others'.
 
     `window` is for parts that are seen in other windows than `training.window`. With `caption` the agent learns to say
-    which instruction was followed, of an episode's frames, instead of acting (see `agentgym.captions`).
+    which instruction was followed, of an episode's frames, instead of acting (see `agentgym.training.captions`).
     """
 
     data: str

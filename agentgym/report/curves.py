@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentgym.report.words import short
+from agentgym.report.wording import short
 
 WIDTH, HEIGHT = 340, 190  # of the whole picture, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 24

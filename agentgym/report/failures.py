@@ -11,8 +11,8 @@ from typing import Any
 
 from agentgym import environments
 from agentgym.errors import UserError
+from agentgym.evaluation.statistics import wilson_interval
 from agentgym.recipes import FrameRecipe, TaskRecipe
-from agentgym.scores import wilson_interval
 
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 OBJECTS = ("ball", "box", "key", "door")

@@ -20,17 +20,17 @@ import numpy as np
 import torch
 
 import agentgym
-from agentgym.action_spaces import SpaceCodec
-from agentgym.domains import Domain
-from agentgym.edge import write_policy
-from agentgym.exported.onnx_policy import OnnxPolicy
-from agentgym.layout import kept_steps
+from agentgym.experiments.onnx_export import write_policy
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
+from agentgym.model.sequence import kept_steps
 from agentgym.model.tokenizer import pad_left, tokenize, train_tokenizer
-from agentgym.observation import read_observation
-from agentgym.policy import AgentPolicy
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.policies.observations import read_observation
+from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy
 from agentgym.recipes import FrameRecipe
+from agentgym.spaces import SpaceCodec
+from agentgym.spaces.domains import Domain
 
 TASK = "BabyAI-GoToRedBall-v0"
 CASES = [("tiny", 9, 32, 8), ("tiny", 9, 1, 8), ("paper", 4, 1, 32)]  # preset, M, environments, pixels a cell

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import zstandard
 
+from agentgym.data.store.blocks import FRAMES_PER_BLOCK, encode_blocks
 from agentgym.environments import make
-from agentgym.store.blocks import FRAMES_PER_BLOCK, encode_blocks
 
 GAMES = ("Breakout", "Pong", "MsPacman", "Seaquest")
 FRAMES, ROUNDS = 400, 3

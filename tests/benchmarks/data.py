@@ -31,7 +31,7 @@ from data_recordings import (
 )
 from PIL import Image
 
-from agentgym.store import SampleDataset
+from agentgym.data.store import SampleDataset
 
 WINDOW, ROUNDS = 8, 3
 MINARI_SHARDS = 1  # the first ones, which Minari holds too: 100 episodes of GoToRedBall, ten of the game
@@ -42,8 +42,8 @@ Row = tuple[str, ...]
 EPOCH = """
 import sys
 import numpy as np
-from agentgym.store import SampleDataset
-from agentgym.windows import WindowSource, split_episodes
+from agentgym.data.store import SampleDataset
+from agentgym.training.windows import WindowSource, split_episodes
 def held(name):
     lines = open("/proc/self/status").read().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024

@@ -7,13 +7,13 @@ import ale_py  # noqa: F401  (its environments are there once it is imported)
 import gymnasium
 import numpy as np
 
-from agentgym.action_spaces import SpaceCodec
-from agentgym.collection import collect
+from agentgym.data.episode import Sample
+from agentgym.data.exchange import export_minari
+from agentgym.data.store import DatasetWriter, Header, SampleDataset
 from agentgym.environments.pixels import resize
-from agentgym.exchange import export_minari
+from agentgym.experts.collection import collect
 from agentgym.recipes import load_dataset
-from agentgym.samples import Sample
-from agentgym.store import DatasetWriter, Header, SampleDataset
+from agentgym.spaces import SpaceCodec
 
 GAME = "ALE/Breakout-v5"
 EPISODES = 15_800  # a little over 100,000 frames

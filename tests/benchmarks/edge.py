@@ -27,7 +27,7 @@ def load(way, run, folder):
     if way == "PyTorch":
         import torch
 
-        from agentgym.policy import AgentPolicy
+        from agentgym.policies.agent_policy import AgentPolicy
 
         torch.set_num_threads(1)
         return AgentPolicy.from_pretrained(run)
@@ -74,8 +74,8 @@ def peak_memory():
 
 def recorded(data):
     """At least so many recorded steps, as (frames, instruction, actions) of whole episodes."""
+    from agentgym.data.store import SampleDataset
     from agentgym.environments import encode_instruction
-    from agentgym.store import SampleDataset
 
     dataset, found, steps = SampleDataset(data), [], 0
     for number in range(0, len(dataset), 7):
@@ -111,14 +111,14 @@ def in_turns(run, folder, episodes):
 
 def success_rates(run, folder):
     """The success of each way on the same seeds."""
-    from agentgym import players
-    from agentgym.rollouts import rollout
-    from agentgym.runs import read_recipe
+    from agentgym.evaluation import policy_registry
+    from agentgym.evaluation.rollouts import rollout
+    from agentgym.training.run_folder import read_recipe
 
     suite, rates = read_recipe(Path(run)).dataset.suite, {}
     for way in WAYS:
         who = run if way == "PyTorch" else str(folder / FILES[way])
-        policy = players.load(players.find(who), sampled=False)
+        policy = policy_registry.load(policy_registry.find(who), sampled=False)
         played = rollout(
             policy,
             suite.tasks[0].id,
@@ -132,8 +132,8 @@ def success_rates(run, folder):
 
 
 def main(run=RUN, data=DATA):
-    from agentgym.edge import export_onnx
-    from agentgym.runs import all_versions
+    from agentgym.experiments.onnx_export import export_onnx
+    from agentgym.versions import LEARNING, installed_versions
 
     folder = Path(tempfile.mkdtemp()) / "exported"
     sizes = export_onnx(Path(run), folder)["bytes"]
@@ -141,7 +141,7 @@ def main(run=RUN, data=DATA):
     episodes = recorded(data)
     measured, success = in_turns(run, folder, episodes), success_rates(run, folder)
     expected = measured["PyTorch"][0]
-    versions = {**all_versions(), "onnxruntime": version("onnxruntime")}
+    versions = {**installed_versions(LEARNING), "onnxruntime": version("onnxruntime")}
     lines = [
         f"{Path(run).name}, one environment, one thread a process, median of {ROUNDS} rounds in turns over "
         f"{len(expected)} recorded steps; torch {versions['torch']}, onnxruntime {versions['onnxruntime']}. "

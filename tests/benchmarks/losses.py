@@ -19,12 +19,14 @@ from typing import NamedTuple
 import joblib
 import torch
 
-from agentgym import recipes, runs
-from agentgym.collection import collect
-from agentgym.journal import read_metrics
-from agentgym.policy import AgentPolicy
+from agentgym import recipes
+from agentgym.evaluation.rollouts import rollout
+from agentgym.experiments import imitation
+from agentgym.experts.collection import collect
+from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import ExperimentRecipe
-from agentgym.rollouts import rollout
+from agentgym.training.metrics import read_metrics
+from agentgym.training.run_folder import open_run
 
 EPISODES = 200  # scored after each run
 SETTINGS = (  # what is changed of the shipped recipes, which have language=1, masked_image=0.02, 75 % masked, the mean
@@ -76,9 +78,9 @@ def measure(case: Case, data: Path, setting: str, seed: int) -> Found:
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        runs.open_run(run, recipe)
+        open_run(run, recipe)
         started = time.process_time()
-        runs.train_run(recipe, data, run)
+        imitation.train_run(recipe, data, run)
         seconds = time.process_time() - started
         last = [line for line in read_metrics(run) if "held_out/accuracy/action" in line][-1]
         success = play(run, recipe)

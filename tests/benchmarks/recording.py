@@ -28,13 +28,13 @@ import minari
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from agentgym import collection
-from agentgym.action_spaces import SpaceCodec
+from agentgym.data.recorder import Recorder
+from agentgym.data.store import DatasetWriter, Header, SampleDataset
+from agentgym.data.vector_recorder import VectorRecorder
 from agentgym.environments import encode_instruction, make
+from agentgym.experts import collection
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
-from agentgym.recorder import Recorder
-from agentgym.store import DatasetWriter, Header, SampleDataset
-from agentgym.vector_recorder import VectorRecorder
+from agentgym.spaces import SpaceCodec
 
 CASES = {  # task, frames, steps an episode at most, episodes a turn
     "BabyAI-GoToRedBall-v0": ("BabyAI-GoToRedBall-v0", FrameRecipe(), 64, 100),

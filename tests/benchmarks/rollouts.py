@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
-from agentgym import environments, players
-from agentgym.rollouts import rollout
-from agentgym.runs import read_recipe
+from agentgym import environments
+from agentgym.evaluation import policy_registry
+from agentgym.evaluation.rollouts import rollout
+from agentgym.training.run_folder import read_recipe
 
 ROUNDS = 3
 EPISODES = 500
@@ -112,7 +113,7 @@ def lines(name, seconds, steps):
 def main(run):
     torch.set_num_threads(1)
     recipe = read_recipe(run)
-    agent = players.load(players.find(str(run)), sampled=False)
+    agent = policy_registry.load(policy_registry.find(str(run)), sampled=False)
     count, rows = EPISODES, recipe.evaluation.environments
     cases = [(f"{run.name}, {rows} at once", agent, rows), (f"a policy of one sum, {rows} at once", ByFrame(), rows)]
     table = [

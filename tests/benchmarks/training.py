@@ -19,15 +19,16 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionModel, OPTModel
 
-from agentgym import collection, recipes
-from agentgym.losses import compute_losses
+from agentgym import recipes
+from agentgym.data.store import SampleDataset
+from agentgym.experts import collection
 from agentgym.model.tokenizer import tokenize
 from agentgym.model.vision import split_patches
-from agentgym.optimisation import uses_bfloat16
-from agentgym.parts import Part
-from agentgym.runs import first_model
-from agentgym.store import SampleDataset
-from agentgym.windows import WindowSource
+from agentgym.training.datasets import Part
+from agentgym.training.first_model import first_model
+from agentgym.training.losses import compute_losses
+from agentgym.training.optimizer import uses_bfloat16
+from agentgym.training.windows import WindowSource
 
 WINDOW, BATCH, ROUNDS, BATCHES = 4, 64, 5, 2
 

@@ -1,0 +1,306 @@
+"""The playground: a local web page on which people watch an agent, take over, and keep episodes as demonstrations.
+
+JSON over HTTP, one session for each visitor. What a visitor gets wrong is `{"error": one line}`. On another host than
+the loopback every request has to show the token that the start of the server made.
+"""
+
+import secrets
+import socket
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentgym import environments, recipes
+from agentgym.apps.session import Session, View, keys_of, open_dataset
+from agentgym.data.png import encode_png
+from agentgym.data.store import DatasetWriter
+from agentgym.errors import UserError
+from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request, Response
+
+    from agentgym.policies.inspection import WatchedAgent
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DEFAULT_SUITE = "babyai-goto-redball"
+MAX_SESSIONS = 8
+IDLE_S = 600.0  # after which a visitor's place may be given to another
+
+
+class Asked(BaseModel):
+    """What a request may hold; anything else is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Beginning(Asked):
+    """A new session or episode."""
+
+    task: str | None = None
+    seed: Annotated[int | None, Field(ge=0)] = None
+    instruction: str | None = None
+
+
+class Step(Asked):
+    """One step: a person's action by name, or none for the agent's own."""
+
+    action: str | None = None
+
+
+class Keeping(Asked):
+    """Keeping the episode; `success` is the person's word."""
+
+    success: bool | None = None
+
+
+@dataclass
+class Visitor:
+    """A session and when it was last used."""
+
+    session: Session
+    used: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Playground:
+    """What a server offers. `tasks` are those that a session may play, by id, the first one when it starts."""
+
+    tasks: Mapping[str, TaskRecipe]
+    frame: FrameRecipe
+    agent: "WatchedAgent | None" = None
+    name: str = ""
+    known: Sequence[str] = ()  # the tasks that the agent was trained on
+    writer: DatasetWriter | None = None
+    max_sessions: int = MAX_SESSIONS
+    visitors: dict[str, Visitor] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)  # the agent and the writer are for one at a time
+    kept: int = 0
+
+    def options(self) -> dict[str, Any]:
+        """What the page needs to know before it starts."""
+        record = str(self.writer.path) if self.writer else None
+        return {"tasks": list(self.tasks), "known": list(self.known), "agent": self.name or None, "record": record}
+
+    def enter(self, asked: Beginning) -> dict[str, Any]:
+        """A new session. Raises UserError when the task is not offered or the house is full."""
+        task = asked.task or next(iter(self.tasks))
+        if task not in self.tasks:
+            raise UserError(f"task '{task}' is not offered here; choose one of the list")
+        self._make_place()
+        session = Session(self.tasks[task], frame=self.frame, agent=self.agent, name=self.name)
+        try:
+            view = session.begin(asked.seed, asked.instruction)
+        except UserError:
+            session.close()
+            raise
+        identity = secrets.token_urlsafe(12)
+        self.visitors[identity] = Visitor(session)
+        names = session.action_names
+        return {"session": identity, "actions": names, "keys": keys_of(names), **shown(view)}
+
+    def find(self, identity: str) -> Session:
+        """A visitor's session. Raises UserError when it is over."""
+        visitor = self.visitors.get(identity)
+        if visitor is None:
+            raise UserError("this session is over; reload the page to start another one")
+        visitor.used = time.monotonic()
+        return visitor.session
+
+    def step(self, identity: str, asked: Step) -> dict[str, Any]:
+        """One step. Raises UserError for an action that is not one."""
+        session = self.find(identity)
+        if asked.action is None:
+            return shown(session.act())
+        if asked.action not in session.action_names:
+            raise UserError(f"action '{asked.action}': expected one of {', '.join(session.action_names)}")
+        start = session.first_action
+        return shown(session.act(start + session.action_names.index(asked.action)))
+
+    def keep(self, identity: str, asked: Keeping) -> dict[str, Any]:
+        """The episode goes to the dataset, and is on disk when this returns."""
+        if self.writer is None:
+            raise UserError("nothing is recorded here; start the playground with --record data/NAME")
+        sample = self.find(identity).keep(asked.success)
+        self.writer.append(sample)
+        self.writer.commit()
+        self.kept += 1
+        return {"kept": self.kept, "steps": len(sample), "expert": sample.expert, "success": sample.success}
+
+    def leave(self, identity: str) -> None:
+        """A session ends."""
+        visitor = self.visitors.pop(identity, None)
+        if visitor:
+            visitor.session.close()
+
+    def close(self) -> None:
+        """All sessions end, and the dataset is whole."""
+        for identity in list(self.visitors):
+            self.leave(identity)
+        if self.writer:
+            self.writer.close()
+
+    def _make_place(self) -> None:
+        if len(self.visitors) < self.max_sessions:
+            return
+        idle = min(self.visitors, key=lambda identity: self.visitors[identity].used)
+        if time.monotonic() - self.visitors[idle].used < IDLE_S:
+            raise UserError(f"all {self.max_sessions} places are taken; come back later, or close another page")
+        self.leave(idle)
+
+
+def shown(view: View) -> dict[str, Any]:
+    """A view as plain values, pictures as base64 PNG."""
+    thought = view.thought
+    return {
+        **{name: getattr(view, name) for name in ("task", "seed", "instruction", "mission", "step", "who")},
+        **{name: getattr(view, name) for name in ("reward", "total_reward", "over", "success")},
+        "frame": b64encode(encode_png(view.frame)).decode("ascii"),
+        "world": b64encode(encode_png(view.world)).decode("ascii"),
+        "probabilities": thought and list(thought.probabilities),
+        "choice": thought and thought.choice,
+    }
+
+
+def make_app(playground: Playground, *, token: str | None = None) -> "FastAPI":
+    """The server; with a token, for whoever shows it. Raises UserError without FastAPI."""
+    try:
+        from fastapi import FastAPI
+        from fastapi.exceptions import RequestValidationError
+        from fastapi.responses import HTMLResponse, JSONResponse
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+    except ImportError:
+        raise UserError("the playground needs FastAPI: pip install 'agentgym[playground]'") from None
+
+    app = FastAPI(title="agentgym playground", docs_url=None, redoc_url=None, openapi_url=None)
+
+    def refused(status: int, text: str) -> "Response":
+        return JSONResponse({"error": text}, status_code=status)
+
+    def on_user_error(request: "Request", error: Exception) -> "Response":
+        return refused(400, str(error))
+
+    def on_wrong_request(request: "Request", error: Exception) -> "Response":
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
+        return refused(400, f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}")
+
+    app.add_exception_handler(UserError, on_user_error)
+    app.add_exception_handler(RequestValidationError, on_wrong_request)
+    if token is None:  # a page elsewhere could otherwise reach this server by a name that it points at the loopback
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]", "testserver"])
+
+    @app.middleware("http")
+    async def guard(request: Any, call_next: Any) -> Any:
+        shown_token = request.headers.get("x-token") or request.query_params.get("token") or ""
+        if token is not None and not secrets.compare_digest(shown_token.encode(), token.encode()):
+            return refused(401, "the token is missing or wrong; open the address that the start of the server printed")
+        return await call_next(request)
+
+    @app.get("/", response_class=HTMLResponse)
+    def page() -> str:
+        return (files("agentgym.apps") / "templates" / "playground.html").read_text(encoding="utf-8")
+
+    @app.get("/api/options")
+    def options() -> dict[str, Any]:
+        return playground.options()
+
+    @app.post("/api/sessions")
+    def enter(asked: Beginning) -> dict[str, Any]:
+        with playground.lock:
+            return playground.enter(asked)
+
+    @app.post("/api/sessions/{identity}/begin")
+    def begin(identity: str, asked: Beginning) -> dict[str, Any]:
+        with playground.lock:
+            return shown(playground.find(identity).begin(asked.seed, asked.instruction))
+
+    @app.post("/api/sessions/{identity}/step")
+    def step(identity: str, asked: Step) -> dict[str, Any]:
+        with playground.lock:
+            return playground.step(identity, asked)
+
+    @app.post("/api/sessions/{identity}/keep")
+    def keep(identity: str, asked: Keeping) -> dict[str, Any]:
+        with playground.lock:
+            return playground.keep(identity, asked)
+
+    @app.delete("/api/sessions/{identity}")
+    def leave(identity: str) -> dict[str, Any]:
+        with playground.lock:
+            playground.leave(identity)
+        return {}
+
+    return app
+
+
+def serve(playground: Playground, *, host: str, port: int, announce: Any) -> None:
+    """Serves until interrupted; `announce(address)` is called once the address is known. Raises UserError."""
+    token = None if host in LOOPBACK else secrets.token_urlsafe(16)
+    app = make_app(playground, token=token)
+    try:
+        import uvicorn
+    except ImportError:
+        raise UserError("the playground needs uvicorn: pip install 'agentgym[playground]'") from None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise UserError(f"--host {host} --port {port}: {error.strerror or error}; choose another one") from None
+        listening.listen()  # from here on whoever opens the address waits instead of being turned away
+        named = f"[{host}]" if ":" in host else host
+        announce(f"http://{named}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        try:
+            server.run(sockets=[listening])
+        finally:
+            playground.close()
+
+
+def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessions: int = MAX_SESSIONS) -> Playground:
+    """The playground of a run, or of a suite for people alone. Raises UserError."""
+    chosen = recipes.load_suite(suite) if suite else None
+    agent, name, trained_on = _load(run) if run else (None, "", None)
+    chosen = chosen or trained_on or recipes.load_suite(DEFAULT_SUITE)
+    environments.check_suite(chosen)
+    return Playground(
+        tasks={task.id: task for task in [*chosen.tasks, *([] if suite else _others(chosen))]},
+        frame=chosen.frame,
+        agent=agent,
+        name=name,
+        known=[task.id for task in trained_on.tasks] if trained_on else [],
+        writer=open_dataset(record, chosen.tasks, chosen.frame) if record else None,
+        max_sessions=max_sessions,
+    )
+
+
+def _others(suite: SuiteRecipe) -> list[TaskRecipe]:
+    """The other tasks of the family that the suite's first one is of."""
+    family, named = environments.family_of(suite.tasks[0].id), {task.id for task in suite.tasks}
+    ids = [task for task in environments.task_ids() if environments.family_of(task) is family and task not in named]
+    return [TaskRecipe(id=task) for task in ids]
+
+
+def _load(run: Path) -> "tuple[WatchedAgent, str, SuiteRecipe | None]":
+    """The agent of a run or checkpoint folder, its name, and the suite that it was trained on where that is known."""
+    from agentgym.evaluation import policy_registry  # torch, which people alone do without
+    from agentgym.policies.inspection import WatchedAgent
+    from agentgym.training.run_folder import read_recipe
+
+    player = policy_registry.find(str(run))
+    if player.kind != "agent":
+        raise UserError(f"{run}: the playground shows a run or a checkpoint folder")
+    suite = read_recipe(player.run).dataset.suite if player.run else None
+    agent = WatchedAgent.from_pretrained(run)
+    assert isinstance(agent, WatchedAgent)
+    return agent, player.name, suite

@@ -1,0 +1,220 @@
+"""A person at an environment, with or without an agent beside: playing, watching, taking over, keeping an episode.
+
+A session holds one environment and the episode in hand; what is kept becomes a sample that says who acted. The page
+(`playground`) and the window (`play`) are two faces of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym import environments
+from agentgym.data.episode import Sample
+from agentgym.data.recorder import Recorder
+from agentgym.data.store import DatasetWriter, Header, SampleDataset
+from agentgym.environments import Observation, decode_instruction, encode_instruction
+from agentgym.errors import UserError
+from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
+from agentgym.spaces import SpaceCodec
+
+if TYPE_CHECKING:
+    from agentgym.policies.inspection import Thought, WatchedAgent
+
+HUMAN = "human"
+SEEDS = (1_000_000_000, 2_000_000_000)  # levels played by people: none of the evaluations' or recipes' own
+KEYS = {"left": "ArrowLeft", "right": "ArrowRight", "forward": "ArrowUp", "pickup": "p", "drop": "d", "done": "Enter"}
+KEYS |= {"toggle": " ", "up": "ArrowUp", "down": "ArrowDown", "fire": " "}  # K and N are the window's own
+
+
+def keys_of(action_names: Sequence[str]) -> dict[str, str]:
+    """For each action its key, as browsers name keys: by its name where that is known, else digits and letters."""
+    keys: dict[str, str] = {}
+    spare = iter("1234567890qwertyuiasghjlzxcvbm")
+    for name in action_names:
+        known = KEYS.get(name.lower())
+        free = known is not None and known not in keys.values()
+        keys[name] = known if known is not None and free else next(spare, "")
+    return keys
+
+
+@dataclass(frozen=True)
+class View:
+    """What there is to see at a moment of an episode. `world` is the whole room."""
+
+    task: str
+    seed: int
+    instruction: str
+    mission: str
+    step: int
+    frame: NDArray[np.uint8]
+    world: NDArray[np.uint8]
+    reward: float
+    total_reward: float
+    over: bool
+    success: bool
+    who: str
+    thought: "Thought | None"
+
+
+class Session:
+    """One environment and the episode in hand. Raises UserError when the task is unknown or the agent unfit for it."""
+
+    def __init__(
+        self, task: str | TaskRecipe, *, frame: FrameRecipe, agent: "WatchedAgent | None" = None, name: str = ""
+    ) -> None:
+        env = environments.make(task, frame=frame)
+        space = SpaceCodec.of(env.action_space, env.action_names)
+        root = space.discrete_root(f"{env.task}: a session")
+        self.task = env.task
+        self.action_names, self.first_action = root.names[0], root.starts[0]
+        self.header_parts = (space, env.frame_shape)
+        self._agent = agent.playing(space, env.task) if agent else None
+        self._agent_name = f"agent:{name}"
+        self._finished: list[Sample] = []
+        self._instructed = _Instructed(env)
+        self._recorder = Recorder(self._instructed, self._finished, task=env.task, expert=HUMAN)
+        self._draw = np.random.default_rng()
+        self.view = self.begin()
+
+    def begin(self, seed: int | None = None, instruction: str | None = None) -> View:
+        """A new episode, of that seed or a drawn one; with an instruction, that one instead of the environment's own.
+
+        Raises UserError for a seed or an instruction that cannot be.
+        """
+        chosen = int(self._draw.integers(*SEEDS)) if seed is None else seed
+        if not 0 <= chosen <= environments.MAX_SEED:
+            raise UserError(f"seed {chosen}: expected 0 to {environments.MAX_SEED}")
+        self._instructed.say(instruction)
+        self._recorder.discard()
+        self._finished.clear()
+        self._actors: list[str] = []
+        self._total = 0.0
+        self._observation, _ = self._recorder.reset(seed=chosen)
+        self._seed = chosen
+        return self._look(state=None, reward=0.0, over=False, success=False)
+
+    def act(self, action: int | None = None) -> View:
+        """One step: that action, a person's, or without one the agent's own choice. Raises UserError."""
+        if self.view.over:
+            raise UserError("the episode is over; begin another one, or keep this one")
+        thought = self.view.thought
+        if action is None:
+            if thought is None:
+                raise UserError("there is no agent to act; choose an action, or start with a run: playground runs/NAME")
+            chosen, who = thought.choice, self._agent_name
+        else:
+            chosen, who = self._checked(action), HUMAN
+        self._actors.append(who)
+        state = self._agent.led(thought.state, chosen) if self._agent and thought else None
+        self._observation, reward, terminated, truncated, info = self._recorder.step(chosen)
+        self._total += float(reward)
+        over = terminated or truncated
+        return self._look(state=state, reward=float(reward), over=over, success=bool(info.get("is_success", False)))
+
+    def keep(self, success: bool | None = None) -> Sample:
+        """The episode in hand, which is over then, as a sample; `success` is a person's word, else the environment's.
+
+        Raises UserError when there is nothing to keep.
+        """
+        if not self.view.over and self._actors:
+            self._recorder.reset(seed=self._seed)  # what is unfinished is recorded as it is
+            self._recorder.discard()
+        if not self._finished:
+            raise UserError("there is no step to keep, or the episode is kept already; act first")
+        sample = self._finished.pop()
+        self._finished.clear()
+        self.view = replace(self.view, over=True)
+        solved = sample.success if success is None else success
+        return replace(sample, expert="+".join(sorted(set(self._actors))), success=solved)
+
+    def close(self) -> None:
+        """Closes the environment; what was not kept is gone."""
+        self._recorder.discard()
+        self._recorder.close()
+
+    def _checked(self, action: int) -> int:
+        first, last = self.first_action, self.first_action + len(self.action_names) - 1
+        if not first <= action <= last:
+            raise UserError(f"action {action}: expected {first} to {last}")
+        return action
+
+    def _look(self, *, state: Any, reward: float, over: bool, success: bool) -> View:
+        """The view after a step, with the agent's thought on what comes next."""
+        thought = self._agent.look(self._observation, state) if self._agent and not over else None
+        self.view = View(
+            task=self.task,
+            seed=self._seed,
+            instruction=decode_instruction(self._observation["instruction"]),
+            mission=self._instructed.mission,
+            step=len(self._actors),
+            frame=self._observation["frame"],
+            world=self._instructed.render(),  # type: ignore[arg-type]  # Gymnasium types every way of rendering
+            reward=reward,
+            total_reward=self._total,
+            over=over,
+            success=success,
+            who=self._actors[-1] if self._actors else "",
+            thought=thought,
+        )
+        return self.view
+
+
+def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) -> DatasetWriter:
+    """The writer of what people keep: a new dataset of those tasks, or one with the same frames and actions.
+
+    Raises UserError when the folder holds something else.
+    """
+    session = Session(tasks[0], frame=frame)
+    space, shape = session.header_parts
+    session.close()
+    if any(path.glob("shard-*.arrow")):
+        header = SampleDataset(path).header
+        if (header.space, tuple(header.frame_shape)) != (space, tuple(shape)):
+            raise UserError(f"{path}: holds frames {list(header.frame_shape)} and other actions; choose another folder")
+        return DatasetWriter(path, header)
+    if path.exists() and (not path.is_dir() or any(file.name != ".lock" for file in path.iterdir())):
+        raise UserError(f"{path}: exists and is no dataset; choose another folder")
+    played = SuiteRecipe(name=path.resolve().name, description="Played by people", frame=frame, tasks=list(tasks))
+    recipe = DatasetRecipe(
+        name=played.name, description="Episodes that people kept", suite=played, expert=HUMAN, episodes=1, keep="all"
+    )
+    return DatasetWriter(path, Header(space, shape, recipe.model_dump(mode="json")))
+
+
+class _Instructed(gymnasium.Wrapper[Observation, Any, Observation, Any]):
+    """Shows a person's instruction in place of the environment's."""
+
+    def __init__(self, env: gymnasium.Env[Observation, Any]) -> None:
+        super().__init__(env)
+        self._said: NDArray[np.uint8] | None = None
+        self.mission = ""
+
+    def say(self, text: str | None) -> None:
+        """From the next reset on; None is the environment's own."""
+        if text is not None and not text.strip():
+            raise UserError("the instruction is empty; type one, or leave it to the environment")
+        try:
+            self._said = None if text is None else encode_instruction(text)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """As the environment's, with the person's instruction."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.mission = decode_instruction(observation["instruction"])
+        return self._show(observation), info
+
+    def step(self, action: Any) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
+        """As the environment's, with the person's instruction."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._show(observation), reward, terminated, truncated, info
+
+    def _show(self, observation: Observation) -> Observation:
+        return observation if self._said is None else {**observation, "instruction": self._said.copy()}

@@ -1,0 +1,158 @@
+"""The verbs that make datasets out of datasets, show them, and bring them, and agents, to and from others' formats."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentgym.cli.console import Talk
+from agentgym.cli.options import Json, Quiet
+from agentgym.errors import UserError
+
+if TYPE_CHECKING:
+    from agentgym.data.store import SampleDataset
+
+app = typer.Typer()
+
+
+def locate(text: str) -> Path:
+    """A folder on this disk, or of any file system of fsspec: what every verb takes that reads a dataset."""
+    from agentgym.data import store
+
+    return store.locate(text)
+
+
+Source = Annotated[Path, typer.Argument(parser=locate, metavar="DATA", help="A dataset's folder, or its URL.")]
+Recorded = Annotated[
+    Path | None,
+    typer.Option(parser=locate, metavar="DATA", help="The dataset's folder or URL; data/NAME when not given."),
+]
+
+
+class Format(StrEnum):
+    """Where `export` goes."""
+
+    MINARI = "minari"
+    HUB = "hub"
+    ONNX = "onnx"
+
+
+@app.command()
+def merge(
+    data: Annotated[list[Path], typer.Argument(parser=locate, metavar="DATA", help="Datasets' folders, or URLs.")],
+    to: Annotated[Path, typer.Option(help="The folder of the merged dataset.")],
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Put several datasets together; frames are copied as they are."""
+    from agentgym.data import store
+
+    _tell(Talk(quiet, json_), to, store.merge(data, to), [])
+
+
+@app.command()
+def select(
+    data: Source,
+    to: Annotated[Path, typer.Option(help="The folder of the new dataset.")],
+    task: Annotated[str | None, typer.Option(help="Keep the episodes of this task.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Keep what was solved, or what failed.")] = None,
+    min_return: Annotated[float | None, typer.Option(help="Keep episodes with at least this return.")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Keep the episodes of a dataset that pass every filter; frames are copied as they are."""
+    from agentgym.data import store
+
+    chosen = store.select(data, to, task=task, outcome=outcome, min_return=min_return)
+    _tell(Talk(quiet, json_), to, chosen, [])
+
+
+@app.command()
+def view(
+    data: Source,
+    to: Annotated[Path | None, typer.Option(help="The page; view.html in the dataset's folder when not given.")] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Write the page without opening a browser.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write and open one self-contained page: manifest, histograms, a table of episodes, films of a sample."""
+    from agentgym.report.dataset_page import write_view
+
+    talk, page = Talk(quiet, json_), write_view(data, to)
+    talk.say(f"view: {page}", markup=False)
+    talk.result({"view": str(page)})
+    if not no_open:
+        typer.launch(str(page))
+
+
+@app.command()
+def export(
+    source: Annotated[
+        Path, typer.Argument(parser=locate, metavar="SOURCE", help="A dataset's folder or URL; a run folder for ONNX.")
+    ],
+    out: Annotated[Path | None, typer.Argument(help="A new folder; FORMAT in the source's when not given.")] = None,
+    to: Annotated[Format | None, typer.Option(help="Minari, the Hugging Face Hub's layout, or an ONNX policy.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnx.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write a dataset or an agent in another format; what that does not hold is said."""
+    chosen = Format.ONNX if onnx else to
+    if chosen is None or (onnx and to not in (None, Format.ONNX)):
+        raise UserError("export: expected one of --to minari, --to hub and --onnx")
+    folder = out or _beside(source, chosen)
+    write = {Format.MINARI: _export_dataset, Format.HUB: _export_dataset, Format.ONNX: _export_agent}[chosen]
+    write(source, folder, chosen, Talk(quiet, json_))
+
+
+def _beside(source: Path, chosen: Format) -> Path:
+    from agentgym.data import store
+
+    return store.require_local(source, "name the folder to export to") / chosen.value
+
+
+def _export_dataset(source: Path, folder: Path, to: Format, talk: Talk) -> None:
+    from agentgym.data import exchange
+    from agentgym.data.store import SampleDataset
+
+    notes = {Format.MINARI: exchange.export_minari, Format.HUB: exchange.export_hub}[to](source, folder)
+    _tell(talk, folder, SampleDataset(source), notes)
+
+
+def _export_agent(source: Path, folder: Path, to: Format, talk: Talk) -> None:
+    from agentgym.data import store
+    from agentgym.experiments.onnx_export import export_onnx
+
+    found = export_onnx(store.require_local(source, "name a run's folder there"), folder)
+    sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["bytes"].items() if name.endswith(".onnx"))
+    talk.say(f"{folder}: {sizes}; {found['steps_compared']} steps with the actions of PyTorch", markup=False)
+    talk.result(found)
+
+
+@app.command("import")
+def import_(
+    minari: Annotated[str, typer.Argument(help="A Minari dataset: its folder, or its id where Minari keeps them.")],
+    out: Annotated[Path, typer.Option(help="The folder of the new dataset.")],
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Make a dataset of a Minari dataset; what that does not say is said."""
+    from agentgym.data import exchange
+    from agentgym.data.store import SampleDataset
+
+    notes = exchange.import_minari(minari, out)
+    _tell(Talk(quiet, json_), out, SampleDataset(out), notes)
+
+
+def size(dataset: "SampleDataset") -> str:
+    """How much there is, for people."""
+    return f"{len(dataset):,} episodes, {int(dataset.lengths.sum()):,} steps"
+
+
+def _tell(talk: Talk, folder: Path, dataset: "SampleDataset", notes: list[str]) -> None:
+    talk.say(f"{folder}: {size(dataset)}", markup=False)
+    for note in notes:
+        talk.say(note, style="yellow", markup=False)
+    values = {"data": str(folder), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}
+    talk.result({**values, "notes": notes})

@@ -1,0 +1,148 @@
+"""The verbs of an experiment's stages: record, check, train, score."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentgym import recipes
+from agentgym.cli import stages
+from agentgym.cli.console import Talk, err
+from agentgym.cli.data_commands import Recorded, Source, size
+from agentgym.cli.options import PROCESSES, Engine, Json, Overwrite, Processes, Quiet, Run, Set, Trust, Vector, Workers
+from agentgym.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def collect(
+    recipe: Annotated[str, typer.Argument(help="A dataset recipe's name, or a path to a TOML file.")],
+    to: Annotated[Path | None, typer.Option(help="Where to record; data/NAME when not given.")] = None,
+    workers: Workers = None,
+    engine: Engine = PROCESSES,
+    trust: Trust = False,
+    set_: Set = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Record an expert's demonstrations into a dataset."""
+    resolved = recipes.load_dataset(recipe, set_ or ())
+    path = to or Path("data") / resolved.name
+    recordable = stages.check_recordable(resolved, trust)
+    stages.make_room(path, overwrite)
+    talk = Talk(quiet, json_)
+    talk.result(stages.record(recordable, path, workers, engine, talk))
+
+
+@app.command()
+def check(
+    data: Source,
+    repair: Annotated[bool, typer.Option("--repair", help="Keep the longest good prefix; set the rest aside.")] = False,
+    replay: Annotated[int, typer.Option(min=0, help="Replay that many random episodes, frame by frame.")] = 0,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Say whether a dataset is whole; what is damaged is named, and the exit code is 1."""
+    from agentgym.data import store
+    from agentgym.experts import collection
+
+    talk = Talk(quiet, json_)
+    problems = store.repair(data) if repair else store.check(data)
+    for problem in problems:
+        (err.print if quiet else talk.say)(problem, style="yellow" if repair else "red", markup=False, soft_wrap=True)
+    if problems and not repair:
+        talk.result({"data": str(data), "problems": problems})
+        raise typer.Exit(1)
+    if not any(data.glob("shard-*.arrow")):
+        raise UserError(f"{data}: no episode could be kept; 'agentgym collect RECIPE --to {data}' records again")
+    dataset = store.SampleDataset(data)
+    replays = []
+    with talk.bar("replaying", min(replay, len(dataset)), "episodes") as advance:
+        for replayed in collection.replay_episodes(dataset, replay) if replay else ():
+            replays.append(replayed)
+            advance(1, "")
+    differing = [str(result) for result in replays if result.problem]
+    changes = sorted({line for result in replays for line in result.version_changes})
+    talk.say(f"{data}: whole; {size(dataset)}")
+    if replay:
+        verdict = f"{len(differing)} episodes differ" if differing else "every frame is the recorded one"
+        talk.say(f"replayed {len(replays)} episodes, {sum(result.frames for result in replays):,} frames: {verdict}")
+    for line in (*differing, *changes):
+        (err.print if quiet else talk.say)(line, style="yellow", markup=False, soft_wrap=True)
+    values = {"data": str(data), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}
+    talk.result({**values, "problems": differing, "lost": problems, "version_changes": changes})
+    if differing:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    experiment: Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")],
+    data: Recorded = None,
+    run: Run = None,
+    processes: Processes = None,
+    set_: Set = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train the agent of an experiment on its recorded dataset."""
+    resolved = recipes.load_experiment(experiment, set_ or ())
+    folder = run or Path("runs") / resolved.name
+    if data and not resolved.mixture:
+        from agentgym.experiments import imitation
+
+        resolved = imitation.adopt_dataset(resolved, data)
+    data = data or Path("data") / resolved.dataset.name
+    stages.refuse_untrainable(resolved, data)
+    from agentgym.training import distributed
+
+    first = distributed.is_first()
+    if first:
+        stages.make_room(folder, overwrite)
+    distributed.wait()
+    talk = Talk(quiet or not first, json_ and first)
+    talk.result(stages.train(resolved, data, folder, processes, talk))
+
+
+@app.command()
+def evaluate(
+    who: Annotated[str, typer.Argument(help="A run, checkpoint or exported folder, an expert, or sb3:PATH.")],
+    suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; a run's own when not given.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The folder; the run's, or evaluations/SUITE/WHO.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="Episodes a task; the recipe's when not given.")] = None,
+    first_seed: Annotated[int | None, typer.Option(help="The first seed; the recipe's when not given.")] = None,
+    environments: Annotated[int | None, typer.Option(help="Environments stepped at once.")] = None,
+    vector: Annotated[Vector | None, typer.Option(help="Step them in turns, or each in its own process.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw actions instead of taking the likeliest.")] = False,
+    expert: Annotated[str | None, typer.Option(help="Whose score is 1; the run's, or the BabyAI bot.")] = None,
+    data: Recorded = None,
+    trust: Trust = False,
+    workers: Workers = None,
+    engine: Engine = PROCESSES,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Score WHO beside the random policy and the expert, on seeds that no demonstration used."""
+    from agentgym.evaluation import protocol
+
+    changes = {"episodes": episodes, "first_seed": first_seed, "environments": environments}
+    for name, value in changes.items():
+        if value is not None and value < (0 if name == "first_seed" else 1):
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {0 if name == 'first_seed' else 1}")
+    plan = protocol.make_plan(
+        who,
+        suite=suite,
+        to=to,
+        data=data,
+        expert=expert,
+        trust=trust,
+        deterministic=False if sample else None,
+        vector=vector,
+        **changes,
+    )
+    talk = Talk(quiet, json_)
+    talk.result(stages.score(plan, workers, engine, overwrite, talk))

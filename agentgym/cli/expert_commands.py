@@ -1,0 +1,103 @@
+"""The verbs of experts: training them, writing down what they solve, and imitating them in rounds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentgym import recipes
+from agentgym.cli.console import Talk
+from agentgym.cli.options import PROCESSES, Engine, Json, Quiet, Run, Set, Trust, Workers
+
+app = typer.Typer()
+
+
+@app.command("train-expert")
+def train_expert(
+    recipe: Annotated[str, typer.Argument(help="An expert recipe's name, or a path to a TOML file.")],
+    task: Annotated[str | None, typer.Option(help="This task of the recipe's suite alone.")] = None,
+    to: Annotated[Path, typer.Option(help="The folder of the zips.")] = Path("runs/experts"),
+    set_: Set = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train experts with Stable-Baselines3 on an environment's own state: a zip for each task, good as sb3:PATH."""
+    resolved = recipes.load_expert(recipe, set_ or ())
+    from agentgym.experts import ppo
+
+    talk, chosen = Talk(quiet, json_), ppo.choose_tasks(resolved, task)
+    made = {}
+    for each in chosen:
+        with talk.bar(each.id, resolved.steps, "steps") as advance:
+            path = ppo.train_expert(resolved, each, to, advance=advance)
+        talk.say(f"{each.id}: {path}", markup=False)
+        made[each.id] = str(path)
+    talk.result(made)
+
+
+@app.command()
+def survey(
+    expert: Annotated[str, typer.Argument(help="An expert's name; 'agentgym list experts' shows them.")],
+    suite: Annotated[str, typer.Option(help="A suite's name or TOML file.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes a task.")] = 50,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="After how long an episode is given up.")] = 20.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="After how many steps an episode is given up.")] = None,
+    to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
+    workers: Workers = None,
+    engine: Engine = PROCESSES,
+    trust: Trust = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write down what an expert solves: its outcomes on every task of a suite. Goes on where it was interrupted."""
+    from agentgym.evaluation import expert_survey as surveying
+
+    tasks = recipes.load_suite(suite)
+    talk, budget = Talk(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
+    seeds = range(first_seed, first_seed + episodes)
+    with talk.bar("surveying", len(tasks.tasks) * episodes, "episodes") as advance:
+        found = surveying.survey(
+            expert,
+            tasks,
+            seeds=seeds,
+            budget=budget,
+            to=to,
+            workers=workers,
+            engine=engine,
+            trust=trust,
+            advance=advance,
+        )
+    page = surveying.write_survey(found, to)
+    talk.say(f"outcomes: {page}", markup=False)
+    talk.result({"page": str(page), **found})
+
+
+@app.command()
+def dagger(
+    recipe: Annotated[str, typer.Argument(help="A DAgger recipe's name, or a path to a TOML file.")],
+    run: Run = None,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Runs of other rounds, for the figure and the table.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
+    workers: Workers = None,
+    set_: Set = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Record beside the last agent, train it on all there is, score it; and again. Goes on where it was interrupted."""
+    resolved = recipes.load_rounds(recipe, set_ or ())
+    from agentgym.experiments import dagger
+    from agentgym.report import dagger_page
+
+    folder, talk = run or Path("runs") / resolved.name, Talk(quiet, json_)
+    others = {other.name: dagger.read_points(other) for other in beside or ()}
+    with talk.bar("rounds", resolved.rounds, "rounds") as advance:
+        points = dagger.run_rounds(resolved, folder, workers=workers, advance=advance)
+    page = dagger_page.write_results(resolved, {folder.name: points, **others}, to or folder)
+    talk.say(
+        f"{folder}: success {points[-1]['success_rate']:.1%} after {points[-1]['episodes']:,} episodes", markup=False
+    )
+    talk.say(f"results: {page}", markup=False)
+    talk.result({"run": str(folder), "points": points, "results": str(page)})

@@ -1,0 +1,31 @@
+"""Options that several verbs share: one name, one meaning, one line of help."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentgym.executors import EngineName
+
+
+class Vector(StrEnum):
+    """How environments at once are stepped."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in the output folder first.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="How many work at once; all cores when not given.")]
+Engine = Annotated[EngineName, typer.Option(help="Processes of this machine, or a Ray cluster.")]
+PROCESSES = EngineName.PROCESSES
+Processes = Annotated[
+    int | None, typer.Option(help="Processes that train together, sharing each batch; one a core when not given.")
+]
+Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
+Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]

@@ -1,0 +1,57 @@
+"""The verbs of people: a page and a window to play in, beside an agent or alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentgym.cli.console import Talk
+from agentgym.cli.options import Json, Quiet
+
+LOCAL = "127.0.0.1"
+app = typer.Typer()
+
+
+@app.command()
+def playground(
+    run: Annotated[Path | None, typer.Argument(help="A run or checkpoint folder; people alone without it.")] = None,
+    suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; the run's own if not given.")] = None,
+    record: Annotated[Path | None, typer.Option(help="The dataset that episodes are kept in.")] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; another host than the loopback needs a token.")] = LOCAL,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8421,
+    max_sessions: Annotated[int, typer.Option(min=1, help="Visitors at once.")] = 8,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address without opening a browser.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Open a local page: watch the agent act live, instruct it, take over, keep episodes as demonstrations."""
+    from agentgym.apps import playground as pages
+
+    talk = Talk(quiet, json_)
+
+    def announce(address: str) -> None:
+        talk.say(f"playground: {address} (Ctrl-C ends it)", markup=False)
+        talk.result({"address": address})
+        if not no_open:
+            typer.launch(address)
+
+    pages.serve(
+        pages.offer(run, suite=suite, record=record, max_sessions=max_sessions), host=host, port=port, announce=announce
+    )
+
+
+@app.command()
+def play(
+    task: Annotated[str, typer.Argument(help="A task id, such as BabyAI-GoToRedBall-v0.")],
+    record: Annotated[Path | None, typer.Option(help="The dataset that episodes are kept in.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The first level; drawn when not given.")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Play a task in a window with the keyboard; solved episodes, and those kept with K, become demonstrations."""
+    from agentgym.apps.window import play_in_window
+
+    talk, kept = Talk(quiet, json_), play_in_window(task, record=record, seed=seed)
+    if record:
+        talk.say(f"{record}: kept {kept:,} episodes", markup=False)
+    talk.result({"data": str(record) if record else None, "kept": kept})

@@ -1,0 +1,100 @@
+"""The verbs of results: compared, on a page, published beside the recipe."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentgym.cli.console import Talk
+from agentgym.cli.options import Json, Quiet
+from agentgym.cli.tables import comparison_table
+from agentgym.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Two or more run or evaluation folders; the first is A.")],
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Say how much better the first evaluation is than each of the others, level by level, and whether by chance."""
+    from agentgym.evaluation import comparison
+
+    if len(folders) < 2:
+        raise UserError(f"{folders[0]}: name at least two folders to compare")
+    compared = [comparison.compare(folders[0], other) for other in folders[1:]]
+    talk = Talk(quiet, json_)
+    for each in compared:
+        talk.say(comparison_table(each), soft_wrap=False)
+        if each.left_out:
+            talk.say(f"left out, as only one of them played it: {', '.join(each.left_out)}", markup=False)
+        talk.say(each.sentence, markup=False)
+    talk.result({"comparisons": [each.to_json() for each in compared]})
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="A run folder; two or more are compared on one page.")],
+    to: Annotated[Path | None, typer.Option(help="The page that compares runs; comparison.html if not given.")] = None,
+    films: Annotated[int | None, typer.Option(min=1, help="Film that many episodes of the evaluation anew.")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write a run's report.html (scores, curves, films, pictures, settings), or one page that compares runs."""
+    from agentgym import report as pages
+
+    talk = Talk(quiet, json_)
+    if len(folders) == 1:
+        if to:
+            raise UserError(f"--to {to}: is for the page that compares runs; a run's report is in its folder")
+        if films:
+            _film(folders[0], films, talk)
+        page = pages.write_report(folders[0])
+    else:
+        if films:
+            raise UserError("--films: is for the report of one run; name one run folder")
+        page = pages.write_comparison(folders, to or Path("comparison.html"))
+    talk.say(f"report: {page}", markup=False)
+    talk.result({"report": str(page)})
+
+
+@app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    to: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("experiments"),
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Write a run's results beside its recipe: numbers, table, figure; a README.md with marks is updated."""
+    from agentgym.report import publish as publishing
+
+    page = publishing.publish(run, to)
+    document = Path("README.md")
+    if document.is_file():
+        publishing.update_results(document, page.stem, json.loads(page.with_suffix(".json").read_text()))
+        publishing.update_scores(document, to)
+    talk = Talk(quiet, json_)
+    talk.say(f"results: {page}", markup=False)
+    talk.result({"results": str(page)})
+
+
+def _film(run: Path, count: int, talk: Talk) -> None:
+    """Films that many of a run's evaluated episodes."""
+    from agentgym.evaluation.results import Episode
+    from agentgym.files import read_json
+    from agentgym.policies.agent_policy import find_checkpoint
+    from agentgym.report import episode_videos
+    from agentgym.training.run_folder import read_recipe
+
+    recipe = read_recipe(run)
+    if not (run / "evaluation.json").is_file():
+        raise UserError(f"{run}: is not evaluated yet; 'agentgym evaluate {run}' plays the episodes to film")
+    played = [Episode.from_json(values) for values in read_json(run / "episodes.json")["agent"]]
+    chosen = episode_videos.choose(played, count)
+    with talk.bar("filming", len(chosen), "films") as advance:
+        episode_videos.write_films(
+            run / "videos", chosen, recipe.dataset.suite, find_checkpoint(run), lambda count: advance(count, "")
+        )

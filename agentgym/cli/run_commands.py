@@ -1,0 +1,83 @@
+"""The verbs that do several stages in one: an experiment from nothing to its report, an agent trained further."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentgym import recipes
+from agentgym.cli import stages
+from agentgym.cli.console import Talk
+from agentgym.cli.options import PROCESSES, Data, Engine, Json, Overwrite, Processes, Quiet, Run, Set, Trust, Workers
+
+app = typer.Typer()
+
+
+@app.command()
+def finetune(
+    recipe: Annotated[str, typer.Argument(help="A fine-tuning recipe's name, or a path to a TOML file.")],
+    run: Run = None,
+    beside: Annotated[list[Path] | None, typer.Option(help="Runs whose curves the figure shows too.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
+    set_: Set = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train an agent further by reinforcement learning (PPO). Goes on where it was interrupted."""
+    from agentgym.experiments import ppo
+    from agentgym.report import ppo_page
+
+    resolved = recipes.load_finetuning(recipe, set_ or ())
+    folder, talk = run or Path("runs") / resolved.name, Talk(quiet, json_)
+    others = {other.name: ppo.read_points(other) for other in beside or ()}
+    with talk.bar("fine-tuning", resolved.ppo.steps, "steps") as advance:
+        curve = ppo.finetune(resolved, folder, advance=advance)
+    page = ppo_page.write_results(resolved, {folder.name: curve, **others}, to or folder)
+    first, last = curve[0], curve[-1]
+    talk.say(
+        f"{folder}: success {first['success_rate']:.1%} before, {last['success_rate']:.1%} after {last['steps']:,} "
+        f"steps and {last['cpu_seconds'] / 60:.1f} minutes of a core; results: {page}",
+        markup=False,
+    )
+    talk.result({"run": str(folder), "curve": curve, "results": str(page)})
+
+
+@app.command("run")
+def run_experiment(
+    experiment: Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")],
+    data: Data = None,
+    run: Run = None,
+    workers: Workers = None,
+    processes: Processes = None,
+    engine: Engine = PROCESSES,
+    trust: Trust = False,
+    set_: Set = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Do all of it: record, train, evaluate, report. Goes on where it was interrupted."""
+    resolved = recipes.load_experiment(experiment, set_ or ())
+    data_folder = data or Path("data") / resolved.dataset.name
+    folder = run or Path("runs") / resolved.name
+    recordable = stages.check_recordable(resolved.dataset, trust)
+    for path in (data_folder, folder):
+        stages.make_room(path, overwrite)
+    from agentgym.evaluation import protocol
+
+    talk, page = Talk(quiet, json_), folder / "report.html"
+    done = page.is_file()
+    found = {
+        "collect": stages.record(recordable, data_folder, workers, engine, talk),
+        "train": stages.train(resolved, data_folder, folder, processes, talk),
+        "evaluate": stages.score(protocol.make_plan(str(folder)), workers, engine, overwrite=False, talk=talk),
+        "report": str(page),
+    }
+    if done:
+        talk.say(f"{folder} is complete; nothing was done again", markup=False)
+    else:
+        from agentgym.report import write_report
+
+        write_report(folder)
+    talk.say(f"report: {page}", markup=False)
+    talk.result(found)

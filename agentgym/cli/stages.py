@@ -1,0 +1,137 @@
+"""The stages of an experiment as a terminal shows them: recorded, trained, scored.
+
+Each goes on where it was interrupted, or says that it is complete.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agentgym.cli.console import Talk
+from agentgym.cli.tables import score_table, summary
+from agentgym.errors import UserError
+from agentgym.executors import EngineName
+from agentgym.recipes import DatasetRecipe, ExperimentRecipe
+
+if TYPE_CHECKING:
+    from agentgym.data.store import Header
+    from agentgym.evaluation.protocol import Plan
+
+
+class Recordable(NamedTuple):
+    """A recipe that was found good: the header of its dataset, and what makes the agent of its DAgger."""
+
+    recipe: DatasetRecipe
+    header: "Header"
+    make_agent: Any
+
+
+def check_recordable(recipe: DatasetRecipe, trust: bool) -> Recordable:
+    """Whatever is wrong with the recipe's environments, expert or agent is said before anything is deleted or made."""
+    from agentgym import experts
+    from agentgym.experts import collection
+
+    experts.refuse_untrusted(recipe.expert, trust=trust)
+    return Recordable(recipe, collection.make_header(recipe), _agent_maker(recipe))
+
+
+def _agent_maker(recipe: DatasetRecipe) -> Any:
+    """What makes the agent of the recipe's DAgger. Raises UserError when it does not fit."""
+    if recipe.dagger is None:
+        return None  # without importing torch
+    from agentgym.experts.dagger import agent_maker
+
+    return agent_maker(recipe)
+
+
+def record(recordable: Recordable, path: Path, workers: int | None, engine: EngineName, talk: Talk) -> dict[str, Any]:
+    """Records what is missing of a recipe; the folder, and the count of each outcome."""
+    from agentgym.data import store
+    from agentgym.experts import collection
+
+    recipe, header, make_agent = recordable
+    collection.refuse_other_recipe(path, recipe)
+    if collection.is_complete(recipe, path):
+        outcomes = store.SampleDataset(path).outcomes()
+        talk.say(f"{path} is complete", markup=False)
+    else:
+        for doubt in collection.doubts(recipe):
+            talk.warn(doubt)
+        total = recipe.episodes * len(recipe.suite.tasks)
+        with talk.bar("recording", total, "episodes") as advance:
+            outcomes = collection.collect(
+                recipe,
+                path,
+                workers=workers,
+                engine=engine,
+                trust=True,  # or it would not be recordable
+                advance=lambda count: advance(count, ""),
+                header=header,
+                make_agent=make_agent,
+            )
+    counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
+    talk.say(f"{path}: {counts}", markup=False)
+    return {"data": str(path), "outcomes": outcomes}
+
+
+def refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
+    """Whatever is wrong with the dataset is said before anything is deleted or made."""
+    from agentgym.training import datasets
+
+    datasets.open_parts(data, recipe)
+
+
+def train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None, talk: Talk) -> dict[str, Any]:
+    """Trains to the last update by that many processes; the folder, and what `training.json` says."""
+    from agentgym.experiments import imitation
+    from agentgym.files import read_json
+    from agentgym.training import distributed
+    from agentgym.training.run_folder import open_run
+
+    count = distributed.choose(processes, recipe.training.batch_size)
+    if distributed.is_first():
+        open_run(run, recipe)
+    if (run / "training.json").is_file():
+        talk.say(f"{run}/model is trained", markup=False)
+    else:
+        with (
+            talk.bar("training", recipe.training.updates, "updates") as advance,
+            distributed.beside(count, imitation.train_run, recipe, data, run),
+        ):
+            imitation.train_run(recipe, data, run, advance=advance)
+        talk.say(f"{run}/model: trained for {recipe.training.updates:,} updates", markup=False)
+    distributed.wait()
+    return {"run": str(run), "training": read_json(run / "training.json")}
+
+
+def score(plan: "Plan", workers: int | None, engine: EngineName, overwrite: bool, talk: Talk) -> dict[str, Any]:
+    """Plays what a plan says and prints its scores; the folder, and what `evaluation.json` says."""
+    from agentgym.evaluation import evaluate
+
+    with talk.bar("evaluating", plan.num_episodes, "episodes") as advance:
+        again = overwrite or not (plan.folder / "evaluation.json").is_file()
+        found = evaluate.evaluate(plan, workers=workers, engine=engine, overwrite=overwrite, advance=advance)
+        if plan.protocol.videos:
+            from agentgym.report.episode_videos import write_evaluation_videos
+
+            advance(0, "videos")
+            write_evaluation_videos(plan, again=again)
+    who = "agent" if plan.player.kind == "agent" else plan.player.name
+    for task in found["tasks"]:
+        talk.say(score_table(task, who), soft_wrap=False)
+    for line in summary(found):
+        talk.say(line, markup=False)
+    talk.say(f"scores: {plan.folder / 'evaluation.json'}", markup=False)
+    return {"folder": str(plan.folder), "evaluation": found}
+
+
+def make_room(path: Path, overwrite: bool) -> None:
+    """With --overwrite, the folder is gone; nothing outside of what agentgym writes is ever deleted."""
+    if not overwrite or not path.exists():
+        return
+    ours = ("recipe.json", "manifest.json", ".lock")
+    if not path.is_dir() or not (any((path / name).is_file() for name in ours) or not any(path.iterdir())):
+        raise UserError(
+            f"{path}: is neither a dataset nor a run, so --overwrite does not delete it; choose another folder"
+        )
+    shutil.rmtree(path)

@@ -1,0 +1,89 @@
+"""Scores and comparisons as people read them in a terminal."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from agentgym.evaluation.comparison import Comparison
+
+
+def summary(evaluation: dict[str, Any]) -> Iterator[str]:
+    """What an evaluation.json says beside its tables: how it acted, over all tasks, on recordings, what went wrong."""
+    if evaluation["kind"] != "expert":
+        against = evaluation["seeds_checked_against"]
+        checked = f"seeds checked against {against}" if against else "what it was trained on is not known"
+        yield f"actions: {'the likeliest' if evaluation['deterministic'] else 'sampled'}; {checked}"
+    overall = evaluation["over_tasks"]
+    if overall:
+        named = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap"}
+        parts = [
+            f"{label} {overall[key]:.3f} [{overall[f'{key}_ci95'][0]:.3f}, {overall[f'{key}_ci95'][1]:.3f}]"
+            for key, label in named.items()
+        ]
+        tasks = "1 task" if overall["tasks"] == 1 else f"{overall['tasks']} tasks"
+        yield f"random = 0, expert = 1, over {tasks}: {', '.join(parts)}"
+    actions = evaluation["next_action"]
+    if actions:
+        yield (
+            f"next action on {actions['actions']:,} held-out steps: accuracy {actions['accuracy']:.1%}, perplexity "
+            f"{actions['perplexity']:.3f}, BLEU-4 {actions['bleu4']:.3f} "
+            f"({actions['bleu4_with_delimiters']:.3f} with the paper's constant start and end tokens)"
+        )
+    for task in evaluation["tasks"]:
+        expert = task.get("expert")
+        for name, errors in {"it": task["errors"], **({expert["name"]: expert["errors"]} if expert else {})}.items():
+            if errors:
+                yield f"{task['task']}: {name} raised or took too long in {errors} episodes, counted as failures"
+
+
+def comparison_table(compared: "Comparison") -> Table:
+    """A against B, task by task."""
+    table = Table(title=escape(f"{compared.a} against {compared.b}"), title_justify="left")
+    for heading in ("task", "success A", "success B", "difference [95 %]", "A better on"):
+        table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
+    for task in compared.tasks:
+        low, high = task.difference_ci95
+        table.add_row(
+            escape(task.task),
+            f"{task.success[0]:.1%}",
+            f"{task.success[1]:.1%}",
+            escape(f"{task.difference:+.3f} [{low:.3f}, {high:.3f}]"),
+            f"{task.better:.1%} of {task.pairs}",
+            style="bold" if task.beyond_chance else None,
+        )
+    return table
+
+
+def score_table(task: dict[str, Any], who: str = "agent") -> Table:
+    """The scores of one task of an evaluation.json: who was scored, random and expert, with their 95 % intervals."""
+    title = f"{task['task']}, seeds {task['first_seed']} to {task['first_seed'] + task['episodes'] - 1}"
+    table = Table(title=escape(title), title_justify="left")
+    for heading in ("policy", "success [95 %]", "mean return [95 %]", "mean length"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
+    rows = [(who, task), ("random", task["random"])]
+    if "expert" in task:
+        rows.append((task["expert"]["name"], task["expert"]))
+    for policy, score in rows:
+        low, high = score["success_ci95"]
+        return_low, return_high = score["return_ci95"]
+        table.add_row(
+            escape(policy),
+            escape(f"{score['success_rate']:.1%} [{low:.1%}, {high:.1%}]"),
+            escape(f"{score['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}]"),
+            f"{score['length_mean']:.1f}",
+        )
+    notes = []
+    if task["normalised"] is not None:
+        notes.append(f"normalised return (random 0, expert 1): {task['normalised']:.3f}")
+    if task["published"]:
+        scores = (
+            f"{name} {task['published'][name]:.3f}"
+            for name in ("random", "expert", "human")
+            if name in task["published"]
+        )
+        notes.append(f"published returns: {', '.join(scores)}")
+    table.caption, table.caption_justify = escape("\n".join(notes)), "left"
+    return table

@@ -1,0 +1,76 @@
+"""Sample S = (W, V_1, A_1, ..., V_T, A_T), the one value that recording, storing and training share.
+
+A sample is one episode or a slice of one. It is checked at birth and closed under slicing. It knows nothing of files,
+models or environments.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.spaces.values import Actions
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Instruction W, frames V_1 ... V_{T+1} and actions A_1 ... A_T of an episode or a slice of one.
+
+    `frames[t]` is what was seen when `actions[t]` was chosen and `frames[t + 1]` its outcome, so that there is one
+    frame more than actions. `labels[t]`, where there are labels, is what the expert would have done in place of
+    `actions[t]`. `terminated` and `truncated` speak of the last action. Raises ValueError when the parts do not fit
+    each other.
+    """
+
+    instruction: str
+    frames: NDArray[np.uint8]  # [T + 1, height, width, 3], or what stands for it (`store.blocks.EncodedFrames`)
+    actions: Actions  # [T, ...], as the environment took them (see `agentgym.spaces.values`)
+    rewards: NDArray[np.float64]  # [T]
+    terminated: bool
+    truncated: bool
+    success: bool
+    seed: int
+    task: str
+    expert: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    labels: Actions | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[3] != 3:
+            raise ValueError(f"frames must be uint8[T + 1, H, W, 3], not {self.frames.dtype}{list(self.frames.shape)}")
+        if len(self.frames) != len(self.actions) + 1:
+            raise ValueError(f"{len(self.actions)} actions need {len(self.actions) + 1} frames, not {len(self.frames)}")
+        if len(self.rewards) != len(self.actions):
+            raise ValueError(f"{len(self.actions)} actions need as many rewards, not {len(self.rewards)}")
+        if self.labels is not None and len(self.labels) != len(self.actions):
+            raise ValueError(f"{len(self.actions)} actions need as many labels, or none, not {len(self.labels)}")
+        if len(self.actions) == 0:
+            raise ValueError("a sample has at least one action")
+
+    def __len__(self) -> int:
+        """The number of actions, T."""
+        return len(self.actions)
+
+    def __getitem__(self, steps: slice) -> "Sample":
+        """The sample of those steps, with the frame that follows the last of them."""
+        start, stop, stride = steps.indices(len(self))
+        if stride != 1 or stop <= start:
+            raise ValueError(
+                f"steps [{steps.start}:{steps.stop}:{steps.step}] are no run of at least one step of {len(self)}"
+            )
+        last = stop == len(self)
+        return replace(
+            self,
+            frames=self.frames[start : stop + 1],
+            actions=self.actions[start:stop],
+            rewards=self.rewards[start:stop],
+            labels=None if self.labels is None else self.labels[start:stop],
+            terminated=self.terminated and last,
+            truncated=self.truncated and last,
+        )
+
+    @property
+    def total_reward(self) -> float:
+        """The undiscounted sum of the rewards."""
+        return float(np.add.reduce(self.rewards))

@@ -1,0 +1,150 @@
+"""EpisodeDraft: an episode in the making, which goes to its sink as a Sample when it ends.
+
+It knows what an episode is made of, and no environment: recorders of one environment and of many hand it what they see.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.data.episode import Sample
+from agentgym.environments import decode_instruction
+from agentgym.spaces import Node
+from agentgym.spaces.values import reader, stack
+
+ROOM = 16  # frames a piece of memory, taken as an episode needs them
+
+
+class Sink(Protocol):
+    """Where finished episodes go."""
+
+    def append(self, sample: Sample, /) -> Any:
+        """Takes one episode."""
+        ...
+
+
+class FrameKeeper(Protocol):
+    """Where the frames of an episode are until it ends."""
+
+    def keep(self, frame: NDArray[np.uint8], /) -> None:
+        """Takes the next frame, a copy of it."""
+        ...
+
+    def take(self) -> Any:
+        """All frames since the last time: uint8[frames, height, width, 3], or what stands for it in a sample."""
+        ...
+
+    def clear(self) -> None:
+        """Forgets them."""
+        ...
+
+
+@runtime_checkable
+class Storing(Sink, Protocol):
+    """A sink that says how it wants frames kept, such as one that would encode them all at the end."""
+
+    def keeper(self) -> FrameKeeper:
+        """One for each episode in the making."""
+        ...
+
+
+class Frames:
+    """Frames as they are, in pieces of memory."""
+
+    def __init__(self) -> None:
+        self._pieces: list[NDArray[np.uint8]] = []  # uint8[ROOM, height, width, 3]
+        self._count = 0
+
+    def keep(self, frame: NDArray[np.uint8]) -> None:
+        """Takes the next frame, a copy of it."""
+        place = self._count % ROOM
+        if not place:
+            self._pieces.append(np.empty((ROOM, *frame.shape), np.uint8))
+        self._pieces[-1][place] = frame
+        self._count += 1
+
+    def take(self) -> NDArray[np.uint8]:
+        """All frames since the last time, uint8[frames, height, width, 3]: of a short episode the piece itself."""
+        frames = self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces)
+        frames = frames[: self._count]
+        self.clear()
+        return frames
+
+    def clear(self) -> None:
+        """Forgets them."""
+        self._pieces, self._count = [], 0
+
+
+class EpisodeDraft:
+    """Begun, added to step by step, then finished or discarded; and begun again."""
+
+    def __init__(self, sink: Sink, space: Node, *, task: str, expert: str, versions: Mapping[str, str]) -> None:
+        self._sink = sink
+        self._space = space
+        self._read = reader(space)
+        self._task = task
+        self._expert = expert
+        self._versions = versions
+        self._instruction = ""
+        self._seed = 0
+        self._frames: FrameKeeper = sink.keeper() if isinstance(sink, Storing) else Frames()
+        self._actions: list[Any] = []
+        self._labels: list[Any] = []
+        self._rewards: list[float] = []
+
+    def begin(self, instruction: NDArray[np.uint8], frame: NDArray[np.uint8], seed: int) -> None:
+        """An episode of that seed shows its first observation."""
+        self._instruction = decode_instruction(instruction)
+        self._seed = seed
+        self._frames.clear()
+        self._frames.keep(frame)
+
+    def label(self, action: Any) -> None:
+        """What the expert would do in the next step. Either all steps of an episode have a label or none."""
+        self._labels.append(self._read(action))
+
+    def prepare(self, action: Any) -> Any:
+        """The action of the step to come as its space has it, which is how it is recorded.
+
+        Raises ValueError when, with that step, some steps have labels and others have none.
+        """
+        if self._labels and len(self._labels) != len(self._actions) + 1:
+            raise ValueError(f"{len(self._labels)} labels for {len(self._actions) + 1} steps; label each step, or none")
+        return self._read(action)
+
+    def add(self, action: Any, frame: NDArray[np.uint8], reward: float) -> None:
+        """One step: its action, from `prepare`, and what came of it."""
+        self._actions.append(action)
+        self._frames.keep(frame)
+        self._rewards.append(reward)
+
+    def finish(self, *, terminated: bool, truncated: bool, success: bool) -> None:
+        """Appends the episode to the sink, if it has a step, and forgets it."""
+        if self._actions:
+            sample = Sample(
+                instruction=self._instruction,
+                frames=self._frames.take(),
+                actions=stack(self._space, self._actions),
+                rewards=np.array(self._rewards, np.float64),
+                terminated=terminated,
+                truncated=truncated,
+                success=success,
+                seed=self._seed,
+                task=self._task,
+                expert=self._expert,
+                versions=self._versions,
+                labels=stack(self._space, self._labels[: len(self._actions)]) if self._labels else None,
+            )
+            self._sink.append(sample)
+        self.discard()
+
+    def leave(self) -> None:
+        """Appends an episode that was left in mid-course: neither terminated nor truncated."""
+        self.finish(terminated=False, truncated=False, success=False)
+
+    def discard(self) -> None:
+        """Forgets the episode."""
+        self._actions, self._labels, self._rewards = [], [], []
+        self._frames.clear()

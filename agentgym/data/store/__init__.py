@@ -1,0 +1,44 @@
+"""A dataset on disk: Arrow shards of whole episodes that appear at once, and a manifest that can be derived from them.
+
+    data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of blocks of frames, actions and rewards
+    data/NAME/shard-000000.parity  what restores a damaged shard
+    data/NAME/manifest.json        what the shards hold, for people and for a quick look
+
+`format` says what a shard is, `blocks` has its frames, `steps` its actions, `files` the folder. `writer` makes it
+durable; `dataset` reads it, by `shard` and `columns`. `checking` finds damage and mends it, by `parity`; `structure` is
+what a reader needs of that. None of them knows an environment or a model.
+"""
+
+from agentgym.data.store.blocks import FrameEncoder
+from agentgym.data.store.checking import check, repair
+from agentgym.data.store.composing import merge, select
+from agentgym.data.store.dataset import SampleDataset, Windows, window_table
+from agentgym.data.store.files import locate, require_local
+from agentgym.data.store.format import NAMES, OUTCOMES, Attempt, Header, Row, count_outcomes, encode_row, schema_of
+from agentgym.data.store.samples import sample_dataset
+from agentgym.data.store.shard import Shard
+from agentgym.data.store.writer import DatasetWriter
+
+__all__ = [
+    "NAMES",
+    "OUTCOMES",
+    "Attempt",
+    "DatasetWriter",
+    "FrameEncoder",
+    "Header",
+    "Row",
+    "SampleDataset",
+    "Shard",
+    "Windows",
+    "check",
+    "count_outcomes",
+    "encode_row",
+    "locate",
+    "merge",
+    "repair",
+    "require_local",
+    "sample_dataset",
+    "schema_of",
+    "select",
+    "window_table",
+]

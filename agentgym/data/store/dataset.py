@@ -1,0 +1,221 @@
+"""Reading a dataset: episodes, windows of steps at random, columns, outcomes. Knows no writer."""
+
+import json
+import warnings
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from copy import copy
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.data.episode import Sample
+from agentgym.data.store.files import locate, shard_files
+from agentgym.data.store.format import FormatError, Header, Row, count_outcomes
+from agentgym.data.store.shard import Shard
+from agentgym.data.store.steps import decode_steps
+from agentgym.errors import UserError
+from agentgym.spaces.values import Actions
+
+OF_A_SAMPLE = ("instruction", "terminated", "truncated", "success", "seed", "task", "expert", "versions")
+
+
+class SampleDataset:
+    """Reads a dataset folder: `dataset[i]` is an episode as a Sample, `len(dataset)` how many there are.
+
+    The folder may be anywhere that fsspec reaches (`memory://...`, `s3://...`). Raises UserError when it is missing or
+    empty, or lacks a shard; reading an episode that is damaged raises a UserError that names it, and the others stay
+    readable. A shard that cannot be opened at all is left out with a warning, and named in `lost`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = locate(path)
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: there is no such dataset folder; 'agentgym collect RECIPE' records one")
+        files = shard_files(self.path)
+        if not files:
+            raise UserError(f"{self.path}: holds no episodes; 'agentgym collect RECIPE' records some")
+        refuse_missing_shards(self.path, len(files))
+        self.shards, self.lost = _open_shards(files)
+        self._index()
+        self.part_starts = [0, len(self)]  # where the episodes of each part of a joined dataset begin, and the end
+
+    @staticmethod
+    def join(datasets: Sequence["SampleDataset"]) -> "SampleDataset":
+        """Several datasets as one, their episodes one behind the other. Raises UserError when they are unlike."""
+        refuse_unlike(datasets)
+        joined = copy(datasets[0])
+        joined.shards = [shard for dataset in datasets for shard in dataset.shards]
+        joined.lost = tuple(line for dataset in datasets for line in dataset.lost)
+        joined.part_starts = np.cumsum([0, *map(len, datasets)]).tolist()
+        joined._index()
+        return joined
+
+    def _index(self) -> None:
+        self.header = self.shards[0].header
+        self._starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
+        self.lengths: NDArray[np.int64] = np.concatenate([shard.lengths for shard in self.shards])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, episode: int) -> Sample:
+        return self.steps(episode, 0, int(self.lengths[episode]))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[episode] for episode in range(len(self)))
+
+    def steps(self, episode: int, start: int, stop: int) -> Sample:
+        """Steps [start, stop) of an episode, reading only their frames."""
+        shard, row = self._locate(episode)
+        values = shard.plain(row, OF_A_SAMPLE) | shard.steps(row, start, stop)
+        actions, labels = self._series(values)
+        last = stop == int(self.lengths[episode])
+        return Sample(
+            instruction=values["instruction"],
+            frames=shard.frames(row, start, stop + 1),
+            actions=actions,
+            rewards=np.array(values["rewards"], dtype=np.float64),
+            terminated=values["terminated"] and last,
+            truncated=values["truncated"] and last,
+            success=values["success"],
+            seed=values["seed"],
+            task=values["task"],
+            expert=values["expert"],
+            versions=dict(_read_versions(values["versions"])),
+            labels=labels,
+        )
+
+    def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
+        """Frames [start, stop) alone."""
+        shard, row = self._locate(episode)
+        return shard.frames(row, start, stop)
+
+    def fill(self, found: NDArray[np.uint8], episode: int, start: int) -> None:
+        """Puts an episode's frames from `start` on into uint8[some, height, width, 3], without a copy of them."""
+        shard, row = self._locate(episode)
+        shard.fill(found, row, start)
+
+    def actions(self, episode: int, start: int, stop: int) -> tuple[Actions, Actions | None]:
+        """The executed actions of steps [start, stop), and the labels where there are some."""
+        shard, row = self._locate(episode)
+        return self._series(shard.steps(row, start, stop))
+
+    def _series(self, values: Row) -> tuple[Actions, Actions | None]:
+        space = self.header.space.root
+        labels = decode_steps(space, values["labels"]) if values["labels"] else None
+        return decode_steps(space, values["actions"]), labels
+
+    def row(self, episode: int, columns: Sequence[str]) -> dict[str, Any]:
+        """Some columns of an episode as plain values, unverified."""
+        shard, row = self._locate(episode)
+        return shard.row(row, columns)
+
+    def column(self, name: str) -> list[Any]:
+        """One value for each episode: a scalar column such as "instruction", or the list column "actions"."""
+        return [value for shard in self.shards for value in shard.column(name)]
+
+    def windows(self, length: int) -> "Windows":
+        """Random access to the windows of at most `length` steps; every step is in exactly one of them."""
+        return Windows(self, length)
+
+    def outcomes(self) -> dict[str, int]:
+        """How many attempts ended how."""
+        return count_outcomes(attempt for shard in self.shards for attempt in shard.attempts)
+
+    def seeds(self, task: str) -> set[int]:
+        """Every seed of a task that was tried, kept or not."""
+        return {attempt.seed for shard in self.shards for attempt in shard.attempts if attempt.task == task}
+
+    def _locate(self, episode: int) -> tuple[Shard, int]:
+        if not 0 <= episode < len(self):
+            raise IndexError(f"episode {episode} of {len(self)}")
+        shard = bisect_right(self._starts, episode) - 1
+        return self.shards[shard], episode - int(self._starts[shard])
+
+
+class Windows(Sequence[Sample]):
+    """The windows of a dataset, in order of episode and step; none crosses an episode."""
+
+    def __init__(self, dataset: SampleDataset, length: int) -> None:
+        self.dataset = dataset
+        self.table = window_table(dataset.lengths, length)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: Any) -> Any:
+        episode, start, stop = self.table[index].tolist()
+        return self.dataset.steps(episode, start, stop)
+
+
+def window_table(lengths: NDArray[np.int64], length: int, kept: int = 0) -> NDArray[np.int64]:
+    """int64[windows, 3]: episode, first step and the step after the last one, of windows of at most `length` steps.
+
+    Each window begins with the last `kept` steps of the one before.
+    """
+    stride = length - kept
+    counts = np.maximum(1, -(-(lengths - kept) // stride)) * (lengths > 0)
+    episodes = np.repeat(np.arange(len(lengths)), counts)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    starts = (np.arange(len(episodes)) - first) * stride
+    stops = np.minimum(starts + length, lengths[episodes])
+    return np.stack([episodes, starts, stops], axis=1).astype(np.int64)
+
+
+@lru_cache(maxsize=64)  # thousands of episodes were drawn by the same packages
+def _read_versions(text: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(text)
+    return found
+
+
+def _open_shards(files: Sequence[Path]) -> tuple[list[Shard], tuple[str, ...]]:
+    """The shards that can be opened, and one line for each that cannot. Raises UserError when none can."""
+    shards: list[Shard] = []
+    lost: list[UserError] = []
+    for file in files:
+        try:
+            shards.append(Shard(file))
+        except FormatError:
+            raise
+        except UserError as error:
+            lost.append(error)
+    if not shards:
+        raise lost[0]
+    for loss in lost:
+        warnings.warn(f"left out: {loss}", stacklevel=3)
+    return shards, tuple(map(str, lost))
+
+
+def refuse_unlike(datasets: Sequence[SampleDataset]) -> None:
+    """Raises UserError when datasets differ in actions, in the shape of frames, or in how they are drawn."""
+    first = datasets[0]
+    for other in datasets[1:]:
+        for what, word in (("space", "actions"), ("frame_shape", "frame shape")):
+            if getattr(other.header, what) != getattr(first.header, what):
+                raise UserError(f"{other.path}: its {word} is not that of {first.path}; only like datasets go together")
+        if _drawing(other.header) != _drawing(first.header):
+            raise UserError(f"{other.path}: its frames are drawn otherwise (suite.frame) than those of {first.path}")
+
+
+def _drawing(header: Header) -> Any:
+    return header.recipe.get("suite", {}).get("frame")
+
+
+def refuse_missing_shards(path: Path, found: int) -> None:
+    """Raises UserError when a shard that the numbering or the manifest speaks of is not there."""
+    expected = int(shard_files(path)[-1].stem.split("-")[1]) + 1
+    manifest = path / "manifest.json"
+    if manifest.is_file():
+        try:
+            expected = max(expected, len(json.loads(manifest.read_text())["shards"]))
+        except (ValueError, KeyError):
+            raise UserError(f"{manifest}: not readable; delete it, it is made again from the shards") from None
+    if found < expected:
+        raise UserError(
+            f"{path}: {expected - found} of {expected} shards are missing; "
+            f"'agentgym check {path} --repair' keeps what is before them"
+        )

@@ -1,0 +1,47 @@
+"""The files of a dataset folder: their names, and where it may be.
+
+A folder to read from may be anywhere that fsspec reaches; only a folder on this machine's disks is written to.
+"""
+
+import re
+from pathlib import Path
+from typing import cast
+
+from agentgym.errors import UserError
+
+
+def locate(path: str | Path) -> Path:
+    """The folder as a path: of this disk, or (`zip://...`, `s3://...`) of a file system of fsspec.
+
+    Raises UserError when there is no such file system, or what it needs is not installed.
+    """
+    if not isinstance(path, str):
+        return path
+    if "://" not in path:
+        return Path(path)
+    from upath import UPath  # here alone: most folders are on a disk
+
+    try:
+        found = UPath(path)
+        found.fs  # noqa: B018  (made when it is asked for)
+    except (ValueError, ImportError, OSError) as error:
+        raise UserError(f"{path}: is no folder that fsspec reaches ({error})") from None
+    return Path(found.path) if found.protocol in ("file", "local") else cast(Path, found)  # does what a Path does
+
+
+def require_local(path: Path, remedy: str) -> Path:
+    """The path when it is on this machine's disks, which alone are written to. Raises UserError with the remedy."""
+    if not isinstance(path, Path):
+        raise UserError(f"{path}: only folders on this machine's disks are written to; {remedy}")
+    return path
+
+
+def shard_file(path: Path, number: int) -> Path:
+    """Where a dataset's shard of that number is."""
+    return path / f"shard-{number:06d}.arrow"
+
+
+def shard_files(path: Path) -> list[Path]:
+    """The shards that are there, in order."""
+    found = [file for file in path.glob("shard-*.arrow") if re.fullmatch(r"shard-\d{6,}\.arrow", file.name)]
+    return sorted(found, key=lambda file: (len(file.name), file.name))

@@ -1,0 +1,217 @@
+"""Reading one shard: windows of its episodes out of the mapped file, each part verified when it is first read.
+
+A window of steps is found by its offsets, whatever the length of its episode. Damage to what all episodes share is put
+right in memory, from the parity, with a warning; damage to an episode is an error that names it. `format` says what the
+columns are.
+"""
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from agentgym.data.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block, split_blocks
+from agentgym.data.store.columns import Columns
+from agentgym.data.store.format import (
+    PLAIN_COLUMNS,
+    STEP_COLUMNS,
+    Attempt,
+    FormatError,
+    Header,
+    Row,
+    block_checksum,
+    check_columns,
+    read_attempts,
+    read_metadata,
+    row_checksum,
+    schema_of,
+)
+from agentgym.data.store.structure import mend_structure
+from agentgym.errors import UserError
+
+DAMAGE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)  # what reading bytes that are no shard raises
+
+
+class Shard:
+    """One memory-mapped shard. Raises UserError when the file is cut short or no shard, FormatError by its version."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._mended = False
+        try:
+            self._read(_map(file))
+        except DAMAGE as error:
+            if not self._mend():
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise UserError(
+                    f"{file}: not a whole shard ({reason}); 'agentgym check {file.parent}' says what is lost, "
+                    "with --repair it keeps the rest"
+                ) from None
+        if self._columns["length"].read(0, len(self)) != self.lengths.tolist():
+            self._mend()
+
+    def _read(self, content: pa.Buffer) -> None:
+        """Raises one of DAMAGE. Offsets are checked here: a wrong one would be taken for an address later."""
+        reader = pa.ipc.open_file(content)
+        header, episodes, attempts = self._read_metadata(reader.schema)
+        check_columns(reader.schema, schema_of(header.space))
+        rows = _rows_of(reader)
+        if episodes not in (None, rows.num_rows):
+            raise ValueError(f"{rows.num_rows} of {episodes} episodes")
+        self._columns = Columns(rows)
+        self._rows, self.header, self._attempts = rows, header, attempts
+        offsets = np.frombuffer(self._columns["rewards"].offsets, np.int32).astype(np.int64)
+        self.lengths: NDArray[np.int64] = offsets[1 : len(rows) + 1] - offsets[: len(rows)]
+        self._whole_rows = bytearray(len(rows))
+        self._whole_blocks = bytearray(self._columns["frames"].offsets[len(rows)])
+
+    def _read_metadata(self, schema: pa.Schema) -> tuple[Header, int | None, bytes]:
+        try:
+            return read_metadata(schema)
+        except FormatError as error:
+            raise FormatError(f"{self.file}: {error}") from None
+
+    def _mend(self) -> bool:
+        """Whether what the episodes share was damaged and is now read as it was written; tried once."""
+        mended = None if self._mended else mend_structure(self.file)
+        self._mended = True
+        if mended is None:
+            return False
+        self._read(pa.py_buffer(mended))
+        warnings.warn(
+            f"{self.file}: its structure is damaged and was put right in memory; "
+            f"'agentgym check {self.file.parent} --repair' restores the file",
+            stacklevel=2,
+        )
+        return True
+
+    @cached_property
+    def attempts(self) -> list[Attempt]:
+        """Every seed that was tried."""
+        return read_attempts(self._attempts)
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows and columns, unverified."""
+        return pa.Table.from_batches([self._rows])
+
+    def __len__(self) -> int:
+        return self._rows.num_rows
+
+    def frames(self, row: int, start: int, stop: int) -> NDArray[np.uint8]:
+        """Frames [start, stop) of an episode, uint8[stop - start, height, width, 3]. Raises UserError if damaged."""
+        found = np.empty((stop - start, *self.header.frame_shape), np.uint8)
+        self.fill(found, row, start)
+        return found
+
+    def fill(self, found: NDArray[np.uint8], row: int, start: int) -> None:
+        """Puts the frames from `start` on into uint8[some, height, width, 3]. Raises UserError if damaged."""
+        stop = start + len(found)
+        self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
+        for place, first, here in split_blocks(start, stop):
+            decode_block(self._block(row, place), first, found[here])
+
+    def row(self, row: int, columns: Sequence[str]) -> Row:
+        """Some columns of an episode as plain values, unverified; [] where there is no list."""
+        return {column: self._columns[column].at(row) for column in columns}
+
+    def column(self, name: str) -> list[Any]:
+        """A column as plain values, unverified."""
+        return self._columns[name].read(0, len(self))
+
+    def steps(self, row: int, start: int, stop: int) -> Row:
+        """What STEP_COLUMNS hold of steps [start, stop), as plain values, [] for no labels. UserError if damaged."""
+        self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
+        return self._steps(row, start, stop)
+
+    def plain(self, row: int, columns: Sequence[str]) -> Row:
+        """Some of PLAIN_COLUMNS of an episode. Raises UserError when they are not what was written."""
+        self._require_row(row)
+        return self.row(row, columns)
+
+    def require_whole(self, row: int) -> None:
+        """Raises UserError naming the episode when any of it is not what was written."""
+        self._require_blocks(row, range(count_blocks(int(self.lengths[row]) + 1)))
+
+    def is_whole(self, row: int) -> bool:
+        """Whether the episode is what was written."""
+        try:
+            self.require_whole(row)
+        except UserError:
+            return False
+        return True
+
+    def _require_row(self, row: int) -> None:
+        """Raises UserError when what stands once in a row is not what was written. Verifies a row once."""
+        if self._whole_rows[row]:
+            return
+        if self._verify_row(row):
+            self._whole_rows[row] = True
+        elif self._mend():
+            self._require_row(row)
+        else:
+            raise self._damaged(row)
+
+    def _require_blocks(self, row: int, places: range) -> None:
+        """Raises UserError when one of these blocks of an episode is not what was written. Verifies a block once."""
+        self._require_row(row)
+        first = self._columns["frames"].offsets[row]
+        for place in places:
+            if not self._whole_blocks[first + place]:
+                if not self._verify_block(row, place):
+                    if not self._mend():
+                        raise self._damaged(row)
+                    return self._require_blocks(row, places)
+                self._whole_blocks[first + place] = True
+        return None
+
+    def _verify_row(self, row: int) -> bool:
+        """Every list is as long as the episode, and what stands there once is what was written."""
+        values = self.row(row, PLAIN_COLUMNS)
+        sizes = [self._columns[name].size(row) for name in ("frames", "block_crc32", *STEP_COLUMNS)]
+        steps, blocks = values["length"], count_blocks(values["length"] + 1)
+        if sizes not in ([blocks, blocks, steps, labels, steps] for labels in (steps, 0)):
+            return False
+        checksums = self._columns["block_crc32"].part(row, 0, blocks)
+        return bool(row_checksum(values, checksums) == self._columns["crc32"].at(row))
+
+    def _verify_block(self, row: int, place: int) -> bool:
+        start = place * FRAMES_PER_BLOCK
+        steps = list(self._steps(row, start, start + FRAMES_PER_BLOCK).values())
+        expected = self._columns["block_crc32"].value(row, place)
+        return bool(block_checksum(self._block(row, place), steps) == expected)
+
+    def _block(self, row: int, place: int) -> memoryview:
+        block: memoryview = self._columns["frames"].value(row, place)
+        return block
+
+    def _steps(self, row: int, start: int, stop: int) -> Row:
+        return {name: self._columns[name].among(row, start, stop) for name in STEP_COLUMNS}
+
+    def _damaged(self, row: int) -> UserError:
+        values = self.row(row, ("task", "seed"))
+        return UserError(
+            f"{self.file}: episode {row} ({values['task']}, seed {values['seed']}) is damaged: wrong checksum; "
+            f"'agentgym check {self.file.parent} --repair' keeps what is good"
+        )
+
+
+def _rows_of(reader: pa.ipc.RecordBatchFileReader) -> pa.RecordBatch:
+    """All rows as one batch, as the writer made them; there is none where a shard has attempts alone."""
+    if reader.num_record_batches == 1:
+        return reader.get_batch(0)
+    batches = reader.read_all().combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=reader.schema)
+
+
+def _map(file: Path) -> pa.Buffer:
+    """Mapped into memory when it is on a disk, read from wherever else it is."""
+    if not isinstance(file, Path):
+        return pa.py_buffer(file.read_bytes())
+    with pa.memory_map(str(file)) as source:  # what is mapped stays so; an open file for every shard would be too many
+        return source.read_buffer()

@@ -1,0 +1,98 @@
+"""VectorRecorder: Recorder for a `gymnasium.vector` environment, in any of its autoreset modes.
+
+All rows go to one sink, each episode when it ends. Stable-Baselines3's `DummyVecEnv` needs nothing of its own: it steps
+its environments in this process, so that a `Recorder` around each of them, with one sink for all, does the same.
+"""
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import iterate
+
+from agentgym.data.episode_builder import EpisodeDraft, Sink
+from agentgym.errors import UserError
+from agentgym.spaces import SpaceCodec
+from agentgym.spaces.batching import batch
+from agentgym.versions import installed_versions
+
+
+class VectorRecorder(VectorWrapper):
+    """Passes everything through untouched and appends each row's episodes to `sink`, as `Recorder` does.
+
+    The rows are environments of `agentgym.make`, all of one task. Autoresets are unseeded in Gymnasium; the
+    environment names the seed that it drew, and the sample keeps it. The step that NEXT_STEP spends on a reset is in
+    no sample. Raises UserError for a vector environment that does not say its autoreset mode.
+    """
+
+    def __init__(self, env: VectorEnv, sink: Sink, *, task: str, expert: str) -> None:
+        super().__init__(env)
+        if "autoreset_mode" not in env.metadata:
+            raise UserError(f"{env}: does not say how it resets; set metadata['autoreset_mode'] to an AutoresetMode")
+        self._mode = AutoresetMode(env.metadata["autoreset_mode"])
+        self._space = SpaceCodec.of(env.single_action_space).root
+        rows: Any = env.unwrapped  # VectorEnv declares no get_attr, which both of Gymnasium's have
+        packages = installed_versions(rows.get_attr("packages")[0])
+        self._drafts = [
+            EpisodeDraft(sink, self._space, task=task, expert=expert, versions=packages) for _ in range(env.num_envs)
+        ]
+        self._resetting = [False] * env.num_envs  # the rows whose next step is spent on a reset
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """As the environment's; episodes begin in the rows of `options["reset_mask"]`, or in all."""
+        mask = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))  # which Gymnasium pops
+        rows = np.flatnonzero(mask).tolist()
+        for row in rows:
+            self._drafts[row].leave()
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # lists are taken
+        for row in rows:
+            self._begin(row, observations, infos)
+            self._resetting[row] = False
+        return observations, infos
+
+    def label(self, actions: Any) -> None:
+        """Says what the expert would do in each row, whatever the next step executes; in all steps or in none.
+
+        The label of a row whose next step is spent on a reset is dropped.
+        """
+        for row, (draft, action) in enumerate(zip(self._drafts, iterate(self.action_space, actions), strict=True)):
+            if not self._resetting[row]:
+                draft.label(action)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """As the environment's; the samples of the episodes that ended go to the sink, by row.
+
+        Raises ValueError when some steps of an episode have labels and others have none.
+        """
+        chosen = zip(self._drafts, iterate(self.action_space, actions), strict=True)
+        rows = [draft.prepare(action) for draft, action in chosen]
+        observations, rewards, terminations, truncations, infos = self.env.step(
+            batch(self.single_action_space, self._space, rows)
+        )
+        frames, returned = observations["frame"], rewards.tolist()
+        reset, over = self._resetting, np.logical_or(terminations, truncations).tolist()
+        for row, draft in enumerate(self._drafts):
+            if reset[row]:
+                self._begin(row, observations, infos)
+                continue
+            replaced = over[row] and self._mode == AutoresetMode.SAME_STEP  # by the next episode's first observation
+            draft.add(rows[row], infos["final_obs"][row]["frame"] if replaced else frames[row], returned[row])
+            if over[row]:
+                success = bool((infos["final_info"] if replaced else infos)["is_success"][row])
+                draft.finish(terminated=bool(terminations[row]), truncated=bool(truncations[row]), success=success)
+            if replaced:
+                self._begin(row, observations, infos)
+        if self._mode == AutoresetMode.NEXT_STEP:
+            self._resetting = over
+        return observations, rewards, terminations, truncations, infos
+
+    def close(self, **kwargs: Any) -> None:
+        """Records what is unfinished, then closes the environments."""
+        for draft in self._drafts:
+            draft.leave()
+        super().close(**kwargs)
+
+    def _begin(self, row: int, observations: Any, infos: dict[str, Any]) -> None:
+        self._drafts[row].begin(observations["instruction"][row], observations["frame"][row], int(infos["seed"][row]))

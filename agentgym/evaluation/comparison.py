@@ -1,0 +1,144 @@
+"""Two evaluations, paired by seed: how much better the one is than the other, and whether that may be chance.
+
+Both played the same levels, so that the difference on a level is free of how hard the level is. A task's difference is
+the mean of its levels' differences, on the scale of random = 0 and expert = 1; overall, every task weighs the same.
+Intervals are percentiles of a stratified bootstrap (pairs are drawn again within their task). It reads folders.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agentgym.errors import UserError
+from agentgym.evaluation.statistics import Interval, percentiles, resampled_means
+
+Episodes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskComparison:
+    """One task. `better` is the share of levels on which A got the higher return, ties counting half."""
+
+    task: str
+    pairs: int
+    success: tuple[float, float]  # of A and of B
+    difference: float
+    difference_ci95: Interval
+    better: float
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether the interval leaves out 0."""
+        low, high = self.difference_ci95
+        return low > 0 or high < 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A against B. `scale` is "normalised", or "return" where there is no expert to normalise by."""
+
+    a: str
+    b: str
+    scale: str
+    tasks: tuple[TaskComparison, ...]
+    difference: float
+    difference_ci95: Interval
+    probability_of_improvement: float
+    left_out: tuple[str, ...]  # tasks that only one of them played
+
+    @property
+    def sentence(self) -> str:
+        """The result for people."""
+        better = sum(task.difference > 0 for task in self.tasks)
+        low, high = self.difference_ci95
+        unit = "" if self.scale == "normalised" else " in return"
+        noun = "task" if len(self.tasks) == 1 else "tasks"
+        chance = "" if low > 0 or high < 0 else ", which may be chance"
+        return (
+            f"{self.a} is better than {self.b} on {better} of {len(self.tasks)} {noun}; "
+            f"overall {self.difference:+.2f} [{low:.2f}, {high:.2f}]{unit}{chance}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**asdict(self), "sentence": self.sentence}
+
+
+def compare(a: Path, b: Path) -> Comparison:
+    """Compares the evaluations in two folders. Raises UserError when there is none or they share no level."""
+    first, second = _read_episodes(a), _read_episodes(b)
+    return compare_episodes(first, second, str(a), str(b))
+
+
+def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comparison:
+    """Compares the episodes of two evaluations. Raises UserError when they share no level."""
+    tasks = _tasks(a)
+    shared = [task for task in tasks if task in _tasks(b)]
+    scales = [_scale(task, a) or _scale(task, b) for task in shared]
+    normalised = all(scale is not None for scale in scales)
+    compared, differences = [], []
+    for task, scale in zip(shared, scales, strict=True):
+        mine, theirs = _by_seed(a, task), _by_seed(b, task)
+        seeds = sorted(mine.keys() & theirs.keys())
+        if not seeds:
+            raise UserError(f"{name_a} and {name_b} share no seed of {task}: evaluate both with one --first-seed")
+        raw = np.array([mine[seed]["total_reward"] - theirs[seed]["total_reward"] for seed in seeds])
+        difference = raw / scale if normalised and scale else raw
+        differences.append(difference)
+        wins = np.where(raw == 0, 0.5, raw > 0)
+        success = tuple(float(np.mean([played[seed]["success"] for seed in seeds])) for played in (mine, theirs))
+        interval = percentiles(resampled_means([difference], np.random.default_rng(0))[:, 0])
+        compared.append(
+            TaskComparison(
+                task=task,
+                pairs=len(seeds),
+                success=(success[0], success[1]),
+                difference=float(difference.mean()),
+                difference_ci95=interval,
+                better=float(wins.mean()),
+            )
+        )
+    if not compared:
+        raise UserError(f"{name_a} and {name_b} share no task; evaluate both with the same --suite")
+    overall = resampled_means(differences, np.random.default_rng(0)).mean(axis=1)
+    return Comparison(
+        a=name_a,
+        b=name_b,
+        scale="normalised" if normalised else "return",
+        tasks=tuple(compared),
+        difference=float(np.mean([task.difference for task in compared])),
+        difference_ci95=percentiles(overall),
+        probability_of_improvement=float(np.mean([task.better for task in compared])),
+        left_out=tuple(sorted({*tasks, *_tasks(b)} - set(shared))),
+    )
+
+
+def _read_episodes(folder: Path) -> Episodes:
+    file = folder / "episodes.json"
+    if not (folder / "evaluation.json").is_file() or not file.is_file():
+        raise UserError(f"{folder}: holds no whole evaluation; 'agentgym evaluate {folder}' makes one of a run")
+    episodes: Episodes = json.loads(file.read_text(encoding="utf-8"))
+    return episodes
+
+
+def _tasks(episodes: Episodes) -> list[str]:
+    return list(dict.fromkeys(episode["task"] for episode in episodes["agent"]))
+
+
+def _by_seed(episodes: Episodes, task: str) -> dict[int, dict[str, Any]]:
+    return {episode["seed"]: episode for episode in episodes["agent"] if episode["task"] == task}
+
+
+def _scale(task: str, episodes: Episodes) -> float | None:
+    """How far the expert's mean return is above the random policy's; None when it is not."""
+    means: list[float] = []
+    for role in ("random", "expert"):
+        returns = [episode["total_reward"] for episode in episodes.get(role, ()) if episode["task"] == task]
+        if not returns:
+            return None
+        means.append(float(np.mean(returns)))
+    scale = means[1] - means[0]
+    return scale if scale > 0 else None

@@ -1,0 +1,97 @@
+"""What a trained agent makes of the recordings that its training never saw: every next action, and captions."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agentgym.data.store import SampleDataset
+from agentgym.errors import UserError
+from agentgym.evaluation.action_metrics import next_action_scores
+from agentgym.evaluation.caption_generation import score_by_task, write_captions
+from agentgym.model.agent import load_agent
+from agentgym.model.tokenizer import load_tokenizer, tokenize
+from agentgym.recipes import LossRecipe
+from agentgym.training.captions import CAPTION, CaptionSource
+from agentgym.training.losses import compute_losses, likeliest_tokens
+from agentgym.training.windows import WindowSource, split_episodes
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def score_next_actions(checkpoint: Path, dataset: SampleDataset, held_out: float) -> dict[str, Any] | None:
+    """The next-action metrics over all held-out episodes, by the windows of training; None when none are held out.
+
+    Every action (the expert's label where there is one) is predicted from the recorded steps before it in its window,
+    not from the agent's own.
+    """
+    _, episodes = split_episodes(dataset, held_out)
+    if not len(episodes):
+        return None
+    model, tokenizer = load_agent(checkpoint).eval(), load_tokenizer(checkpoint)
+    space = dataset.header.space
+    source = WindowSource(
+        dataset,
+        episodes,
+        window=next(domain.window for domain in model.config.all_domains() if domain.space == space),
+        tokenize=lambda text: tokenize(tokenizer, text),
+        patches_per_frame=model.vision.num_patches,
+        codec=space.within(model.config.action_tokens or ()),
+        frame_side=model.frame_side,
+    )
+    true: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
+    predicted: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
+    nats = 0.0
+    for start in range(0, len(source), BATCH):
+        batch = source.batch(np.arange(start, min(start + BATCH, len(source))))
+        output = model(
+            batch.instruction,
+            batch.instruction_mask,
+            batch.frames,
+            batch.actions,
+            batch.step_mask,
+            action_mask=batch.action_mask,
+        )
+        nats += compute_losses(output, batch, LossRecipe()).action.sum.item()
+        likeliest = likeliest_tokens(output.action_logits, model.config.num_text_tokens, batch.targets)
+        for row, episode in enumerate(batch.episodes):  # windows come in the order of their steps
+            taken = batch.step_mask[row] & ~batch.context_mask[row]
+            there = torch.ones_like(batch.targets[row]) if batch.target_mask is None else batch.target_mask[row]
+            true[episode] += _actions(batch.targets[row, taken], there[taken])
+            predicted[episode] += _actions(likeliest[row, taken], there[taken])
+    return next_action_scores(list(true.values()), list(predicted.values()), nats=nats)
+
+
+def score_captions(checkpoint: Path, dataset: SampleDataset, held_out: float) -> list[dict[str, Any]] | None:
+    """The captions of all held-out episodes, scored task by task; None when none are held out.
+
+    Raises UserError when the agent was not trained to caption.
+    """
+    trained, episodes = split_episodes(dataset, held_out)
+    if not len(episodes):
+        return None
+    model, tokenizer = load_agent(checkpoint), load_tokenizer(checkpoint)
+    domain = next((domain for domain in model.config.all_domains() if CAPTION in domain.tasks), None)
+    if domain is None:
+        raise UserError(f"{checkpoint}: was not trained to caption; give its recipe a part with caption = true")
+    source = CaptionSource(
+        dataset,
+        episodes,
+        window=domain.window,
+        tokenize=lambda text: tokenize(tokenizer, text),
+        patches_per_frame=model.vision.num_patches,
+        codec=domain.space.within(model.config.action_tokens or ()),
+        frame_side=model.frame_side,
+    )
+    tasks, texts = dataset.column("task"), dataset.column("instruction")
+    answers = write_captions(model, tokenizer, source)
+    seen = [(tasks[episode], texts[episode]) for episode in trained]
+    return score_by_task([tasks[episode] for episode in episodes], source.instructions, answers, seen)
+
+
+def _actions(tokens: Tensor, there: Tensor) -> list[tuple[int, ...]]:
+    """Tokens [T, ...] as one tuple a step, of the places where a token is."""
+    return [tuple(row[mask.bool()].tolist()) for row, mask in zip(tokens, there, strict=True)]

@@ -1,0 +1,199 @@
+"""WHO plays: a run, a checkpoint, an exported policy, an expert or a Stable-Baselines3 zip, by the text that names it.
+
+A player is known before anything is loaded, so that a worker process can be told who plays and load it there. What a
+policy draws (`--sample`) is a function of the episode's seed: its draws do not depend on the rest of the batch.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agentgym import experts
+from agentgym.environments import Task
+from agentgym.errors import UserError, did_you_mean
+from agentgym.experts.trained import describe, load_policy, shapes_of
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.policies.sampling import Draws
+from agentgym.policies.state import PolicyState
+from agentgym.spaces import SpaceCodec
+
+if TYPE_CHECKING:
+    from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy
+
+ONNX = "policy.onnx"
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who plays. `kind` is "agent", "onnx", "expert" or "sb3"; `path` the run, the checkpoint or the file."""
+
+    who: str
+    kind: str
+    path: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """A short name, good for a folder."""
+        if self.path is None:
+            return self.who
+        if self.kind == "onnx":
+            return f"{self.path.resolve().parent.name}-{self.path.stem}"
+        folder = self.path.resolve()
+        stem = folder.parent.name if folder.name == "model" else folder.name
+        return f"sb3-{folder.stem}" if self.kind == "sb3" else stem
+
+    @property
+    def run(self) -> Path | None:
+        """The run folder that a run or its checkpoint belongs to, when there is one."""
+        if self.kind != "agent" or self.path is None:
+            return None
+        return next((f for f in (self.path, self.path.resolve().parent) if (f / "recipe.json").is_file()), None)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What tells one set of weights from another, so that a new training is not taken for an old one's."""
+        if self.path is None:
+            return None
+        folder = self.path / "model" if (self.path / "recipe.json").is_file() else self.path
+        file = folder / "model.safetensors" if folder.is_dir() else self.path
+        if not file.is_file():
+            return None  # loading it says what is missing
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def find(who: str, *, trust: bool = False) -> Player:
+    """The player of that name or path. Raises UserError when there is none, or when its code is not trusted."""
+    if who.startswith(experts.SB3):
+        path = Path(who.removeprefix(experts.SB3))
+        if not path.is_file():
+            raise UserError(f"{who}: there is no file {path}; name the zip that Stable-Baselines3's save wrote")
+        experts.refuse_untrusted(who, trust=trust)
+        return Player(who, "sb3", path)
+    if who in experts.EXPERTS:
+        return Player(who, "expert")
+    who = who.removeprefix(experts.AGENT)  # as a dataset's recipe names it
+    exported = Path(who) / ONNX if Path(who).is_dir() else Path(who)
+    if exported.suffix == ".onnx" and exported.is_file():
+        return Player(who, "onnx", exported)
+    if not Path(who).is_dir():
+        hint = (
+            did_you_mean(who, experts.EXPERTS)
+            or f"; expected a run, checkpoint or export, sb3:PATH, agent:PATH or {_known()}"
+        )
+        raise UserError(f"{who}: there is no such folder or expert{hint}")
+    return Player(who, "agent", Path(who))
+
+
+def load(player: Player, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+    """The policy of who is no expert. Raises UserError when it is not whole or cannot be sampled."""
+    assert player.path is not None
+    if player.kind == "onnx":
+        return _load_onnx(player.path, sampled=sampled)
+    if player.kind == "sb3":
+        return SB3Policy(player.path, sampled=sampled)
+    return (SampledAgent if sampled else AgentPolicy).from_pretrained(player.path)
+
+
+def load_once(player: Player, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+    """The same, loaded once in a process that plays it task after task."""
+    return _load_weights(player, player.fingerprint, sampled)
+
+
+@lru_cache(maxsize=1)
+def _load_weights(player: Player, fingerprint: str | None, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+    return load(player, sampled=sampled)
+
+
+def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
+    try:
+        from agentgym.policies.onnx_runtime import onnx_policy
+        from agentgym.policies.onnx_sampling import SampledOnnx
+    except ImportError as error:
+        raise UserError(f"{file}: needs {error.name}: pip install 'agentgym[onnx]'") from None
+    try:
+        return (SampledOnnx if sampled else onnx_policy.OnnxPolicy)(file, threads=1)
+    except Exception as error:  # a damaged graph raises whatever onnxruntime raises
+        raise UserError(f"{file}: cannot be loaded: {str(error).splitlines()[0]}") from None
+
+
+def refuse_misfit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> None:
+    """Raises UserError when the environment's actions or frames are not the ones the policy was trained for."""
+    if isinstance(policy, SB3Policy):
+        policy.refuse_misfit(env)
+        return
+    space, shape = SpaceCodec.of(env.action_space, env.action_names), env.observation_space["frame"].shape
+    if isinstance(policy, AgentPolicy):
+        policy.fitted(space, shape or (), env.task)
+        return
+    if space.root != SpaceCodec.discrete(policy.action_names, policy.action_start).root:
+        raise UserError(f"{env.task}: its actions are {space}; the policy was exported for {policy.action_names}")
+    if shape != (policy.frame_side, policy.frame_side, 3):
+        side = policy.frame_side
+        raise UserError(f"{env.task}: its frames are {list(shape or ())}; the policy takes [{side}, {side}, 3]")
+
+
+class SampledAgent(AgentPolicy):
+    """An agent that draws by the episodes' seeds."""
+
+    def start(self, row: int, seed: int) -> None:
+        """An episode of that seed has begun in that row."""
+        self._draws = getattr(self, "_draws", None) or Draws()
+        self._draws.start(row, seed)
+
+    def keep(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
+        """See `AgentPolicy`."""
+        self._draws.keep(rows)
+        return super().keep(state, rows)
+
+    def _choose(self, logits: torch.Tensor, deterministic: bool) -> NDArray[np.int64]:
+        if deterministic:
+            return super()._choose(logits, deterministic)
+        return self._draws.choose((logits.double() / self._temperature).softmax(-1).numpy())[:, None]
+
+
+class SB3Policy:
+    """The policy inside a Stable-Baselines3 zip of any algorithm. Loading it unpickles: the caller trusts the file."""
+
+    def __init__(self, path: Path, *, sampled: bool) -> None:
+        self._policy: Any = load_policy(path)
+        self._space, self._actions = self._policy.observation_space, self._policy.action_space
+        if sampled and not hasattr(self._policy, "get_distribution"):
+            kind = type(self._policy).__name__
+            raise UserError(f"{path}: a {kind} has no distribution to draw from; leave --sample out")
+        self._path = path
+        self._draws = Draws()
+
+    def start(self, row: int, seed: int) -> None:
+        """An episode of that seed has begun in that row."""
+        self._draws.start(row, seed)
+
+    def predict(
+        self, observation: Mapping[str, Any], state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Actions for a batch of observations."""
+        if deterministic:
+            return self._policy.predict(observation, state, episode_start, deterministic=True)
+        with torch.no_grad():
+            tensors, _ = self._policy.obs_to_tensor(observation)
+            probabilities = self._policy.get_distribution(tensors).distribution.probs
+        return self._draws.choose(probabilities.double().numpy()) + int(self._actions.start), state
+
+    def refuse_misfit(self, env: Task) -> None:
+        """Raises UserError when the environment's spaces are not the ones of the file."""
+        if shapes_of(self._space) != shapes_of(env.observation_space) or self._actions != env.action_space:
+            found = f"shows {describe(env.observation_space)} and takes {env.action_space}"
+            raise UserError(
+                f"{env.task}: {found}; {self._path} was trained on {describe(self._space)} and {self._actions}"
+            )
+
+
+def _known() -> str:
+    return " or ".join(experts.EXPERTS)

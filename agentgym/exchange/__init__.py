@@ -1,9 +1,0 @@
-"""Datasets to and from others' formats: Minari, and folders that the Hugging Face Hub takes.
-
-What a format does not share with ours is returned as lines for people, never dropped without a word.
-"""
-
-from agentgym.exchange.hub import export_hub
-from agentgym.exchange.minari import export_minari, import_minari
-
-__all__ = ["export_hub", "export_minari", "import_minari"]

@@ -1,0 +1,154 @@
+"""DAgger in rounds (Ross et al. 2011, arXiv 1011.0686): record beside the last agent, train it on all there is, score.
+
+    runs/NAME/rounds.json    the resolved recipe             runs/NAME/data-K/     what round K recorded
+    runs/NAME/curve.jsonl    a point for each round          runs/NAME/round-K/    the run that it trained
+
+Rounds that are done are not done again; one that was interrupted goes on where it was.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agentgym.data.store import SampleDataset
+from agentgym.errors import UserError
+from agentgym.evaluation import statistics
+from agentgym.evaluation.rollouts import rollout
+from agentgym.experiments.imitation import train_run
+from agentgym.experts import collection
+from agentgym.experts.dagger import agent_maker
+from agentgym.files import read_json, write_json
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.recipes import (
+    DaggerRecipe,
+    DatasetRecipe,
+    ExperimentRecipe,
+    InitRecipe,
+    PartRecipe,
+    RoundsRecipe,
+    differences,
+)
+from agentgym.training.run_folder import open_run
+
+Advance = Callable[[int, str], None]
+Point = dict[str, Any]
+
+
+def run_rounds(
+    recipe: RoundsRecipe, run: Path, *, workers: int | None = None, advance: Advance = lambda count, note: None
+) -> list[Point]:
+    """Does the rounds that are not yet done; the points of all. `advance(1, note)` follows each.
+
+    Raises UserError when the folder holds something else, or levels are both recorded and played for the score.
+    """
+    refuse_overlap(recipe)
+    _open(run, recipe)
+    points = read_points(run) if (run / "curve.jsonl").is_file() else []
+    advance(len(points), "")
+    for number in range(len(points), recipe.rounds):
+        points.append(_do_round(recipe, run, number, workers))
+        with (run / "curve.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(points[-1]) + "\n")
+        advance(1, f"success {points[-1]['success_rate']:.1%}")
+    return points
+
+
+def read_points(run: Path) -> list[Point]:
+    """The points of a run's rounds. Raises UserError when there is none."""
+    file = run / "curve.jsonl"
+    if not file.is_file() or not (run / "rounds.json").is_file():
+        raise UserError(f"{run}: holds no rounds; 'agentgym dagger RECIPE' makes some")
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+def dataset_of(recipe: RoundsRecipe, run: Path, number: int) -> DatasetRecipe:
+    """What a round records: seeds of its own, and from the second one on the last agent's steps."""
+    whole = recipe.experiment.dataset
+    acting = number > 0 and recipe.probability > 0
+    agent = DaggerRecipe(agent=str(run / f"round-{number - 1}"), probability=recipe.probability) if acting else None
+    return whole.model_copy(update={"first_seed": whole.first_seed + number * whole.episodes, "dagger": agent})
+
+
+def experiment_of(recipe: RoundsRecipe, run: Path, number: int) -> ExperimentRecipe:
+    """What a round trains: the last agent, on what all rounds so far recorded."""
+    model = recipe.experiment.model
+    if number:
+        model = model.model_copy(update={"init": InitRecipe(agent=str(run / f"round-{number - 1}"))})
+    return recipe.experiment.model_copy(
+        update={
+            "name": f"{recipe.name}-{number}",
+            "dataset": dataset_of(recipe, run, number),
+            "mixture": [PartRecipe(data=str(run / f"data-{part}")) for part in range(number + 1)],
+            "model": model,
+        }
+    )
+
+
+def refuse_overlap(recipe: RoundsRecipe) -> None:
+    """Raises UserError when a level that is played for the score is one that is recorded."""
+    data, played = recipe.experiment.dataset, recipe.experiment.evaluation
+    end = data.first_seed + recipe.rounds * data.episodes
+    if played.first_seed < end and data.first_seed < played.first_seed + played.episodes:
+        raise UserError(
+            f"{recipe.name}: seeds {data.first_seed} to {end - 1} are recorded, "
+            f"{played.first_seed} to {played.first_seed + played.episodes - 1} are played; set another first_seed"
+        )
+
+
+def _open(run: Path, recipe: RoundsRecipe) -> None:
+    file, values = run / "rounds.json", recipe.model_dump(mode="json")
+    if file.is_file():
+        changed = differences(read_json(file), values)
+        if changed:
+            raise UserError(f"{run}: holds rounds of another recipe ({changed[0]}); choose another folder")
+        return
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UserError(f"{run}: exists and holds no rounds; choose another folder")
+    collection.make_header(recipe.experiment.dataset)  # before anything is made
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(file, values)
+
+
+def _do_round(recipe: RoundsRecipe, run: Path, number: int, workers: int | None) -> Point:
+    """Records, trains and scores one round; its point. `cpu_seconds` are of this process."""
+    began, cpu_began = time.perf_counter(), time.process_time()
+    experiment, data = experiment_of(recipe, run, number), run / f"data-{number}"
+    make_agent = agent_maker(experiment.dataset)
+    collection.collect(experiment.dataset, data, workers=workers or os.cpu_count(), make_agent=make_agent)
+    folder = run / f"round-{number}"
+    open_run(folder, experiment)
+    train_run(experiment, data, folder)
+    datasets = [SampleDataset(run / f"data-{part}") for part in range(number + 1)]
+    return {
+        "round": number,
+        "episodes": (number + 1) * recipe.experiment.dataset.episodes * len(experiment.dataset.suite.tasks),
+        "labels": sum(int(dataset.lengths.sum()) for dataset in datasets),
+        "updates": (number + 1) * experiment.training.updates,
+        **_score(experiment, folder),
+        "seconds": round(time.perf_counter() - began, 1),
+        "cpu_seconds": round(time.process_time() - cpu_began, 1),
+    }
+
+
+def _score(experiment: ExperimentRecipe, folder: Path) -> Point:
+    """The success of a round's agent on the levels of the evaluation, the same in every round."""
+    policy, protocol = AgentPolicy.from_pretrained(folder), experiment.evaluation
+    seeds = range(protocol.first_seed, protocol.first_seed + protocol.episodes)
+    played = [
+        episode
+        for task in experiment.dataset.suite.tasks
+        for episode in rollout(
+            policy,
+            task,
+            frame=experiment.dataset.suite.frame,
+            seeds=seeds,
+            num_environments=protocol.environments,
+            deterministic=protocol.deterministic,
+        )
+    ]
+    solved = sum(episode.success for episode in played)
+    interval = statistics.wilson_interval(solved, len(played))
+    return {"levels": len(played), "success_rate": solved / len(played), "success_ci95": list(interval)}

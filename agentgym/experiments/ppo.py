@@ -1,0 +1,257 @@
+"""Reinforcement learning from a trained agent, as a function of folders: PPO, its learning curve, and a run again.
+
+    runs/NAME/finetuning.json   the resolved recipe       runs/NAME/curve.jsonl     success on fixed seeds, by steps
+    runs/NAME/checkpoint.zip    where it goes on from     runs/NAME/NAME.{json,svg,md}  what was reached
+    runs/NAME/recipe.json       of the run it started from; with model/ it makes this a run that `evaluate` reads
+
+A training that was interrupted goes on from the last point of its curve, with new episodes.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+from agentgym import environments
+from agentgym.errors import UserError
+from agentgym.evaluation.rollouts import rollout
+from agentgym.files import read_json, write_json
+from agentgym.model.agent import AgentModel
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.policies.protocol import Policy
+from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
+from agentgym.recipes import FinetuningRecipe, PPORecipe, differences
+from agentgym.spaces import SpaceCodec
+from agentgym.training.run_folder import read_recipe
+
+Advance = Callable[[int, str], None]
+
+
+class LatestFrame(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, dict[str, NDArray[np.uint8]]]):
+    """Shows the frame alone, as Stable-Baselines3's CnnPolicy takes it."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        assert isinstance(env.observation_space, gymnasium.spaces.Dict)
+        self.observation_space = env.observation_space["frame"]
+
+    def observation(self, observation: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """The frame."""
+        return observation["frame"]
+
+
+class FramePolicy:
+    """A policy of frames alone, given whole observations."""
+
+    def __init__(self, model: PPO) -> None:
+        self._model = model
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Actions for a batch of observations."""
+        return self._model.predict(observation["frame"], state, episode_start, deterministic)
+
+
+def finetune(
+    recipe: FinetuningRecipe, run: Path, *, advance: Advance = lambda count, note: None
+) -> list[dict[str, Any]]:
+    """Trains by the recipe into the run folder, going on where it was; the points of the curve.
+
+    Raises UserError when the folder holds something else, or the agent does not fit the suite.
+    """
+    _refuse_another(run, recipe)
+    file = run / "checkpoint.zip"
+    if not (run / "model").exists() and not (run / "model.zip").exists():
+        domain = _agent(recipe).domain  # before anything is made
+        run.mkdir(parents=True, exist_ok=True)
+        write_json(run / "finetuning.json", recipe.model_dump(mode="json"))
+        env = _environment(recipe, domain.window)
+        model = PPO.load(file, env=env) if file.is_file() else _first(recipe, env, domain.tasks[0])
+        advance(model.num_timesteps, "")
+        curve = Curve(recipe, run, advance)
+        left = recipe.ppo.steps - model.num_timesteps
+        if left > 0:
+            model.learn(left, callback=curve, reset_num_timesteps=model.num_timesteps == 0)
+        env.close()
+        _keep(model, recipe, run)
+        file.unlink(missing_ok=True)
+    return read_points(run)
+
+
+def read_points(run: Path) -> list[dict[str, Any]]:
+    """The points of a run's learning curve. Raises UserError when there is none."""
+    file = run / "curve.jsonl"
+    if not file.is_file():
+        raise UserError(f"{run}: has no learning curve (curve.jsonl); 'agentgym finetune RECIPE' makes one")
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+class Curve(BaseCallback):
+    """Measures success every so many steps and saves what training goes on from; holds the agent still at first."""
+
+    def __init__(self, recipe: FinetuningRecipe, run: Path, advance: Advance) -> None:
+        super().__init__()
+        self._recipe, self._run, self._advance = recipe, run, advance
+        self._file = run / "curve.jsonl"
+        self._before = (read_points(run) if self._file.is_file() else [{"seconds": 0.0, "cpu_seconds": 0.0}])[-1]
+        self._spent = 0.0  # seconds of this process that went into measuring
+        self._cpu_spent = 0.0
+
+    def _on_training_start(self) -> None:
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
+        self._seen = self.num_timesteps
+        self._next = self.num_timesteps + self._recipe.evaluation.every
+        if self.num_timesteps == 0:
+            self._measure()
+
+    def _on_rollout_start(self) -> None:
+        self._advance(self.num_timesteps - self._seen, "")
+        self._seen = self.num_timesteps
+        if self.num_timesteps >= self._next:
+            self._measure()
+            self._next += self._recipe.evaluation.every
+        if self._recipe.start != "cnn":
+            ppo = self._recipe.ppo
+            rollouts = self.num_timesteps // (ppo.environments * ppo.rollout_steps)
+            _let_learn(self.model.policy.features_extractor.agent, ppo, warm=rollouts >= ppo.value_warmup_rollouts)
+
+    def _on_training_end(self) -> None:
+        self._advance(self.num_timesteps - self._seen, "")
+        self._measure()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _measure(self) -> None:
+        """A point of the curve. The clocks stand still meanwhile: measuring is no training."""
+        began, cpu_began = time.perf_counter(), time.process_time()
+        assert isinstance(self.model, PPO)
+        success, total = _play(self.model, self._recipe)
+        point = {
+            "steps": self.num_timesteps,
+            "seconds": round(self._before["seconds"] + began - self._began - self._spent, 1),
+            "cpu_seconds": round(self._before["cpu_seconds"] + cpu_began - self._cpu_began - self._cpu_spent, 1),
+            "success_rate": success,
+            "mean_return": total,
+        }
+        temporary = self._run / "checkpoint.tmp.zip"
+        self.model.save(temporary)
+        temporary.replace(self._run / "checkpoint.zip")
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(point) + "\n")
+        self._spent += time.perf_counter() - began
+        self._cpu_spent += time.process_time() - cpu_began
+        self._advance(0, f"success {success:.1%}")
+
+
+def _refuse_another(run: Path, recipe: FinetuningRecipe) -> None:
+    """Raises UserError when the folder holds something else than a run of this recipe."""
+    file = run / "finetuning.json"
+    if file.is_file():
+        changed = differences(read_json(file), recipe.model_dump(mode="json"))
+        if changed:
+            raise UserError(f"{run}: holds a run of another recipe ({changed[0]}); choose another folder")
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UserError(f"{run}: exists and is no fine-tuning; choose another folder")
+
+
+def _agent(recipe: FinetuningRecipe) -> AgentPolicy:
+    """The agent to start from, as it plays the suite. Raises UserError when it does not know it, or only in parts."""
+    read_recipe(Path(recipe.init))
+    environments.check_suite(recipe.suite)
+    policy, domains = AgentPolicy.from_pretrained(recipe.init), []
+    for task in recipe.suite.tasks:
+        env = environments.make(task, frame=recipe.suite.frame)
+        policy = policy.fitted(SpaceCodec.of(env.action_space, env.action_names), env.frame_shape, env.task)
+        env.close()
+        domains.append(policy.domain)
+    if any(domain != domains[0] for domain in domains):
+        raise UserError(
+            f"suite {recipe.suite.name}: {recipe.init} plays its tasks by different domains; PPO trains one"
+        )
+    return policy
+
+
+def _environment(recipe: FinetuningRecipe, window: int) -> VecMonitor:
+    """The environments, task by task in turns."""
+
+    def make(number: int) -> gymnasium.Env[Any, Any]:
+        task = recipe.suite.tasks[number % len(recipe.suite.tasks)]
+        env = environments.make(task, frame=recipe.suite.frame)
+        return LatestFrame(env) if recipe.start == "cnn" else HistoryObservation(env, window=window)
+
+    return VecMonitor(DummyVecEnv([lambda i=i: make(i) for i in range(recipe.ppo.environments)]))
+
+
+def _first(recipe: FinetuningRecipe, env: VecMonitor, task: str) -> PPO:
+    """PPO before its first step, on an agent in the domain of that task."""
+    ppo = recipe.ppo
+    settings = {
+        "learning_rate": LinearSchedule(ppo.learning_rate, ppo.final_learning_rate, end_fraction=1.0),
+        "target_kl": ppo.target_kl,
+        "n_steps": ppo.rollout_steps,
+        "batch_size": ppo.batch_size,
+        "n_epochs": ppo.epochs,
+        "gamma": ppo.gamma,
+        "gae_lambda": ppo.gae_lambda,
+        "clip_range": ppo.clip,
+        "ent_coef": ppo.tether or ppo.entropy,
+        "seed": ppo.seed,
+    }
+    if recipe.start == "cnn":
+        return PPO("CnnPolicy", env, **settings)
+    kwargs = {"checkpoint": recipe.init, "task": task, "value_rate": ppo.value_rate}
+    model = PPO(TetheredPolicy if ppo.tether else AgentActorCriticPolicy, env, policy_kwargs=kwargs, **settings)
+    if recipe.start == "random":
+        agent = model.policy.features_extractor.agent
+        agent.load_state_dict(AgentModel(agent.config).state_dict())
+    return model
+
+
+def _let_learn(agent: AgentModel, ppo: PPORecipe, *, warm: bool) -> None:
+    """Which weights of the agent learn: none before the value head is warm; its fixed positions never."""
+    agent.requires_grad_(warm)
+    if ppo.freeze_vision:
+        agent.vision.requires_grad_(False)
+        agent.projector.requires_grad_(False)
+    agent.vision.clip.embeddings.position_embedding.weight.requires_grad_(False)
+
+
+def _play(model: PPO, recipe: FinetuningRecipe) -> tuple[float, float]:
+    """Success and mean return on the curve's seeds, by the likeliest actions."""
+    features = model.policy.features_extractor
+    policy: Policy = FramePolicy(model) if recipe.start == "cnn" else AgentPolicy(features.agent, features.tokenizer)
+    seeds = range(recipe.evaluation.first_seed, recipe.evaluation.first_seed + recipe.evaluation.episodes)
+    played = [
+        episode
+        for task in recipe.suite.tasks
+        for episode in rollout(
+            policy, task, frame=recipe.suite.frame, seeds=seeds, num_environments=50, deterministic=True
+        )
+    ]
+    success = float(np.mean([episode.success for episode in played]))
+    return success, float(np.mean([episode.total_reward for episode in played]))
+
+
+def _keep(model: PPO, recipe: FinetuningRecipe, run: Path) -> None:
+    """An agent becomes the model of this run, with the recipe of the run it came from; a CnnPolicy stays a zip."""
+    if recipe.start == "cnn":
+        model.save(run / "model.zip")
+        return
+    temporary = run / "tuned.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.policy.save_checkpoint(temporary)
+    (temporary / "recipe.json").replace(run / "recipe.json")
+    (temporary / "model").rename(run / "model")
+    temporary.rmdir()

@@ -1,0 +1,155 @@
+"""Why an agent did what it did: the probabilities of all actions at each step of an episode, and where it looked.
+
+"Where" is E_θ's attention over the patches of the latest frame, as far as it spoke for the chosen action: attention
+weighted by gradients (Chefer et al. 2021, arXiv 2103.15679). Attention weights alone are the same whatever is chosen,
+and F_φ's tell no patches apart where `patch_merge` makes one token of many.
+
+    s_L = (f ⊙ ∇_f log p)⁺ summed over the width, for the features f of the patches after layer L, the last
+    s_(l-1) = s_l + s_l · mean over heads of (A_l ⊙ ∇_A_l log p)⁺
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from agentgym.model.agent import AgentModel
+from agentgym.model.grounding import Words
+from agentgym.model.sequence import kept_steps
+from agentgym.model.tokenizer import tokenize
+from agentgym.spaces.domains import Domain
+
+METHOD = "attention weighted by gradients (Chefer et al. 2021)"
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Rows of `probabilities` sum to 1; a map of `patches` does too, or is all zero where nothing mattered."""
+
+    probabilities: Float32[NDArray[np.float32], "steps actions"]
+    patches: Float32[NDArray[np.float32], "steps side side"]
+
+
+def explain(
+    model: AgentModel,
+    tokenizer: PreTrainedTokenizerFast,
+    instruction: str,
+    frames: UInt8[NDArray[np.uint8], "steps height width 3"],
+    actions: Int64[NDArray[np.int64], "steps"],
+    domain: Domain | None = None,
+) -> Explanation:
+    """What the agent made of an episode, each step by the window that it acted on. `actions` are places from 0.
+
+    The domain is the agent's first where none is named. Raises UserError for actions that are not Discrete.
+    """
+    domain = domain or model.config.all_domains()[0]
+    domain.space.discrete_root("an explanation")
+    choices = torch.tensor(domain.space.within(model.config.action_tokens or ()).allowed())
+    model.eval()
+    words = torch.tensor(tokenize(tokenizer, instruction))
+    pixels, chosen = torch.from_numpy(frames), torch.from_numpy(actions)
+    with torch.no_grad():
+        visual = torch.cat([model.encode(part, words=_words(model, words, len(part))) for part in pixels.split(BATCH)])
+    acted = _Acted(words, pixels, visual, chosen, choices, domain.window)
+    parts = [
+        _explain_steps(model, acted, torch.tensor(steps))
+        for steps in np.array_split(np.arange(len(frames)), -(-len(frames) // BATCH))
+    ]
+    side = model.vision.side
+    return Explanation(
+        probabilities=torch.cat([probabilities for probabilities, _ in parts]).numpy(),
+        patches=torch.cat([patches for _, patches in parts]).unflatten(1, (side, side)).numpy(),
+    )
+
+
+def window_starts(steps: int, window: int) -> Iterator[int]:
+    """For each step of an episode the first step of the window that it is acted on (see `agentgym.model.sequence`)."""
+    start = 0
+    for step in range(steps):
+        if step - start == window:
+            start = step - kept_steps(window)
+        yield start
+
+
+class _Acted(NamedTuple):
+    """An episode as it was acted: `chosen` are places in `choices`, the tokens of the actions."""
+
+    words: Tensor
+    pixels: Tensor
+    visual: Tensor
+    chosen: Tensor
+    choices: Tensor
+    window: int
+
+
+def _words(model: AgentModel, words: Tensor, frames: int) -> Words | None:
+    """One instruction, for all frames."""
+    return model.words(words[None], torch.ones_like(words[None]), torch.zeros(frames, dtype=torch.long))
+
+
+def _explain_steps(model: AgentModel, acted: _Acted, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities [rows, actions] and patch maps [rows, patches] of those steps, one row of the batch each."""
+    words, pixels, visual, chosen, choices, window = acted
+    rows, tokens = len(steps), choices[chosen]
+    with _attention_of(model) as attention:
+        features = model.vision(model.vision.patchify(pixels[steps]), words=_words(model, words, rows))
+    features.requires_grad_()  # where all weights stand still
+    latest = model.project(features)
+    seen = visual.new_zeros(rows, window, *visual.shape[1:])
+    actions = chosen.new_zeros(rows, window, 1)
+    places = torch.zeros_like(steps)
+    starts = list(window_starts(int(steps[-1]) + 1, window))
+    for row, step in enumerate(steps.tolist()):
+        start = starts[step]
+        places[row] = step - start
+        seen[row, : step - start] = visual[start:step]
+        actions[row, : step - start, 0] = tokens[start:step]
+    seen = seen.index_put((torch.arange(rows), places), latest)
+    instruction = words.expand(rows, -1)
+    layout, hidden = model.read(instruction, torch.ones_like(instruction), seen, actions)
+    at = layout.predicts_actions(hidden)[torch.arange(rows), places, 0]
+    logs = model.logits(at)[:, model.config.num_text_tokens + choices].log_softmax(-1)
+    taken = logs[torch.arange(rows), chosen[steps]].sum()
+    share = spoke_for(taken, features, attention)[:, 1:]
+    return logs.exp().detach(), share / share.sum(1, keepdim=True).clamp(min=1e-12)
+
+
+@contextmanager
+def _attention_of(model: AgentModel) -> Iterator[list[Tensor]]:
+    """The attention weights of E_θ's layers in what runs inside, [frames, heads, tokens, tokens] each."""
+    config, seen = model.vision.clip.config, list[Tensor]()
+    quick = config._attn_implementation
+    hooks = [
+        layer.self_attn.register_forward_hook(lambda _, __, output: seen.append(output[1]))
+        for layer in model.vision.clip.encoder.layers
+    ]
+    config._attn_implementation = "eager"  # the quick ones keep no weights
+    try:
+        yield seen
+    finally:
+        config._attn_implementation = quick
+        for hook in hooks:
+            hook.remove()
+
+
+def spoke_for(
+    taken: Float[Tensor, ""],
+    features: Float[Tensor, "rows patches width"],
+    attention: Sequence[Float[Tensor, "rows heads tokens tokens"]],
+) -> Float[Tensor, "rows tokens"]:
+    """How much each token of E_θ, the start token and the patches, spoke for what was taken (see above)."""
+    gradient, *by_layer = torch.autograd.grad(taken, [features, *attention])
+    share = F.pad((features * gradient).sum(-1).clamp(min=0), (1, 0)).detach()  # ℓ does not read the start token
+    for weights, slope in reversed(list(zip(attention, by_layer, strict=True))):
+        passed = (weights * slope).clamp(min=0).mean(1).detach()
+        share = share + (share[:, None] @ passed)[:, 0]
+    return share

@@ -1,0 +1,127 @@
+"""The features of Stable-Baselines3's policies: the agent's hidden state at the latest frame of each window."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Dict
+from jaxtyping import Float, Int, UInt8
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor
+
+from agentgym.environments import decode_instruction
+from agentgym.errors import UserError
+from agentgym.model.grounding import Words
+from agentgym.model.tokenizer import pad_left, tokenize
+from agentgym.policies.sb3.restoring import load_or_rebuild
+
+REMEMBERED_BYTES = 64_000_000  # of frames that were encoded
+
+
+class AgentFeatures(BaseFeaturesExtractor):
+    """F_φ's hidden state at the latest frame of each window; the model of a checkpoint, without dropout."""
+
+    def __init__(
+        self, observation_space: Dict, checkpoint: str, action_space: gymnasium.Space[Any], task: str | None = None
+    ) -> None:
+        agent, tokenizer = load_or_rebuild(observation_space, checkpoint, action_space, task)
+        agent.refuse_clips("a Stable-Baselines3 policy")
+        super().__init__(observation_space, features_dim=agent.language.config.word_embed_proj_dim)
+        expected = (agent.config.window, agent.frame_side, agent.frame_side, 3)
+        frames = observation_space.spaces.get("frames") if isinstance(observation_space, Dict) else None
+        if frames is None or frames.shape != expected:
+            found = "no 'frames'" if frames is None else f"frames {list(frames.shape or ())}"
+            raise UserError(
+                f"the observation has {found}; {checkpoint} takes {list(expected)}: "
+                f"wrap the environment in HistoryObservation(env, window={expected[0]})"
+            )
+        for module in agent.modules():
+            for name in ("dropout", "attention_dropout", "layerdrop"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
+        self.agent = agent
+        self.tokenizer = tokenizer
+        self._encoder = [*agent.vision.parameters(), *agent.projector.parameters()]
+        if agent.vision.grounding is not None:
+            self._encoder.append(agent.language.get_input_embeddings().weight)
+        self._encoded = EncodedFrames()
+        self._tokens = lru_cache(maxsize=10_000)(
+            lambda raw: tokenize(self.tokenizer, decode_instruction(np.frombuffer(raw, np.uint8)))
+        )
+
+    def forward(self, observations: dict[str, Tensor]) -> Float[Tensor, "rows width"]:
+        """From the observations of `HistoryObservation`, in the float32 that Stable-Baselines3 makes of them."""
+        mask = observations["mask"].bool()
+        steps = mask.sum(1)
+        mask = mask[:, : int(steps.max())]
+        real = mask.flatten().nonzero().squeeze(1)
+        frames = observations["frames"][:, : mask.shape[1]].flatten(0, 1)[real].to(torch.uint8)
+        raw = observations["instruction"].to(torch.uint8)
+        padded = pad_left([self._tokens(row.tobytes()) for row in raw.cpu().numpy()])
+        instruction, instruction_mask = (torch.from_numpy(each).to(mask.device) for each in padded)
+        of_frame = real // mask.shape[1]
+        words = self.agent.words(instruction, instruction_mask, of_frame)
+        encoded = self._encode(frames, words, raw[of_frame])
+        visual = encoded.new_zeros(mask.numel(), *encoded.shape[1:]).index_copy(0, real, encoded)
+        layout, hidden = self.agent.read(
+            instruction,
+            instruction_mask,
+            visual.unflatten(0, mask.shape),
+            observations["actions"][:, : mask.shape[1], None].long(),
+        )
+        return layout.predicts_actions(hidden)[torch.arange(len(mask)), steps - 1, 0]
+
+    def _encode(
+        self, frames: UInt8[Tensor, "frames height width 3"], words: Words | None, raw: UInt8[Tensor, "frames bytes"]
+    ) -> Float[Tensor, "frames visual width"]:
+        """Visual tokens, each different frame encoded once; known ones are remembered until the encoder learns.
+
+        Where frames are read for `words`, of which `raw` are the bytes, frames with other words are others.
+        """
+        told = frames.flatten(1) if words is None else torch.cat([frames.flatten(1), raw], dim=1)
+
+        def encode(places: Int[Tensor, "chosen"]) -> Tensor:
+            return self.agent.encode(frames[places], words=None if words is None else words.at(places))
+
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self._encoder):
+            first, which = _distinct(told)
+            return encode(first)[which]
+        return self._encoded.of(told, encode, sum(parameter._version for parameter in self._encoder))
+
+
+class EncodedFrames:
+    """Visual tokens of frames that were seen, by the frames' bytes: windows overlap, and views come again."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[bytes, Tensor] = {}
+        self._version = 0
+
+    def of(
+        self, told: UInt8[Tensor, "frames bytes"], encode: Callable[[Tensor], Tensor], version: int
+    ) -> Float[Tensor, "frames visual width"]:
+        """The tokens; `encode` computes those of the places that are new to this version of the encoder's weights."""
+        if version != self._version or len(self._tokens) * self._bytes_each() > REMEMBERED_BYTES:
+            self._tokens, self._version = {}, version
+        keys = [row.tobytes() for row in told.cpu().numpy()]
+        new = {key: place for place, key in enumerate(keys) if key not in self._tokens}
+        if new:
+            encoded = encode(torch.tensor(list(new.values()), device=told.device)).detach()
+            self._tokens.update(zip(new, encoded.unbind(), strict=True))
+        return torch.stack([self._tokens[key] for key in keys])
+
+    def _bytes_each(self) -> int:
+        return next((tokens.nbytes for tokens in self._tokens.values()), 0)
+
+
+def _distinct(
+    rows: UInt8[Tensor, "rows bytes"],
+) -> tuple[Int[Tensor, "different"], Int[Tensor, "rows"]]:
+    """Where the different ones among the rows first stand, and which of them each is."""
+    places: dict[bytes, int] = {}
+    which = [places.setdefault(row.tobytes(), len(places)) for row in rows.cpu().numpy()]
+    first = {place: number for number, place in reversed(list(enumerate(which)))}
+    chosen = torch.tensor([first[place] for place in range(len(places))], device=rows.device)
+    return chosen, torch.tensor(which, device=rows.device)

@@ -1,0 +1,73 @@
+"""The agent of a checkpoint in the domain of an environment's actions, or of the note that is left in a saved model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium.spaces import Dict, Discrete
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from agentgym.errors import UserError
+from agentgym.model.agent import AgentConfig, AgentModel, load_agent
+from agentgym.model.single_domain import of_one_domain
+from agentgym.model.tokenizer import load_tokenizer, wrap_tokenizer
+from agentgym.policies.agent_policy import find_checkpoint
+from agentgym.spaces import Integers
+from agentgym.spaces.domains import Domain
+
+NOTE = "agentgym_checkpoint"  # the attribute of the space: {checkpoint: (configuration, tokenizer)} as JSON
+
+
+def load_or_rebuild(
+    space: Dict, checkpoint: str, actions: gymnasium.Space[Any], task: str | None
+) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+    """The agent of the folder in the domain of those actions, noted in the space.
+
+    Without the folder, one of the noted sizes that awaits its weights.
+    Raises UserError when there is neither, or no such domain.
+    """
+    note = getattr(space, NOTE, {})
+    if Path(checkpoint).exists() or checkpoint not in note:
+        folder = find_checkpoint(checkpoint)
+        agent = load_agent(folder)
+        domain = fitting_domain(agent, actions, checkpoint, task)
+        agent, tokenizer = of_one_domain(agent, load_tokenizer(folder), domain)
+        files = agent.config.to_json_string(), tokenizer.backend_tokenizer.to_str()
+        setattr(space, NOTE, {checkpoint: files})
+        return agent, tokenizer
+    config, tokens = note[checkpoint]
+    agent = AgentModel(AgentConfig.from_dict(json.loads(config))).eval()
+    for parameter in agent.parameters():  # a loaded model brings all of them; nothing else may act with these
+        parameter.data.fill_(torch.nan)
+    return agent, wrap_tokenizer(Tokenizer.from_str(tokens))
+
+
+def fitting_domain(agent: AgentModel, space: gymnasium.Space[Any], checkpoint: str, task: str | None) -> Domain:
+    """The agent's domain whose actions are the Discrete ones of that space; of several, the one that has the task.
+
+    Raises UserError when there is none, or several and no task says which.
+    """
+    domains = agent.config.all_domains()
+    if len(domains) == 1:
+        domains[0].space.discrete_root(f"{checkpoint}: PPO and A2C start from an agent that")
+    fitting = [domain for domain in domains if _discrete(domain) == space]
+    if not fitting:
+        known = "; ".join(dict.fromkeys(str(domain.space) for domain in domains))
+        raise UserError(f"action space {space}; {checkpoint} was trained for {known}")
+    chosen = [domain for domain in fitting if task is None or task in domain.tasks]
+    if len(chosen) != 1 and (task is not None or len(fitting) > 1):
+        tasks = ", ".join(name for domain in fitting for name in domain.tasks)
+        found = f"no task {task!r}" if task is not None and not chosen else f"{len(chosen)} domains"
+        raise UserError(f"{checkpoint} has {found} with {space}; name one in policy_kwargs: task = one of {tasks}")
+    return chosen[0]
+
+
+def _discrete(domain: Domain) -> Discrete | None:
+    """The domain's action space, where that is Discrete."""
+    root = domain.space.root
+    if not isinstance(root, Integers) or root.shape is not None:
+        return None
+    return Discrete(len(root.names[0]), start=root.starts[0])

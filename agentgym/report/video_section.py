@@ -1,0 +1,75 @@
+"""The films of a run folder as what the page plays: pictures as data, and the values of each step."""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from agentgym.errors import UserError
+from agentgym.report.run_results import RunFolder
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All frames of a film in one picture, frame i in row i % rows of column i // rows; sides of one frame."""
+
+    uri: str
+    rows: int
+    columns: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Film:
+    """One film of the page. `steps` is what the page's script reads."""
+
+    episode: Mapping[str, Any]
+    outcome: str
+    shown: int  # steps; a long film ends early
+    pictures: Mapping[str, Picture]
+    action_names: Sequence[str]
+    steps: Mapping[str, Any]
+    side: int  # patches in a row of the map of what mattered; 0 without a map
+
+
+def read_films(run: RunFolder) -> Iterator[Film]:
+    """The films, failures first, the longest of them first. Raises UserError naming a picture that is missing."""
+    for film in sorted(run.films, key=lambda film: (film["success"], -film["length"])):
+        if "seen" not in film:  # filmed before there were pictures for the page; 'agentgym report' films anew
+            continue
+        patches = film.get("patches")
+        yield Film(
+            episode=film,
+            outcome="success" if film["success"] else "failure",
+            shown=len(film["actions"]),
+            pictures={view: _picture(run.path, film[view]) for view in ("seen", "world")},
+            action_names=film["action_names"],
+            steps={
+                "actions": film["actions"],
+                "probabilities": film.get("probabilities"),
+                "patches": patches,
+            },
+            side=round(len(patches[0]) ** 0.5) if patches else 0,
+        )
+
+
+def data_uri(file: Path, media_type: str) -> str:
+    """A file as the address of itself."""
+    return f"data:{media_type};base64,{b64encode(file.read_bytes()).decode('ascii')}"
+
+
+def _picture(run: Path, sheet: Mapping[str, Any]) -> Picture:
+    file = run / "videos" / sheet["file"]
+    if not file.is_file():
+        raise UserError(
+            f"{run / 'videos' / 'videos.json'}: names {sheet['file']}, which is missing; "
+            f"'agentgym report {run} --films 6' films anew"
+        )
+    with Image.open(file) as picture:
+        width, height = picture.size
+    rows, columns = sheet["rows"], sheet["columns"]
+    return Picture(data_uri(file, "image/png"), rows, columns, width // columns, height // rows)

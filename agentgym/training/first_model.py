@@ -1,0 +1,78 @@
+"""The model that a training starts with: from scratch, of published parts, or a trained agent."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerFast
+
+from agentgym.data.store import Header
+from agentgym.errors import UserError
+from agentgym.model.adapting import with_domains
+from agentgym.model.agent import AgentModel, load_agent
+from agentgym.model.presets import make_config
+from agentgym.model.pretrained import read_parts
+from agentgym.model.tokenizer import load_tokenizer, tokenize, train_tokenizer
+from agentgym.policies.agent_policy import find_checkpoint
+from agentgym.recipes import INSTRUCTION_BYTES, ExperimentRecipe
+from agentgym.training.datasets import Part, Reading, domains_of, own_header, tokens_of
+
+
+def first_model(recipe: ExperimentRecipe, parts: Sequence[Part]) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+    """The model that training starts with, and its tokenizer: from scratch, of published parts, or a trained agent.
+
+    Raises UserError when what it starts from does not fit the parts.
+    """
+    init, first = recipe.model.init, own_header(parts, recipe)
+    height, width, _ = first.frame_shape
+    side = recipe.model.frame_side or height
+    if height != width and not recipe.model.frame_side:
+        raise UserError(
+            f"{recipe.dataset.name}: frames are {height}x{width}; the visual encoder takes square ones: "
+            "set model.frame_side"
+        )
+    if init and init.agent:
+        return _adapted(init.agent, parts, first, side)
+    published = read_parts(init.vision, init.language) if init and init.vision and init.language else None
+    tokens = tokens_of(parts, first)
+    texts = [text for part in parts for text in (*part.dataset.column("instruction"), *part.prompts)]
+    tokenizer = published.tokenizer(tokens) if published else train_tokenizer(texts, tokens)
+    num_text_tokens = len(tokenizer) - len(tokens)
+    config = make_config(
+        recipe.model.preset,
+        num_text_tokens=num_text_tokens,
+        instruction_tokens=INSTRUCTION_BYTES,
+        domains=domains_of(parts, first, num_text_tokens),
+        frame_side=side,
+        patch_merge=recipe.model.patch_merge,
+        temporal_attention=recipe.model.temporal_attention,
+        instruction_attention=recipe.model.instruction_attention,
+        parts=published.configs if published else None,
+    )
+    model = AgentModel(config)
+    if published:
+        published.copy_into(model)
+    return model, tokenizer
+
+
+def reading_of(model: AgentModel, tokenizer: PreTrainedTokenizerFast) -> Reading:
+    """How parts become windows of that model."""
+    return Reading(
+        tokenize=lambda text: tokenize(tokenizer, text),
+        tokens=tuple(model.config.action_tokens or ()),
+        num_text_tokens=model.config.num_text_tokens,
+        patches_per_frame=model.vision.num_patches,
+        frame_side=model.frame_side,
+    )
+
+
+def _adapted(agent: str, parts: Sequence[Part], first: Header, side: int) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+    """A trained agent that goes on with those parts; what it could play it still can."""
+    folder = find_checkpoint(agent)
+    model = load_agent(folder)
+    domains = domains_of(parts, first, model.config.num_text_tokens)
+    window = max(domain.window for domain in domains)
+    if (model.frame_side, model.config.window) != (side, window):
+        raise UserError(
+            f"{agent}: sees {model.config.window} frames of {model.frame_side} pixels; "
+            f"this recipe has {window} of {side}"
+        )
+    return with_domains(model, load_tokenizer(folder), domains)

@@ -1,0 +1,251 @@
+"""One training loop on Accelerate: AdamW, warm-up, cosine, checkpoints; a resumed run equals an uninterrupted one.
+
+It knows neither Gymnasium nor text: batches of windows come in, a trained model and its curves come out. Everything
+random is a function of (seed, number of the batch), so that a checkpoint needs weights and optimiser alone. Several
+processes share every batch of the recipe and every evaluation, so that their number changes nothing but the time.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, gather_object
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from agentgym.errors import UserError
+from agentgym.model.agent import AgentModel
+from agentgym.recipes import LossRecipe, TrainingRecipe
+from agentgym.training.augmentation import jitter_colours
+from agentgym.training.losses import Losses, compute_losses, frames_to_mask
+from agentgym.training.metrics import Clock, Journal, Tally
+from agentgym.training.optimizer import learning_rate, parameter_groups, uses_bfloat16
+from agentgym.training.windows import Batch, Source, order, prefetch
+
+HELD_OUT_WINDOWS = 256  # enough for two digits of accuracy, in seconds
+
+Rollout = Callable[[AgentModel, int, int], Sequence[float]]
+"""rollout(model, index, count): the scores of the levels index, index + count, ...: one process's share of them."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What a training run works with."""
+
+    recipe: TrainingRecipe
+    losses: LossRecipe
+    source: Source
+    held_out: Source
+    path: Path  # the run folder: checkpoints/, tensorboard/ and metrics.jsonl go there
+    rollout: Rollout | None = None  # scores the model now and then
+
+
+def train(
+    model: AgentModel, loop: Loop, *, advance: Callable[[int, str], None] = lambda count, note: None
+) -> AgentModel:
+    """The model after `recipe.updates` updates, going on from the last checkpoint in the run folder.
+
+    Raises UserError, on every process, when a loss or a gradient is not finite, naming the update and the episodes of
+    the batch; the last checkpoint stays. `advance(n, note)` is called after updates.
+    """
+    recipe = loop.recipe
+    accelerator = _accelerator(loop)
+    if recipe.gradient_checkpointing:
+        model.activation_checkpointing_enable()
+    groups = parameter_groups(model, recipe.weight_decay, recipe.part_rates)
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, fused=True)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    first = _resume(accelerator, loop.path)
+    journal = Journal(loop.path, first) if accelerator.is_main_process else None
+    tally, clock = Tally(), Clock()
+    advance(first, "")
+
+    batches = _batches(loop, accelerator, first)
+    model.train()
+    for update in range(first + 1, recipe.updates + 1):
+        clock.start()
+        rate = learning_rate(update, recipe)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["rate"]
+        for micro in range(recipe.accumulation):
+            batch, noise = next(batches)
+            batch, noise = batch.to(accelerator.device), noise.to(accelerator.device)
+            clock.lap("batch")
+            losses = _forward(model, batch, noise, loop.losses, accelerator)
+            tally.add(losses, len(batch.episodes))
+            clock.lap("forward")
+            last = micro == recipe.accumulation - 1
+            with nullcontext() if last else accelerator.no_sync(model):
+                accelerator.backward(losses.total / recipe.accumulation)
+            clock.lap("backward")
+        gradient_norm = accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
+        if not torch.isfinite(gradient_norm):  # before the weights have it, and a checkpoint the weights
+            raise _not_finite(losses, batch, update, loop.path)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        clock.lap("optimizer")
+
+        note = ""
+        if update % recipe.log_every == 0 or update == recipe.updates:
+            means = _means_of_all(tally, accelerator)
+            note = f"action loss {means['loss/action']:.3f}, accuracy {means['accuracy/action']:.1%}"
+            if journal:
+                targets = tally.targets * accelerator.num_processes
+                moved = {"learning_rate": rate, "gradient_norm": float(gradient_norm)}
+                journal.write(update, {**means, **moved, **clock.rates(targets)})
+            tally, clock = Tally(), Clock()
+        if update % recipe.evaluate_every == 0 or update == recipe.updates:
+            scores = _evaluate(_whole(model, accelerator), loop, accelerator)
+            if journal:
+                journal.write(update, scores)
+        if update % recipe.checkpoint_every == 0 or update == recipe.updates:
+            _save(accelerator, loop.path, update)
+        advance(1, note)
+    if journal:
+        journal.close()
+    return _whole(model, accelerator)
+
+
+def _accelerator(loop: Loop) -> Accelerator:
+    """Raises UserError when the processes cannot share a batch evenly."""
+    AcceleratorState._reset_state()  # one process may train twice with different precisions
+    unused = loop.losses.masked_image == 0  # then the decoder has no gradient to wait for
+    sharing = DistributedDataParallelKwargs(find_unused_parameters=unused)
+    precision = "bf16" if uses_bfloat16(loop.recipe.precision) else "no"
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[sharing])
+    if loop.recipe.batch_size % accelerator.num_processes:
+        raise UserError(
+            f"training.batch_size is {loop.recipe.batch_size}, which {accelerator.num_processes} processes cannot "
+            "share evenly; choose a multiple"
+        )
+    return accelerator
+
+
+def _whole(model: torch.nn.Module, accelerator: Accelerator) -> AgentModel:
+    """The model with all its weights, on every process: itself, or a copy where FSDP has sharded them."""
+    unwrapped: AgentModel = accelerator.unwrap_model(model)
+    if accelerator.distributed_type != DistributedType.FSDP:
+        return unwrapped
+    weights = get_model_state_dict(unwrapped, options=StateDictOptions(full_state_dict=True))
+    whole = AgentModel(unwrapped.config).to(accelerator.device)
+    whole.load_state_dict(weights)
+    return whole
+
+
+def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple[Batch, Tensor]]:
+    """This process's share of every batch from update `first` on, with the noise that decides which patches are masked.
+
+    Noise and jitter are drawn for the whole batch, so that the number of processes changes nothing.
+    """
+    recipe, source = loop.recipe, loop.source
+    share = recipe.batch_size // accelerator.num_processes
+    mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+    numbers = range(first * recipe.accumulation, recipe.updates * recipe.accumulation)
+
+    def make(number: int) -> Batch:
+        batch = source.batch(source.order(recipe.seed, number * recipe.batch_size, recipe.batch_size)[mine])
+        if recipe.colour_jitter is None:
+            return batch
+        chances = np.random.default_rng([recipe.seed, number]).random((recipe.batch_size, 4), np.float32)[mine]
+        return replace(batch, frames=jitter_colours(batch.frames, torch.from_numpy(chances), recipe.colour_jitter))
+
+    for number, batch in zip(numbers, prefetch(make, numbers, workers=recipe.loader_workers), strict=True):
+        generator = torch.Generator().manual_seed(_batch_seed(recipe.seed, number))
+        noise = torch.rand(recipe.batch_size, source.window, batch.patches_per_frame, generator=generator)
+        yield batch, noise[mine][:, : batch.step_mask.shape[1]]
+
+
+def _batch_seed(seed: int, number: int) -> int:
+    """A seed of its own for every batch of every run."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _forward(
+    model: torch.nn.Module, batch: Batch, noise: Tensor, recipe: LossRecipe, accelerator: Accelerator
+) -> Losses:
+    frames = frames_to_mask(batch, noise, recipe)
+    with accelerator.autocast():
+        output = model(
+            batch.instruction,
+            batch.instruction_mask,
+            batch.frames,
+            batch.actions,
+            batch.step_mask,
+            action_mask=batch.action_mask,
+            mask_noise=noise[frames] if recipe.masked_image > 0 else None,
+            masked_frames=frames,
+            mask_ratio=recipe.mask_ratio,
+        )
+    return compute_losses(output, batch, recipe, frames)
+
+
+def _not_finite(losses: Losses, batch: Batch, update: int, path: Path) -> UserError:
+    what = "gradient" if torch.isfinite(losses.total) else "loss"
+    means = {"language": losses.language, "masked image": losses.masked_image, "action": losses.action}
+    parts = ", ".join(f"{name} {part.mean:.3g}" for name, part in means.items())
+    return UserError(
+        f"update {update}: the {what} is not finite ({parts}) on episodes {sorted(set(batch.episodes))}; "
+        f"the last checkpoint in {path / 'checkpoints'} is kept: lower training.learning_rate and start again"
+    )
+
+
+def _means_of_all(tally: Tally, accelerator: Accelerator) -> dict[str, float]:
+    """The means over what all processes have seen."""
+    return Tally.means(accelerator.reduce(tally.values().to(accelerator.device), reduction="sum").cpu())
+
+
+@torch.no_grad()
+def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[str, float]:
+    """Losses and accuracy on held-out windows, and what the rollout says. The same windows and masks every time."""
+    model.eval()
+    scores: dict[str, float] = {}
+    source, size = loop.held_out, loop.recipe.batch_size
+    count = min(len(source), HELD_OUT_WINDOWS)
+    chosen = order(len(source), 0, 0, count) if count else np.zeros(0, np.int64)
+    index, processes = accelerator.process_index, accelerator.num_processes
+    tally = Tally()
+    for start in list(range(0, count, size))[index::processes]:
+        batch = source.batch(chosen[start : start + size]).to(accelerator.device)
+        generator = torch.Generator().manual_seed(start)
+        noise = torch.rand(*batch.step_mask.shape, batch.patches_per_frame, generator=generator)
+        losses = _forward(model, batch, noise.to(accelerator.device), loop.losses, accelerator)
+        tally.add(losses, len(batch.episodes))
+    if count:
+        scores |= {f"held_out/{name}": value for name, value in _means_of_all(tally, accelerator).items()}
+    if loop.rollout:
+        played = gather_object(list(loop.rollout(model, index, processes)))
+        scores["rollout/success_rate"] = float(np.mean(played))
+    model.train()
+    return scores
+
+
+def _save(accelerator: Accelerator, path: Path, update: int) -> None:
+    """A checkpoint that is there whole or not at all; older ones go once it is there."""
+    folder = path / "checkpoints" / f"{update:07d}"
+    temporary = folder.with_suffix(".tmp")
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        temporary.rename(folder)
+        for other in folder.parent.iterdir():
+            if other != folder:
+                shutil.rmtree(other)
+    accelerator.wait_for_everyone()
+
+
+def _resume(accelerator: Accelerator, path: Path) -> int:
+    """Loads the last whole checkpoint; the update it was made after, 0 when there is none."""
+    whole = sorted(folder for folder in (path / "checkpoints").glob("*") if folder.suffix != ".tmp")
+    if not whole:
+        return 0
+    accelerator.load_state(str(whole[-1]))
+    return int(whole[-1].name)

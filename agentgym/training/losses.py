@@ -1,0 +1,118 @@
+"""The three losses, and the one place that divides.
+
+    L(S) = (λ_lang L_lang + λ_mae L_mae + λ_act L_act) / (|W| + Σ_t (|V_t| + |A_t|))          arXiv 2402.05929, eq. 6
+
+    L_lang = − Σ_j log p(w_j | w_<j)
+    L_mae  =   Σ_t ‖U(V_t) − U(D_θ(E_θ(M(V_t))))‖²       U keeps the masked patches
+    L_act  = − Σ_t Σ_i log p((a_t)_i | W, V_≤t, A_<t, (a_t)_<i)
+
+|W| counts the tokens that are predicted (the start token is given), |V_t| the patches of a frame, |A_t| the tokens of
+an action. `masked_frames` chooses which frames the sum of L_mae runs over. In L_act the predicted (a_t)_i is the
+target, a label of the expert where there is one, and A_<t are the executed actions. The loss of a batch is the mean
+over its samples. The paper says "mean squared error" and writes a squared norm; `pixel_reduction` chooses the mean over
+a patch's pixels or their sum.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from agentgym.model.agent import AgentOutput, Reconstruction
+from agentgym.recipes import LossRecipe
+from agentgym.training.windows import Batch
+
+
+@dataclass(frozen=True)
+class Part:
+    """One loss over a batch, before weight and normaliser: its sum, and how many terms were summed."""
+
+    sum: Tensor
+    count: int
+
+    @property
+    def mean(self) -> float:
+        """The sum over the count, 0 where nothing was summed."""
+        return self.sum.item() / self.count if self.count else 0.0
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` is what is minimised; the parts are for looking at. `correct` counts right action tokens."""
+
+    total: Float[Tensor, ""]
+    language: Part  # nats, by token
+    masked_image: Part  # squared error of normalised pixels, by masked patch
+    action: Part  # nats, by action token
+    correct: int
+
+
+def frames_to_mask(
+    batch: Batch, noise: Float[Tensor, "batch time patches"], recipe: LossRecipe
+) -> Bool[Tensor, "batch time"]:
+    """Which frames enter L_mae. "one" is the real frame whose noise has the largest sum."""
+    if recipe.masked_frames == "one":
+        sums = noise.sum(2).masked_fill(~batch.step_mask, -1)
+        return F.one_hot(sums.argmax(1), sums.shape[1]).bool()
+    return batch.step_mask & ~batch.context_mask if recipe.masked_frames == "targets" else batch.step_mask
+
+
+def compute_losses(
+    output: AgentOutput, batch: Batch, recipe: LossRecipe, masked_frames: Bool[Tensor, "batch time"] | None = None
+) -> Losses:
+    """The losses of a batch of windows; `masked_frames` are those of the reconstruction, None: all real ones."""
+    vocabulary = output.action_logits.shape[-1]
+    text_tokens = vocabulary - batch.num_action_tokens
+
+    words = batch.instruction[:, 1:]
+    word_mask = batch.instruction_mask[:, :-1].bool()  # predicted: every token that has one before it
+    language = _nll(output.language_logits, words) * word_mask
+
+    targets = batch.targets + text_tokens
+    target_mask = (batch.step_mask & ~batch.context_mask)[..., None].expand_as(targets)
+    if batch.target_mask is not None:
+        target_mask = target_mask & batch.target_mask
+    action = (_nll(output.action_logits, targets) * target_mask).flatten(1)
+
+    frames_per_sample = batch.step_mask.sum(1)
+    if output.reconstruction is None:
+        masked_image, num_masked = action.new_zeros(len(words)), 0
+    else:
+        error = _patch_errors(output.reconstruction, recipe)
+        counts = (batch.step_mask if masked_frames is None else masked_frames).sum(1)
+        sample_of_frame = torch.arange(len(words), device=error.device).repeat_interleave(counts)
+        masked_image = error.new_zeros(len(words)).index_add(0, sample_of_frame, error)
+        num_masked = int(output.reconstruction.masked.sum())
+
+    weighted = recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
+    frames, actions = frames_per_sample * batch.patches_per_frame, target_mask.flatten(1).sum(1)
+    normaliser = word_mask.sum(1) + frames + actions
+    right = likeliest_tokens(output.action_logits, text_tokens, batch.targets) == batch.targets
+    return Losses(
+        total=(weighted / normaliser).mean(),
+        language=Part(language.sum().detach(), int(word_mask.sum())),
+        masked_image=Part(masked_image.sum().detach(), num_masked),
+        action=Part(action.sum().detach(), int(target_mask.sum())),
+        correct=int((right & target_mask).sum()),
+    )
+
+
+def likeliest_tokens(logits: Tensor, text_tokens: int, targets: Tensor) -> Tensor:
+    """The likeliest token at each place, counted from the first action token: an action token, but for text any."""
+    likeliest = logits[..., text_tokens:].argmax(-1)
+    text = targets < 0
+    return torch.where(text, logits.argmax(-1) - text_tokens, likeliest) if text.any() else likeliest
+
+
+def _nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """−log p of each target, in float32, shaped as the targets."""
+    return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
+
+
+def _patch_errors(reconstruction: Reconstruction, recipe: LossRecipe) -> Float[Tensor, "frames"]:
+    """The squared error of each frame over its masked patches."""
+    squared = (reconstruction.predicted.float() - reconstruction.patches).square()
+    by_patch = squared.mean(-1) if recipe.pixel_reduction == "mean" else squared.sum(-1)
+    return (by_patch * reconstruction.masked).sum(1)

@@ -1,0 +1,116 @@
+"""The curves of a run: sums of losses over all processes, the time, TensorBoard scalars and metrics.jsonl."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from agentgym.training.losses import Losses
+
+PARTS = ("language", "masked_image", "action")
+
+
+class Tally:
+    """Sums over batches, from which means come."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.total = 0.0
+        self.sums = dict.fromkeys(PARTS, 0.0)
+        self.counts = dict.fromkeys(PARTS, 0)
+        self.correct = 0
+
+    def add(self, losses: Losses, samples: int) -> None:
+        """Takes the losses of a batch of that many samples."""
+        self.samples += samples
+        self.total += losses.total.item() * samples
+        self.correct += losses.correct
+        for name in PARTS:
+            part = getattr(losses, name)
+            self.sums[name] += part.sum.item()
+            self.counts[name] += part.count
+
+    def values(self) -> torch.Tensor:
+        """All sums as one float64 vector, to be added to those of other processes."""
+        numbers = [self.samples, self.total, self.correct, *self.sums.values(), *self.counts.values()]
+        return torch.tensor(numbers, dtype=torch.float64)
+
+    @property
+    def targets(self) -> int:
+        """How many action tokens were predicted."""
+        return self.counts["action"]
+
+    @staticmethod
+    def means(values: torch.Tensor) -> dict[str, float]:
+        """What `values` say: the loss by sample, each part by its own terms, and how many actions were right."""
+        samples, total, correct, *parts = values.tolist()
+        sums, counts = parts[: len(PARTS)], parts[len(PARTS) :]
+        by_part = {f"loss/{name}": sum_ / count for name, sum_, count in zip(PARTS, sums, counts, strict=True) if count}
+        return {"loss/total": total / samples, **by_part, "accuracy/action": correct / max(1, counts[-1])}
+
+
+class Clock:
+    """Where the time of updates goes; evaluation and checkpoints are no part of an update."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._started = 0.0
+
+    def start(self) -> None:
+        """The clock of an update starts."""
+        self._started = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """The time since the last lap went into that part."""
+        now = time.perf_counter()
+        self.seconds[part] += now - self._started
+        self._started = now
+
+    def rates(self, targets: int) -> dict[str, float]:
+        """Targets a second, and each part's share of the time."""
+        whole = sum(self.seconds.values())
+        shares = {f"time/{part}": seconds / whole for part, seconds in self.seconds.items()}
+        return {"targets_per_second": targets / whole, **shares}
+
+
+class Journal:
+    """The curves of a run: TensorBoard scalars, and the same values as metrics.jsonl.
+
+    Going on from update `first` forgets what was written beyond it, so that a resumed journal has no value twice.
+    """
+
+    def __init__(self, path: Path, first: int) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self._file = path / "metrics.jsonl"
+        kept = [line for line in read_metrics(path) if line["update"] <= first]
+        self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._tensorboard = SummaryWriter(str(path / "tensorboard"), purge_step=first + 1)
+
+    def write(self, update: int, values: Mapping[str, float]) -> None:
+        """Writes values of an update."""
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, update)
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"update": update, **values}) + "\n")
+
+    def close(self) -> None:
+        """Flushes the scalars."""
+        self._tensorboard.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a last line that was cut short is left out."""
+    file = path / "metrics.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found

@@ -1,0 +1,235 @@
+"""Windows of steps as batches: the table of windows, padding, and an order that can be resumed.
+
+The order is a function of (seed, epoch), and a batch a function of its number, so nothing has to be saved to go on
+where a run stopped. Windows are cut where the policy's window moves (`model.sequence`); an action is a target in one
+of them alone. Padding stands at the end of a window and is marked; only padding is marked.
+"""
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agentgym.data.store import SampleDataset, window_table
+from agentgym.errors import UserError
+from agentgym.model.sequence import kept_steps
+from agentgym.model.tokenizer import pad_left
+from agentgym.model.vision import resize_frames
+from agentgym.spaces import NO_TOKEN, SpaceCodec
+
+ROUND = 1000  # places within which a mixture keeps its weights
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows as tensors. Actions are tokens, counted from the first action token: `actions` are the executed ones,
+    which are read, `targets` what is to be predicted in their places: the expert's labels where there are some, else
+    the same. A mask is None where no place of it is empty."""
+
+    instruction: Int[Tensor, "batch tokens"]
+    instruction_mask: Int[Tensor, "batch tokens"]
+    frames: UInt8[Tensor, "batch time height width 3"]
+    actions: Int[Tensor, "batch time action"]
+    targets: Int[Tensor, "batch time action"]
+    action_mask: Bool[Tensor, "batch time action"] | None
+    target_mask: Bool[Tensor, "batch time action"] | None
+    step_mask: Bool[Tensor, "batch time"]
+    context_mask: Bool[Tensor, "batch time"]  # steps that are seen here and were targets of the window before
+    episodes: tuple[int, ...]
+    patches_per_frame: int
+    num_action_tokens: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        moved = {
+            f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+class Source(Protocol):
+    """Where batches come from: windows, and the endless order in which they are drawn."""
+
+    window: int  # the most steps of a window
+
+    @property
+    def targets_per_window(self) -> float:
+        """How many actions a drawn window has as targets, on average."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
+        """Which windows stand at places [first, first + count) of the endless order of that seed."""
+        ...
+
+    def batch(self, indices: NDArray[np.int64]) -> Batch:
+        """Those windows, in that order."""
+        ...
+
+
+class WindowSource:
+    """Makes batches of a dataset's windows."""
+
+    def __init__(
+        self,
+        dataset: SampleDataset,
+        episodes: NDArray[np.int64],
+        *,
+        window: int,
+        tokenize: Callable[[str], NDArray[np.int64]],
+        patches_per_frame: int,
+        codec: SpaceCodec | None = None,
+        frame_side: int | None = None,
+    ) -> None:
+        """`codec` is the dataset's own with the ids of a larger vocabulary, where the model has one; frames are resized
+        to `frame_side` pixels, where that is given."""
+        self.window = window
+        self._dataset = dataset
+        self._codec = dataset.header.space if codec is None else codec
+        self._patches_per_frame = patches_per_frame
+        self._kept = kept_steps(window)
+        rows = window_table(dataset.lengths[episodes], window, self._kept)
+        self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
+        self._frame_side = frame_side
+        self._targets = int(dataset.lengths[episodes].sum())
+        instructions = dataset.column("instruction")
+        tokens = {text: tokenize(text) for text in set(instructions)}
+        self._instructions = [tokens[text] for text in instructions]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def targets_per_window(self) -> float:
+        """How many actions a window has as targets, on average."""
+        return self._targets / max(1, len(self))
+
+    def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
+        """Which windows stand at places [first, first + count) of the endless order of that seed."""
+        return order(len(self), seed, first, count)
+
+    def batch(self, indices: NDArray[np.int64]) -> Batch:
+        """The windows of those rows of the table."""
+        rows = self.table[indices]
+        longest = int((rows[:, 2] - rows[:, 1]).max())
+        (height, width, _), side = self._dataset.header.frame_shape, self._frame_side
+        frames = np.zeros((len(rows), longest, height, width, 3), np.uint8)
+        actions: list[NDArray[np.int64]] = []
+        targets: list[NDArray[np.int64]] = []
+        step_mask = np.zeros((len(rows), longest), bool)
+        context_mask = np.zeros((len(rows), longest), bool)
+        for i, (episode, start, stop) in enumerate(rows.tolist()):
+            steps = stop - start
+            self._dataset.fill(frames[i, :steps], episode, start)
+            executed, labels = self._dataset.actions(episode, start, stop)
+            actions.append(self._codec.encode_series(executed))
+            targets.append(actions[-1] if labels is None else self._codec.encode_series(labels))
+            step_mask[i, :steps] = True
+            context_mask[i, : self._kept if start else 0] = True
+        widest = max(tokens.shape[1] for tokens in (*actions, *targets))
+        executed_tokens, action_mask = pad_actions(actions, longest, widest)
+        target_tokens, target_mask = pad_actions(targets, longest, widest)
+        instruction, instruction_mask = pad_left([self._instructions[episode] for episode in rows[:, 0]])
+        return Batch(
+            instruction=torch.from_numpy(instruction),
+            instruction_mask=torch.from_numpy(instruction_mask),
+            frames=torch.from_numpy(frames) if side is None else resize_frames(torch.from_numpy(frames), side),
+            actions=executed_tokens,
+            targets=target_tokens,
+            action_mask=None if self._codec.length else action_mask,
+            target_mask=None if self._codec.length else target_mask,
+            step_mask=torch.from_numpy(step_mask),
+            context_mask=torch.from_numpy(context_mask),
+            episodes=tuple(rows[:, 0].tolist()),
+            patches_per_frame=self._patches_per_frame,
+            num_action_tokens=self._codec.num_tokens,
+        )
+
+
+def pad_actions(rows: Sequence[NDArray[np.int64]], steps: int, length: int) -> tuple[Tensor, Tensor]:
+    """Tokens [T, ...] of each row as int64[rows, steps, length], 0 where there is none, and the mask of what is one."""
+    padded = np.full((len(rows), steps, length), NO_TOKEN, np.int64)
+    for place, tokens in zip(padded, rows, strict=True):
+        place[: len(tokens), : tokens.shape[1]] = tokens
+    mask = padded != NO_TOKEN
+    return torch.from_numpy(np.where(mask, padded, 0)), torch.from_numpy(mask)
+
+
+def order(size: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
+    """Places [first, first + count) of the endless order over `size` windows: a permutation an epoch, by seed."""
+    places = np.arange(first, first + count)
+    epochs = places // size
+    chosen = np.empty(count, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        chosen[here] = _permutation(size, seed, int(epoch))[places[here] % size]
+    return chosen
+
+
+@lru_cache(maxsize=8)  # a batch takes a few places of one: drawing it anew each time would cost more than the batch
+def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(size)
+
+
+def mixed_order(sizes: Sequence[int], weights: Sequence[float], seed: int, first: int, count: int) -> NDArray[np.int64]:
+    """The same over parts of those sizes, one behind the other, each at its own pace through its own `order`.
+
+    Of every thousand places in a row each part has its share by weight, to the nearest, in a shuffled order.
+    """
+    if len(sizes) == 1:
+        return order(sizes[0], seed, first, count)
+    shares = quotas(weights)
+    starts = np.cumsum([0, *sizes[:-1]])
+    chosen = np.empty(count, dtype=np.int64)
+    for round_ in range(first // ROUND, -(-(first + count) // ROUND)):
+        turns = np.random.default_rng([seed, round_, len(sizes)]).permutation(np.repeat(np.arange(len(sizes)), shares))
+        low, high = max(0, first - round_ * ROUND), min(ROUND, first + count - round_ * ROUND)
+        for part in range(len(sizes)):
+            here = np.flatnonzero(turns[low:high] == part)
+            before = round_ * int(shares[part]) + int((turns[:low] == part).sum())
+            chosen[round_ * ROUND + low - first + here] = starts[part] + order(sizes[part], seed, before, len(here))
+    return chosen
+
+
+def quotas(weights: Sequence[float]) -> NDArray[np.int64]:
+    """How many of ROUND places each part has, by largest remainder. Raises UserError when one would have none."""
+    exact = ROUND * np.asarray(weights, np.float64) / np.sum(weights)
+    shares = np.floor(exact).astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: ROUND - shares.sum()]] += 1
+    if not shares.all():
+        part = int(np.argmin(shares))
+        raise UserError(f"mixture.{part}: weight {weights[part]:g} is under a thousandth of all; leave the part out")
+    return shares
+
+
+def split_episodes(dataset: SampleDataset, held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Episodes to train on and episodes held out; where an episode belongs depends on its task and seed alone."""
+    keys = zip(dataset.column("task"), dataset.column("seed"), strict=True)
+    share = np.array([zlib.crc32(f"{task}:{seed}".encode()) / 2**32 for task, seed in keys])
+    return np.flatnonzero(share >= held_out), np.flatnonzero(share < held_out)
+
+
+def prefetch(make: Callable[[int], Batch], numbers: range, *, workers: int = 1, depth: int = 4) -> Iterator[Batch]:
+    """make(n) for each number in order, made ahead of their use by that many threads; their errors are raised here."""
+    with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
+        ahead: deque[Future[Batch]] = deque()
+        try:
+            for number in numbers:
+                ahead.append(pool.submit(make, number))
+                if len(ahead) == depth + workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()

@@ -1,0 +1,256 @@
+"""The playground over HTTP, and in a browser."""
+
+import asyncio
+import base64
+import io
+import itertools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+from worlds import TASK, model_of, tokenizer_of
+
+from agentgym.apps.playground import Playground, make_app, serve
+from agentgym.apps.session import open_dataset
+from agentgym.data.store import SampleDataset
+from agentgym.policies.inspection import WatchedAgent
+from agentgym.recipes import FrameRecipe, TaskRecipe
+
+OTHER = "BabyAI-GoToObj-v0"
+TASKS = {task: TaskRecipe(id=task) for task in (TASK, OTHER)}
+
+
+@pytest.fixture
+def playground(dataset, tmp_path):
+    """A playground with an untrained agent, which records."""
+    torch.manual_seed(0)
+    agent = WatchedAgent(model_of(dataset), tokenizer_of(dataset))
+    writer = open_dataset(tmp_path / "kept", [TASKS[TASK]], FrameRecipe())
+    playground = Playground(TASKS, FrameRecipe(), agent, "tiny", [TASK], writer, max_sessions=2)
+    yield playground
+    playground.close()
+
+
+@pytest.fixture
+def client(playground):
+    return TestClient(make_app(playground))
+
+
+def posted(client, path, status=200, **body):
+    answer = client.post(f"/api/{path}", json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def test_an_episode_is_watched_taken_over_kept_and_found_in_the_dataset(client, playground, tmp_path):
+    view = posted(client, "sessions", seed=4)
+    session = f"sessions/{view['session']}"
+    assert view["keys"]["forward"] == "ArrowUp"
+    assert Image.open(io.BytesIO(base64.b64decode(view["frame"]))).size == (56, 56)
+    assert sum(view["probabilities"]) == pytest.approx(1)
+    watched = posted(client, f"{session}/step")
+    assert (watched["step"], watched["who"]) == (1, "agent:tiny")
+    assert posted(client, f"{session}/step", action="left")["who"] == "human"
+    kept = posted(client, f"{session}/keep", success=True)
+    assert kept == {"kept": 1, "steps": 2, "expert": "agent:tiny+human", "success": True}
+    sample = SampleDataset(tmp_path / "kept")[0]  # on disk at once
+    assert (sample.task, sample.seed, sample.expert, sample.success) == (TASK, 4, "agent:tiny+human", True)
+    assert list(sample.actions) == [view["choice"], 0]
+    again = posted(client, f"{session}/begin", seed=4, instruction="<b>go</b>")
+    assert (again["step"], again["instruction"], again["mission"]) == (0, "<b>go</b>", view["mission"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "problem"),
+    [
+        ("sessions", {"task": "Nowhere-v0"}, "task 'Nowhere-v0' is not offered here"),
+        ("sessions", {"seed": -3}, "seed: input should be greater than or equal to 0"),
+        ("sessions", {"seed": 2**31}, "seed 2147483648: expected 0 to 2147483647"),
+        ("sessions", {"sed": 3}, "sed: extra inputs are not permitted"),
+        ("sessions/none/step", {}, "this session is over; reload the page"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_clear_line(client, playground, path, body, problem):
+    answer = posted(client, path, status=400, **body)
+    assert list(answer) == ["error"]
+    assert problem in answer["error"]
+    assert not playground.visitors
+
+
+def test_a_wrong_step_leaves_the_episode_as_it_was(client):
+    session = f"sessions/{posted(client, 'sessions')['session']}"
+    assert "action 'fly': expected one of left" in posted(client, f"{session}/step", status=400, action="fly")["error"]
+    assert "no step to keep" in posted(client, f"{session}/keep", status=400)["error"]
+    assert posted(client, f"{session}/step")["step"] == 1
+
+
+def test_no_more_visitors_than_there_are_places(client, playground, monkeypatch):
+    first = posted(client, "sessions")["session"]
+    second = posted(client, "sessions", task=OTHER)["session"]
+    assert "all 2 places are taken" in posted(client, "sessions", status=400)["error"]
+    client.delete(f"/api/sessions/{second}")
+    third = posted(client, "sessions")["session"]
+    monkeypatch.setattr("agentgym.apps.playground.IDLE_S", 0.0)
+    fourth = posted(client, "sessions")["session"]  # whoever was idle for longest makes room
+    assert set(playground.visitors) == {third, fourth}
+    assert first not in playground.visitors
+
+
+def test_elsewhere_than_on_the_loopback_a_token_is_needed(playground):
+    client = TestClient(make_app(playground, token="a token"))
+    asked = [client.get(path) for path in ("/", "/api/options", "/?token=none")]
+    for answer in (*asked, client.post("/api/sessions")):
+        assert answer.status_code == 401
+        assert "the token is missing or wrong" in answer.json()["error"]
+    assert client.get("/?token=a token").status_code == 200
+    assert client.get("/api/options", headers={"x-token": "a token"}).json()["tasks"] == [TASK, OTHER]
+
+
+def test_a_page_elsewhere_cannot_reach_the_loopback_by_another_name(client):
+    assert client.get("/api/options", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_without_an_agent_and_a_dataset_people_just_play():
+    playground = Playground({TASK: TASKS[TASK]}, FrameRecipe())
+    client = TestClient(make_app(playground))
+    assert client.get("/api/options").json() == {"tasks": [TASK], "known": [], "agent": None, "record": None}
+    view = posted(client, "sessions")
+    assert view["probabilities"] is None
+    session = f"sessions/{view['session']}"
+    assert posted(client, f"{session}/step", action="right")["who"] == "human"
+    assert "there is no agent to act" in posted(client, f"{session}/step", status=400)["error"]
+    assert "start the playground with --record" in posted(client, f"{session}/keep", status=400)["error"]
+    playground.close()
+
+
+def test_the_page_asks_for_nothing_elsewhere(client):
+    page = client.get("/").text
+    assert "http:" not in page
+    assert "https:" not in page
+
+
+class Browser:
+    """Headless Chromium, spoken to by its DevTools protocol."""
+
+    def __init__(self, profile):
+        flags = (
+            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+            *(
+                "--disable-component-update",
+                "--disable-sync",
+                "--remote-debugging-port=0",
+                f"--user-data-dir={profile}",
+            ),
+        )
+        self._process = subprocess.Popen(["chromium", *flags, "about:blank"], stderr=subprocess.PIPE, text=True)
+        for line in self._process.stderr:
+            if "DevTools listening on" in line:
+                port = line.split(":")[-1].split("/")[0]
+                break
+        self._thread = threading.Thread(target=lambda: [None for _ in self._process.stderr], daemon=True)
+        self._thread.start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
+            targets = json.load(answer)
+        self._address = next(each["webSocketDebuggerUrl"] for each in targets if each["type"] == "page")
+        self._numbers = itertools.count(1)
+
+    async def __aenter__(self):
+        import websockets
+
+        self._socket = await websockets.connect(self._address, max_size=None)
+        return self
+
+    async def __aexit__(self, *exception):
+        await self._socket.close()
+        self._process.terminate()
+        self._process.wait(10)
+        self._thread.join(10)
+        self._process.stderr.close()
+
+    async def call(self, method, **parameters):
+        number = next(self._numbers)
+        await self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(await self._socket.recv())
+            if answer.get("id") == number:
+                return answer["result"]
+
+    async def value(self, script):
+        answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        return answer["result"].get("value")
+
+    async def until(self, script):
+        for _ in range(200):
+            if await self.value(script):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"never true: {script}; {await self.value('document.body.innerText')}")
+
+    async def press(self, key, code):
+        for kind in ("keyDown", "keyUp"):
+            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+
+
+async def play_in_browser(profile, address, picture):
+    """Types an instruction, watches a step, takes over for two, keeps the episode; what the page says then."""
+    async with Browser(profile) as browser:
+        await browser.call("Page.navigate", url=address)
+        await browser.until("typeof view !== 'undefined' && view !== null")
+        await browser.value("document.getElementById('instruction').value = '<b>go</b> to the red ball'")
+        await browser.value("document.querySelector('#instruct button').click()")
+        await browser.until("view.instruction.startsWith('<b>go') && view.step === 0")
+        await browser.value("document.getElementById('step').click()")
+        await browser.until("view.step === 1")
+        await browser.press("ArrowLeft", 37)
+        await browser.until("view.step === 2")
+        await browser.press("ArrowRight", 39)
+        await browser.until("view.step === 3")
+        shot = await browser.call("Page.captureScreenshot")
+        picture.write_bytes(base64.b64decode(shot["data"]))
+        await browser.value("document.getElementById('good').click()")
+        await browser.value("document.getElementById('keep').click()")
+        await browser.until("document.getElementById('kept').textContent !== ''")
+        return await browser.value("['kept', 'error'].map(id => document.getElementById(id).textContent)")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium: apt-get install chromium")
+def test_an_episode_played_in_a_browser_is_in_the_dataset(playground, tmp_path):
+    said, ready = [], threading.Event()
+
+    def announce(address):
+        said.append(address)
+        ready.set()
+
+    arguments = {"host": "127.0.0.1", "port": 0, "announce": announce}
+    threading.Thread(target=serve, args=(playground,), kwargs=arguments, daemon=True).start()
+    assert ready.wait(10)
+    kept, error = asyncio.run(play_in_browser(tmp_path / "profile", said[0], tmp_path / "playground.png"))
+    assert (kept, error) == ("kept 1: 3 steps by agent:tiny+human, a success", "")
+    sample = SampleDataset(tmp_path / "kept")[0]
+    assert sample.instruction == "<b>go</b> to the red ball"
+    assert list(sample.actions[1:]) == [0, 1]
+
+
+@pytest.mark.slow
+def test_the_command_says_its_address_and_ends_on_interrupt(tmp_path):
+    command = (sys.executable, "-m", "agentgym", "playground", "--no-open", "--port", "0", "--record", "kept")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        try:
+            address = process.stdout.readline().split()[1]
+            with urllib.request.urlopen(f"{address}api/options") as answer:
+                assert json.load(answer)["record"] == "kept"
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert "Traceback" not in errors

@@ -1,0 +1,78 @@
+"""How commands speak: to people, to machines with --json, to nobody with --quiet."""
+
+import json
+
+import pytest
+from worlds import TASK
+
+from agentgym.cli import main
+
+
+@pytest.fixture
+def agentgym(tmp_path, monkeypatch, capsys):
+    """Runs a command in this process and in a folder of its own; what it wrote to stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = main.app([str(argument) for argument in arguments], standalone_mode=False)
+        assert not code
+        return capsys.readouterr()
+
+    return run
+
+
+def test_json_is_all_there_is_on_stdout(agentgym):
+    collect = json.loads(
+        agentgym("collect", "babyai-goto-redball", "--set", "episodes=3", "--workers", 1, "--json").out
+    )
+    assert collect == {
+        "data": "data/babyai-goto-redball",
+        "outcomes": {"solved": 3, "failed": 0, "error": 0, "timeout": 0},
+    }
+    check = json.loads(agentgym("check", "data/babyai-goto-redball", "--json").out)
+    assert (check["episodes"], check["problems"]) == (3, [])
+    scored = ["--suite", "babyai-goto-redball", "--episodes", 4, "--workers", 1]
+    for who in ("babyai-bot", "random"):
+        found = json.loads(agentgym("evaluate", who, *scored, "--json").out)
+        assert found["folder"] == f"evaluations/babyai-goto-redball/{who}"
+        assert found["evaluation"]["tasks"][0]["task"] == TASK
+    folders = [f"evaluations/babyai-goto-redball/{who}" for who in ("babyai-bot", "random")]
+    [compared] = json.loads(agentgym("compare", *folders, "--json").out)["comparisons"]
+    assert compared["difference"] == pytest.approx(1.0)
+    assert compared["tasks"][0]["pairs"] == 4
+
+
+def test_what_changes_and_shows_datasets_speaks_json_too(agentgym):
+    data = "data/babyai-goto-redball"
+    agentgym("collect", "babyai-goto-redball", "--set", "episodes=3", "--workers", 1, "--quiet")
+    said = agentgym("check", data, "--replay", 2, "--json")
+    assert json.loads(said.out)["problems"] == []
+    assert "replaying" in said.err  # the bar
+    merged = json.loads(agentgym("merge", data, "--to", "all", "--json").out)
+    assert (merged["data"], merged["episodes"]) == ("all", 3)
+    assert json.loads(agentgym("select", data, "--to", "some", "--outcome", "solved", "--json").out)["episodes"] == 3
+    assert json.loads(agentgym("view", data, "--json").out) == {"view": f"{data}/view.html"}
+    for arguments in (["merge", data, "--to", "other"], ["select", data, "--to", "few"], ["view", data, "--no-open"]):
+        said = agentgym(*arguments, "--quiet")
+        assert (said.out, said.err) == ("", "")
+
+
+def test_quiet_says_nothing(agentgym):
+    for arguments in (
+        ["collect", "babyai-goto-redball", "--set", "episodes=3", "--workers", 1],
+        ["check", "data/babyai-goto-redball"],
+        ["evaluate", "random", "--suite", "babyai-goto-redball", "--episodes", 2, "--workers", 1],
+    ):
+        said = agentgym(*arguments, "--quiet")
+        assert (said.out, said.err) == ("", "")
+
+
+def test_people_read_tables_and_one_sentence(agentgym):
+    scored = ["--suite", "babyai-goto-redball", "--episodes", 4, "--workers", 1]
+    said = agentgym("evaluate", "babyai-bot", *scored).out
+    assert "random = 0, expert = 1, over 1 task: IQM 1.000" in said
+    agentgym("evaluate", "random", *scored, "--to", "mine")
+    sentence = agentgym("compare", "evaluations/babyai-goto-redball/babyai-bot", "mine").out.strip().splitlines()[-1]
+    assert sentence.startswith(
+        "evaluations/babyai-goto-redball/babyai-bot is better than mine on 1 of 1 task; overall +1.00"
+    )

@@ -1,0 +1,308 @@
+"""What was committed survives a killed recorder, a full disk and a damaged file; what is lost is said exactly."""
+
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+from test_episode import same
+from test_store import damage
+from typer.testing import CliRunner
+from worlds import counted_header, counted_sample, refusal
+
+from agentgym.cli import main
+from agentgym.data.store import DatasetWriter, SampleDataset, check, format, repair
+from agentgym.data.store.blocks import encode_blocks
+from agentgym.experts import collection
+
+SAMPLES = [counted_sample(seed, steps=3) for seed in range(9)]
+
+# Says after each episode how many are committed, and when the last one was appended.
+RECORD = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import time
+from worlds_light import counted_header, counted_sample
+from agentgym.data.store import DatasetWriter
+writer = DatasetWriter(sys.argv[1], counted_header(), commit_seconds=float(sys.argv[3]))
+first = len(writer.attempts())
+for seed in range(first, first + 100000):
+    writer.append(counted_sample(seed % 20, steps=3))
+    print(len(writer.attempts()), seed + 1, time.monotonic(), flush=True)
+    time.sleep(0.002)
+"""
+
+
+def drop_parity(path):
+    """As in datasets of format 2.0, or where more is damaged than parity restores."""
+    for file in path.glob("*.parity"):
+        file.unlink()
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Nine counted episodes in three shards, without what could restore them."""
+    with DatasetWriter(tmp_path / "data", counted_header(), commit_seconds=1000) as writer:
+        for i, sample in enumerate(SAMPLES):
+            writer.append(sample)
+            if i % 3 == 2:
+                writer.commit()
+    drop_parity(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def holds(path, samples):
+    return [stored.seed for stored in SampleDataset(path)] == [sample.seed for sample in samples] and all(
+        same(stored, sample) for stored, sample in zip(SampleDataset(path), samples, strict=True)
+    )
+
+
+def test_a_damaged_episode_is_named_on_reading_and_the_others_stay_readable(path):
+    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
+    dataset = SampleDataset(path)
+    for read in (lambda: dataset[4], lambda: dataset.frames(4, 0, 1), lambda: dataset.steps(4, 0, 1)):
+        line = refusal(read)
+        assert f"{path / 'shard-000001.arrow'}: episode 1 (Count-v0, seed 4) is damaged" in line
+        assert "--repair" in line
+    assert all(same(dataset[i], sample) for i, sample in enumerate(SAMPLES) if i != 4)
+
+
+def test_a_damaged_block_leaves_the_other_blocks_of_its_episode_readable(tmp_path):
+    sample = counted_sample(0, steps=30)
+    with DatasetWriter(tmp_path, counted_header()) as writer:
+        writer.append(sample)
+    damage(tmp_path / "shard-000000.arrow", encode_blocks(sample.frames)[1])
+    dataset = SampleDataset(tmp_path)
+    assert same(dataset.steps(0, 0, 7), sample[0:7])
+    assert same(dataset.steps(0, 16, 30), sample[16:30])
+    assert "is damaged" in refusal(dataset.steps, 0, 0, 8)  # whose last frame is in the next block
+
+
+def test_repair_of_a_whole_dataset_changes_nothing(path):
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    assert repair(path) == []
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+
+
+@pytest.mark.parametrize("bad", range(9))
+def test_repair_keeps_the_longest_good_prefix_and_names_what_was_lost(path, bad):
+    file = path / f"shard-00000{bad // 3}.arrow"
+    damage(file, encode_blocks(SAMPLES[bad].frames)[0])
+    lines = repair(path)
+    seeds = ", ".join(str(seed) for seed in range(bad, bad - bad % 3 + 3))
+    assert lines[0].startswith(f"{file}: episodes {bad % 3} to 2 (seeds {seeds}) are lost: episode {bad % 3} is ")
+    assert len(lines) == 3 - bad // 3
+    assert all(f"shard-00000{bad // 3 + i}.arrow.1.lost" in line for i, line in enumerate(lines))
+    if bad:
+        assert check(path) == []
+        assert holds(path, SAMPLES[:bad])
+        assert SampleDataset(path).seeds("Count-v0") == set(range(bad))
+        assert json.loads((path / "manifest.json").read_text())["episodes"] == bad
+    with DatasetWriter(path, counted_header()) as writer:  # recording goes on
+        for sample in SAMPLES[bad:]:
+            writer.append(sample)
+    assert check(path) == []
+    assert holds(path, SAMPLES)
+
+
+def test_repair_does_not_encode_a_frame_again(path, monkeypatch):
+    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[5].frames)[0])
+    monkeypatch.setattr(format, "encode_blocks", None)
+    repair(path)
+    assert holds(path, SAMPLES[:5])
+
+
+@pytest.mark.parametrize("length", [0, 100, -1])
+def test_repair_sets_a_shard_that_is_cut_short_aside(path, length):
+    file = path / "shard-000001.arrow"
+    file.write_bytes(file.read_bytes()[:length])
+    lines = repair(path)
+    assert "every episode in it is lost, since it is not a whole shard" in lines[0]
+    assert "its 3 episodes (seeds 6, 7, 8) are lost, since it comes after the damage" in lines[1]
+    assert holds(path, SAMPLES[:3])
+
+
+def test_repair_says_which_shard_is_missing_and_mends_the_manifest(path):
+    (path / "shard-000001.arrow").unlink()
+    assert "shard-000001.arrow: is missing" in repair(path)[0]
+    assert holds(path, SAMPLES[:3])
+    (path / "manifest.json").write_text("{")
+    assert "no episode is lost" in repair(path)[0]
+    assert check(path) == []
+
+
+def test_two_repairs_set_aside_under_two_names(path):
+    for _ in range(2):
+        damage(path / "shard-000002.arrow", encode_blocks(SAMPLES[6].frames)[0])
+        repair(path)
+        with DatasetWriter(path, counted_header()) as writer:
+            for sample in SAMPLES[6:]:
+                writer.append(sample)
+        drop_parity(path)
+    assert sorted(file.name for file in path.glob("shard-*.lost")) == [f"shard-000002.arrow.{n}.lost" for n in (1, 2)]
+
+
+def test_repair_is_refused_while_a_writer_is_at_work(path):
+    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
+    with DatasetWriter(path, counted_header()):
+        assert "another process is writing" in refusal(repair, path)
+
+
+def test_the_command_line_repairs_and_says_what_was_lost(path):
+    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
+    assert CliRunner().invoke(main.app, ["check", str(path)]).exit_code == 1
+    result = CliRunner().invoke(main.app, ["check", str(path), "--repair"])
+    assert result.exit_code == 0
+    assert "episodes 1 to 2 (seeds 4, 5) are lost" in result.output
+    assert "whole; 4 episodes, 12 steps" in result.output
+
+
+def test_collecting_goes_on_after_a_repair_as_if_nothing_had_happened(recorded, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "CHUNK", 4)
+    path = tmp_path / "data"
+    path.mkdir()
+    for file in recorded.glob("shard-*"):
+        (path / file.name).write_bytes(file.read_bytes())
+    drop_parity(path)
+    damage(path / "shard-000001.arrow", encode_blocks(SampleDataset(path)[6].frames)[0])
+    repair(path)
+    kept = len(SampleDataset(path))
+    assert 4 <= kept < 8
+    collection.collect(recipe, path, workers=1)
+    assert check(path) == []
+    assert all(same(one, other) for one, other in zip(SampleDataset(path), SampleDataset(recorded), strict=True))
+
+
+def test_an_episode_is_committed_though_no_other_follows(tmp_path):
+    writer = DatasetWriter(tmp_path, counted_header(), commit_seconds=0.05)
+    writer.append(counted_sample())
+    deadline = time.monotonic() + 10
+    while not list(tmp_path.glob("shard-*.arrow")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    writer.close()
+    assert len(SampleDataset(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_full_disk_is_one_line_and_leaves_every_committed_episode_whole(path, monkeypatch, moment):
+    writer = DatasetWriter(path, counted_header(), commit_seconds=1000)
+    writer.append(counted_sample(9))
+    calls = []
+    fsync = os.fsync
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > moment:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    line = refusal(writer.close)
+    assert line.startswith(f"{path}: No space left on device; ")
+    assert "episodes are committed and whole" in line
+    monkeypatch.undo()
+    assert check(path) == []
+    assert len(SampleDataset(path)) >= len(SAMPLES)
+    DatasetWriter(path, counted_header()).close()  # the lock is free
+
+
+@contextmanager
+def small_disk(folder, kilobytes):
+    """A disk of that size, mounted there."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root"
+)
+
+
+@needs_root
+@pytest.mark.parametrize("kilobytes", [40, 52, 64, 76, 88, 100, 112, 124, 136, 148])
+def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobytes):
+    with small_disk(tmp_path / "disk", kilobytes) as disk:
+        writer = DatasetWriter(disk / "data", counted_header(), commit_seconds=0)
+
+        def record():
+            for seed in range(100):
+                writer.append(counted_sample(seed % 20))
+
+        line = refusal(record)
+        committed = len(writer.attempts())
+        assert f"No space left on device; {committed} episodes are committed and whole, 1 could not be written" in line
+        with pytest.raises(Exception, match="No space left"):
+            writer.close()
+        assert check(disk / "data") == []
+        assert len(SampleDataset(disk / "data")) == committed
+        del writer
+
+
+@needs_root
+def test_a_repair_on_a_full_disk_is_one_line_and_goes_on_once_there_is_room(tmp_path):
+    with small_disk(tmp_path / "disk", 200) as disk:
+        path = disk / "data"
+        with DatasetWriter(path, counted_header(), commit_seconds=1000) as writer:
+            for seed in range(12):
+                writer.append(counted_sample(seed, steps=30))
+                if seed % 6 == 5:
+                    writer.commit()
+        drop_parity(path)
+        damage(path / "shard-000000.arrow", encode_blocks(counted_sample(4, steps=30).frames)[1])
+        with suppress(OSError), (disk / "rest").open("wb") as rest:
+            while True:
+                rest.write(bytes(4096))
+                rest.flush()
+        before = {file.name: file.read_bytes() for file in path.glob("shard-*")}
+        result = CliRunner().invoke(main.app, ["check", str(path), "--repair"])
+        assert str(result.exception) == (
+            f"{path}: No space left on device; nothing was changed; make room and run the same command again"
+        )
+        assert {file.name: file.read_bytes() for file in path.glob("shard-*")} == before
+        (disk / "rest").unlink()
+        assert "episodes 4 to 5 (seeds 4, 5) are lost" in repair(path)[0]
+        assert check(path) == []
+        assert SampleDataset(path).column("seed") == [0, 1, 2, 3]
+
+
+def kill_a_recorder(path, moment):
+    """Records into the folder, kills the recorder at that moment after its first word, and compares with its words."""
+    command = [sys.executable, "-c", RECORD, str(path), os.path.dirname(os.path.dirname(__file__)), "0.05"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    time.sleep(moment)
+    process.kill()
+    killed = time.monotonic()
+    said = [line.split() for line in process.communicate()[0].splitlines(keepends=True) if line.endswith("\n")]
+    there = 0
+    if list(path.glob("shard-*.arrow")):
+        assert check(path) == []
+        there = len(SampleDataset(path))
+    for committed, appended, when in said:
+        assert there >= int(committed)
+        assert there >= int(appended) or killed - float(when) < 2  # at most two seconds are lost
+
+
+def test_a_recorder_killed_at_random_moments_loses_no_committed_episode(tmp_path):
+    generator = random.Random(0)
+    for _ in range(8):  # into the same folder: recording goes on after each
+        kill_a_recorder(tmp_path / "data", generator.uniform(0, 0.3))
+
+
+@pytest.mark.slow
+def test_a_recorder_killed_a_hundred_times_loses_no_committed_episode(tmp_path):
+    generator = random.Random(1)
+    for number in range(100):
+        kill_a_recorder(tmp_path / f"data-{number // 10}", generator.uniform(0, 0.6))

@@ -1,0 +1,94 @@
+"""Every command and code block of the README runs, at a reduced size."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_command_line import ONE_THREAD, SMALL, agentgym, settings
+
+from agentgym.report.publish import scores_table
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which the README's commands have been run in order."""
+    path = tmp_path_factory.mktemp("readme")
+    for line in commands():
+        if line.startswith("make "):
+            continue
+        verb, *rest = line.removeprefix("agentgym ").split()
+        if verb in ("collect", "train"):
+            prefix = "dataset." if verb == "collect" else ""
+            rest += settings(*[each.removeprefix(prefix) for each in SMALL if each.startswith(prefix)])
+        result = agentgym(verb, *[word.replace("500", "8") for word in rest], cwd=path)
+        assert result.returncode == 0, f"{line}: {result.stderr}"
+    return path
+
+
+def commands():
+    return [line for language, text in BLOCKS if language == "bash" for line in text.strip().splitlines()]
+
+
+def test_the_commands_make_what_the_readme_says(folder):
+    assert (folder / "runs/babyai-goto-redball/report.html").is_file()
+
+
+@pytest.mark.parametrize("target", [line.split()[1] for line in commands() if line.startswith("make ")])
+def test_the_make_targets_exist_and_do_what_the_readme_says(target):
+    planned = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {"demo": "agentgym run babyai-goto-redball", "test": "pytest"}[target] in planned
+
+
+@pytest.mark.parametrize("code", [text for language, text in BLOCKS if language == "python"])
+def test_the_python_blocks_run(folder, code):
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=ONE_THREAD,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+def test_the_recipes_written_out_there_run(tmp_path):
+    for text in [text for language, text in BLOCKS if language == "toml"]:
+        name = re.match(r"# (\S+)", text).group(1)
+        (tmp_path / name).write_text(text)
+    small = [each for each in SMALL if each != "training.checkpoint_every=2"]
+    result = agentgym("run", "my-experiment.toml", *settings(*small), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs/my-experiment/report.html").is_file()
+
+
+def test_the_scores_of_the_readme_are_those_of_the_stored_evaluations():
+    (table,) = re.findall(r"<!-- scores:(\S+) -->\n(.*?)<!-- /scores -->", README, re.DOTALL)
+    assert scores_table(ROOT / "experiments", table[0].split(",")) == table[1]
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_stored_evaluation():
+    for name, table in re.findall(r"<!-- results:(\S+) -->\n(.*?)<!-- /results -->", README, re.DOTALL):
+        task = json.loads((ROOT / "experiments" / f"{name}.json").read_text())["tasks"][0]
+        rows = {"agent": task, "random": task["random"], task["expert"]["name"]: task["expert"]}
+        for policy, scored in rows.items():
+            low, high = scored["success_ci95"]
+            row = next(line for line in table.splitlines() if line.startswith(f"| {policy} "))
+            assert f"{scored['success_rate']:.1%} [{low:.1%}, {high:.1%}]" in row
+            assert f"{scored['return_mean']:.3f}" in row
+            assert f"{scored['length_mean']:.1f}" in row
+
+
+def test_every_link_and_picture_of_the_readme_is_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("https://"):
+            assert (ROOT / target).exists(), target

@@ -1,0 +1,98 @@
+"""Comparisons of evaluations, against differences worked out by hand."""
+
+import json
+
+import pytest
+from worlds import refusal
+
+from agentgym.evaluation.comparison import compare, compare_episodes
+
+
+def episodes(task, returns, first_seed=0):
+    return [
+        {"task": task, "seed": first_seed + i, "success": each > 0, "total_reward": each}
+        for i, each in enumerate(returns)
+    ]
+
+
+def evaluation(agent, random=0.2, expert=0.7):
+    """Tasks by the agent's returns; the references get the same return on every level."""
+    tasks = {task: len(returns) for task, returns in agent.items()}
+    return {
+        "agent": [each for task, returns in agent.items() for each in episodes(task, returns)],
+        "random": [each for task, count in tasks.items() for each in episodes(task, [random] * count)],
+        "expert": [each for task, count in tasks.items() for each in episodes(task, [expert] * count)],
+    }
+
+
+def test_differences_are_paired_by_seed_and_normalised():
+    a = evaluation({"x": [0.9, 0.0, 0.6, 0.5], "y": [0.3, 0.3]})
+    b = evaluation({"x": [0.4, 0.0, 0.7, 0.0], "y": [0.3, 0.3]})
+    found = compare_episodes(a, b, "A", "B")
+    x, y = found.tasks
+    # the expert is 0.5 above the random policy: (0.5 + 0 − 0.1 + 0.5) / 4 / 0.5
+    assert x.difference == pytest.approx(0.45)
+    assert x.success == (0.75, 0.5)
+    assert x.better == pytest.approx((1 + 0.5 + 0 + 1) / 4)
+    assert (y.difference, y.difference_ci95, y.better) == (0.0, (0.0, 0.0), 0.5)
+    assert found.difference == pytest.approx(0.225)
+    assert found.probability_of_improvement == pytest.approx((0.625 + 0.5) / 2)
+    assert found.scale == "normalised"
+
+
+def test_the_sentence_says_on_how_many_tasks_by_how_much_and_how_sure():
+    a, b = evaluation({"x": [0.7] * 9, "y": [0.2] * 9}), evaluation({"x": [0.45] * 9, "y": [0.2] * 9})
+    assert compare_episodes(a, b, "A", "B").sentence == "A is better than B on 1 of 2 tasks; overall +0.25 [0.25, 0.25]"
+    unsure = compare_episodes(evaluation({"x": [0.2, 0.7, 0.2]}), evaluation({"x": [0.7, 0.2, 0.2]}), "A", "B").sentence
+    assert unsure.startswith("A is better than B on 0 of 1 task; overall +0.00 [-1.00, 1.00]")
+    assert unsure.endswith("which may be chance")
+
+
+def test_swapping_the_two_turns_the_sign():
+    a, b = evaluation({"x": [0.9, 0.1, 0.4]}), evaluation({"x": [0.2, 0.3, 0.4]})
+    forth, back = compare_episodes(a, b, "A", "B"), compare_episodes(b, a, "B", "A")
+    assert forth.difference == pytest.approx(-back.difference)
+    assert forth.probability_of_improvement == pytest.approx(1 - back.probability_of_improvement)
+
+
+def test_the_interval_covers_a_known_difference_and_is_seeded():
+    levels = [0.1 * (i % 7) for i in range(70)]
+    a, b = evaluation({"x": [each + 0.05 * (i % 2) for i, each in enumerate(levels)]}), evaluation({"x": levels})
+    found = compare_episodes(a, b, "A", "B")
+    assert found.difference == pytest.approx(0.05)
+    low, high = found.difference_ci95
+    half = 1.96 * 0.05 / 70**0.5  # differences of 0 and 0.1, half and half: the hardness of the levels is gone
+    assert (low, high) == pytest.approx((0.05 - half, 0.05 + half), abs=0.002)
+    assert found == compare_episodes(a, b, "A", "B")
+
+
+def test_without_an_expert_returns_are_compared_as_they_are():
+    a, b = evaluation({"x": [3.0, 5.0]}), evaluation({"x": [1.0, 1.0]})
+    del a["expert"], b["expert"]
+    found = compare_episodes(a, b, "A", "B")
+    assert (found.scale, found.difference) == ("return", 3.0)
+    assert "in return" in found.sentence
+
+
+def test_what_only_one_of_them_played_is_named_and_left_out():
+    found = compare_episodes(evaluation({"x": [1.0], "z": [1.0]}), evaluation({"x": [1.0, 1.0], "y": [0.0]}), "A", "B")
+    assert [(task.task, task.pairs) for task in found.tasks] == [("x", 1)]
+    assert found.left_out == ("y", "z")
+
+
+def test_evaluations_without_a_common_level_are_refused(tmp_path):
+    a, b = evaluation({"x": [1.0]}), evaluation({"y": [1.0]})
+    assert "share no task" in refusal(compare_episodes, a, b, "A", "B")
+    b["agent"] = episodes("x", [1.0], first_seed=9)
+    assert "share no seed of x" in refusal(compare_episodes, a, b, "A", "B")
+    assert "holds no whole evaluation" in refusal(compare, tmp_path, tmp_path)
+
+
+def test_folders_are_compared_by_the_episodes_in_them(tmp_path):
+    for name, values in {"a": [0.7, 0.7], "b": [0.2, 0.2]}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "episodes.json").write_text(json.dumps(evaluation({"x": values})))
+        (tmp_path / name / "evaluation.json").write_text("{}")
+    found = compare(tmp_path / "a", tmp_path / "b")
+    assert found.difference == pytest.approx(1.0)
+    assert json.loads(json.dumps(found.to_json()))["tasks"][0]["pairs"] == 2

@@ -1,0 +1,229 @@
+"""Evaluations: who is scored, on which seeds, and what the folder then says."""
+
+import json
+
+import pytest
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
+from worlds import TASK, experiment_recipe, model_of, record, refusal, tokenizer_of
+
+from agentgym import environments, experts
+from agentgym.evaluation import policy_registry
+from agentgym.evaluation.evaluate import evaluate
+from agentgym.evaluation.protocol import make_plan
+from agentgym.files import write_json
+from agentgym.recipes import FrameRecipe
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder whose agent was never trained, and the dataset that it names."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    dataset = record(folder / "data")
+    model_of(dataset).save_pretrained(folder / "run/model")
+    tokenizer_of(dataset).save_pretrained(folder / "run/model")
+    write_json(folder / "run/recipe.json", experiment_recipe().model_dump(mode="json"))
+    write_json(folder / "run/training.json", {"data": str(folder / "data")})
+    return folder / "run"
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """Two tasks, one of them with what others reached on it."""
+    file = tmp_path / "two.toml"
+    reference = '[tasks.reference]\nrandom = 0.1\nexpert = 0.8\nsource = "a paper"\n'
+    file.write_text(f'description = "two"\n[[tasks]]\nid = "{TASK}"\n{reference}[[tasks]]\nid = "BabyAI-GoToObj-v0"\n')
+    return str(file)
+
+
+@pytest.fixture
+def scored(tmp_path, suite):
+    """Scores WHO on two levels of each task of the suite."""
+
+    def score(who, to="scored", workers=1, engine="processes", **changes):
+        plan = make_plan(str(who), to=tmp_path / to, **{"suite": suite, "episodes": 2, "environments": 2, **changes})
+        return evaluate(plan, workers=workers, engine=engine)
+
+    return score
+
+
+def test_the_random_policy_scores_0_and_the_expert_1(scored):
+    random, bot = scored("random", "random"), scored("babyai-bot", "bot")
+    assert random["over_tasks"]["mean"] == pytest.approx(0.0)
+    assert bot["over_tasks"]["mean"] == pytest.approx(1.0)
+    assert bot["over_tasks"]["optimality_gap"] >= 0
+    assert [task["normalised"] for task in bot["tasks"]] == pytest.approx([1.0, 1.0])
+    assert random["tasks"][0]["random"] == {key: random["tasks"][0][key] for key in random["tasks"][0]["random"]}
+    assert random["tasks"][0]["expert"]["return_mean"] == bot["tasks"][0]["return_mean"]
+
+
+def test_published_scores_are_named_beside_those_measured_here(scored):
+    own, shipped = (task["published"] for task in scored("random")["tasks"])
+    assert own == {"random": 0.1, "expert": 0.8, "source": "a paper"}
+    assert "huggingface/jat" in shipped["source"]
+
+
+def test_a_run_is_scored_on_its_own_suite_or_on_another(run, scored):
+    alone = scored(run, "alone", suite=None, videos=0)
+    assert [task["task"] for task in alone["tasks"]] == [TASK]
+    other = scored(run, "other")
+    assert [task["task"] for task in other["tasks"]] == [TASK, "BabyAI-GoToObj-v0"]
+    assert other["tasks"][0]["return_mean"] == alone["tasks"][0]["return_mean"]
+    checkpoint = scored(run / "model", "checkpoint", suite=None, videos=0)
+    assert checkpoint["tasks"] == alone["tasks"]
+
+
+def test_next_actions_are_scored_where_the_recordings_are(run, scored):
+    found = scored(run)["next_action"]
+    assert found["actions"] > 0
+    assert 0 <= found["bleu4"] <= found["bleu4_with_delimiters"] <= 1
+    assert scored("random", "random")["next_action"] is None
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_result_does_not_depend_on_how_many_environments_run_at_once(run, scored, sampled):
+    changes = {"deterministic": not sampled, "suite": None, "videos": 0, "episodes": 3}
+    one, many = (scored(run, str(count), environments=count, **changes) for count in (1, 3))
+    assert one["tasks"] == many["tasks"]
+    assert one["deterministic"] is not sampled
+
+
+@pytest.mark.slow  # each worker imports torch, and a cluster takes its time to start
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_episodes_are_the_same_bytes_wherever_and_in_whatever_number_they_are_played(
+    run, scored, sampled, tmp_path
+):
+    ways = {
+        "one": {"environments": 1},
+        "many": {"environments": 32},
+        "async": {"vector": "async"},
+        "four": {"workers": 4},
+        "async in workers": {"workers": 2, "vector": "async"},
+        "ray": {"workers": 2, "engine": "ray"},
+        "async in ray": {"workers": 2, "engine": "ray", "vector": "async"},
+    }
+    for name, changes in ways.items():
+        scored(run, name, suite=None, videos=0, episodes=4, deterministic=not sampled, **changes)
+    one, *others = ((tmp_path / name / "episodes.json").read_bytes() for name in ways)
+    assert others == [one] * len(others)
+
+
+def test_drawn_actions_are_others_than_the_likeliest(run, scored, tmp_path):
+    scored(run, "likeliest", suite=None, videos=0)
+    scored(run, "sampled", suite=None, videos=0, deterministic=False)
+    likeliest, sampled = (
+        json.loads((tmp_path / name / "episodes.json").read_text()) for name in ("likeliest", "sampled")
+    )
+    assert likeliest["agent"] != sampled["agent"]
+    assert likeliest["expert"] == sampled["expert"]
+
+
+def test_seeds_are_checked_against_the_manifest_of_what_the_agent_was_trained_on(run, scored):
+    found = scored(run)
+    assert found["seeds_checked_against"] == str(run.parent / "data")
+    text = refusal(scored, run, "overlapping", first_seed=1_000_022)
+    assert f"overlap the demonstrations' of {TASK} in 2 seeds, from 1000022 on" in text
+    assert scored("random", "untrained", first_seed=1_000_022)["seeds_checked_against"] is None
+
+
+def test_seeds_are_checked_against_the_recipe_where_the_dataset_is_gone(run, scored, monkeypatch, tmp_path):
+    write_json(run / "training.json", {"data": str(tmp_path / "gone")})
+    try:
+        assert "in 2 seeds" in refusal(scored, run, "overlapping", first_seed=1_000_022)
+        found = scored(run)
+    finally:
+        write_json(run / "training.json", {"data": str(run.parent / "data")})
+    assert found["seeds_checked_against"] == "recipe"
+    assert found["next_action"] is None
+
+
+def test_the_same_seed_of_another_task_is_another_level(run, scored, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text('description = "other"\n[[tasks]]\nid = "BabyAI-GoToObj-v0"\n')
+    assert scored(run, suite=str(other), first_seed=1_000_000)["tasks"][0]["first_seed"] == 1_000_000
+
+
+def test_an_evaluation_of_other_weights_or_by_another_protocol_is_not_taken_for_this_one(run, scored):
+    scored(run)
+    assert "another protocol (deterministic" in refusal(scored, run, deterministic=False)
+    weights = run / "model/model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-4] + bytes(4))
+    try:
+        assert "another protocol (weights" in refusal(scored, run)
+    finally:
+        weights.write_bytes(before)
+
+
+def test_an_experts_errors_are_counted_and_are_failures(scored, monkeypatch):
+    bot = experts.EXPERTS["babyai-bot"][0]
+
+    class Fragile(bot):
+        def start(self, environment, seed):
+            assert seed != 1
+            super().start(environment, seed)
+
+    monkeypatch.setitem(experts.EXPERTS, "fragile", (Fragile, ""))
+    task = scored("fragile")["tasks"][0]
+    assert task["errors"] == 1
+    assert task["success_rate"] == 0.5
+    assert task["expert"]["errors"] == 0
+
+
+def environment():
+    return environments.make(TASK)
+
+
+@pytest.fixture(scope="module")
+def zipped(tmp_path_factory):
+    """A Stable-Baselines3 model that has learned nothing, as its zip."""
+    path = tmp_path_factory.mktemp("zip") / "ppo.zip"
+    PPO("MultiInputPolicy", DummyVecEnv([environment]), n_steps=2, batch_size=2, device="cpu").save(path)
+    return path
+
+
+def test_a_stable_baselines3_zip_is_scored_once_it_is_trusted(zipped, scored):
+    assert "give --trust" in refusal(scored, f"sb3:{zipped}")
+    found = scored(f"sb3:{zipped}", trust=True)
+    assert (found["name"], found["seeds_checked_against"]) == ("sb3-ppo", None)
+    sampled = [scored(f"sb3:{zipped}", str(n), trust=True, deterministic=False, environments=n) for n in (1, 4)]
+    assert sampled[0]["tasks"] == sampled[1]["tasks"]
+
+
+def test_the_policy_of_a_zip_acts_as_stable_baselines3_loads_it(zipped):
+    ours, theirs = policy_registry.SB3Policy(zipped, sampled=False), PPO.load(zipped, device="cpu")
+    env = environment()
+    for seed in range(5):
+        observation = {key: value[None] for key, value in env.reset(seed=seed)[0].items()}
+        assert ours.predict(observation, deterministic=True)[0] == theirs.predict(observation, deterministic=True)[0]
+
+
+def test_a_zip_that_does_not_fit_is_one_line(zipped, scored, tmp_path):
+    (tmp_path / "text.zip").write_text("no zip")
+    assert "cannot be loaded as a Stable-Baselines3 model" in refusal(
+        scored, f"sb3:{tmp_path / 'text.zip'}", trust=True
+    )
+    assert "there is no file" in refusal(scored, f"sb3:{tmp_path / 'none.zip'}", trust=True)
+    policy, env = (
+        policy_registry.SB3Policy(zipped, sampled=False),
+        environments.make(TASK, frame=FrameRecipe(tile_size=4)),
+    )
+    assert "was trained on" in refusal(policy_registry.refuse_misfit, policy, env)
+    vec_env = DummyVecEnv([environment])
+    DQN("MultiInputPolicy", vec_env, buffer_size=2, device="cpu").save(tmp_path / "dqn.zip")
+    policy_registry.SB3Policy(tmp_path / "dqn.zip", sampled=False)
+    assert "leave --sample out" in refusal(policy_registry.SB3Policy, tmp_path / "dqn.zip", sampled=True)
+
+
+@pytest.mark.parametrize(
+    ("who", "changes", "message"),
+    [
+        ("randon", {}, "did you mean 'random'"),
+        ("random", {"suite": None}, "name what to play with --suite"),
+        ("random", {"suite": "babyai-smal"}, "did you mean 'babyai-small'"),
+        ("random", {"expert": "babyai-bott"}, "did you mean 'babyai-bot'"),
+        ("random", {"data": "nowhere"}, "there is no such dataset folder"),
+    ],
+)
+def test_a_player_or_suite_that_is_not_there_is_one_line(scored, who, changes, message):
+    assert message in refusal(scored, who, **changes)

@@ -1,0 +1,127 @@
+"""Fine-tuning by reinforcement: it learns what pays, goes on where it was, and gives a run back."""
+
+import json
+
+import pytest
+import torch
+from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of
+
+from agentgym import environments, recipes
+from agentgym.evaluation import policy_registry
+from agentgym.experiments import ppo
+from agentgym.experiments.ppo import finetune
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.report import ppo_page
+from agentgym.training.run_folder import open_run
+
+M, PAYS = 2, 2
+
+
+class PayingEnv(CountingEnv):
+    """Four steps; action 2 pays, and an episode that ends with it is a success."""
+
+    frame_shape = (56, 56, 3)
+    action_names = ("left", "right", "forward", "pickup", "drop", "toggle", "done")  # as the agent knows them
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        self.number = 1
+        return observation, info
+
+    def step(self, action):
+        observation, _, terminated, truncated, _ = super().step(action)
+        info = {"is_success": int(action) == PAYS} if terminated else {}
+        return observation, float(action == PAYS), terminated, truncated, info
+
+
+@pytest.fixture(scope="module")
+def init(dataset, tmp_path_factory):
+    """A run folder with an untrained agent."""
+    path = tmp_path_factory.mktemp("finetuning") / "agent"
+    open_run(path, experiment_recipe())
+    torch.manual_seed(0)
+    model_of(dataset, window=M).save_pretrained(path / "model")
+    tokenizer_of(dataset).save_pretrained(path / "model")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def world(monkeypatch):
+    monkeypatch.setattr(environments, "make", lambda task, frame=None: PayingEnv())
+
+
+def recipe_of(init, *overrides):
+    small = ("ppo.steps=32", "ppo.environments=2", "ppo.rollout_steps=8", "ppo.batch_size=16", "ppo.epochs=1")
+    points = ("ppo.value_warmup_rollouts=0", "evaluation.episodes=2", "evaluation.every=16", f"init={init}")
+    return recipes.load_finetuning("babyai-goto-redball-ppo", [*small, *points, *overrides])
+
+
+def test_it_learns_what_pays_and_gives_a_run_back(init, tmp_path):
+    more = ("ppo.steps=192", "ppo.rollout_steps=32", "ppo.batch_size=32", "ppo.epochs=2", "evaluation.every=64")
+    fast = ("ppo.learning_rate=3e-3", "ppo.final_learning_rate=3e-3", "ppo.target_kl=10.0")
+    recipe = recipe_of(init, *more, *fast)
+    curve = finetune(recipe, tmp_path / "tuned")
+    assert (curve[0]["success_rate"], curve[-1]["success_rate"]) == (0.0, 1.0)
+    assert [point["steps"] for point in curve] == [0, 64, 128, 192]
+    assert curve[-1]["mean_return"] == 4.0
+    assert not (tmp_path / "tuned/checkpoint.zip").exists()
+    player = policy_registry.find(str(tmp_path / "tuned"))
+    assert player.run == tmp_path / "tuned"
+    assert policy_registry.load(player, sampled=False).codec.num_tokens == 7
+    assert finetune(recipe, tmp_path / "tuned") == curve  # what is done is not done again
+    page = ppo_page.write_results(recipe, {"tuned": curve, "other": curve}, tmp_path / "results")
+    assert json.loads(page.with_suffix(".json").read_text())["curves"] == {"tuned": curve, "other": curve}
+    for text in (page.read_text(), page.with_suffix(".svg").read_text()):
+        assert "tuned" in text
+        assert "other" in text
+    assert "| +100.0 |" in page.read_text()
+
+
+def test_the_value_head_alone_learns_at_first_and_the_encoder_never_where_it_is_frozen(init, tmp_path):
+    before = AgentPolicy.from_pretrained(init).model.state_dict()
+    for warm, moved in ((9, set()), (0, {"language"})):
+        run = tmp_path / str(warm)
+        held = ("ppo.steps=16", "ppo.final_learning_rate=1e-4", "ppo.freeze_vision=true")
+        finetune(recipe_of(init, f"ppo.value_warmup_rollouts={warm}", *held), run)
+        after = AgentPolicy.from_pretrained(run).model.state_dict()
+        assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == moved
+
+
+def test_an_interrupted_one_goes_on(init, tmp_path):
+    recipe, run = recipe_of(init), tmp_path / "tuned"
+
+    def interrupt(count, note):
+        if len((run / "curve.jsonl").read_text().splitlines() if (run / "curve.jsonl").exists() else "") == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe, run, advance=interrupt)
+    assert not (run / "model").exists()
+    steps = [point["steps"] for point in finetune(recipe, run)]
+    assert steps == [0, 16, 32]
+    changed = recipe_of(init, "ppo.clip=0.3")
+    assert "holds a run of another recipe (ppo.clip: 0.2 -> 0.3)" in refusal(finetune, changed, run)
+
+
+@pytest.mark.parametrize("start", ["random", "cnn"])
+def test_random_weights_and_a_cnn_policy_train_by_the_same_recipe(init, tmp_path, start):
+    recipe = recipe_of(init, f"start={start}", "ppo.tether=0.0", "ppo.steps=16")
+    assert [point["steps"] for point in finetune(recipe, tmp_path / "other")] == [0, 16]
+    assert ((tmp_path / "other/model").is_dir(), (tmp_path / "other/model.zip").is_file()) == (
+        start == "random",
+        start == "cnn",
+    )
+
+
+def test_what_does_not_fit_is_one_clear_line(init, tmp_path, monkeypatch):
+    assert "expected 'tether' or 'entropy' to be 0" in refusal(recipe_of, init, "ppo.tether=0.1", "ppo.entropy=0.1")
+    assert "expected ppo.tether to be 0" in refusal(recipe_of, init, "ppo.tether=0.1", "start=random")
+    assert "is no run folder" in refusal(finetune, recipe_of(tmp_path / "nothing"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(PayingEnv, "action_names", tuple("abcdefg"))
+    assert "the agent was trained for left, right" in refusal(finetune, recipe_of(init), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("mine")
+    assert "exists and is no fine-tuning" in refusal(finetune, recipe_of(init), tmp_path / "mine")
+    assert "has no learning curve" in refusal(ppo.read_points, tmp_path)

@@ -1,0 +1,298 @@
+"""AgentPolicy.predict: the protocol of Stable-Baselines3, and the logits of training."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+from worlds import TASK, model_of, record, sources_of, tokenizer_of
+
+import agentgym
+from agentgym.environments import encode_instruction
+from agentgym.errors import UserError
+from agentgym.evaluation.rollouts import rollout
+from agentgym.model.sequence import kept_steps
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.recipes import FrameRecipe
+from agentgym.spaces import SpaceCodec
+
+M = 4
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("data") / "small")
+
+
+@pytest.fixture(scope="module")
+def policy(dataset):
+    torch.manual_seed(0)
+    return AgentPolicy(model_of(dataset, window=M), tokenizer_of(dataset))
+
+
+def observation_of(samples, step):
+    return {
+        "frame": np.stack([sample.frames[step] for sample in samples]),
+        "instruction": np.stack([encode_instruction(sample.instruction) for sample in samples]),
+    }
+
+
+def longest(dataset, count):
+    return [dataset[int(i)] for i in np.argsort(-dataset.lengths)[:count]]
+
+
+def act_as_recorded(policy, samples, monkeypatch):
+    """The logits of every step while the recorded actions are the ones taken: [steps][sample, action]."""
+    seen = []
+    steps = min(len(sample) for sample in samples)
+    tokens = iter([np.array([[sample.actions[t]] for sample in samples]) for t in range(steps)])
+
+    def choose(logits, deterministic):
+        seen.append(logits.clone())
+        return next(tokens)
+
+    monkeypatch.setattr(policy, "_choose", choose)
+    state = None
+    for t in range(steps):
+        _, state = policy.predict(observation_of(samples, t), state)
+    monkeypatch.undo()
+    return seen
+
+
+def window_start(step):
+    """The first step the agent sees at that one: 0, then M - kept more each time a window of M is full."""
+    moved = M - kept_steps(M)
+    return 0 if step < M else moved * -(-(step + 1 - M) // moved)
+
+
+def trained_logits(policy, instruction, window):
+    """The training forward's logits at the last step of a window."""
+    tokens = torch.from_numpy(policy._tokens(instruction))[None]
+    output = policy.model(
+        tokens,
+        torch.ones_like(tokens),
+        torch.from_numpy(window.frames[None, :-1]),
+        torch.from_numpy(window.actions[None, :, None]),
+        torch.ones(1, len(window), dtype=torch.bool),
+    )
+    return output.action_logits[0, -1, 0, policy.model.config.num_text_tokens :]
+
+
+def test_acting_on_a_recorded_episode_gives_the_logits_that_training_saw(policy, dataset, monkeypatch):
+    sample = longest(dataset, 1)[0]
+    assert len(sample) > 2 * M
+    acted = act_as_recorded(policy, [sample], monkeypatch)
+    for t in range(len(sample)):
+        trained = trained_logits(policy, sample.instruction, sample[window_start(t) : t + 1])
+        torch.testing.assert_close(acted[t][0], trained, atol=1e-4, rtol=0)
+
+
+def test_every_window_the_agent_acts_on_begins_one_that_it_was_trained_on(dataset):
+    for source in sources_of(dataset, window=M):
+        trained = {(episode, start): stop for episode, start, stop in source.table.tolist()}
+        for episode in np.unique(source.table[:, 0]):
+            for step in range(dataset.lengths[episode]):
+                assert trained[episode, window_start(step)] > step
+
+
+def test_an_instruction_may_change_in_mid_episode(policy, dataset, monkeypatch):
+    sample, other = longest(dataset, 1)[0], "go to the green door"
+    observations = [observation_of([sample], t) for t in range(6)]
+    for observation in observations[2:]:
+        observation["instruction"] = encode_instruction(other)[None]
+    seen = []
+    monkeypatch.setattr(
+        policy, "_choose", lambda logits, _: (seen.append(logits.clone()), sample.actions[[len(seen) - 1]][None])[1]
+    )
+    state = None
+    for observation in observations:
+        _, state = policy.predict(observation, state)
+    for t, instruction in enumerate([sample.instruction] * 2 + [other] * 4):
+        trained = trained_logits(policy, instruction, sample[window_start(t) : t + 1])
+        torch.testing.assert_close(seen[t][0], trained, atol=1e-4, rtol=0)
+
+
+def test_a_batch_equals_its_rows_one_by_one(policy, dataset, monkeypatch):
+    samples = longest(dataset, 3)
+    together = act_as_recorded(policy, samples, monkeypatch)
+    for row, sample in enumerate(samples):
+        alone = act_as_recorded(policy, [sample], monkeypatch)
+        for t, logits in enumerate(together):
+            torch.testing.assert_close(logits[row], alone[t][0], atol=1e-4, rtol=0)
+
+
+def test_episode_start_resets_its_row_and_no_other(policy, dataset):
+    first, second = longest(dataset, 2)
+    _, state = policy.predict(observation_of([first, second], 0))
+    _, state = policy.predict(observation_of([first, second], 1), state, np.array([False, True]))
+    assert state.steps.tolist() == [2, 1]
+    _, alone = policy.predict(observation_of([second], 1))
+    np.testing.assert_allclose(state.visual[1, :1], alone.visual[0, :1], atol=1e-5)
+
+
+def test_staggered_episode_ends_change_nothing(policy, dataset, monkeypatch):
+    samples = longest(dataset, 3)
+    alone = [act_as_recorded(policy, [sample], monkeypatch) for sample in samples]
+    delays = np.array([0, 2, 5])
+    seen, state, chosen = [], None, np.zeros((3, 1), np.int64)
+    monkeypatch.setattr(policy, "_choose", lambda logits, _: (seen.append(logits.clone()), chosen)[1])
+    for t in range(7):
+        steps = np.maximum(t - delays, 0)  # a row that waits shows its first frame again and again
+        chosen = np.array([[sample.actions[step]] for sample, step in zip(samples, steps, strict=True)])
+        rows = [observation_of([sample], step) for sample, step in zip(samples, steps, strict=True)]
+        observation = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
+        _, state = policy.predict(observation, state, t <= delays)
+        for row, step in enumerate(steps):
+            torch.testing.assert_close(seen[-1][row], alone[row][step][0], atol=1e-4, rtol=0)
+
+
+def test_predict_changes_neither_the_state_nor_episode_start_that_it_got(policy, dataset):
+    samples = longest(dataset, 2)
+    start = np.array([True, True])
+    _, state = policy.predict(observation_of(samples, 0), None, start)
+    before = pickle.dumps(state)
+    _, after = policy.predict(observation_of(samples, 1), state, np.array([False, False]))
+    assert pickle.dumps(state) == before
+    assert after is not state
+    assert start.tolist() == [True, True]
+
+
+def test_a_single_observation_gives_a_single_action(policy, dataset):
+    sample = dataset[0]
+    observation = {"frame": sample.frames[0], "instruction": encode_instruction(sample.instruction)}
+    action, state = policy.predict(observation, deterministic=True)
+    batch_action, _ = policy.predict(observation_of([sample], 0), deterministic=True)
+    assert action.shape == ()
+    assert action == batch_action[0]
+    assert state.steps.tolist() == [1]
+
+
+def test_frames_may_come_channels_first(policy, dataset):
+    observation = observation_of([dataset[0]], 0)
+    turned = {**observation, "frame": observation["frame"].transpose(0, 3, 1, 2)}
+    states = [policy.predict(each)[1] for each in (observation, turned)]
+    np.testing.assert_array_equal(states[0].visual, states[1].visual)
+
+
+def test_sampling_is_a_function_of_the_seed(dataset):
+    torch.manual_seed(0)
+    model, tokenizer = model_of(dataset), tokenizer_of(dataset)
+    draws = []
+    for seed in (3, 3, 4):
+        policy = AgentPolicy(model, tokenizer, seed=seed)
+        many = {key: np.repeat(value, 50, axis=0) for key, value in observation_of([dataset[0]], 0).items()}
+        draws.append(policy.predict(many)[0].tolist())
+    assert draws[0] == draws[1] != draws[2]
+    assert len(set(draws[0])) > 1
+
+
+def test_evaluate_policy_gives_the_score_of_our_own_rollout_on_the_same_seeds(policy):
+    vec_env = DummyVecEnv([lambda: Monitor(agentgym.make(TASK))] * 4)
+    vec_env.seed(100)  # seeds 100 to 103
+    returns, lengths = evaluate_policy(policy, vec_env, n_eval_episodes=4, return_episode_rewards=True)
+    ours = rollout(policy, TASK, frame=FrameRecipe(), seeds=range(100, 104), num_environments=2, deterministic=True)
+    assert sorted(lengths) == sorted(episode.length for episode in ours)
+    assert sorted(returns) == pytest.approx(sorted(episode.total_reward for episode in ours), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"frame": np.zeros((1, 64, 64, 3), np.uint8)},
+            r"uint8\[64, 64, 3\]; the agent was trained on uint8\[56, 56, 3\]",
+        ),
+        ({"frame": np.zeros((1, 56, 56, 3), np.float32)}, "the frame is float32"),
+        ({"frame": np.zeros((1, 56, 56), np.uint8)}, r"the frame is uint8\[1, 56, 56\]; the agent was trained on"),
+        ({"frame": np.zeros((0, 56, 56, 3), np.uint8)}, "of no environment"),
+        ({"instruction": None}, "no 'instruction'"),
+        ({"instruction": np.zeros((2, 9), np.uint8)}, r"uint8\[2, 9\]; expected uint8\[1, L\]"),
+        ({"instruction": np.full((1, 9), 255, np.uint8)}, "the instruction is no UTF-8"),
+    ],
+)
+def test_an_observation_that_does_not_fit_is_one_clear_line(policy, dataset, change, message):
+    observation = {**observation_of([dataset[0]], 0), **change}
+    observation = {key: value for key, value in observation.items() if value is not None}
+    with pytest.raises(UserError, match=message):
+        policy.predict(observation)
+
+
+def test_what_reset_gives_is_not_yet_an_observation(policy, dataset):
+    observation = observation_of([dataset[0]], 0)
+    with pytest.raises(UserError, match=r"the observation is a tuple; expected {'frame', 'instruction'}: the first of"):
+        policy.predict((observation, {}))
+
+
+def test_a_state_of_another_number_of_environments_is_refused(policy, dataset):
+    _, state = policy.predict(observation_of(longest(dataset, 2), 0))
+    with pytest.raises(UserError, match="state is of 2 environments, the observation of 1"):
+        policy.predict(observation_of(longest(dataset, 1), 0), state)
+
+
+def test_a_state_of_another_policy_is_refused(policy, dataset):
+    torch.manual_seed(1)
+    other = AgentPolicy(model_of(dataset, window=M), tokenizer_of(dataset))
+    observation = observation_of([dataset[0]], 0)
+    for state in (other.predict(observation)[1], (np.zeros(3),)):
+        with pytest.raises(UserError, match="the state is not of this policy"):
+            policy.predict(observation, state)
+
+
+def test_a_state_goes_on_where_it_was_after_pickling_and_in_another_copy_of_the_policy(policy, dataset):
+    copy = AgentPolicy(policy.model, tokenizer_of(dataset))
+    samples = longest(dataset, 2)
+    _, state = policy.predict(observation_of(samples, 0), deterministic=True)
+    results = [
+        each.predict(observation_of(samples, 1), pickle.loads(pickle.dumps(state)), deterministic=True)
+        for each in (policy, copy)
+    ]
+    assert pickle.dumps(results[0]) == pickle.dumps(results[1])
+
+
+def test_a_high_temperature_draws_evenly_and_a_low_one_takes_the_likeliest(policy, dataset):
+    many = {key: np.repeat(value, 200, axis=0) for key, value in observation_of([dataset[0]], 0).items()}
+    likeliest = policy.predict(many, deterministic=True)[0]
+    hot, cold = (
+        AgentPolicy(policy.model, tokenizer_of(dataset), temperature=temperature).predict(many)[0]
+        for temperature in (100.0, 1e-4)
+    )
+    assert np.bincount(hot, minlength=7).min() > 10
+    np.testing.assert_array_equal(cold, likeliest)
+    with pytest.raises(UserError, match=r"temperature 0\.0: expected more than 0"):
+        AgentPolicy(policy.model, tokenizer_of(dataset), temperature=0.0)
+
+
+def test_an_environment_with_other_actions_is_refused(policy):
+    with pytest.raises(UserError, match=r"its actions are up, down; the agent was trained for left, right"):
+        policy.playing(SpaceCodec.discrete(("up", "down")), "Other-v0")
+
+
+def test_a_saved_policy_acts_as_the_one_in_memory(policy, dataset, tmp_path):
+    policy.model.save_pretrained(tmp_path)
+    tokenizer_of(dataset).save_pretrained(tmp_path)
+    loaded = AgentPolicy.from_pretrained(tmp_path)
+    observation = observation_of(longest(dataset, 3), 0)
+    states = [each.predict(observation, deterministic=True) for each in (policy, loaded)]
+    np.testing.assert_array_equal(states[0][0], states[1][0])
+    np.testing.assert_array_equal(states[0][1].visual, states[1][1].visual)
+
+
+def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="there is no such folder"):
+        AgentPolicy.from_pretrained(tmp_path / "nothing")
+
+
+def test_a_batch_that_becomes_narrower_goes_on_with_the_histories_it_keeps(policy, dataset):
+    samples = longest(dataset, 3)
+    state = None
+    for step in range(M + 2):
+        _, state = policy.predict(observation_of(samples, step), state, deterministic=True)
+    rows = np.array([2, 0])
+    whole, _ = policy.predict(observation_of(samples, M + 2), state, deterministic=True)
+    kept = policy.keep(state, rows)
+    narrow, after = policy.predict(observation_of([samples[row] for row in rows], M + 2), kept, deterministic=True)
+    assert narrow.tolist() == whole[rows].tolist()
+    assert after.instructions == tuple(samples[row].instruction for row in rows)

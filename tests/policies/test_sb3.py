@@ -1,0 +1,260 @@
+"""The agent in PPO and A2C: it starts as the checkpoint, bit by bit, and goes back to one."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.env_checker import check_env
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage
+from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of
+
+from agentgym.evaluation import evaluate, protocol
+from agentgym.model.adapting import with_domains
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.policies.sb3 import AgentActorCriticPolicy, EncodedFrames, HistoryObservation, TetheredPolicy
+from agentgym.spaces import SpaceCodec
+from agentgym.spaces.domains import Domain
+from agentgym.training.run_folder import open_run
+
+M = 4
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    """A run folder with an untrained agent whose actions depend on what it sees."""
+    path = tmp_path_factory.mktemp("runs") / "agent"
+    open_run(path, experiment_recipe())
+    torch.manual_seed(0)
+    model = model_of(dataset, window=M)
+    torch.nn.init.normal_(model.projector.weight, std=1.0)
+    model.save_pretrained(path / "model")
+    tokenizer_of(dataset).save_pretrained(path / "model")
+    return path
+
+
+def make_env():
+    return HistoryObservation(CountingEnv(), window=M)
+
+
+def make(algorithm, run, env, **policy_kwargs):
+    sizes = {PPO: {"n_steps": 8, "batch_size": 8, "n_epochs": 1}, A2C: {"n_steps": 4}}[algorithm]
+    kwargs = {"checkpoint": str(run), **policy_kwargs}
+    return algorithm(AgentActorCriticPolicy, env, learning_rate=1e-5, seed=0, policy_kwargs=kwargs, **sizes)
+
+
+def agent_weights(model):
+    return {name: value.clone() for name, value in model.policy.features_extractor.agent.state_dict().items()}
+
+
+def test_the_history_passes_stable_baselines_own_check():
+    check_env(make_env(), warn=False)  # it warns of frames with a time axis
+
+
+def test_the_weights_after_construction_are_the_checkpoints_to_the_last_bit(run):
+    stored = AgentPolicy.from_pretrained(run).model.state_dict()
+    built = agent_weights(make(PPO, run, make_env()))
+    assert built.keys() == stored.keys()
+    for name, value in stored.items():
+        assert torch.equal(built[name], value), name
+
+
+def test_the_distribution_is_that_of_the_agent_policy_at_every_step(run, monkeypatch):
+    model, policy = make(PPO, run, make_env()), AgentPolicy.from_pretrained(run)
+    seen = []
+    monkeypatch.setattr(policy, "_choose", lambda logits, _: (seen.append(logits.clone()), np.array([[action]]))[1])
+    plain, wrapped = CountingEnv(), make_env()
+    one, other, state, done, t = plain.reset(seed=11)[0], wrapped.reset(seed=11)[0], None, False, 0
+    while not done:
+        action = (3 * t + 1) % 7
+        _, state = policy.predict(one, state)
+        distribution = model.policy.get_distribution(model.policy.obs_to_tensor(other)[0]).distribution
+        torch.testing.assert_close(distribution.logits.detach(), seen[-1].log_softmax(-1), atol=1e-4, rtol=0)
+        one, _, done, _, _ = plain.step(action)
+        other, _, _, _, _ = wrapped.step(action)
+        t += 1
+    assert t > 2 * M - 1
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "wrap"),
+    [
+        (PPO, lambda: DummyVecEnv([make_env] * 2)),
+        (PPO, lambda: SubprocVecEnv([make_env] * 2, start_method="fork")),
+        (PPO, lambda: VecTransposeImage(DummyVecEnv([make_env] * 2))),
+        (A2C, lambda: DummyVecEnv([make_env] * 2)),
+    ],
+    ids=["dummy", "subprocess", "transposed", "a2c"],
+)
+def test_it_learns_in_every_vector_environment(run, algorithm, wrap):
+    env = wrap()
+    model = make(algorithm, run, env)
+    before = agent_weights(model)
+    model.learn(16)
+    env.close()
+    after = agent_weights(model)
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("vision"))
+    assert all(torch.isfinite(value).all() for value in after.values())
+
+
+def test_the_value_head_has_its_own_learning_rate(run):
+    model = make(PPO, run, make_env(), value_rate=100.0)
+    before, head = agent_weights(model), model.policy.value_net.weight.detach().clone()
+    model.learn(8)  # one step of Adam, which moves what has a gradient by the learning rate
+    moved = max(float((agent_weights(model)[name] - before[name]).abs().max()) for name in before)
+    assert moved == pytest.approx(1e-5, rel=0.05)
+    assert float((model.policy.value_net.weight.detach() - head).abs().max()) == pytest.approx(1e-3, rel=0.05)
+
+
+def test_training_mode_changes_nothing(run):
+    policy = make(PPO, run, make_env()).policy
+    observation = policy.obs_to_tensor(make_env().reset(seed=3)[0])[0]
+    logits = []
+    for mode in (True, False):
+        policy.set_training_mode(mode)
+        logits.append(policy.get_distribution(observation).distribution.logits)
+    assert torch.equal(*logits)
+
+
+def test_a_tethered_policy_counts_how_far_it_is_from_the_checkpoint(run):
+    policy = PPO(TetheredPolicy, make_env(), n_steps=8, batch_size=8, policy_kwargs={"checkpoint": str(run)}).policy
+    observation = policy.obs_to_tensor(make_env().reset(seed=3)[0])[0]
+    before = policy.get_distribution(observation).distribution
+    actions = torch.tensor([2])
+    assert policy.evaluate_actions(observation, actions)[2].tolist() == pytest.approx([0.0], abs=1e-6)
+    with torch.no_grad():
+        policy.features_extractor.agent.language.get_input_embeddings().weight[-7:] += torch.randn(7, 128)
+    values, log_prob, nearness = policy.evaluate_actions(observation, actions)
+    after = policy.get_distribution(observation).distribution
+    torch.testing.assert_close(nearness, -torch.distributions.kl_divergence(after, before))
+    torch.testing.assert_close(log_prob, after.log_prob(actions))
+    torch.testing.assert_close(values, policy.predict_values(observation))
+    assert nearness < -0.1
+    assert not any(weight.requires_grad for weight in policy.reference.parameters())
+
+
+def test_a_saved_model_acts_the_same_in_another_process(run, tmp_path):
+    model = make(PPO, run, make_env())
+    model.learn(8)
+    model.save(tmp_path / "model.zip")
+    observation, _ = make_env().reset(seed=5)
+    np.savez(tmp_path / "observation.npz", **observation)
+    code = """if True:
+        import numpy as np
+        from stable_baselines3 import PPO
+        model = PPO.load("model.zip")
+        observation = model.policy.obs_to_tensor(dict(np.load("observation.npz")))[0]
+        print(model.policy.get_distribution(observation).distribution.logits.tolist())"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    logits = model.policy.get_distribution(model.policy.obs_to_tensor(observation)[0]).distribution.logits
+    np.testing.assert_allclose(eval(ran.stdout), logits.detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrap", [DummyVecEnv, lambda fns: VecTransposeImage(DummyVecEnv(fns))], ids=["plain", "turned"]
+)
+def test_a_saved_model_needs_no_checkpoint_folder(run, tmp_path, monkeypatch, wrap):
+    shutil.copytree(run, tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    model = make(PPO, "here", wrap([make_env]))
+    model.learn(8)
+    model.save("model.zip")
+    observation, _ = make_env().reset(seed=5)
+    expected, _ = model.predict(observation, deterministic=True)
+    (tmp_path / "here").rename(tmp_path / "elsewhere")
+    loaded = PPO.load("model.zip", env=wrap([make_env]))
+    for name, value in agent_weights(model).items():
+        assert torch.equal(agent_weights(loaded)[name], value), name
+    assert loaded.predict(observation, deterministic=True)[0] == expected
+    loaded.learn(8)
+    loaded.policy.save_checkpoint(tmp_path / "tuned")
+    assert AgentPolicy.from_pretrained(tmp_path / "tuned").codec.num_tokens == 7
+    assert "there is no such folder" in refusal(make, PPO, "here", make_env())
+
+
+def test_a_policy_is_saved_and_loaded_alone(run, tmp_path):
+    policy = make(PPO, run, make_env()).policy
+    policy.save(tmp_path / "policy.pt")
+    loaded = AgentActorCriticPolicy.load(tmp_path / "policy.pt")
+    observation, _ = make_env().reset(seed=5)
+    assert loaded.predict(observation, deterministic=True)[0] == policy.predict(observation, deterministic=True)[0]
+
+
+def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path):
+    model = make(PPO, run, make_env())
+    model.learn(8)
+    model.policy.save_checkpoint(tmp_path / "tuned")
+    stored = AgentPolicy.from_pretrained(tmp_path / "tuned").model.state_dict()
+    for name, value in agent_weights(model).items():
+        assert torch.equal(stored[name], value), name
+    plan = protocol.make_plan(str(tmp_path / "tuned"), episodes=1, videos=0)
+    assert evaluate.evaluate(plan, workers=1)["tasks"][0]["episodes"] == 1
+    assert "choose another folder" in refusal(model.policy.save_checkpoint, tmp_path / "tuned")
+
+
+def test_what_does_not_fit_is_one_clear_line(run):
+    other = HistoryObservation(CountingEnv(), window=M + 1)
+    text = refusal(make, PPO, run, other)
+    assert "frames [5, 56, 56, 3]" in text
+    assert "HistoryObservation(env, window=4)" in text
+    fewer = make_env()
+    fewer.action_space = type(fewer.action_space)(5)
+    assert "action space Discrete(5)" in refusal(make, PPO, run, fewer)
+
+
+def test_a_frame_is_encoded_once_until_the_encoder_learns(run):
+    agent = AgentPolicy.from_pretrained(run).model
+    calls = []
+    encoded = EncodedFrames()
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 56, 56, 3), np.uint8))
+    with torch.no_grad():
+        for chosen, version in (([0, 1, 0], 1), ([2, 1], 1), ([2, 1], 2)):
+            seen = frames[chosen]
+            tokens = encoded.of(
+                seen.flatten(1),
+                lambda places, seen=seen: (calls.append(len(places)), agent.encode(seen[places]))[1],
+                version,
+            )
+            torch.testing.assert_close(tokens, agent.encode(seen), atol=1e-4, rtol=0)
+    assert calls == [2, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def run_of_two(run, tmp_path_factory):
+    """The agent of `run` after it was given another space of actions, which comes first."""
+    path = tmp_path_factory.mktemp("runs") / "two"
+    shutil.copytree(run, path)
+    policy = AgentPolicy.from_pretrained(run)
+    jumping = Domain(SpaceCodec.discrete(("jump", "left", "duck")), (56, 56), M, ("Jump-v0",))
+    for part in with_domains(policy.model, policy.tokenizer, [jumping]):
+        part.save_pretrained(path / "model")
+    return path
+
+
+def test_of_several_domains_it_starts_in_the_one_of_the_environments_actions(run, run_of_two, tmp_path):
+    observation = make_env().reset(seed=3)[0]
+    one, two = (make(PPO, path, make_env()).policy for path in (run, run_of_two))
+    logits = [each.get_distribution(each.obs_to_tensor(observation)[0]).distribution.logits for each in (one, two)]
+    assert torch.equal(*logits)
+    two.save_checkpoint(tmp_path / "tuned")
+    assert AgentPolicy.from_pretrained(tmp_path / "tuned").tasks == AgentPolicy.from_pretrained(run).tasks
+    assert "Jump-v0" in AgentPolicy.from_pretrained(run_of_two).tasks
+
+
+def test_actions_of_no_domain_are_refused_with_those_that_it_knows(run_of_two):
+    fewer = make_env()
+    fewer.action_space = type(fewer.action_space)(5)
+    text = refusal(make, PPO, run_of_two, fewer)
+    assert "action space Discrete(5)" in text
+    assert "jump, left, duck; " in text
+    assert "no task 'Jump-v0' with Discrete(7)" in refusal(make, PPO, run_of_two, make_env(), task="Jump-v0")
+
+
+def test_frames_of_another_type_are_refused_and_not_cut_to_whole_numbers():
+    env = CountingEnv()
+    env.observation_space["frame"] = Box(0, 1, (56, 56, 3), np.float32)
+    assert "the frames are float32; expected uint8" in refusal(HistoryObservation, env, window=M)

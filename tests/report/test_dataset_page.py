@@ -1,0 +1,91 @@
+"""The page of a dataset: everything on one page, nothing from the network, nothing that a dataset says is run."""
+
+import json
+import re
+import shutil
+
+import pytest
+from test_run_page import shown_by_a_browser
+from typer.testing import CliRunner
+from worlds import counted_header, counted_sample
+
+from agentgym.cli import main
+from agentgym.data.store import DatasetWriter, sample_dataset
+from agentgym.report import dataset_page
+from agentgym.report.dataset_page import write_view
+
+HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture
+def path(tmp_path):
+    with DatasetWriter(tmp_path / "data", counted_header(recipe={"name": HOSTILE}), commit_seconds=1000) as writer:
+        for seed in range(6):
+            writer.append(counted_sample(seed, instruction=HOSTILE, task=HOSTILE, success=seed % 2 == 0))
+    return tmp_path / "data"
+
+
+def data_of(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S).group(1))
+
+
+def test_the_page_lists_every_episode_and_films_a_sample(path):
+    page = write_view(path, films=3).read_text()
+    data = data_of(page)
+    assert data["episodes"] == list(range(6))
+    assert data["columns"]["instruction"] == [HOSTILE] * 6
+    assert len(data["films"]) == 3
+    assert "Films of 3 of 6 episodes" in page
+    for film in data["films"].values():
+        assert len(film["frames"]) == len(film["actions"]) + 1 == len(film["rewards"]) + 1
+        assert film["actions"][:3] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(("listed", "films"), [(6, 3), (4, 3), (2, 3)])
+def test_the_table_lists_as_many_as_it_may_and_all_that_are_filmed(path, monkeypatch, listed, films):
+    monkeypatch.setattr(dataset_page, "LISTED", listed)
+    data = data_of(write_view(path, films=films).read_text())
+    assert len(data["episodes"]) == max(listed, films)
+    assert {int(episode) for episode in data["films"]} <= set(data["episodes"])
+
+
+def test_what_a_dataset_says_is_text(path):
+    page = write_view(path).read_text()
+    assert page.count("<script") == page.count("</script>") == 2
+    assert "<img src=x" not in page
+    assert "http" not in page.replace("<!doctype html>", "").replace("http-equiv", "")
+
+
+def test_a_view_leaves_the_dataset_whole_and_recordable(path):
+    write_view(path)
+    with DatasetWriter(path, counted_header(recipe={"name": HOSTILE})) as writer:
+        writer.append(counted_sample(9))
+    assert len(data_of(write_view(path).read_text())["episodes"]) == 7
+
+
+def test_the_command_line_writes_the_page_where_it_is_told(tmp_path):
+    to = tmp_path / "page.html"
+    result = CliRunner().invoke(main.app, ["view", str(sample_dataset()), "--no-open", "--to", str(to)])
+    assert result.exit_code == 0, result.output
+    assert len(data_of(to.read_text())["episodes"]) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")
+def test_a_browser_shows_ten_thousand_episodes_and_a_film_and_runs_no_text(tmp_path):
+    with DatasetWriter(tmp_path / "data", counted_header(), commit_seconds=1000) as writer:
+        for seed in range(100):
+            writer.append(counted_sample(seed, instruction=HOSTILE, task="Count-v0"))
+    (tmp_path / "data" / "manifest.json").unlink()
+    for number in range(1, 120):
+        for kind in ("arrow", "parity"):
+            first = tmp_path / "data" / f"shard-000000.{kind}"
+            shutil.copy(first, first.with_name(f"shard-{number:06d}.{kind}"))
+    page = write_view(tmp_path / "data")
+    assert page.stat().st_size < 3_000_000
+    shown = shown_by_a_browser(page, tmp_path / "profile")
+    assert "Films of 24 of 12,000 episodes" in shown
+    assert "10000 found, the first 200 shown" in shown
+    assert shown.count("<tr>") > 200
+    assert 'src="data:image/png;base64,' in shown
+    assert "<img src=x" not in shown.replace(HOSTILE.replace("/", "\\/"), "")

@@ -1,0 +1,147 @@
+"""Results live with the recipe, written by one command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from worlds import experiment_recipe
+
+from agentgym.errors import UserError
+from agentgym.report.publish import publish, results_table, summary, update_results, update_scores
+from agentgym.report.reproduction import settings
+
+ROOT = Path(__file__).parent.parent.parent
+SCORE = {
+    "episodes": 10,
+    "success_rate": 0.9,
+    "success_ci95": [0.5958, 0.9821],
+    "return_mean": 0.85,
+    "return_ci95": [0.8, 0.9],
+    "length_mean": 6.25,
+    "errors": 0,
+}
+REFERENCES = {
+    "random": {**SCORE, "return_mean": 0.5},
+    "expert": {"name": "bot", **SCORE, "errors": 2, "return_mean": 0.9},
+    "normalised": 0.875,
+    "published": None,
+}
+EVALUATION = {
+    "format": 1,
+    "versions": {"torch": "2"},
+    "tasks": [{"task": "T-v0", "first_seed": 5, **SCORE, **REFERENCES}],
+    "over_tasks": {
+        "tasks": 1,
+        "iqm": 0.9,
+        "iqm_ci95": [0.8, 0.95],
+        "mean": 0.875,
+        "mean_ci95": [0.75, 0.9],
+        "optimality_gap": 0.125,
+        "optimality_gap_ci95": [0.1, 0.25],
+    },
+    "next_action": {
+        "actions": 1088,
+        "accuracy": 0.9797,
+        "perplexity": 1.0708,
+        "bleu4": 0.9476,
+        "bleu4_with_delimiters": 0.9848,
+    },
+}
+
+
+def reproducing_flags(recipe):
+    return " ".join([recipe["name"], *(f"--set {flag}" for flag in settings(recipe))])
+
+
+def test_what_stands_beside_the_table_is_said_too():
+    assert summary(EVALUATION).splitlines() == [
+        "* Over 1 task, random = 0 and expert = 1: interquartile mean 0.900 [0.800, 0.950], mean 0.875 [0.750, 0.900], "
+        "optimality gap 0.125 [0.100, 0.250].",
+        "* Next action on 1,088 held-out recorded steps: accuracy 98.0%, perplexity 1.071, BLEU-4 0.948 "
+        "(0.985 with the paper's constant start and end tokens).",
+        "* T-v0: the expert failed by an error in 2 episodes.",
+    ]
+    assert summary({**EVALUATION, "over_tasks": None, "next_action": None, "tasks": []}) == ""
+
+
+def test_a_task_without_an_expert_has_no_scale():
+    task = {key: value for key, value in EVALUATION["tasks"][0].items() if key != "expert"}
+    table = results_table({**EVALUATION, "tasks": [{**task, "normalised": None}]})
+    assert "| random | 90.0% [59.6%, 98.2%] | 0.500 [0.800, 0.900] | – | 6.2 |" in table
+    assert "bot" not in table
+
+
+def test_where_a_humans_return_is_published_that_is_the_scale():
+    published = {"random": 0.0, "human": 1.7, "source": "a paper"}
+    evaluation = {**EVALUATION, "tasks": [{**EVALUATION["tasks"][0], "normalised": 0.5, "published": published}]}
+    table = results_table(evaluation)
+    assert "0.850 [0.800, 0.900] | 0.500 |" in table
+    assert "* T-v0, published returns: random 0.000, human 1.700 (a paper)." in summary(evaluation)
+
+
+@pytest.mark.parametrize("stored", sorted((ROOT / "experiments").glob("*.json")), ids=lambda path: path.stem)
+def test_what_is_published_comes_from_the_stored_numbers(stored):
+    evaluation = json.loads(stored.read_text())
+    text = stored.with_suffix(".md").read_text()
+    assert results_table(evaluation) in text
+    assert summary(evaluation) in text
+
+
+def test_a_table_holds_the_numbers_of_the_evaluation():
+    table = results_table(EVALUATION)
+    assert "T-v0, seeds 5 to 14" in table
+    assert "| agent | 90.0% [59.6%, 98.2%] | 0.850 [0.800, 0.900] | 0.875 | 6.2 |" in table
+    assert "| bot |" in table
+
+
+def test_a_document_is_changed_between_its_marks_only(tmp_path):
+    document = tmp_path / "README.md"
+    document.write_text("before\n<!-- results:a -->\nold\n<!-- /results -->\nafter\n")
+    assert update_results(document, "a", EVALUATION)
+    assert not update_results(document, "b", EVALUATION)
+    text = document.read_text()
+    assert text.startswith("before\n<!-- results:a -->\n| T-v0")
+    assert text.endswith("<!-- /results -->\nafter\n")
+    assert "old" not in text
+
+
+def test_a_run_is_published_as_numbers_figure_and_page(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    training = {"updates": 6, "targets": 100, "parameters": 5, "seconds": 1.5, "precision": "float32"}
+    recipe = experiment_recipe().model_dump(mode="json")
+    for name, values in (("recipe", recipe), ("training", training), ("evaluation", EVALUATION)):
+        (run / f"{name}.json").write_text(json.dumps(values))
+    (run / "metrics.jsonl").write_text('{"update": 1, "loss/action": 1.0}\n{"update": 2, "loss/action": 0.5}\n')
+    page = publish(run, tmp_path / "experiments")
+    assert page.name == "babyai-goto-redball.md"
+    assert results_table(EVALUATION) in page.read_text()
+    assert summary(EVALUATION) in page.read_text()
+    assert f"Made by `agentgym run {reproducing_flags(recipe)}`" in page.read_text()
+    assert json.loads(page.with_suffix(".json").read_text())["tasks"] == EVALUATION["tasks"]
+    assert "<svg" in page.with_suffix(".svg").read_text()
+
+
+def test_a_table_of_scores_is_made_of_what_is_published(tmp_path):
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    training = {"targets": 1200, "seconds": 240.0}
+    (folder / "a.json").write_text(json.dumps({**EVALUATION, "training": training}))
+    document = tmp_path / "README.md"
+    document.write_text("before\n<!-- scores:a,b -->\nold\n<!-- /scores -->\nafter\n")
+    update_scores(document, folder)
+    task = EVALUATION["tasks"][0]
+    low, high = task["success_ci95"]
+    row = (
+        f"| [{task['task']}](experiments/a.md) | {task['success_rate']:.1%} [{low:.1%}, {high:.1%}] "
+        f"| {task['random']['success_rate']:.1%} | {task['expert']['success_rate']:.1%} | 1,200 actions in 4 min |"
+    )
+    before, *table, after = document.read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert row in table
+    assert "old" not in table
+
+
+def test_a_run_that_is_not_scored_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match=r"recipe.json: is missing; publish a run that is trained"):
+        publish(tmp_path, tmp_path / "experiments")

@@ -1,0 +1,327 @@
+"""What a report says, from a run folder written by hand."""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agentgym.errors import UserError
+from agentgym.report import write_report
+from agentgym.report.episode_videos import draw_sheet
+from agentgym.report.plots import reconstructions
+
+MARKUP = "<script>document.title = 'owned'</script> & \"go\" to the <b>ball</b>"
+RECIPE: dict[str, Any] = {
+    "name": "goto",
+    "description": "a small run",
+    "dataset": {
+        "name": "goto-data",
+        "description": "a hundred episodes",
+        "suite": {"name": "goto-suite", "frame": {"view": "partial", "tile_size": 8}, "tasks": [{"id": "GoTo-v0"}]},
+        "expert": "bot",
+        "episodes": 100,
+        "first_seed": 1_000_000,
+    },
+    "model": {"preset": "tiny", "patch_merge": None},
+    "training": {"updates": 400, "betas": [0.9, 0.98]},
+}
+TRAINING = {
+    "updates": 400,
+    "windows": 6400,
+    "targets": 1_234_567,
+    "parameters": 987_654,
+    "seconds": 131.0,
+    "precision": "float32",
+    "versions": {"torch": "2.13.0"},
+}
+
+
+def score_values(success_rate: float, low: float, high: float) -> dict[str, Any]:
+    return {
+        "episodes": 500,
+        "success_rate": success_rate,
+        "success_ci95": [low, high],
+        "return_mean": 0.8765,
+        "return_ci95": [0.8612, 0.8923],
+        "length_mean": 7.25,
+        "errors": 0,
+    }
+
+
+TASK = {
+    "task": "GoTo-v0",
+    "first_seed": 0,
+    **score_values(0.964, 0.9438, 0.9771),
+    "random": {**score_values(0.312, 0.2731, 0.3539), "return_mean": 0.1265},
+    "expert": {**score_values(0.998, 0.9888, 0.9996), "name": "bot", "errors": 3, "return_mean": 1.1265},
+    "normalised": 0.75,
+    "published": {"random": 0.1, "expert": 0.93, "source": "a paper"},
+}
+EVALUATION = {
+    "format": 1,
+    "policy": "runs/goto/model",
+    "deterministic": True,
+    "versions": {"minigrid": "3.2.0", "torch": "2.13.0"},
+    "tasks": [TASK],
+    "over_tasks": {
+        "tasks": 1,
+        "iqm": 0.9612,
+        "iqm_ci95": [0.94, 0.97],
+        "mean": 0.9512,
+        "mean_ci95": [0.93, 0.96],
+        "optimality_gap": 0.0488,
+        "optimality_gap_ci95": [0.04, 0.07],
+        "profile": {"thresholds": [0.0, 0.5, 1.0], "shares": [1.0, 0.9, 0.25]},
+    },
+    "next_action": {
+        "actions": 1088,
+        "accuracy": 0.9797,
+        "perplexity": 1.0708,
+        "bleu4": 0.9476,
+        "bleu4_with_delimiters": 0.9848,
+    },
+}
+
+
+def an_episode(seed: int, success: bool, length: int) -> dict[str, Any]:
+    reward = float(success)
+    outcome = {"success": success, "total_reward": reward, "length": length, "actions": [0] * length}
+    return {"task": "GoTo-v0", "seed": seed, "instruction": MARKUP, **outcome}
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """A run that has been trained and nothing else."""
+    run = tmp_path / "goto"
+    run.mkdir()
+    (run / "recipe.json").write_text(json.dumps(RECIPE))
+    (run / "training.json").write_text(json.dumps(TRAINING))
+    return run
+
+
+@pytest.fixture
+def complete(trained: Path) -> Path:
+    """A run with everything that a report can show."""
+    lines = [
+        {"update": n, "loss/action": 1 / n, "learning_rate": 1e-3, "held_out/loss/action": 1 / n} for n in (20, 40)
+    ]
+    (trained / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (trained / "evaluation.json").write_text(json.dumps(EVALUATION))
+    agent = [an_episode(seed=0, success=True, length=3), an_episode(seed=1, success=False, length=64)]
+    expert = [an_episode(seed=0, success=True, length=2), an_episode(seed=1, success=True, length=5)]
+    (trained / "episodes.json").write_text(json.dumps({"agent": agent, "random": [], "expert": expert}))
+    frames = np.zeros((4, 7, 7, 3), np.uint8)
+    (trained / "videos").mkdir()
+    sheet, rows, columns = draw_sheet(frames)
+    for view in ("seen", "world"):
+        sheet.save(trained / "videos" / f"{view}.png")
+    film = {
+        **agent[0],
+        "file": "success-0.mp4",
+        "actions": [0, 1, 0],
+        "action_names": ["left", "right"],
+        **{view: {"file": f"{view}.png", "rows": rows, "columns": columns} for view in ("seen", "world")},
+        "method": "a method",
+        "probabilities": [[0.75, 0.25]] * 3,
+        "patches": [[0.5, 0.5, 0.0, 0.0]] * 3,
+    }
+    (trained / "videos" / "videos.json").write_text(json.dumps([film]))
+    (trained / "pictures").mkdir()
+    (trained / "pictures" / "reconstructions.png").write_bytes(reconstructions(frames, frames, frames, scale=2))
+    return trained
+
+
+def page(run: Path) -> str:
+    return write_report(run).read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def rows(html: str) -> list[list[str]]:
+    """The cells of each table row."""
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", html, re.S)]
+
+
+def test_the_numbers_of_the_table_are_those_of_the_evaluation(complete):
+    found = rows(page(complete))
+    same = ["0.861 – 0.892", "7.2", "500", "0 – 499"]  # as Python rounds them
+    assert ["GoTo-v0", "agent", "96.4 %", "94.4 % – 97.7 %", "0.750", "0.876", *same] in found
+    assert ["GoTo-v0", "random", "31.2 %", "27.3 % – 35.4 %", "0.000", "0.127", *same] in found
+    assert ["GoTo-v0", "bot", "99.8 %", "98.9 % – 100.0 %", "1.000", "1.127", *same] in found
+
+
+def test_the_headline_is_the_share_of_levels_solved_over_all_tasks(complete):
+    assert "96.4 % of 500 held-out levels solved" in page(complete)
+    other = {**TASK, "task": "Open-v0", "success_rate": 0.5}
+    (complete / "evaluation.json").write_text(json.dumps({**EVALUATION, "tasks": [TASK, other]}))
+    assert "73.2 % of 1,000 held-out levels of 2 tasks solved" in page(complete)
+
+
+def test_levels_that_training_has_seen_are_not_called_held_out(complete):
+    seen = {**TASK, "first_seed": 1_000_099}
+    (complete / "evaluation.json").write_text(json.dumps({**EVALUATION, "tasks": [seen]}))
+    assert "96.4 % of 500 levels solved" in page(complete)
+
+
+def test_the_bars_and_brackets_are_as_wide_as_the_scores(complete):
+    bars = re.findall(r'class="bar (\w+)" style="width: ([\d.]+)%"', page(complete))
+    assert [(role, round(float(width), 6)) for role, width in bars] == [
+        ("agent", 96.4),
+        ("random", 31.2),
+        ("expert", 99.8),
+    ]
+    brackets = re.findall(r'class="interval" style="left: ([\d.]+)%; width: ([\d.]+)%"', page(complete))
+    assert [round(float(number), 6) for number in brackets[0]] == [94.38, 3.33]
+
+
+def test_a_report_names_no_resource_outside_itself(complete):
+    html = page(complete)
+    resources = re.findall(r"""(?:src|href|poster|data)\s*=\s*["']([^"']*)""", html)
+    assert resources
+    resources = [resource for resource in resources if resource not in ("seen", "world")]
+    assert all(resource.startswith(("data:", "#")) for resource in resources)
+    assert "<link" not in html
+    assert "@import" not in html
+    assert not re.search(r"url\((?!['\"]?#)", html)
+
+
+def test_markup_in_an_instruction_is_escaped(complete):
+    html = page(complete)
+    assert "<script>document" not in html
+    assert "<b>ball</b>" not in html
+    assert "&lt;b&gt;ball&lt;/b&gt;" in html
+
+
+def test_the_failures_are_listed_beside_the_experts_length(complete):
+    failures = [cells for cells in rows(page(complete)) if len(cells) == 5]
+    assert [(cells[1], cells[3], cells[4]) for cells in failures] == [("1", "64", "5")]
+
+
+def test_a_run_without_evaluation_says_which_commands_to_run(trained):
+    html = page(trained)
+    assert "Trained, not evaluated yet" in html
+    assert html.count(f"<code>agentgym evaluate {trained}</code>") == 3  # scores, films, failures
+    again = f"agentgym run {trained}/recipe.json --run {trained}-again"
+    assert html.count(f"<code>{again}</code>") == 2  # learning curves, reconstructions
+    assert f'<pre class="command">{again}</pre>' in html
+
+
+def test_a_run_that_is_still_in_training_has_a_report(trained):
+    (trained / "training.json").unlink()
+    assert "Not trained to the end yet" in page(trained)
+
+
+def test_the_recipe_is_on_the_page_as_toml(complete):
+    text = re.findall(r"<pre>(.*?)</pre>", page(complete), re.S)[0].replace("&#34;", '"')
+    unset = {**RECIPE, "model": {"preset": "tiny"}}  # TOML has no word for what is not set
+    assert tomllib.loads(text) == unset
+
+
+def test_the_versions_of_training_and_evaluation_stand_side_by_side(complete):
+    assert ["minigrid", "–", "3.2.0"] in rows(page(complete))
+    assert ["torch", "2.13.0", "2.13.0"] in rows(page(complete))
+
+
+def test_the_report_is_the_same_each_time_and_leaves_nothing_else(complete):
+    before = {file.name for file in complete.iterdir()}
+    assert page(complete) == page(complete)
+    assert {file.name for file in complete.iterdir()} == before | {"report.html"}
+
+
+def test_a_folder_without_a_recipe_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=r"no recipe\.json; name a run folder, .*agentgym run NAME"):
+        write_report(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_line_of_metrics_is_named(complete):
+    with (complete / "metrics.jsonl").open("a") as stream:
+        stream.write('{"update": 60, "loss')
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 3: not valid JSON"):
+        write_report(complete)
+
+
+def test_a_missing_picture_is_named(complete):
+    (complete / "videos" / "world.png").unlink()
+    with pytest.raises(UserError, match=r"videos\.json: names world\.png, which is missing"):
+        write_report(complete)
+
+
+def test_what_the_evaluation_says_beside_its_table_is_on_the_page(complete):
+    html = page(complete)
+    found = rows(html)
+    assert ["interquartile mean", "0.961", "0.940 – 0.970"] in found
+    assert ["optimality gap (lower is better)", "0.049", "0.040 – 0.070"] in found
+    assert ["accuracy", "98.0 %"] in found
+    assert ["perplexity", "1.071"] in found
+    assert ["BLEU-4 with constant start and end tokens", "0.985"] in found
+    assert "GoTo-v0: bot raised or took too long in 3 episodes" in html
+    assert ["mean return", "GoTo-v0", "random 0.1, expert 0.93", "–", "–", "a paper"] in found
+
+
+def test_a_film_has_all_probabilities_of_each_step_and_names_its_method(complete):
+    html = page(complete)
+    data = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', html, re.S)]
+    (steps,) = [each for each in data if "probabilities" in each]
+    assert steps == {
+        "actions": [0, 1, 0],
+        "probabilities": [[0.75, 0.25]] * 3,
+        "patches": [[0.5, 0.5, 0.0, 0.0]] * 3,
+    }
+    assert "a method, the attention over the patches" in html
+    assert html.count("<rect") == 4
+
+
+def test_a_run_filmed_before_there_were_pictures_says_which_command_films_it(complete):
+    (complete / "videos" / "videos.json").write_text(json.dumps([{"file": "a.mp4", **an_episode(0, True, 3)}]))
+    assert f"<code>agentgym report {complete} --films 12</code>" in page(complete)
+
+
+def test_what_others_published_names_its_input_data_and_source(complete):
+    recipe = {**RECIPE, "dataset": {**RECIPE["dataset"]}}
+    recipe["dataset"]["suite"] = {**RECIPE["dataset"]["suite"], "tasks": [{"id": "BabyAI-GoToLocal-v0"}]}
+    (complete / "recipe.json").write_text(json.dumps(recipe))
+    found = rows(page(complete))
+    million, source = "1M bot demonstrations of this level", "arXiv 2007.12770 (1810.08272)"
+    assert ["BabyAI 1.1 (1.0)", "GoToLocal", "100 % (99.8 %) solved", "symbolic grid", million, source] in found
+    assert [cells[0] for cells in found if len(cells) == 6][:3] == ["BabyAI 1.1 (1.0)", "JAT", "Gato"]
+
+
+def shown_by_a_browser(file: Path, profile: Path, *more: str) -> str:
+    """The page's elements after its scripts have run; whatever the console says fails the test."""
+    flags = (
+        *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+        *("--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--dump-dom", *more),
+    )
+    shown = subprocess.run(
+        ["chromium", *flags, f"--user-data-dir={profile}", file.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "CONSOLE" not in shown.stderr
+    return shown.stdout
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")
+def test_a_browser_opens_the_report_and_shows_the_first_step_of_its_film(complete, tmp_path):
+    shown = shown_by_a_browser(write_report(complete), tmp_path / "profile")
+    assert "<title>goto · agentgym report</title>" in shown  # an executed instruction would have changed it
+    chances = re.findall(r'class="(\w*)"><span>(\w+)</span>.*?class="value">([^<]*)<', shown)
+    assert chances == [("taken", "left", "75.0 %"), ("", "right", "25.0 %")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")
+def test_the_page_is_no_wider_than_a_phone(complete, tmp_path):
+    report = write_report(complete)
+    measured = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script></body>"
+    report.write_text(report.read_text(encoding="utf-8").replace("</body>", measured))
+    shown = shown_by_a_browser(report, tmp_path / "profile", "--window-size=500,800")  # Chromium is no narrower
+    width, window = re.findall(r"<title>(\d+) of (\d+)</title>", shown)[0]
+    assert int(width) <= int(window)  # a scroll bar may take some of the window

@@ -1,0 +1,121 @@
+"""The plan of the package: rooms that import only from rooms below, no circle of imports, and three walls."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "agentgym"
+
+# From the top down. A room imports from itself and from rooms below it; a new file in a room needs no entry here.
+ROOMS = (
+    "cli",
+    "apps",
+    "report",
+    "experiments",
+    "evaluation",
+    "training",
+    "experts",
+    "policies",
+    "data",
+    "model",
+    "environments",
+    "spaces",
+    "recipes",
+)
+# What any room may import, and what imports no room.
+ROOT = {"errors", "executors", "files", "versions"}
+
+WITHOUT_TORCH = [
+    "recipes",
+    "environments",
+    "data.store",
+    "data.recorder",
+    "data.vector_recorder",
+    "experts",
+    "experts.collection",
+    "evaluation.statistics",
+    "evaluation.comparison",
+    "evaluation.rollouts",
+    "evaluation.expert_rollouts",
+    "evaluation.expert_survey",
+    "executors",
+]
+WITHOUT_GYMNASIUM = [
+    "model.agent",
+    "model.presets",
+    "model.tokenizer",
+    "training.losses",
+    "training.windows",
+    "training.loop",
+]
+
+
+def name_of(file):
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {name_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(file):
+    """The modules of agentgym that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("agentgym."):
+            module = node.module.removeprefix("agentgym.")
+            found |= {inner if (inner := f"{module}.{alias.name}") in FILES else module for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "agentgym":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("agentgym.") for alias in node.names if "agentgym." in alias.name}
+    return found
+
+
+def room_of(module):
+    return module.split(".")[0]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_from_rooms_below_it(room):
+    below = {*ROOMS[ROOMS.index(room) :], *ROOT}
+    wrong = {
+        f"{name} imports {other}"
+        for name, file in FILES.items()
+        if room_of(name) == room
+        for other in imports(file)
+        if room_of(other) not in below
+    }
+    assert not wrong
+
+
+def test_every_folder_of_the_package_is_a_room():
+    folders = {file.parent.relative_to(PACKAGE).parts[0] for file in FILES.values() if file.parent != PACKAGE}
+    assert folders == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", sorted(ROOT))
+def test_what_every_room_may_import_imports_no_room(name):
+    assert {room_of(other) for other in imports(FILES[name])} <= ROOT
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {
+        name: {other for other in imports(file) if other in FILES and other != name} for name, file in FILES.items()
+    }
+    while free := {name for name, others in graph.items() if not others}:
+        graph = {name: others - free for name, others in graph.items() if name not in free}
+    assert not graph, "these stand on a circle of imports, or above one"
+
+
+@pytest.mark.parametrize(
+    ("names", "library"),
+    [(WITHOUT_TORCH, "torch"), (WITHOUT_GYMNASIUM, "gymnasium")],
+    ids=["recording and scoring without torch", "model and training without gymnasium"],
+)
+def test_the_walls_stand(names, library):
+    lines = [f"import agentgym.{name}; assert '{library}' not in sys.modules, '{name}'" for name in names]
+    result = subprocess.run([sys.executable, "-c", "\n".join(["import sys", *lines])], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

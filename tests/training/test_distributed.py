@@ -1,0 +1,88 @@
+"""Processes that train together: they share each batch, so that their number changes nothing but the time."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from worlds import experiment_recipe, record
+
+from agentgym.errors import UserError
+from agentgym.experiments import imitation
+from agentgym.training import distributed
+from agentgym.training.metrics import read_metrics
+from agentgym.training.run_folder import open_run
+
+TIMES = ("targets_per_second", "time/")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "small"
+    record(folder)
+    return folder
+
+
+def trained(run, data, processes, *overrides):
+    """A run by that many processes: its weights and curves."""
+    recipe = experiment_recipe("training.evaluate_episodes=3", *overrides)
+    open_run(run, recipe)
+    with distributed.beside(processes, imitation.train_run, recipe, data, run):
+        imitation.train_run(recipe, data, run)
+    curves = [{name: value for name, value in line.items() if not name.startswith(TIMES)} for line in read_metrics(run)]
+    return load_file(run / "model" / "model.safetensors"), curves
+
+
+@pytest.mark.parametrize("overrides", [(), ("losses.masked_image=0", "training.accumulation=2")])
+def test_two_processes_give_the_weights_and_the_curves_of_one(data, tmp_path, overrides):
+    alone, curve = trained(tmp_path / "one", data, 1, *overrides)
+    shared, curve_of_two = trained(tmp_path / "two", data, 2, *overrides)
+    for name, tensor in alone.items():
+        assert torch.allclose(tensor, shared[name], atol=1e-5), name
+    assert len(curve) == len(curve_of_two)
+    for one, two in zip(curve, curve_of_two, strict=True):
+        assert one == pytest.approx(two, abs=1e-4)
+
+
+def test_a_run_of_two_processes_goes_on_as_one(data, tmp_path, monkeypatch):
+    whole, _ = trained(tmp_path / "whole", data, 1)
+    recipe = experiment_recipe("training.evaluate_episodes=3")
+    run = tmp_path / "halves"
+    open_run(run, recipe)
+
+    def stop_at_four(count, note):
+        nonlocal done
+        done += count
+        if done == 4:
+            raise KeyboardInterrupt
+
+    done = 0
+    with pytest.raises(KeyboardInterrupt), distributed.beside(2, imitation.train_run, recipe, data, run):
+        imitation.train_run(recipe, data, run, advance=stop_at_four)
+    assert [folder.name for folder in (run / "checkpoints").iterdir()] == ["0000003"]
+    resumed, _ = trained(run, data, 1)
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, resumed[name], atol=1e-5), name
+
+
+def test_an_error_that_all_processes_share_is_raised_once(data, tmp_path):
+    recipe = experiment_recipe("training.learning_rate=1e30", "training.updates=3")
+    run = tmp_path / "run"
+    open_run(run, recipe)
+    with (
+        pytest.raises(UserError, match=r"update \d: the \w+ is not finite"),
+        distributed.beside(2, imitation.train_run, recipe, data, run),
+    ):
+        imitation.train_run(recipe, data, run)
+
+
+def test_as_many_processes_as_a_batch_is_worth(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert [distributed.choose(None, size) for size in (4, 8, 16, 24, 64, 1000)] == [1, 1, 2, 3, 8, 8]
+    assert distributed.choose(4, 16) == 4
+    with pytest.raises(UserError, match=r"--processes 3: training.batch_size 16 must be a multiple of it"):
+        distributed.choose(3, 16)
+
+
+def test_none_are_started_where_accelerate_has_launched_several(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert distributed.choose(None, 64) == distributed.choose(2, 64) == 1

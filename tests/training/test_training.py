@@ -1,0 +1,208 @@
+"""One training loop: schedules, exact resume, what is logged, and what stops it."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+from worlds import experiment_recipe, model_of, record, sources_of
+
+from agentgym.errors import UserError
+from agentgym.recipes import ColourJitter, PartRates
+from agentgym.training import loop as training_loop
+from agentgym.training.loop import Loop, train
+from agentgym.training.metrics import Journal, read_metrics
+from agentgym.training.optimizer import learning_rate, parameter_groups, uses_bfloat16
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("data") / "small")
+
+
+@pytest.fixture
+def loop(dataset, tmp_path):
+    recipe = experiment_recipe()
+    source, held_out = sources_of(dataset)
+    return Loop(recipe.training, recipe.losses, source, held_out, tmp_path)
+
+
+def fresh_model(dataset):
+    torch.manual_seed(0)
+    return model_of(dataset)
+
+
+def with_recipe(loop, **changes):
+    return dataclasses.replace(loop, recipe=loop.recipe.model_copy(update=changes))
+
+
+def test_the_learning_rate_rises_linearly_then_falls_as_a_cosine():
+    recipe = experiment_recipe("training.updates=12", "training.learning_rate=1.0").training
+    assert [learning_rate(update, recipe) for update in (1, 2)] == [0.5, 1.0]
+    assert learning_rate(7, recipe) == pytest.approx(0.5)
+    assert learning_rate(12, recipe) == pytest.approx(0.0)
+
+
+def test_only_matrices_decay_and_frozen_positions_are_left_out(dataset):
+    model = fresh_model(dataset)
+    decayed, others = (group["params"] for group in parameter_groups(model, 0.1))
+    assert all(parameter.ndim >= 2 for parameter in decayed)
+    assert any(parameter is model.language.get_input_embeddings().weight for parameter in others)
+    assert len(decayed) + len(others) == sum(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(dataset, loop, tmp_path):
+    whole = train(fresh_model(dataset), dataclasses.replace(loop, path=tmp_path / "whole"))
+
+    def stop_at_five(count, note):
+        nonlocal done
+        done += count
+        if done == 5:
+            raise KeyboardInterrupt
+
+    done = 0
+    halves = dataclasses.replace(loop, path=tmp_path / "halves")
+    with pytest.raises(KeyboardInterrupt):
+        train(fresh_model(dataset), halves, advance=stop_at_five)
+    assert [folder.name for folder in (halves.path / "checkpoints").iterdir()] == ["0000003"]
+    torch.manual_seed(1)  # other first weights and another random state must not matter
+    resumed = train(model_of(dataset), halves)
+
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    timeless = [
+        [
+            {k: v for k, v in line.items() if k != "targets_per_second" and not k.startswith("time/")}
+            for line in read_metrics(path)
+        ]
+        for path in (tmp_path / "whole", halves.path)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_the_loss_falls_on_a_few_episodes(dataset, loop):
+    train(fresh_model(dataset), with_recipe(loop, updates=40, learning_rate=2e-3, checkpoint_every=100))
+    losses = [line["loss/action"] for line in read_metrics(loop.path) if "loss/action" in line]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_every_loss_the_accuracy_the_rate_and_the_rollout_are_logged(dataset, loop):
+    train(fresh_model(dataset), dataclasses.replace(loop, rollout=lambda model, index, count: [1.0, 0.0]))
+    lines = read_metrics(loop.path)
+    assert {"loss/total", "loss/language", "loss/masked_image", "loss/action", "accuracy/action"} <= lines[0].keys()
+    assert {"learning_rate", "targets_per_second"} <= lines[0].keys()
+    assert lines[-1]["rollout/success_rate"] == 0.5
+    assert {"held_out/loss/action", "held_out/accuracy/action"} <= lines[-1].keys()
+    assert list((loop.path / "tensorboard").glob("events.*"))
+
+
+def test_two_batches_accumulated_equal_one_of_twice_the_size(dataset, loop, tmp_path):
+    once = dataclasses.replace(with_recipe(loop, batch_size=8), path=tmp_path / "once")
+    twice = dataclasses.replace(with_recipe(loop, batch_size=4, accumulation=2), path=tmp_path / "twice")
+    models = [train(fresh_model(dataset), each) for each in (once, twice)]
+    first = [
+        [line["loss/action"] for line in read_metrics(each.path) if "loss/action" in line] for each in (once, twice)
+    ]
+    assert first[0][0] == pytest.approx(first[1][0], abs=1e-5)
+    assert models[0].num_parameters() == models[1].num_parameters()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(dataset, loop, monkeypatch):
+    real = training_loop.compute_losses
+    calls = 0
+
+    def explode(output, batch, recipe, frames):
+        nonlocal calls
+        calls += 1
+        losses = real(output, batch, recipe)
+        return dataclasses.replace(losses, total=losses.total * math.inf) if calls == 5 else losses
+
+    monkeypatch.setattr(training_loop, "compute_losses", explode)
+    with pytest.raises(UserError, match=r"update 5: the loss is not finite .* episodes \[\d+") as error:
+        train(fresh_model(dataset), loop)
+    assert "\n" not in str(error.value)
+    assert [folder.name for folder in (loop.path / "checkpoints").iterdir()] == ["0000003"]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_a_checkpoint_has_it(dataset, loop, monkeypatch):
+    model, calls = fresh_model(dataset), 0
+
+    def explode(gradient):
+        nonlocal calls
+        calls += 1
+        return gradient * math.inf if calls == 6 else gradient  # update 6 would be checkpointed
+
+    model.projector.weight.register_hook(explode)
+    with pytest.raises(UserError, match="update 6: the gradient is not finite"):
+        train(model, loop)
+    assert [folder.name for folder in (loop.path / "checkpoints").iterdir()] == ["0000003"]
+
+
+def test_a_journal_going_on_forgets_what_lies_beyond_the_checkpoint(tmp_path):
+    lines = [{"update": update, "loss/total": 0.1} for update in (1, 2, 3, 4)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"update": 5, "lo')
+    Journal(tmp_path, 2).close()
+    assert [line["update"] for line in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_precision_auto_is_bfloat16_only_where_the_processor_has_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert uses_bfloat16("auto")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    assert not uses_bfloat16("auto")
+    assert uses_bfloat16("bfloat16")
+    assert not uses_bfloat16("float32")
+
+
+def test_training_in_bfloat16_gives_a_float32_model_and_finite_losses(dataset, loop):
+    model = train(fresh_model(dataset), with_recipe(loop, precision="bfloat16", updates=2))
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert all(math.isfinite(line["loss/total"]) for line in read_metrics(loop.path) if "loss/total" in line)
+
+
+def test_a_part_has_its_own_rate_and_a_rate_of_zero_freezes_it(dataset, loop):
+    rates = PartRates(vision=0.0, language=0.5)
+    groups = parameter_groups(fresh_model(dataset), 0.1, rates)
+    assert [(group["rate"], group["weight_decay"]) for group in groups] == [(1.0, 0.1), (1.0, 0), (0.5, 0.1), (0.5, 0)]
+    before = {name: tensor.clone() for name, tensor in fresh_model(dataset).state_dict().items()}
+    after = train(fresh_model(dataset), with_recipe(loop, part_rates=rates, updates=2)).state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"projector", "language", "decoder"}
+
+
+def test_gradient_checkpointing_changes_no_weight(dataset, loop, tmp_path):
+    loops = [
+        dataclasses.replace(with_recipe(loop, gradient_checkpointing=flag, updates=2), path=tmp_path / str(flag))
+        for flag in (False, True)
+    ]
+    kept, computed_again = (train(fresh_model(dataset), each) for each in loops)
+    assert computed_again.language.decoder.gradient_checkpointing
+    assert computed_again.vision.clip.encoder.gradient_checkpointing
+    assert computed_again.decoder.layers.gradient_checkpointing
+    for name, tensor in kept.state_dict().items():
+        assert torch.allclose(tensor, computed_again.state_dict()[name], atol=1e-6), name
+
+
+def test_colours_are_a_function_of_seed_and_batch_alone(dataset, loop):
+    jittered = with_recipe(loop, colour_jitter=ColourJitter())
+    whole, resumed, plain = (
+        [batch.frames for batch, _ in training_loop._batches(each, Accelerator(), first)]
+        for each, first in ((jittered, 0), (jittered, 2), (loop, 0))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(whole[2:], resumed, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(whole, plain, strict=True))
+
+
+def test_the_number_of_loader_workers_changes_no_batch_so_that_a_run_may_go_on_with_another(dataset, loop):
+    by_one, by_three = (
+        list(training_loop._batches(with_recipe(loop, loader_workers=workers), Accelerator(), first))
+        for workers, first in ((1, 0), (3, 2))
+    )
+    assert len(by_one) == loop.recipe.updates
+    for (one, noise), (three, same_noise) in zip(by_one[2:], by_three, strict=True):
+        assert one.episodes == three.episodes
+        assert torch.equal(one.frames, three.frames)
+        assert torch.equal(noise, same_noise)
