@@ -1,4 +1,4 @@
-"""finetuning/*.toml: reinforcement learning from a run."""
+"""experiments/ppo/*.toml: reinforcement learning from a run."""
 
 from typing import Annotated, Literal, Self
 
@@ -52,7 +52,7 @@ class CurveRecipe(Recipe):
 
 
 class FinetuningRecipe(Recipe):
-    """finetuning/*.toml: reinforcement learning on a suite, from the run `init`.
+    """experiments/ppo/*.toml: reinforcement learning on a suite, from the run `init`.
 
     `start` "agent" is that agent, "random" one of the same sizes with random weights, "cnn" Stable-Baselines3's
     CnnPolicy, which sees the latest frame alone.

@@ -37,8 +37,8 @@ KINDS = {
     "dataset": Kind("datasets", DatasetRecipe, {"suite": "suite"}),
     "expert": Kind("datasets/experts", ExpertRecipe, {"suite": "suite"}),
     "experiment": Kind("experiments", ExperimentRecipe, {"dataset": "dataset"}),
-    "finetuning": Kind("finetuning", FinetuningRecipe, {"suite": "suite"}),
-    "dagger": Kind("dagger", RoundsRecipe, {"experiment": "experiment"}),
+    "finetuning": Kind("experiments/ppo", FinetuningRecipe, {"suite": "suite"}),
+    "dagger": Kind("experiments/dagger", RoundsRecipe, {"experiment": "experiment"}),
 }
 
 R = TypeVar("R", bound=Recipe)

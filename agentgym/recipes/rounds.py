@@ -1,4 +1,4 @@
-"""dagger/*.toml: rounds of recording beside the last agent and training it further."""
+"""experiments/dagger/*.toml: rounds of recording beside the last agent and training it further."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from agentgym.recipes.experiments import ExperimentRecipe
 
 
 class RoundsRecipe(Recipe):
-    """dagger/*.toml: DAgger on an experiment, whose episodes and updates are those of one round.
+    """experiments/dagger/*.toml: DAgger on an experiment, whose episodes and updates are those of one round.
 
     The expert labels every step. From the second round on, the agent of the round before acts with that `probability`
     at each of them; 0 is plain imitation by the same rounds, to compare with.
