@@ -45,12 +45,12 @@ def comparison_table(compared: "Comparison") -> Table:
     for heading in ("task", "success A", "success B", "difference [95 %]", "A better on"):
         table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
     for task in compared.tasks:
-        low, high = task.difference_ci95
+        interval = task.difference_ci95
         table.add_row(
             escape(task.task),
             f"{task.success[0]:.1%}",
             f"{task.success[1]:.1%}",
-            escape(f"{task.difference:+.3f} [{low:.3f}, {high:.3f}]"),
+            escape(f"{task.difference:+.3f} " + ("[{:.3f}, {:.3f}]".format(*interval) if interval else "(too few)")),
             f"{task.better:.1%} of {task.pairs}",
             style="bold" if task.beyond_chance else None,
         )

@@ -2,7 +2,9 @@
 
 Both played the same levels, so that the difference on a level is free of how hard the level is. A task's difference is
 the mean of its levels' differences, on the scale of random = 0 and expert = 1; overall, every task weighs the same.
-Intervals are percentiles of a stratified bootstrap (pairs are drawn again within their task). It reads folders.
+Whether a difference is beyond chance, and its interval, come from a test that holds for every number of pairs
+(`agentgym.evaluation.paired_test`). The unit is an episode of two trained agents: what another training run of either
+would have given is not in it. It reads folders.
 """
 
 import json
@@ -13,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from agentgym.errors import UserError
-from agentgym.evaluation.statistics import Interval, percentiles, resampled_means
+from agentgym.evaluation.paired_test import MIN_PAIRS, paired_interval
+from agentgym.evaluation.statistics import Interval
 
 Episodes = dict[str, Any]
+UNIT = "episodes of two trained agents, paired by seed"
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,13 @@ class TaskComparison:
     pairs: int
     success: tuple[float, float]  # of A and of B
     difference: float
-    difference_ci95: Interval
+    difference_ci95: Interval | None  # None: too few pairs to tell
     better: float
 
     @property
-    def beyond_chance(self) -> bool:
-        """Whether the interval leaves out 0."""
-        low, high = self.difference_ci95
-        return low > 0 or high < 0
+    def beyond_chance(self) -> bool | None:
+        """Whether the interval leaves out 0, which chance does in at most one case of twenty; None: no verdict."""
+        return _leaves_out_zero(self.difference_ci95)
 
 
 @dataclass(frozen=True)
@@ -45,26 +48,40 @@ class Comparison:
     scale: str
     tasks: tuple[TaskComparison, ...]
     difference: float
-    difference_ci95: Interval
+    difference_ci95: Interval | None  # None: too few pairs to tell
     probability_of_improvement: float
     left_out: tuple[str, ...]  # tasks that only one of them played
+
+    @property
+    def pairs(self) -> int:
+        """The levels that both played."""
+        return sum(task.pairs for task in self.tasks)
+
+    @property
+    def beyond_chance(self) -> bool | None:
+        """As of a task, of the difference over all."""
+        return _leaves_out_zero(self.difference_ci95)
 
     @property
     def sentence(self) -> str:
         """The result for people."""
         better = sum(task.difference > 0 for task in self.tasks)
-        low, high = self.difference_ci95
         unit = "" if self.scale == "normalised" else " in return"
-        noun = "task" if len(self.tasks) == 1 else "tasks"
-        chance = "" if low > 0 or high < 0 else ", which may be chance"
-        return (
-            f"{self.a} is better than {self.b} on {better} of {len(self.tasks)} {noun}; "
-            f"overall {self.difference:+.2f} [{low:.2f}, {high:.2f}]{unit}{chance}"
-        )
+        tasks = "1 task" if len(self.tasks) == 1 else f"{len(self.tasks)} tasks"
+        pairs = "1 level" if self.pairs == 1 else f"{self.pairs} levels"
+        said = f"{self.a} is better than {self.b} on {better} of {tasks}; overall {self.difference:+.2f}"
+        if self.difference_ci95 is None:
+            return f"{said}{unit} on {pairs}: too few to tell it from chance, which takes {MIN_PAIRS}"
+        low, high = self.difference_ci95
+        chance = "" if self.beyond_chance else ", which may be chance"
+        return f"{said} [{low:.2f}, {high:.2f}]{unit} on {pairs}{chance}"
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return {**asdict(self), "sentence": self.sentence}
+        values = asdict(self)
+        for task, compared in zip(values["tasks"], self.tasks, strict=True):
+            task["beyond_chance"] = compared.beyond_chance
+        return {**values, "beyond_chance": self.beyond_chance, "unit": UNIT, "sentence": self.sentence}
 
 
 def compare(a: Path, b: Path) -> Comparison:
@@ -90,30 +107,32 @@ def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comp
         differences.append(difference)
         wins = np.where(raw == 0, 0.5, raw > 0)
         success = tuple(float(np.mean([played[seed]["success"] for seed in seeds])) for played in (mine, theirs))
-        interval = percentiles(resampled_means([difference], np.random.default_rng(0))[:, 0])
         compared.append(
             TaskComparison(
                 task=task,
                 pairs=len(seeds),
                 success=(success[0], success[1]),
                 difference=float(difference.mean()),
-                difference_ci95=interval,
+                difference_ci95=paired_interval([difference]),
                 better=float(wins.mean()),
             )
         )
     if not compared:
         raise UserError(f"{name_a} and {name_b} share no task; evaluate both with the same --suite")
-    overall = resampled_means(differences, np.random.default_rng(0)).mean(axis=1)
     return Comparison(
         a=name_a,
         b=name_b,
         scale="normalised" if normalised else "return",
         tasks=tuple(compared),
         difference=float(np.mean([task.difference for task in compared])),
-        difference_ci95=percentiles(overall),
+        difference_ci95=paired_interval(differences),
         probability_of_improvement=float(np.mean([task.better for task in compared])),
         left_out=tuple(sorted({*tasks, *_tasks(b)} - set(shared))),
     )
+
+
+def _leaves_out_zero(interval: Interval | None) -> bool | None:
+    return None if interval is None else interval[0] > 0 or interval[1] < 0
 
 
 def _read_episodes(folder: Path) -> Episodes:

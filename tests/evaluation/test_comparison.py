@@ -6,6 +6,7 @@ import pytest
 from worlds import refusal
 
 from agentgym.evaluation.comparison import compare, compare_episodes
+from agentgym.evaluation.paired_test import MIN_PAIRS
 
 
 def episodes(task, returns, first_seed=0):
@@ -34,7 +35,7 @@ def test_differences_are_paired_by_seed_and_normalised():
     assert x.difference == pytest.approx(0.45)
     assert x.success == (0.75, 0.5)
     assert x.better == pytest.approx((1 + 0.5 + 0 + 1) / 4)
-    assert (y.difference, y.difference_ci95, y.better) == (0.0, (0.0, 0.0), 0.5)
+    assert (y.difference, y.difference_ci95, y.better) == (0.0, None, 0.5)
     assert found.difference == pytest.approx(0.225)
     assert found.probability_of_improvement == pytest.approx((0.625 + 0.5) / 2)
     assert found.scale == "normalised"
@@ -42,10 +43,23 @@ def test_differences_are_paired_by_seed_and_normalised():
 
 def test_the_sentence_says_on_how_many_tasks_by_how_much_and_how_sure():
     a, b = evaluation({"x": [0.7] * 9, "y": [0.2] * 9}), evaluation({"x": [0.45] * 9, "y": [0.2] * 9})
-    assert compare_episodes(a, b, "A", "B").sentence == "A is better than B on 1 of 2 tasks; overall +0.25 [0.25, 0.25]"
-    unsure = compare_episodes(evaluation({"x": [0.2, 0.7, 0.2]}), evaluation({"x": [0.7, 0.2, 0.2]}), "A", "B").sentence
-    assert unsure.startswith("A is better than B on 0 of 1 task; overall +0.00 [-1.00, 1.00]")
-    assert unsure.endswith("which may be chance")
+    sure = compare_episodes(a, b, "A", "B")
+    assert sure.sentence.startswith("A is better than B on 1 of 2 tasks; overall +0.25 [")
+    assert sure.sentence.endswith("] on 18 levels")
+    assert sure.beyond_chance
+    unsure = compare_episodes(evaluation({"x": [0.2, 0.7] * 6}), evaluation({"x": [0.7, 0.2] * 6}), "A", "B")
+    assert unsure.sentence.startswith("A is better than B on 0 of 1 task; overall +0.00 [-0.")
+    assert unsure.sentence.endswith("on 12 levels, which may be chance")
+
+
+@pytest.mark.parametrize("pairs", range(1, MIN_PAIRS))
+def test_too_few_pairs_have_no_verdict_and_the_sentence_says_so(pairs):
+    found = compare_episodes(evaluation({"x": [0.7] * pairs}), evaluation({"x": [0.2] * pairs}), "A", "B")
+    assert (found.beyond_chance, found.tasks[0].beyond_chance, found.difference_ci95) == (None, None, None)
+    assert found.sentence.endswith(": too few to tell it from chance, which takes 10")
+    values = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert values["beyond_chance"] is None
+    assert values["unit"].startswith("episodes of two trained agents")
 
 
 def test_swapping_the_two_turns_the_sign():
@@ -61,8 +75,8 @@ def test_the_interval_covers_a_known_difference_and_is_seeded():
     found = compare_episodes(a, b, "A", "B")
     assert found.difference == pytest.approx(0.05)
     low, high = found.difference_ci95
-    half = 1.96 * 0.05 / 70**0.5  # differences of 0 and 0.1, half and half: the hardness of the levels is gone
-    assert (low, high) == pytest.approx((0.05 - half, 0.05 + half), abs=0.002)
+    half = 1.99 * 0.05 / 70**0.5  # differences of 0 and 0.1, half and half: the hardness of the levels is gone
+    assert (low, high) == pytest.approx((0.05 - half, 0.05 + half), abs=0.003)
     assert found == compare_episodes(a, b, "A", "B")
 
 
