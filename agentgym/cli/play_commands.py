@@ -1,4 +1,4 @@
-"""The verbs of people: a page and a window to play in, beside an agent or alone."""
+"""The verbs of live play: a page and a window for people, and a server for other processes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -55,3 +55,24 @@ def play(
     if record:
         talk.say(f"{record}: kept {kept:,} episodes", markup=False)
     talk.result({"data": str(record) if record else None, "kept": kept})
+
+
+@app.command()
+def serve(
+    who: Annotated[str, typer.Argument(metavar="WHO", help="A run, a checkpoint or a shipped agent.")],
+    host: Annotated[str, typer.Option(help="Where to listen; another host than the loopback needs a token.")] = LOCAL,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8422,
+    max_clients: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 256,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Answer `predict` over WebSocket and HTTP; the calls of all clients are computed in batches."""
+    from agentgym.apps import serve as serving
+
+    talk = Talk(quiet, json_)
+
+    def announce(address: str) -> None:
+        talk.say(f"serving {who} at {address} (Ctrl-C ends it)", markup=False)
+        talk.result({"address": address})
+
+    serving.serve(serving.offer(who, clients=max_clients), host=host, port=port, announce=announce)
