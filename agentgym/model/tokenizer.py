@@ -94,15 +94,58 @@ def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a checkpoint folder. Raises UserError when it has none."""
-    if not (Path(path) / "tokenizer.json").is_file():
+    """The tokenizer of a checkpoint folder. Raises UserError when it has none, a damaged one or another model's."""
+    folder = Path(path)
+    file = folder / "tokenizer.json"
+    if not file.is_file():
         raise UserError(f"{path}: has no tokenizer.json; the checkpoint is not whole")
-    return PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenize(wrapped := wrap_tokenizer(tokenizer), "go to the red ball")
+    except Exception as error:  # a damaged file raises whatever its reader raises
+        raise UserError(f"{file}: cannot be read ({_first_line(error)}); the checkpoint is not whole") from None
+    _refuse_another_models(wrapped, folder)
+    return wrapped
+
+
+def _refuse_another_models(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Raises UserError unless the tokenizer has a name for each row of the model's table, the actions' names last."""
+    file, config_file = folder / "tokenizer.json", folder / "config.json"
+    for name, expected in (("<pad>", PAD), ("</s>", START)):
+        found = tokenizer.backend_tokenizer.token_to_id(name)
+        if found != expected:
+            raise UserError(f"{file}: token {name} has id {found}, expected {expected}: another model's tokenizer")
+    if not config_file.is_file():
+        return
+    try:
+        config = json.loads(config_file.read_text("utf-8"))
+        rows, actions = int(config["language_config"]["vocab_size"]), list(config.get("action_tokens") or ())
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{config_file}: is no whole configuration of an agent; the checkpoint is not whole") from None
+    if len(tokenizer) != rows:
+        raise UserError(f"{file}: has {len(tokenizer)} tokens, the model {rows} rows: another model's tokenizer")
+    names = tokenizer.convert_ids_to_tokens(list(range(rows - len(actions), rows)))
+    if names != actions:
+        other = next((a, b) for a, b in zip(names, actions, strict=True) if a != b)
+        raise UserError(f"{file}: has {other[0]} where the model has {other[1]}: another model's tokenizer")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, instruction: str) -> NDArray[np.int64]:
-    """W: the start token and the tokens of the instruction."""
-    return np.array(tokenizer(instruction)["input_ids"], dtype=np.int64)
+    """W: the start token and the tokens of the instruction.
+
+    The names of special tokens and actions are text like any other: an instruction cannot say them.
+    """
+    backend = tokenizer.backend_tokenizer
+    text = backend.normalizer.normalize_str(instruction) if backend.normalizer else instruction
+    parts = backend.pre_tokenizer.pre_tokenize_str(text)
+    tokens = [token.id for part, _ in parts for token in backend.model.tokenize(part)]
+    return np.array([START, *tokens], dtype=np.int64)
 
 
 def pad_left(rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

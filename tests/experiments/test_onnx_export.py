@@ -123,7 +123,8 @@ def test_its_tokens_are_the_tokenizers(exported, dataset):
     ours = Tokenizer(**json.loads((exported / "policy.json").read_text())["tokenizer"])
     theirs = tokenizer_of(dataset)
     texts = ["go to the red ball", "", " ", "  two  spaces ", "don't!", "über 12½ 語 \n²x", "a_b--c", "\ttab\u00a0end"]
-    for text in {*dataset.column("instruction"), *texts}:
+    spelt = ["</s>", "<pad>", "<s> x <unk>", f"a {theirs.convert_ids_to_tokens(len(theirs) - 1)} b"]
+    for text in {*dataset.column("instruction"), *texts, *spelt}:
         np.testing.assert_array_equal(ours.encode(text), tokenize(theirs, text), text)
 
 

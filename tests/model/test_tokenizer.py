@@ -1,5 +1,7 @@
 """The text tokenizer: any text comes back, and its ids are those of the model."""
 
+import json
+
 import numpy as np
 import pytest
 from worlds import refusal
@@ -49,6 +51,52 @@ def test_a_saved_tokenizer_is_the_same_when_loaded(tokenizer, tmp_path):
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     assert refusal(load_tokenizer, tmp_path) == f"{tmp_path}: has no tokenizer.json; the checkpoint is not whole"
+
+
+@pytest.mark.parametrize(
+    "text", ["</s>", "<pad>", "go to the <action:left> ball", "<unk> <s>", "a</s><action:right>b", "<unused:7>"]
+)
+def test_text_that_spells_a_special_token_is_text(tokenizer, text):
+    tokens = tokenize(tokenizer, text)
+    special = {*range(4), *tokenizer.convert_tokens_to_ids(ACTIONS)}
+    assert tokens[0] == START
+    assert not special & set(tokens[1:].tolist())
+    assert tokenizer.decode(tokens[1:]).strip() == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "  a", "größer → 球\n\t x", "e 👩‍👩‍👧 \u00a0", "\u200f عربى ²½", "x" * 300, "a\0b"]
+)
+def test_other_text_is_tokenized_as_hugging_face_does(tokenizer, text):
+    assert tokenize(tokenizer, text).tolist() == tokenizer(text)["input_ids"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "{}", "[]", "cut", "no model", "foreign"])
+def test_a_damaged_tokenizer_is_one_line(tokenizer, tmp_path, damage):
+    tokenizer.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    whole = file.read_text()
+    values = json.loads(whole)
+    if damage == "foreign":
+        values["model"]["vocab"] = {"<unk>": 0, "a": 1}
+    values["model"] = None if damage == "no model" else values["model"]
+    file.write_text(
+        {"cut": whole[:500], "no model": json.dumps(values), "foreign": json.dumps(values)}.get(damage, damage)
+    )
+    message = refusal(load_tokenizer, tmp_path)
+    assert message.startswith(f"{file}: ")
+    assert "\n" not in message
+
+
+def test_the_tokenizer_of_another_model_is_refused(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    config = {"language_config": {"vocab_size": len(tokenizer)}, "action_tokens": ACTIONS}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    load_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "action_tokens": ["<action:left>", "<action:up>"]}))
+    assert "has <action:right> where the model has <action:up>" in refusal(load_tokenizer, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "language_config": {"vocab_size": 7}}))
+    assert f"has {len(tokenizer)} tokens, the model 7 rows" in refusal(load_tokenizer, tmp_path)
 
 
 def test_padding_stands_on_the_left_and_is_marked():
