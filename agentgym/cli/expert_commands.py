@@ -16,12 +16,12 @@ app = typer.Typer()
 def train_expert(
     recipe: Annotated[str, typer.Argument(help="An expert recipe's name, or a path to a TOML file.")],
     task: Annotated[str | None, typer.Option(help="This task of the recipe's suite alone.")] = None,
-    to: Annotated[Path, typer.Option(help="The folder of the zips.")] = Path("runs/experts"),
+    to: Annotated[Path, typer.Option(help="The folder of what is trained.")] = Path("runs/experts"),
     set_: Set = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Train experts with Stable-Baselines3 on an environment's own state: a zip for each task, good as sb3:PATH."""
+    """Train experts by PPO on an environment's own state: a network for each task, good as trained:PATH. Resumes."""
     resolved = recipes.load_expert(recipe, set_ or ())
     from agentgym.experts import ppo
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agentgym import experts
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
-from agentgym.experts.trained import describe, load_policy, shapes_of
+from agentgym.experts.sb3 import describe, load_policy, shapes_of
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.sampling import Draws
 from agentgym.policies.state import PolicyState
@@ -47,7 +47,8 @@ class Player:
             return f"{self.path.resolve().parent.name}-{self.path.stem}"
         folder = self.path.resolve()
         stem = folder.parent.name if folder.name == "model" else folder.name
-        return f"sb3-{folder.stem}" if self.kind == "sb3" else stem
+        kinds = {"sb3": "sb3", "expert": "trained"}
+        return f"{kinds[self.kind]}-{folder.stem}" if self.kind in kinds else stem
 
     @property
     def run(self) -> Path | None:
@@ -79,6 +80,8 @@ def find(who: str, *, trust: bool = False) -> Player:
         return Player(who, "sb3", path)
     if who in experts.EXPERTS:
         return Player(who, "expert")
+    if who.startswith(experts.TRAINED):
+        return Player(who, "expert", Path(who.removeprefix(experts.TRAINED)))
     who = who.removeprefix(experts.AGENT)  # as a dataset's recipe names it
     exported = Path(who) / ONNX if Path(who).is_dir() else Path(who)
     if exported.suffix == ".onnx" and exported.is_file():
@@ -86,7 +89,7 @@ def find(who: str, *, trust: bool = False) -> Player:
     if not Path(who).is_dir():
         hint = (
             did_you_mean(who, experts.EXPERTS)
-            or f"; expected a run, checkpoint or export, sb3:PATH, agent:PATH or {_known()}"
+            or f"; expected a run, checkpoint or export, sb3:PATH, trained:PATH, agent:PATH or {_known()}"
         )
         raise UserError(f"{who}: there is no such folder or expert{hint}")
     return Player(who, "agent", Path(who))

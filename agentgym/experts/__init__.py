@@ -10,6 +10,7 @@ from agentgym.experts.atari import AtariRam, RolloutIW
 from agentgym.experts.babyai_bot import BabyAIExpert
 from agentgym.experts.planner import MiniGridPlanner
 from agentgym.experts.random import RandomExpert
+from agentgym.experts.sb3 import SB3Expert
 from agentgym.experts.trained import TrainedExpert
 
 
@@ -50,28 +51,31 @@ EXPERTS: dict[str, tuple[Callable[[], Expert], str]] = {
     "minigrid-planner": (MiniGridPlanner, "a planner on the true grid, for every MiniGrid-* task with a mission"),
     "atari-ram": (AtariRam, "players that read the emulator's memory, for ALE/Breakout-v5, Freeway and Pong"),
     "rollout-iw": (RolloutIW, "a planner on the emulator's saved states, for every ALE/* game"),
-    "trained": (TrainedExpert, "agents that come with the package, for the MinAtar/*-v1 games"),
+    "trained": (TrainedExpert, "networks that come with the package, for the MinAtar/*-v1 games"),
     "random": (RandomExpert, "uniformly random actions, by the episode's seed"),
 }
 
 
-SB3, AGENT = "sb3:", "agent:"  # and a path
+SB3, AGENT, TRAINED = "sb3:", "agent:", "trained:"  # and a path
 BY_PATH = {
+    f"{TRAINED}PATH": "the network of a .safetensors file that 'agentgym train-expert' wrote",
     f"{SB3}PATH": "the agent of a Stable-Baselines3 zip, wherever it was trained; with --trust",
     f"{AGENT}PATH": "agentgym's own agent of a run or checkpoint folder, by its likeliest actions",
 }
 
 
 def make(name: str) -> Expert:
-    """The expert of that name, or the agent of `sb3:PATH` or `agent:PATH`. Raises UserError when there is none."""
+    """The expert of that name, or what `trained:PATH`, `sb3:PATH` or `agent:PATH` names, or UserError."""
     if name.startswith(SB3):
-        return TrainedExpert(Path(name.removeprefix(SB3)))
+        return SB3Expert(Path(name.removeprefix(SB3)))
+    if name.startswith(TRAINED):
+        return TrainedExpert(Path(name.removeprefix(TRAINED)))
     if name.startswith(AGENT):
         from agentgym.experts.agent import AgentExpert  # which needs torch
 
         return AgentExpert(name.removeprefix(AGENT))
     if name not in EXPERTS:
-        hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join(EXPERTS)} and {' and '.join(BY_PATH)}"
+        hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join(EXPERTS)}, {', '.join(BY_PATH)}"
         raise UserError(f"no expert is named '{name}'{hint}")
     return EXPERTS[name][0]()
 

@@ -1,95 +1,51 @@
-"""Agents trained by Stable-Baselines3 as experts: those that come with the package, and any zip.
+"""Experts trained on an environment's own state: those that come with the package, and those of `train-expert`.
 
-Loading a zip unpickles, which can run any code inside it: whoever names a file has to trust it. An agent reads the
-environment's state, or its observation, whichever it was trained on.
+They are weights and JSON, which cannot run code, and act without torch.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError
+from agentgym.experts.networks import Network, load_network
 from agentgym.recipes import shipped_expert
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.policies import BasePolicy
 
 
 class TrainedExpert:
-    """The likeliest actions of the agent in `path`; without a path, of the one that comes with the package."""
+    """The likeliest actions of the network in `path`; without a path, of the one that comes with the package."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._policy: BasePolicy | None = None
+        self._network: Network | None = None
 
     def check(self, environment: Task) -> None:
-        """Raises UserError when there is no agent for the task, or when it was trained on something else."""
+        """Raises UserError when there is no network for the task, or when it was trained on something else."""
         path = self._path or shipped_expert(environment.task)
-        if not path.is_file():
-            if self._path:
-                raise UserError(f"sb3:{path}: there is no such file; name the zip that Stable-Baselines3's save wrote")
+        if self._path is None and not path.is_file():
             raise UserError(
-                f"expert 'trained' cannot act in {environment.task}: no agent for it comes with the package; "
-                "train one with 'agentgym train-expert' and name it as sb3:PATH"
+                f"expert 'trained' cannot act in {environment.task}: no network for it comes with the package; "
+                "train one with 'agentgym train-expert' and name it as trained:PATH"
             )
-        self._policy = load_policy(path)
-        space, actions = self._policy.observation_space, self._policy.action_space
-        self._reads_state = space == environment.state_space
-        fits = self._reads_state or shapes_of(space) == shapes_of(environment.observation_space)
-        if not fits or actions != environment.action_space:
-            shown = [each for each in (environment.observation_space, environment.state_space) if each is not None]
+        network = load_network(path)
+        state, actions = environment.state_space, environment.action_space
+        chooses = isinstance(actions, gymnasium.spaces.Discrete) and actions.n == network.shape.actions
+        if not chooses or state is None or state.shape != network.shape.state:
             raise UserError(
-                f"{environment.task}: shows {' or '.join(map(describe, shown))} and takes {environment.action_space}; "
-                f"{path} was trained on {describe(space)} and {actions}"
+                f"{environment.task}: its state is {state} and it takes {actions}; {path} was trained on a state of "
+                f"{list(network.shape.state)} and {network.shape.actions} actions"
             )
+        self._network, self._first = network, int(getattr(actions, "start", 0))
 
     def start(self, environment: Task, seed: int) -> None:
-        """Nothing to begin: the agent has no memory."""
-        if self._policy is None:
+        """Nothing to begin: the network has no memory."""
+        if self._network is None:
             self.check(environment)
         self._environment = environment
 
     def act(self, observation: Observation) -> Any:
         """The likeliest action for the present state."""
-        assert self._policy is not None
-        seen: Any = self._environment.state if self._reads_state else observation
-        return self._policy.predict(seen, deterministic=True)[0]
-
-
-def load_policy(path: Path) -> "BasePolicy":
-    """The policy inside a Stable-Baselines3 zip of any algorithm, ready to act. Raises UserError if unreadable."""
-    from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-    from stable_baselines3.common.save_util import load_from_zip_file
-
-    try:
-        data, parameters, _ = load_from_zip_file(str(path), device="cpu")
-        if data is None:
-            raise ValueError("it holds no model")
-        kwargs, policy_class = dict(data["policy_kwargs"]), data["policy_class"]
-        if issubclass(policy_class, ActorCriticPolicy):
-            kwargs["use_sde"] = data["use_sde"]
-        policy = policy_class(data["observation_space"], data["action_space"], lambda progress: 0.0, **kwargs)
-        assert isinstance(policy, BasePolicy)
-        policy.load_state_dict(parameters["policy"])
-    except Exception as error:  # whatever is in the file: pickles of other versions, other classes, no zip at all
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{path}: cannot be loaded as a Stable-Baselines3 model ({reason})") from None
-    policy.set_training_mode(False)
-    return policy
-
-
-def shapes_of(space: gymnasium.Space[Any]) -> Any:
-    """The shapes of a space's parts; pictures the same whether channels come first or last, as SB3 takes both."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        return {key: shapes_of(part) for key, part in space.items()}
-    shape = tuple(space.shape or ())
-    return (*shape[1:], shape[0]) if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape
-
-
-def describe(space: gymnasium.Space[Any]) -> str:
-    """A space's dtypes and shapes in few words; limits are left out."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        return "{" + ", ".join(f"{key}: {describe(part)}" for key, part in space.items()) + "}"
-    return str(space) if space.dtype is None else f"{space.dtype}{list(space.shape or ())}"
+        assert self._network is not None
+        return self._first + int(self._network.scores(self._environment.state).argmax())

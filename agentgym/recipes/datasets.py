@@ -1,6 +1,6 @@
 """datasets/*.toml: who acts where and what is kept; datasets/experts/*.toml: experts to be trained."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -46,22 +46,37 @@ class DatasetRecipe(Recipe):
     dagger: Annotated[DaggerRecipe | None, Field(exclude_if=lambda dagger: dagger is None)] = None
 
 
-class ExpertRecipe(Recipe):
-    """datasets/experts/*.toml: experts to be trained by Stable-Baselines3, one for each task of the suite.
+class PPORecipe(Recipe):
+    """What PPO takes besides (Schulman et al. 2017): `n_steps` of each environment are learnt from `n_epochs` times."""
 
-    They read the environment's own state, not its frames. `settings` are what the algorithm takes besides; a learning
-    rate falls to zero over the `steps`, which are those of all `environments` together. `network` "grid" reads the
-    state by convolutions before the `layers`.
+    n_steps: Annotated[int, Field(ge=1)] = 64
+    batch_size: Annotated[int, Field(ge=2)] = 1024
+    n_epochs: Annotated[int, Field(ge=1)] = 4
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.99
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    clip_range: Annotated[float, Field(gt=0)] = 0.2
+    ent_coef: Annotated[float, Field(ge=0)] = 0.01
+    vf_coef: Annotated[float, Field(ge=0)] = 0.5
+    max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
+
+
+class ExpertRecipe(Recipe):
+    """datasets/experts/*.toml: experts to be trained by PPO, one for each task of the suite.
+
+    They read the environment's own state, not its frames. The learning rate falls to zero over the `steps`, which are
+    those of all `environments` together. `network` "grid" reads the state by a convolution of so many `features`
+    before the `layers`.
     """
 
     name: str
     description: str
     suite: SuiteRecipe
-    algorithm: Literal["ppo", "dqn"] = "ppo"
+    algorithm: Literal["ppo"] = "ppo"
     steps: Annotated[int, Field(ge=1)]
     environments: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: PPORecipe = PPORecipe()
     network: Literal["layers", "grid"] = "layers"
+    features: Annotated[int, Field(ge=1)] = 16
     layers: Annotated[tuple[int, ...], Field(strict=False)] = (64, 64)
     seed: Annotated[int, Field(ge=0)] = 0

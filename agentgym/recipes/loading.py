@@ -66,13 +66,13 @@ def load_experiment(reference: str, overrides: Sequence[str] = ()) -> Experiment
 
 
 def shipped_expert(task: str) -> Path:
-    """Where the zip of the trained expert for a task is, when it comes with the package."""
+    """Where the weights of the trained expert for a task are, when it comes with the package."""
     return _shipped_root() / KINDS["expert"].folder / expert_file(task)
 
 
 def expert_file(task: str) -> str:
-    """The name of the zip of a task's trained expert."""
-    return f"{task.lower().replace('/', '-')}.zip"
+    """The name of the weights of a task's trained expert."""
+    return f"{task.lower().replace('/', '-')}.safetensors"
 
 
 def load_finetuning(reference: str, overrides: Sequence[str] = ()) -> FinetuningRecipe:
