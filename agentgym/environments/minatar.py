@@ -7,6 +7,7 @@ import minatar.gym
 import numpy as np
 from numpy.typing import NDArray
 
+from agentgym.environments.minatar_colours import draw_cells
 from agentgym.environments.task import Step, Task
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
@@ -20,14 +21,6 @@ WORDINGS = {
     "seaquest": ("shoot the enemies and rescue the divers", "save the divers and mind the oxygen", "play seaquest"),
     "space_invaders": ("shoot the aliens", "destroy all aliens before they land", "play space invaders"),
 }
-# One colour a channel, over black; channel 0 is the player in every game. As far apart as ten colours can be.
-PALETTE = np.array(
-    [
-        *([0, 0, 0], [255, 255, 255], [230, 60, 50], [255, 215, 60], [70, 130, 255], [60, 200, 90]),
-        *([200, 80, 220], [255, 150, 40], [70, 220, 230], [150, 110, 70], [255, 150, 190]),
-    ],
-    np.uint8,
-)
 
 
 class MinAtarTask(Task):
@@ -76,7 +69,5 @@ class MinAtarTask(Task):
         return Step(float(reward), bool(terminated), False)
 
     def draw(self) -> NDArray[np.uint8]:
-        """The cells in the colour of their first channel."""
-        state = self.state
-        codes = np.where(state.any(axis=2), state.argmax(axis=2) + 1, 0)
-        return PALETTE.take(codes, axis=0).take(self._columns, axis=1).take(self._rows, axis=0)
+        """The cells, each in the colour of its combination of channels."""
+        return draw_cells(self.state).take(self._columns, axis=1).take(self._rows, axis=0)

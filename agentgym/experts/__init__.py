@@ -75,7 +75,7 @@ def make(name: str) -> Expert:
 
         return AgentExpert(name.removeprefix(AGENT))
     if name not in EXPERTS:
-        hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join(EXPERTS)}, {', '.join(BY_PATH)}"
+        hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join([*EXPERTS, *BY_PATH])}"
         raise UserError(f"no expert is named '{name}'{hint}")
     return EXPERTS[name][0]()
 

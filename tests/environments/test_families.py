@@ -10,7 +10,6 @@ from worlds import refusal
 
 from agentgym.environments import atari_starts, check_suite, decode_instruction, make, refuse_unseeded, task_ids
 from agentgym.environments.atari_starts import Opening
-from agentgym.environments.minatar import PALETTE
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 
 CARTPOLE = TaskRecipe(id="CartPole-v1", instructions=("balance", "keep it up"), success_return=10.0)
@@ -86,15 +85,6 @@ def test_an_episode_is_a_function_of_its_seed_whatever_was_played_before(task):
     assert np.array_equal(frames(fresh, 3), frames(used, 3))
     assert frames(fresh, 3).shape[1:] == (32, 48, 3)
     refuse_unseeded(fresh)
-
-
-def test_the_cells_of_minatar_have_the_colour_of_their_first_channel():
-    env = make("MinAtar/Seaquest-v1", frame=FrameRecipe(size=(20, 20)))
-    for frame in frames(env, 0)[-1:]:
-        for row, column in np.ndindex(10, 10):
-            channels = np.flatnonzero(env.state[row, column])
-            colour = PALETTE[channels[0] + 1] if len(channels) else [0, 0, 0]
-            assert (frame[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] == colour).all()
 
 
 def test_an_action_has_one_name_in_all_games():

@@ -33,7 +33,7 @@ RECIPE = ExpertRecipe(
     learning_rate=3e-3,
     settings={"n_steps": 32, "batch_size": 64, "gamma": 0.98, "n_epochs": 6},
 )
-SHORT = RECIPE.model_copy(update={"steps": 1024})
+SHORT = RECIPE.model_copy(update={"steps": 256, "environments": 2})
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_training_that_was_interrupted_is_resumed(tmp_path):
 
     def interrupt(count, note):
         seen.append(count)
-        if sum(seen) >= 512:
+        if sum(seen) >= 128:
             raise InterruptedTrainingError
 
     seen = []
@@ -77,10 +77,10 @@ def test_training_that_was_interrupted_is_resumed(tmp_path):
     )
     seen = []
     path = train_expert(SHORT, POLE.tasks[0], tmp_path, advance=lambda count, note: seen.append(count))
-    assert seen == [512, 256, 256]
+    assert seen == [128, 64, 64]
     steps = [point["steps"] for point in json.loads(path.with_suffix(".json").read_text())["curve"]]
     assert steps == sorted(set(steps))
-    assert steps[-1] == 1024
+    assert steps[-1] == 256
 
 
 def test_advantages_end_with_their_episode():

@@ -48,7 +48,7 @@ def test_the_bot_refuses_an_environment_it_cannot_act_in():
 
 def test_an_unknown_expert_is_refused_with_a_suggestion():
     assert refusal(experts.make, "babyai-bott") == "no expert is named 'babyai-bott'; did you mean 'babyai-bot'?"
-    assert refusal(experts.make, "zzz").endswith(f"known: {', '.join(experts.EXPERTS)} and sb3:PATH and agent:PATH")
+    assert refusal(experts.make, "zzz").endswith(f"known: {', '.join([*experts.EXPERTS, *experts.BY_PATH])}")
 
 
 ACTS_IN = {
