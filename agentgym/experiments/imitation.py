@@ -72,7 +72,7 @@ def train_run(
             "targets": int(windows * training.targets_per_window),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "seconds": round(time.perf_counter() - started, 1),
-            "precision": "bfloat16" if uses_bfloat16(recipe.training.precision) else "float32",
+            "precision": "bfloat16" if uses_bfloat16(recipe.training.precision, model.width) else "float32",
             "data": str(data),
             "versions": installed_versions(LEARNING),
         },

@@ -125,6 +125,11 @@ class AgentModel(PreTrainedModel):
     def get_input_embeddings(self) -> None:
         """None, so that FSDP shards the table with the model: both input and output read it."""
 
+    @property
+    def width(self) -> int:
+        """The width of the language model, which is the widest part."""
+        return int(self.projector.out_features)
+
     def refuse_clips(self, what: str) -> None:
         """Raises UserError for a model whose encoder reads clips, which `what` cannot hold."""
         if self.vision.temporal is not None:

@@ -18,6 +18,7 @@ from agentgym.recipes.experiments import (
     PartRates,
     PartRecipe,
     TrainingRecipe,
+    with_later_keys,
 )
 from agentgym.recipes.finetuning import CurveRecipe, FinetuningRecipe, PPORecipe
 from agentgym.recipes.loading import (
@@ -78,4 +79,5 @@ __all__ = [
     "shipped",
     "shipped_expert",
     "shipped_file",
+    "with_later_keys",
 ]

@@ -1,11 +1,19 @@
 """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from agentgym.recipes.base import Recipe
 from agentgym.recipes.datasets import DatasetRecipe
+
+LEARNING_RATES = {"muon": 4e-3, "adamw": 1e-3}
+
+
+def with_later_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a run's recipe.json, and of keys that an older agentgym did not write, what it did without them."""
+    training = values.get("training")
+    return {**values, "training": {"optimizer": "adamw", **training}} if isinstance(training, dict) else values
 
 
 class InitRecipe(Recipe):
@@ -84,6 +92,8 @@ class TrainingRecipe(Recipe):
     """The loop: one update is `accumulation` batches of `batch_size` windows of `window` steps.
 
     `batch_size` counts the windows of all processes together. `loader_workers` are the threads that make batches ahead.
+    `optimizer` and `learning_rate` absent: Muon at 4e-3 from scratch, AdamW at 1e-3 where the model starts from
+    published weights or an agent (see `agentgym.training.optimizer`).
     `gradient_checkpointing` computes activations twice instead of keeping them. `colour_jitter` absent: none.
     """
 
@@ -91,7 +101,8 @@ class TrainingRecipe(Recipe):
     batch_size: Annotated[int, Field(ge=1)] = 16
     accumulation: Annotated[int, Field(ge=1)] = 1
     updates: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    optimizer: Literal["muon", "adamw"] = "muon"
+    learning_rate: Annotated[float, Field(gt=0)] = LEARNING_RATES["muon"]
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
     warmup_updates: Annotated[int, Field(ge=0)] = 100
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
@@ -152,3 +163,16 @@ class ExperimentRecipe(Recipe):
     losses: LossRecipe = LossRecipe()
     training: TrainingRecipe
     evaluation: EvaluationRecipe = EvaluationRecipe()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_optimizer(cls, values: Any) -> Any:
+        """The optimizer that fits what the model starts from, and its rate, where the recipe names none."""
+        training = values.get("training") if isinstance(values, dict) else None
+        if not isinstance(training, dict):
+            return values
+        model = values.get("model")
+        starts_trained = isinstance(model, dict) and model.get("init") is not None
+        optimizer = training.get("optimizer", "adamw" if starts_trained else "muon")
+        chosen = {"optimizer": optimizer, "learning_rate": LEARNING_RATES.get(str(optimizer), 1e-3)}
+        return {**values, "training": {**chosen, **training}}

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from agentgym.errors import UserError, did_you_mean
 from agentgym.recipes.base import Recipe
 from agentgym.recipes.datasets import DatasetRecipe, ExpertRecipe
-from agentgym.recipes.experiments import ExperimentRecipe
+from agentgym.recipes.experiments import ExperimentRecipe, with_later_keys
 from agentgym.recipes.finetuning import FinetuningRecipe
 from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import ReferenceRecipe, SuiteRecipe
@@ -115,7 +115,7 @@ def _load(recipe_type: type[R], kind: str, reference: str, overrides: Sequence[s
     files: dict[tuple[str, ...], Path] = {}
     parsed = [_parse_override(override) for override in overrides]
     if reference.endswith(".json"):
-        values = _read_resolved(Path(reference), parsed)
+        values = _read_resolved(kind, Path(reference), parsed)
         files[()] = Path(reference)
     else:
         values = _resolve(kind, reference, parsed, at=(), relative_to=None, files=files)
@@ -156,7 +156,7 @@ def _resolve(
     return {"name": path.stem, **values}
 
 
-def _read_resolved(path: Path, overrides: list[Override]) -> dict[str, Any]:
+def _read_resolved(kind: str, path: Path, overrides: list[Override]) -> dict[str, Any]:
     """The raw values of a resolved recipe, such as a run's recipe.json, with the overrides put in."""
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -164,6 +164,8 @@ def _read_resolved(path: Path, overrides: list[Override]) -> dict[str, Any]:
         raise UserError(f"{path}: there is no such recipe") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON: {error}") from None
+    if kind == "experiment" and isinstance(values, dict):
+        values = with_later_keys(values)
     for keys, value in overrides:
         _put(values, keys, value, path)
     return values

@@ -1,19 +1,39 @@
-"""Colour jitter for training: brightness, contrast, saturation and hue, the same for all frames of a window.
+"""What is random about a window in training: which patches are masked, and its colours.
 
-The paper varies the first three between 70 and 140 % and hue by up to 0.05 of a turn (arXiv 2402.05929, appendix). A
-pure function: who calls it draws the chances, so that a resumed run sees the colours of an uninterrupted one.
+Colour jitter changes brightness, contrast, saturation and hue, the same for all frames of a window.
+
+The paper varies the first three between 70 and 140 % and hue by up to 0.05 of a turn (arXiv 2402.05929, appendix).
+Chances are a function of the seed and of a window's place in the order, so that a resumed run sees the masks and
+colours of an uninterrupted one, however its updates are cut into batches and shared by processes.
 """
 
 import math
+from collections.abc import Iterable
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from agentgym.recipes import ColourJitter
+from agentgym.training.windows import Batch
 
 GREY = torch.tensor([0.299, 0.587, 0.114])  # the luma of ITU-R BT.601
 YIQ = torch.stack([GREY, torch.tensor([0.5959, -0.2746, -0.3213]), torch.tensor([0.2115, -0.5227, 0.3112])])
+
+
+def draw(
+    batch: Batch, seed: int, places: Iterable[int]
+) -> tuple[Float[Tensor, "batch time patches"], Float[Tensor, "batch 4"]]:
+    """The noise that decides which patches of a batch are masked, and the chances of its colours, in [0, 1).
+
+    `places` are those of its windows in the order of that seed.
+    """
+    frames = batch.step_mask.shape[1], batch.patches_per_frame
+    generators = [np.random.default_rng([seed, int(place)]) for place in places]
+    colours = np.stack([generator.random(4, np.float32) for generator in generators])
+    noise = np.stack([generator.random(frames, np.float32) for generator in generators])
+    return torch.from_numpy(noise), torch.from_numpy(colours)
 
 
 def jitter_colours(

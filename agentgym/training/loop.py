@@ -1,7 +1,7 @@
-"""One training loop on Accelerate: AdamW, warm-up, cosine, checkpoints; a resumed run equals an uninterrupted one.
+"""One training loop on Accelerate: optimizers, warm-up, cosine, checkpoints; a resumed run equals an uninterrupted one.
 
 It knows neither Gymnasium nor text: batches of windows come in, a trained model and its curves come out. Everything
-random is a function of (seed, number of the batch), so that a checkpoint needs weights and optimiser alone. Several
+random is a function of (seed, place of the window), so that a checkpoint needs weights and optimiser alone. Several
 processes share every batch of the recipe and every evaluation, so that their number changes nothing but the time.
 """
 
@@ -22,10 +22,10 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.recipes import LossRecipe, TrainingRecipe
-from agentgym.training.augmentation import jitter_colours
+from agentgym.training.augmentation import draw, jitter_colours
 from agentgym.training.losses import Losses, compute_losses, frames_to_mask
 from agentgym.training.metrics import Clock, Journal, Tally
-from agentgym.training.optimizer import learning_rate, parameter_groups, uses_bfloat16
+from agentgym.training.optimizer import learning_rate, optimizers_of, uses_bfloat16
 from agentgym.training.windows import Batch, Source, order, prefetch
 
 HELD_OUT_WINDOWS = 256  # enough for two digits of accuracy, in seconds
@@ -55,12 +55,11 @@ def train(
     the batch; the last checkpoint stays. `advance(n, note)` is called after updates.
     """
     recipe = loop.recipe
-    accelerator = _accelerator(loop)
+    bfloat16 = uses_bfloat16(recipe.precision, model.width)
+    accelerator = _accelerator(loop, bfloat16)
     if recipe.gradient_checkpointing:
         model.activation_checkpointing_enable()
-    groups = parameter_groups(model, recipe.weight_decay, recipe.part_rates)
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, fused=True)
-    model, optimizer = accelerator.prepare(model, optimizer)
+    model, *optimizers = accelerator.prepare(model, *optimizers_of(model, recipe, bfloat16=bfloat16))
     first = _resume(accelerator, loop.path)
     journal = Journal(loop.path, first) if accelerator.is_main_process else None
     tally, clock = Tally(), Clock()
@@ -71,8 +70,9 @@ def train(
     for update in range(first + 1, recipe.updates + 1):
         clock.start()
         rate = learning_rate(update, recipe)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["rate"]
         for micro in range(recipe.accumulation):
             batch, noise = next(batches)
             batch, noise = batch.to(accelerator.device), noise.to(accelerator.device)
@@ -87,8 +87,9 @@ def train(
         gradient_norm = accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
         if not torch.isfinite(gradient_norm):  # before the weights have it, and a checkpoint the weights
             raise _not_finite(losses, batch, update, loop.path)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         clock.lap("optimizer")
 
         note = ""
@@ -112,17 +113,21 @@ def train(
     return _whole(model, accelerator)
 
 
-def _accelerator(loop: Loop) -> Accelerator:
+def _accelerator(loop: Loop, bfloat16: bool) -> Accelerator:
     """Raises UserError when the processes cannot share a batch evenly."""
     AcceleratorState._reset_state()  # one process may train twice with different precisions
     unused = loop.losses.masked_image == 0  # then the decoder has no gradient to wait for
     sharing = DistributedDataParallelKwargs(find_unused_parameters=unused)
-    precision = "bf16" if uses_bfloat16(loop.recipe.precision) else "no"
-    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[sharing])
+    accelerator = Accelerator(mixed_precision="bf16" if bfloat16 else "no", kwargs_handlers=[sharing])
     if loop.recipe.batch_size % accelerator.num_processes:
         raise UserError(
             f"training.batch_size is {loop.recipe.batch_size}, which {accelerator.num_processes} processes cannot "
             "share evenly; choose a multiple"
+        )
+    if loop.recipe.optimizer == "muon" and accelerator.distributed_type == DistributedType.FSDP:
+        raise UserError(
+            "training.optimizer 'muon' needs whole weight matrices, of which FSDP gives each process a share; "
+            "set training.optimizer to 'adamw'"
         )
     return accelerator
 
@@ -141,29 +146,22 @@ def _whole(model: torch.nn.Module, accelerator: Accelerator) -> AgentModel:
 def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple[Batch, Tensor]]:
     """This process's share of every batch from update `first` on, with the noise that decides which patches are masked.
 
-    Noise and jitter are drawn for the whole batch, so that the number of processes changes nothing.
+    Noise and jitter belong to a window's place in the order, so that neither the number of processes nor how an update
+    is cut into batches changes them.
     """
     recipe, source = loop.recipe, loop.source
     share = recipe.batch_size // accelerator.num_processes
-    mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
     numbers = range(first * recipe.accumulation, recipe.updates * recipe.accumulation)
 
-    def make(number: int) -> Batch:
-        batch = source.batch(source.order(recipe.seed, number * recipe.batch_size, recipe.batch_size)[mine])
+    def make(number: int) -> tuple[Batch, Tensor]:
+        place = number * recipe.batch_size + accelerator.process_index * share
+        batch = source.batch(source.order(recipe.seed, place, share))
+        noise, colours = draw(batch, recipe.seed, range(place, place + share))
         if recipe.colour_jitter is None:
-            return batch
-        chances = np.random.default_rng([recipe.seed, number]).random((recipe.batch_size, 4), np.float32)[mine]
-        return replace(batch, frames=jitter_colours(batch.frames, torch.from_numpy(chances), recipe.colour_jitter))
+            return batch, noise
+        return replace(batch, frames=jitter_colours(batch.frames, colours, recipe.colour_jitter)), noise
 
-    for number, batch in zip(numbers, prefetch(make, numbers, workers=recipe.loader_workers), strict=True):
-        generator = torch.Generator().manual_seed(_batch_seed(recipe.seed, number))
-        noise = torch.rand(recipe.batch_size, source.window, batch.patches_per_frame, generator=generator)
-        yield batch, noise[mine][:, : batch.step_mask.shape[1]]
-
-
-def _batch_seed(seed: int, number: int) -> int:
-    """A seed of its own for every batch of every run."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
+    return prefetch(make, numbers, workers=recipe.loader_workers)
 
 
 def _forward(
@@ -211,9 +209,9 @@ def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[s
     index, processes = accelerator.process_index, accelerator.num_processes
     tally = Tally()
     for start in list(range(0, count, size))[index::processes]:
-        batch = source.batch(chosen[start : start + size]).to(accelerator.device)
-        generator = torch.Generator().manual_seed(start)
-        noise = torch.rand(*batch.step_mask.shape, batch.patches_per_frame, generator=generator)
+        windows = chosen[start : start + size]
+        batch = source.batch(windows).to(accelerator.device)
+        noise, _ = draw(batch, 0, windows)
         losses = _forward(model, batch, noise.to(accelerator.device), loop.losses, accelerator)
         tally.add(losses, len(batch.episodes))
     if count:

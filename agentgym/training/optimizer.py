@@ -1,22 +1,146 @@
-"""How the weights move: precision, the learning rate over a run, which parameters decay and which stand still."""
+"""How the weights move: Muon and AdamW, precision, the learning rate over a run, what decays and what stands still.
+
+Muon (Jordan et al. 2024) moves a weight matrix by its momentum with all singular values made about one, found by five
+Newton-Schulz steps. Scaled by 0.2 sqrt(longer side) its update is as large as one of AdamW (Liu et al. 2025, arXiv
+2502.16982), so both take the same learning rate. AdamW moves what is no weight matrix of a layer: embeddings,
+positions, norms, biases and the heads.
+"""
 
 import math
 from collections import defaultdict
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from agentgym.model.vision import MaskedAutoencoder
 from agentgym.recipes import PartRates, TrainingRecipe
 
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's: steep at 0, so that five steps are enough
+NEWTON_SCHULZ_STEPS = 5
+SMALLEST_SIDE = 32  # of a matrix that Muon moves
+WIDE = 512  # from this width on a CPU is quicker in bfloat16
 
-def uses_bfloat16(precision: str) -> bool:
-    """Whether matrix products run in bfloat16: "auto" takes it where the hardware has it (else it is slow)."""
+
+class Muon(Optimizer):
+    """Muon with Nesterov momentum and decoupled weight decay; matrices of one shape are made orthogonal together.
+
+    It computes what `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")` computes, which takes the matrices one by one.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], *, momentum: float = 0.95, bfloat16: bool = False) -> None:
+        """Each group has `params`, `weight_decay` and, before a step, `lr`."""
+        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum})
+        self._dtype = torch.bfloat16 if bfloat16 else torch.float32
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Moves every matrix that has a gradient."""
+        by_shape: dict[torch.Size, list[tuple[nn.Parameter, dict[str, Any]]]] = defaultdict(list)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[_wide(parameter).shape].append((parameter, group))
+        for (_, longer), members in by_shape.items():
+            directions = torch.stack([_wide(self._direction(*member)).to(self._dtype) for member in members])
+            for direction, (parameter, group) in zip(orthogonalize(directions), members, strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                _wide(parameter).add_(direction, alpha=-group["lr"] * 0.2 * math.sqrt(longer))
+
+    def _direction(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
+        """The gradient with Nesterov's momentum."""
+        gradient, state = parameter.grad, self.state[parameter]
+        assert gradient is not None
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        mean = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        return gradient.lerp(mean, group["momentum"])
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    """The matrix, or its transpose, with at least as many columns as rows."""
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+
+
+def orthogonalize(matrices: Float[Tensor, "matrices rows columns"]) -> Float[Tensor, "matrices rows columns"]:
+    """The same singular vectors, but singular values between 0.7 and 1.2; those that were almost 0 stay below.
+
+    In float32 the polynomial of wide matrices (rows < columns) is that of their small Gram matrix, which costs a third
+    to a half; bfloat16 is too coarse for its powers.
+    """
+    result = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    if matrices.dtype == torch.float32 and matrices.shape[1] < matrices.shape[2]:
+        return _polynomial(result @ result.mT) @ result
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        result = _quintic(result @ result.mT) @ result
+    return result
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """What all Newton-Schulz steps multiply matrices of that Gram matrix with."""
+    product = _quintic(gram)
+    factor = product
+    for _ in range(NEWTON_SCHULZ_STEPS - 1):
+        gram = factor @ gram @ factor
+        factor = _quintic(gram)
+        product = factor @ product
+    return product
+
+
+def _quintic(gram: Tensor) -> Tensor:
+    """What one Newton-Schulz step multiplies with: a I + b G + c G G."""
+    a, b, c = NEWTON_SCHULZ
+    result = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    result.diagonal(dim1=1, dim2=2).add_(a)
+    return result
+
+
+def optimizers_of(model: nn.Module, recipe: TrainingRecipe, *, bfloat16: bool) -> list[Optimizer]:
+    """What moves the weights, in one order for one recipe: Muon where it is asked for, and AdamW for the rest.
+
+    Muon's products are in bfloat16 where those of the model are. Parts whose rate is 0 are frozen here; a group's
+    `rate` multiplies the learning rate.
+    """
+    matrices = weight_matrices(model) if recipe.optimizer == "muon" else []
+    chosen = {id(matrix) for matrix in matrices}
+    groups = parameter_groups(model, recipe.weight_decay, recipe.part_rates)
+    split = [
+        [{**group, "params": [p for p in group["params"] if (id(p) in chosen) == moved]} for group in groups]
+        for moved in (True, False)
+    ]
+    by_muon, by_adamw = ([group for group in each if group["params"]] for each in split)
+    made: list[Optimizer] = []
+    if by_muon:
+        made.append(Muon(by_muon, bfloat16=bfloat16))
+    if by_adamw:
+        made.append(torch.optim.AdamW(by_adamw, lr=0.0, betas=recipe.betas, fused=True))
+    return made
+
+
+def weight_matrices(model: nn.Module) -> list[Tensor]:
+    """The weights of the linear layers inside the model, embeddings and heads not among them."""
+    heads = {id(module.to_pixels) for module in model.modules() if isinstance(module, MaskedAutoencoder)}
+    return [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and id(module) not in heads and min(module.weight.shape) >= SMALLEST_SIDE
+    ]
+
+
+def uses_bfloat16(precision: str, width: int) -> bool:
+    """Whether matrix products of a model of that width run in bfloat16: "auto" takes it where it is quicker.
+
+    That is where the hardware has it (else it is slow), and on a CPU for wide models alone: in narrow ones converting
+    costs more than the products (tests/benchmarks/training.md).
+    """
     if precision != "auto":
         return precision == "bfloat16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     features = torch.cpu.get_capabilities()
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+    return width >= WIDE and bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 
 def learning_rate(update: int, recipe: TrainingRecipe) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agentgym.errors import UserError
 from agentgym.files import read_json, write_json
-from agentgym.recipes import ExperimentRecipe, differences
+from agentgym.recipes import ExperimentRecipe, differences, with_later_keys
 
 
 def open_run(run: Path, recipe: ExperimentRecipe) -> None:
@@ -19,7 +19,7 @@ def open_run(run: Path, recipe: ExperimentRecipe) -> None:
     file = run / "recipe.json"
     values = recipe.model_dump(mode="json")
     if file.is_file():
-        changed = differences(read_json(file), values)
+        changed = differences(with_later_keys(read_json(file)), values)
         if changed:
             raise UserError(
                 f"{run}: holds a run of another recipe ({changed[0]}); choose another folder or --overwrite"
@@ -35,4 +35,4 @@ def read_recipe(run: Path) -> ExperimentRecipe:
     """The recipe of a run folder. Raises UserError when it is no run."""
     if not (run / "recipe.json").is_file():
         raise UserError(f"{run}: is no run folder (no recipe.json); 'agentgym train EXPERIMENT' makes one in runs/NAME")
-    return ExperimentRecipe.model_validate(read_json(run / "recipe.json"))
+    return ExperimentRecipe.model_validate(with_later_keys(read_json(run / "recipe.json")))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from agentgym.model.sequence import kept_steps
 from agentgym.model.tokenizer import pad_left
 from agentgym.model.vision import resize_frames
 from agentgym.spaces import NO_TOKEN, SpaceCodec
+
+Made = TypeVar("Made")
 
 ROUND = 1000  # places within which a mixture keeps its weights
 
@@ -219,10 +221,10 @@ def split_episodes(dataset: SampleDataset, held_out: float) -> tuple[NDArray[np.
     return np.flatnonzero(share >= held_out), np.flatnonzero(share < held_out)
 
 
-def prefetch(make: Callable[[int], Batch], numbers: range, *, workers: int = 1, depth: int = 4) -> Iterator[Batch]:
+def prefetch(make: Callable[[int], Made], numbers: range, *, workers: int = 1, depth: int = 4) -> Iterator[Made]:
     """make(n) for each number in order, made ahead of their use by that many threads; their errors are raised here."""
     with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
-        ahead: deque[Future[Batch]] = deque()
+        ahead: deque[Future[Made]] = deque()
         try:
             for number in numbers:
                 ahead.append(pool.submit(make, number))

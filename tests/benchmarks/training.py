@@ -183,7 +183,7 @@ def paper(dataset):
     recipe, model, source = world("paper", dataset, "training.window=2", "training.batch_size=1")
     rows = np.flatnonzero(source.table[:, 2] - source.table[:, 1] == 2)[:1]
     batch = source.batch(rows)
-    bfloat16 = uses_bfloat16("auto")
+    bfloat16 = uses_bfloat16("auto", model.width)
     optimizer = optimizer_of(model)
 
     def once():

@@ -68,7 +68,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recipe():
-    return experiment_recipe("training.evaluate_episodes=3")
+    return experiment_recipe("training.evaluate_episodes=3", "training.optimizer=adamw")
 
 
 @pytest.fixture(scope="module")
