@@ -35,6 +35,7 @@ class Format(StrEnum):
 
     MINARI = "minari"
     HUB = "hub"
+    AGENT = "agent"
     ONNX = "onnx"
 
 
@@ -89,10 +90,11 @@ def view(
 @app.command()
 def export(
     source: Annotated[
-        Path, typer.Argument(parser=locate, metavar="SOURCE", help="A dataset's folder or URL; a run folder for ONNX.")
+        Path,
+        typer.Argument(parser=locate, metavar="SOURCE", help="A dataset's folder or URL; a run for onnx, agent."),
     ],
     out: Annotated[Path | None, typer.Argument(help="A new folder; FORMAT in the source's when not given.")] = None,
-    to: Annotated[Format | None, typer.Option(help="Minari, the Hugging Face Hub's layout, or an ONNX policy.")] = None,
+    to: Annotated[Format | None, typer.Option(help="What to write.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnx.")] = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -100,9 +102,9 @@ def export(
     """Write a dataset or an agent in another format; what that does not hold is said."""
     chosen = Format.ONNX if onnx else to
     if chosen is None or (onnx and to not in (None, Format.ONNX)):
-        raise UserError("export: expected one of --to minari, --to hub and --onnx")
+        raise UserError("export: expected one of --to minari, --to hub, --to agent and --onnx")
     folder = out or _beside(source, chosen)
-    write = {Format.MINARI: _export_dataset, Format.HUB: _export_dataset, Format.ONNX: _export_agent}[chosen]
+    write = {Format.ONNX: _export_onnx, Format.AGENT: _export_agent}.get(chosen, _export_dataset)
     write(source, folder, chosen, Talk(quiet, json_))
 
 
@@ -121,6 +123,16 @@ def _export_dataset(source: Path, folder: Path, to: Format, talk: Talk) -> None:
 
 
 def _export_agent(source: Path, folder: Path, to: Format, talk: Talk) -> None:
+    from agentgym.data import store
+    from agentgym.report.agent_folder import write_agent_folder
+
+    write_agent_folder(store.require_local(source, "name a run's folder there"), folder)
+    size_ = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    talk.say(f"{folder}: an agent of {size_:,} bytes", markup=False)
+    talk.result({"folder": str(folder), "bytes": size_})
+
+
+def _export_onnx(source: Path, folder: Path, to: Format, talk: Talk) -> None:
     from agentgym.data import store
     from agentgym.experiments.onnx_export import export_onnx
 

@@ -14,6 +14,7 @@ from agentgym.cli import (
     data_commands,
     experiment_commands,
     expert_commands,
+    hub_commands,
     play_commands,
     result_commands,
     run_commands,
@@ -29,7 +30,15 @@ app = typer.Typer(
     help="Record demonstrations, train an agent foundation model on them, score it and look at it.",
 )
 INTERRUPTED = 130
-for more in (experiment_commands, result_commands, run_commands, data_commands, expert_commands, play_commands):
+for more in (
+    experiment_commands,
+    result_commands,
+    run_commands,
+    data_commands,
+    hub_commands,
+    expert_commands,
+    play_commands,
+):
     app.add_typer(more.app)
 
 

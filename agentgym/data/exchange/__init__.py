@@ -3,7 +3,7 @@
 What a format does not share with ours is returned as lines for people, never dropped without a word.
 """
 
-from agentgym.data.exchange.hub import export_hub
+from agentgym.data.exchange.hub import dataset_card, export_hub
 from agentgym.data.exchange.minari import export_minari, import_minari
 
-__all__ = ["export_hub", "export_minari", "import_minari"]
+__all__ = ["dataset_card", "export_hub", "export_minari", "import_minari"]

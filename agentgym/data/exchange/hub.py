@@ -46,7 +46,7 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
         writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     if writer:
         writer.close()
-    (to / "README.md").write_text(_card(dataset), encoding="utf-8")
+    (to / "README.md").write_text(dataset_card(dataset), encoding="utf-8")
     others = sum(dataset.outcomes().values()) - len(dataset)
     return [f"not in the folder: {others:,} attempts that left no episode"] if others else []
 
@@ -76,13 +76,14 @@ def _row(dataset: SampleDataset, episode: int) -> dict[str, Any]:
     return {**row, "frames": [{"bytes": encode_png(frame), "path": None} for frame in sample.frames]}
 
 
-def _card(dataset: SampleDataset) -> str:
+def dataset_card(dataset: SampleDataset, *, own_format: bool = False) -> str:
+    """The Hub's card of a dataset: of the Parquet files that `export_hub` writes, or of our own shards as they are."""
     environment = Environment(
         loader=PackageLoader("agentgym.data.exchange"), undefined=StrictUndefined, keep_trailing_newline=True
     )
     steps = int(dataset.lengths.sum())
     recipe = dataset.header.recipe
-    return environment.get_template("card.md").render(
+    return environment.get_template("dataset_card.md" if own_format else "card.md").render(
         name=json.dumps(str(recipe.get("name", dataset.path.name)), ensure_ascii=False),
         description=str(recipe.get("description", "")),
         size=next((name for name, limit in SIZES if len(dataset) < limit), "n>1M"),

@@ -1,0 +1,83 @@
+"""The verbs of the Hub: push a run or a dataset, pull what others pushed."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentgym.cli.console import Talk
+from agentgym.cli.options import Json, Quiet
+from agentgym.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def push(
+    source: Annotated[Path, typer.Argument(help="A run that is trained and evaluated, or a dataset's folder.")],
+    repository: Annotated[str, typer.Argument(help="ORGANISATION/NAME; made when it is not there.")],
+    private: Annotated[bool, typer.Option("--private", help="A new repository is for its owners alone.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Send a run's agent, with a card of its scores, or a dataset to the Hugging Face Hub."""
+    from agentgym import hub
+
+    talk = Talk(quiet, json_)
+    is_run = (source / "recipe.json").is_file()
+    if not is_run and not any(source.glob("shard-*.arrow")):
+        raise UserError(f"{source}: is neither a run (recipe.json) nor a dataset (shard-*.arrow)")
+    with tempfile.TemporaryDirectory(dir=source.resolve().parent, prefix=".push-") as staging:
+        folder = Path(staging) / "folder"
+        (_stage_run if is_run else _stage_dataset)(source, folder)
+        kind: hub.RepoKind = "model" if is_run else "dataset"
+        address = hub.upload(folder, repository, kind, private=private, message=f"{source.name}, by agentgym")
+    opened = f"{address}" if is_run else f"{address}; EpisodeDataset('hf://datasets/{repository}') opens it"
+    talk.say(f"{source} -> {opened}", markup=False)
+    talk.result({"repository": repository, "kind": kind, "address": address})
+
+
+@app.command()
+def pull(
+    repository: Annotated[str, typer.Argument(help="The Hub's repository, ORGANISATION/NAME.")],
+    to: Annotated[Path, typer.Option(help="The new folder.")],
+    dataset: Annotated[bool, typer.Option("--dataset", help="It is a dataset, not an agent.")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Fetch an agent or a dataset from the Hugging Face Hub into a folder."""
+    from agentgym import hub
+
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UserError(f"{to}: exists; choose another folder")
+    talk, temporary = Talk(quiet, json_), to.with_name(to.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        hub.download(repository, "dataset" if dataset else "model", to=temporary)
+        shutil.rmtree(temporary / ".cache", ignore_errors=True)  # huggingface_hub's own notes
+        if to.exists():
+            to.rmdir()
+        temporary.rename(to)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    talk.say(f"{repository} -> {to}", markup=False)
+    talk.result({"folder": str(to)})
+
+
+def _stage_run(run: Path, folder: Path) -> None:
+    from agentgym.report.agent_folder import write_agent_folder
+
+    write_agent_folder(run, folder, half=False)
+
+
+def _stage_dataset(source: Path, folder: Path) -> None:
+    from agentgym.data.exchange import dataset_card
+    from agentgym.data.store import SampleDataset
+
+    folder.mkdir()
+    for file in sorted((*source.glob("shard-*.arrow"), source / "manifest.json")):
+        os.link(file, folder / file.name)  # not a second copy on the disk
+    (folder / "README.md").write_text(dataset_card(SampleDataset(source), own_format=True), encoding="utf-8")
