@@ -4,7 +4,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
 
-.PHONY: demo install test test-slow benchmark lint format clean
+.PHONY: demo install test test-slow benchmark docs lint format clean
 
 demo: install
 	$(VENV)/bin/agentgym run babyai-goto-redball
@@ -36,6 +36,11 @@ benchmark: install
 	$(VENV)/bin/agentgym run babyai-goto-redball --quiet
 	$(VENV)/bin/python tests/benchmarks/rollouts.py runs/babyai-goto-redball
 	$(VENV)/bin/python tests/benchmarks/edge.py
+
+docs: install
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
+	@echo "build/site/index.html"
 
 lint: install
 	$(RUN) ruff check .
