@@ -1,4 +1,4 @@
-"""What the site has besides docs/: the README as its first page, results and benchmarks, under the paths that links use."""
+"""What the site has besides docs/: the README as its first page, results and benchmarks, where links expect them."""
 
 import re
 from pathlib import Path
