@@ -77,7 +77,7 @@ class RemotePolicy:
         )
         return answer["action"], RemoteState(answer["session"], answer["calls"])
 
-    def keep(self, state: RemoteState, rows: NDArray[np.int64]) -> RemoteState:
+    def select(self, state: RemoteState, rows: NDArray[np.int64]) -> RemoteState:
         """The state of those rows alone, in that order."""
         answer = self._ask(
             {"op": "keep", "session": state.session, "calls": state.calls, "rows": np.asarray(rows, np.int64)}

@@ -24,14 +24,14 @@ LACKING = ("failed to import on the worker", "No module named")  # of the functi
 Result = TypeVar("Result")
 
 
-class EngineName(StrEnum):
+class ExecutorName(StrEnum):
     """The engines there are."""
 
     PROCESSES = "processes"
     RAY = "ray"
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Does jobs, at most `workers` at once."""
 
     @property
@@ -52,16 +52,16 @@ class Engine(Protocol):
 
 
 @contextmanager
-def start(name: str = EngineName.PROCESSES, *, workers: int | None = None) -> Iterator[Engine]:
+def start(name: str = ExecutorName.PROCESSES, *, workers: int | None = None) -> Iterator[Executor]:
     """The engine of that name; as many workers as there are cores where none are given.
 
     Raises UserError for an unknown engine, without Ray, and when the cluster cannot be reached.
     """
-    if name not in list(EngineName):
-        raise UserError(f"there is no engine '{name}'; known: {', '.join(EngineName)}")
+    if name not in list(ExecutorName):
+        raise UserError(f"there is no engine '{name}'; known: {', '.join(ExecutorName)}")
     if workers is not None and workers < 1:
         raise UserError(f"{workers} workers: expected at least 1")
-    if name == EngineName.PROCESSES:
+    if name == ExecutorName.PROCESSES:
         yield Processes(workers or os.cpu_count() or 1)
     else:
         with _ray_cluster() as cores:

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.experts import collection
 from agentgym.recipes import load_dataset
 
@@ -28,7 +28,7 @@ def recorded(recipe, tmp_path_factory):
 @pytest.fixture(scope="session")
 def dataset(recorded):
     """Those episodes."""
-    return SampleDataset(recorded)
+    return EpisodeDataset(recorded)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from agentgym import hub
 from agentgym.cli.main import app
-from agentgym.data.store import SampleDataset, sample_dataset
+from agentgym.data.store import EpisodeDataset, sample_dataset
 from agentgym.errors import UserError
 
 
@@ -57,7 +57,7 @@ def test_a_dataset_goes_up_and_comes_down_by_the_command_line(server, tmp_path):
     assert "EpisodeDataset" in card
     pulled = run(app, ["pull", "org/sample", "--dataset", "--to", str(tmp_path / "pulled"), "--quiet"])
     assert pulled.exit_code == 0, pulled.output
-    assert SampleDataset(tmp_path / "pulled").column("seed") == SampleDataset(sample_dataset()).column("seed")
+    assert EpisodeDataset(tmp_path / "pulled").column("seed") == EpisodeDataset(sample_dataset()).column("seed")
     assert not (tmp_path / "pulled" / ".cache").exists()
 
 

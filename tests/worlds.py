@@ -8,7 +8,7 @@ import pytest
 from worlds_light import counted_header, counted_sample  # noqa: F401  (all worlds are found here)
 
 from agentgym import recipes
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
 from agentgym.experts import collection
@@ -48,18 +48,18 @@ def experiment_recipe(*overrides: str) -> ExperimentRecipe:
     return recipes.load_experiment("babyai-goto-redball", [*small, *overrides])
 
 
-def record(path: Path) -> SampleDataset:
+def record(path: Path) -> EpisodeDataset:
     """`dataset_recipe`, recorded in this process."""
     collection.collect(dataset_recipe(), path, workers=1)
-    return SampleDataset(path)
+    return EpisodeDataset(path)
 
 
-def tokenizer_of(dataset: SampleDataset):
+def tokenizer_of(dataset: EpisodeDataset):
     """A tokenizer for a dataset's instructions."""
     return train_tokenizer(dataset.column("instruction"), dataset.header.space.tokens)
 
 
-def model_of(dataset: SampleDataset, *, window: int = 4, task: str = TASK, **changes) -> AgentModel:
+def model_of(dataset: EpisodeDataset, *, window: int = 4, task: str = TASK, **changes) -> AgentModel:
     """A fresh `tiny` model for a dataset; seed torch before."""
     space, (side, *_) = dataset.header.space, dataset.header.frame_shape
     config = make_config(
@@ -73,7 +73,7 @@ def model_of(dataset: SampleDataset, *, window: int = 4, task: str = TASK, **cha
     return AgentModel(config)
 
 
-def sources_of(dataset: SampleDataset, *, window: int = 4) -> tuple[WindowSource, WindowSource]:
+def sources_of(dataset: EpisodeDataset, *, window: int = 4) -> tuple[WindowSource, WindowSource]:
     """Windows to train on and windows held out."""
     tokenizer = tokenizer_of(dataset)
     trained, held_out = split_episodes(dataset, 0.25)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from agentgym.data.episode import Sample
+from agentgym.data.episode import Episode
 from agentgym.data.store import Header
 from agentgym.spaces import SpaceCodec
 
 
-def counted_sample(seed: int = 0, steps: int = 5, **changes) -> Sample:
+def counted_sample(seed: int = 0, steps: int = 5, **changes) -> Episode:
     """An episode whose frames show ten times the seed plus the step; actions and rewards count too."""
     frames = (10 * seed + np.arange(steps + 1)).astype(np.uint8)
     values = {
@@ -23,7 +23,7 @@ def counted_sample(seed: int = 0, steps: int = 5, **changes) -> Sample:
         "expert": "counter",
         "versions": {"count": "1"},
     }
-    return Sample(**{**values, **changes})
+    return Episode(**{**values, **changes})
 
 
 def counted_header(**changes) -> Header:

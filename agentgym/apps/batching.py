@@ -175,6 +175,6 @@ def _joined(policy: Any, calls: Sequence[Call]) -> Any:
         same = [call.session for call in calls[at:] if call.session.shared is shared]
         rows = np.concatenate([session.rows for session in same])
         whole = np.array_equal(rows, np.arange(shared.rows))
-        parts.append(shared.state if whole else policy.keep(shared.state, rows))
+        parts.append(shared.state if whole else policy.select(shared.state, rows))
         at += len(same)
     return parts[0] if len(parts) == 1 else policy.join(parts)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentgym import environments, recipes
-from agentgym.apps.session import Session, View, keys_of, open_dataset
+from agentgym.apps.session import Session, SessionView, keys_of, open_dataset
 from agentgym.data.png import encode_png
 from agentgym.data.store import DatasetWriter
 from agentgym.errors import UserError
@@ -27,7 +27,7 @@ from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
-    from agentgym.policies.inspection import WatchedAgent
+    from agentgym.policies.inspection import InspectedAgent
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_SUITE = "babyai-goto-redball"
@@ -35,13 +35,13 @@ MAX_SESSIONS = 8
 IDLE_S = 600.0  # after which a visitor's place may be given to another
 
 
-class Asked(BaseModel):
+class RequestBody(BaseModel):
     """What a request may hold; anything else is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Beginning(Asked):
+class BeginRequest(RequestBody):
     """A new session or episode."""
 
     task: str | None = None
@@ -49,13 +49,13 @@ class Beginning(Asked):
     instruction: str | None = None
 
 
-class Step(Asked):
+class StepRequest(RequestBody):
     """One step: a person's action by name, or none for the agent's own."""
 
     action: str | None = None
 
 
-class Keeping(Asked):
+class KeepRequest(RequestBody):
     """Keeping the episode; `success` is the person's word."""
 
     success: bool | None = None
@@ -75,7 +75,7 @@ class Playground:
 
     tasks: Mapping[str, TaskRecipe]
     frame: FrameRecipe
-    agent: "WatchedAgent | None" = None
+    agent: "InspectedAgent | None" = None
     name: str = ""
     known: Sequence[str] = ()  # the tasks that the agent was trained on
     writer: DatasetWriter | None = None
@@ -89,7 +89,7 @@ class Playground:
         record = str(self.writer.path) if self.writer else None
         return {"tasks": list(self.tasks), "known": list(self.known), "agent": self.name or None, "record": record}
 
-    def enter(self, asked: Beginning) -> dict[str, Any]:
+    def enter(self, asked: BeginRequest) -> dict[str, Any]:
         """A new session. Raises UserError when the task is not offered or the house is full."""
         task = asked.task or next(iter(self.tasks))
         if task not in self.tasks:
@@ -114,7 +114,7 @@ class Playground:
         visitor.used = time.monotonic()
         return visitor.session
 
-    def step(self, identity: str, asked: Step) -> dict[str, Any]:
+    def step(self, identity: str, asked: StepRequest) -> dict[str, Any]:
         """One step. Raises UserError for an action that is not one."""
         session = self.find(identity)
         if asked.action is None:
@@ -124,7 +124,7 @@ class Playground:
         start = session.first_action
         return shown(session.act(start + session.action_names.index(asked.action)))
 
-    def keep(self, identity: str, asked: Keeping) -> dict[str, Any]:
+    def keep(self, identity: str, asked: KeepRequest) -> dict[str, Any]:
         """The episode goes to the dataset, and is on disk when this returns."""
         if self.writer is None:
             raise UserError("nothing is recorded here; start the playground with --record data/NAME")
@@ -156,7 +156,7 @@ class Playground:
         self.leave(idle)
 
 
-def shown(view: View) -> dict[str, Any]:
+def shown(view: SessionView) -> dict[str, Any]:
     """A view as plain values, pictures as base64 PNG."""
     thought = view.thought
     return {
@@ -214,22 +214,22 @@ def make_app(playground: Playground, *, token: str | None = None) -> "FastAPI":
         return playground.options()
 
     @app.post("/api/sessions")
-    def enter(asked: Beginning) -> dict[str, Any]:
+    def enter(asked: BeginRequest) -> dict[str, Any]:
         with playground.lock:
             return playground.enter(asked)
 
     @app.post("/api/sessions/{identity}/begin")
-    def begin(identity: str, asked: Beginning) -> dict[str, Any]:
+    def begin(identity: str, asked: BeginRequest) -> dict[str, Any]:
         with playground.lock:
             return shown(playground.find(identity).begin(asked.seed, asked.instruction))
 
     @app.post("/api/sessions/{identity}/step")
-    def step(identity: str, asked: Step) -> dict[str, Any]:
+    def step(identity: str, asked: StepRequest) -> dict[str, Any]:
         with playground.lock:
             return playground.step(identity, asked)
 
     @app.post("/api/sessions/{identity}/keep")
-    def keep(identity: str, asked: Keeping) -> dict[str, Any]:
+    def keep(identity: str, asked: KeepRequest) -> dict[str, Any]:
         with playground.lock:
             return playground.keep(identity, asked)
 
@@ -291,16 +291,16 @@ def _others(suite: SuiteRecipe) -> list[TaskRecipe]:
     return [TaskRecipe(id=task) for task in ids]
 
 
-def _load(run: Path) -> "tuple[WatchedAgent, str, SuiteRecipe | None]":
+def _load(run: Path) -> "tuple[InspectedAgent, str, SuiteRecipe | None]":
     """The agent of a run or checkpoint folder, its name, and the suite that it was trained on where that is known."""
     from agentgym.evaluation import policy_registry  # torch, which people alone do without
-    from agentgym.policies.inspection import WatchedAgent
+    from agentgym.policies.inspection import InspectedAgent
     from agentgym.training.run_folder import read_recipe
 
-    player = policy_registry.find(str(run))
+    player = policy_registry.resolve_policy(str(run))
     if player.kind != "agent":
         raise UserError(f"{run}: the playground shows a run or a checkpoint folder")
     suite = read_recipe(player.run).dataset.suite if player.run else None
-    agent = WatchedAgent.from_pretrained(run)
-    assert isinstance(agent, WatchedAgent)
+    agent = InspectedAgent.from_pretrained(run)
+    assert isinstance(agent, InspectedAgent)
     return agent, player.name, suite

@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym import environments
-from agentgym.data.episode import Sample
+from agentgym.data.episode import Episode
 from agentgym.data.recorder import Recorder
-from agentgym.data.store import DatasetWriter, Header, SampleDataset
+from agentgym.data.store import DatasetWriter, EpisodeDataset, Header
 from agentgym.environments import Observation, decode_instruction, encode_instruction
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 
 if TYPE_CHECKING:
-    from agentgym.policies.inspection import Thought, WatchedAgent
+    from agentgym.policies.inspection import InspectedAgent, Prediction
 
 HUMAN = "human"
 SEEDS = (1_000_000_000, 2_000_000_000)  # levels played by people: none of the evaluations' or recipes' own
@@ -43,7 +43,7 @@ def keys_of(action_names: Sequence[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class View:
+class SessionView:
     """What there is to see at a moment of an episode. `world` is the whole room."""
 
     task: str
@@ -58,14 +58,14 @@ class View:
     over: bool
     success: bool
     who: str
-    thought: "Thought | None"
+    thought: "Prediction | None"
 
 
 class Session:
     """One environment and the episode in hand. Raises UserError when the task is unknown or the agent unfit for it."""
 
     def __init__(
-        self, task: str | TaskRecipe, *, frame: FrameRecipe, agent: "WatchedAgent | None" = None, name: str = ""
+        self, task: str | TaskRecipe, *, frame: FrameRecipe, agent: "InspectedAgent | None" = None, name: str = ""
     ) -> None:
         env = environments.make(task, frame=frame)
         space = SpaceCodec.of(env.action_space, env.action_names)
@@ -75,13 +75,13 @@ class Session:
         self.header_parts = (space, env.frame_shape)
         self._agent = agent.playing(space, env.task) if agent else None
         self._agent_name = f"agent:{name}"
-        self._finished: list[Sample] = []
+        self._finished: list[Episode] = []
         self._instructed = _Instructed(env)
         self._recorder = Recorder(self._instructed, self._finished, task=env.task, expert=HUMAN)
         self._draw = np.random.default_rng()
         self.view = self.begin()
 
-    def begin(self, seed: int | None = None, instruction: str | None = None) -> View:
+    def begin(self, seed: int | None = None, instruction: str | None = None) -> SessionView:
         """A new episode, of that seed or a drawn one; with an instruction, that one instead of the environment's own.
 
         Raises UserError for a seed or an instruction that cannot be.
@@ -98,7 +98,7 @@ class Session:
         self._seed = chosen
         return self._look(state=None, reward=0.0, over=False, success=False)
 
-    def act(self, action: int | None = None) -> View:
+    def act(self, action: int | None = None) -> SessionView:
         """One step: that action, a person's, or without one the agent's own choice. Raises UserError."""
         if self.view.over:
             raise UserError("the episode is over; begin another one, or keep this one")
@@ -116,7 +116,7 @@ class Session:
         over = terminated or truncated
         return self._look(state=state, reward=float(reward), over=over, success=bool(info.get("is_success", False)))
 
-    def keep(self, success: bool | None = None) -> Sample:
+    def keep(self, success: bool | None = None) -> Episode:
         """The episode in hand, which is over then, as a sample; `success` is a person's word, else the environment's.
 
         Raises UserError when there is nothing to keep.
@@ -143,10 +143,10 @@ class Session:
             raise UserError(f"action {action}: expected {first} to {last}")
         return action
 
-    def _look(self, *, state: Any, reward: float, over: bool, success: bool) -> View:
+    def _look(self, *, state: Any, reward: float, over: bool, success: bool) -> SessionView:
         """The view after a step, with the agent's thought on what comes next."""
         thought = self._agent.look(self._observation, state) if self._agent and not over else None
-        self.view = View(
+        self.view = SessionView(
             task=self.task,
             seed=self._seed,
             instruction=decode_instruction(self._observation["instruction"]),
@@ -173,7 +173,7 @@ def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) ->
     space, shape = session.header_parts
     session.close()
     if any(path.glob("shard-*.arrow")):
-        header = SampleDataset(path).header
+        header = EpisodeDataset(path).header
         if (header.space, tuple(header.frame_shape)) != (space, tuple(shape)):
             raise UserError(f"{path}: holds frames {list(header.frame_shape)} and other actions; choose another folder")
         return DatasetWriter(path, header)

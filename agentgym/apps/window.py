@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from agentgym.apps.session import Session, View, keys_of, open_dataset
+from agentgym.apps.session import Session, SessionView, keys_of, open_dataset
 from agentgym.data.store import DatasetWriter
 from agentgym.errors import UserError
 from agentgym.recipes import FrameRecipe, TaskRecipe
@@ -104,7 +104,7 @@ class _Window:
         self._kept += 1
         self._said = f"kept, {self._kept} in all"
 
-    def _draw(self, view: View) -> None:
+    def _draw(self, view: SessionView) -> None:
         self._screen.fill(COLORS["ground"])
         for column, picture in enumerate((view.frame, view.world)):
             surface = self._pygame.surfarray.make_surface(_square(picture).swapaxes(0, 1))

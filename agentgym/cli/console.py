@@ -16,7 +16,7 @@ err = Console(stderr=True)
 
 
 @dataclass(frozen=True)
-class Talk:
+class CommandOutput:
     """How a command speaks: for people, for machines (one JSON value on stdout at the end), or not at all."""
 
     quiet: bool

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentgym.cli.console import Talk
+from agentgym.cli.console import CommandOutput
 from agentgym.cli.options import Json, Quiet
 from agentgym.errors import UserError
 
 if TYPE_CHECKING:
-    from agentgym.data.store import SampleDataset
+    from agentgym.data.store import EpisodeDataset
 
 app = typer.Typer()
 
@@ -49,7 +49,7 @@ def merge(
     """Put several datasets together; frames are copied as they are."""
     from agentgym.data import store
 
-    _tell(Talk(quiet, json_), to, store.merge(data, to), [])
+    _tell(CommandOutput(quiet, json_), to, store.merge(data, to), [])
 
 
 @app.command()
@@ -66,7 +66,7 @@ def select(
     from agentgym.data import store
 
     chosen = store.select(data, to, task=task, outcome=outcome, min_return=min_return)
-    _tell(Talk(quiet, json_), to, chosen, [])
+    _tell(CommandOutput(quiet, json_), to, chosen, [])
 
 
 @app.command()
@@ -80,7 +80,7 @@ def view(
     """Write and open one self-contained page: manifest, histograms, a table of episodes, films of a sample."""
     from agentgym.report.dataset_page import write_view
 
-    talk, page = Talk(quiet, json_), write_view(data, to)
+    talk, page = CommandOutput(quiet, json_), write_view(data, to)
     talk.say(f"view: {page}", markup=False)
     talk.result({"view": str(page)})
     if not no_open:
@@ -105,7 +105,7 @@ def export(
         raise UserError("export: expected one of --to minari, --to hub, --to agent and --onnx")
     folder = out or _beside(source, chosen)
     write = {Format.ONNX: _export_onnx, Format.AGENT: _export_agent}.get(chosen, _export_dataset)
-    write(source, folder, chosen, Talk(quiet, json_))
+    write(source, folder, chosen, CommandOutput(quiet, json_))
 
 
 def _beside(source: Path, chosen: Format) -> Path:
@@ -114,15 +114,15 @@ def _beside(source: Path, chosen: Format) -> Path:
     return store.require_local(source, "name the folder to export to") / chosen.value
 
 
-def _export_dataset(source: Path, folder: Path, to: Format, talk: Talk) -> None:
+def _export_dataset(source: Path, folder: Path, to: Format, talk: CommandOutput) -> None:
     from agentgym.data import exchange
-    from agentgym.data.store import SampleDataset
+    from agentgym.data.store import EpisodeDataset
 
     notes = {Format.MINARI: exchange.export_minari, Format.HUB: exchange.export_hub}[to](source, folder)
-    _tell(talk, folder, SampleDataset(source), notes)
+    _tell(talk, folder, EpisodeDataset(source), notes)
 
 
-def _export_agent(source: Path, folder: Path, to: Format, talk: Talk) -> None:
+def _export_agent(source: Path, folder: Path, to: Format, talk: CommandOutput) -> None:
     from agentgym.data import store
     from agentgym.report.agent_folder import write_agent_folder
 
@@ -132,7 +132,7 @@ def _export_agent(source: Path, folder: Path, to: Format, talk: Talk) -> None:
     talk.result({"folder": str(folder), "bytes": size_})
 
 
-def _export_onnx(source: Path, folder: Path, to: Format, talk: Talk) -> None:
+def _export_onnx(source: Path, folder: Path, to: Format, talk: CommandOutput) -> None:
     from agentgym.data import store
     from agentgym.experiments.onnx_export import export_onnx
 
@@ -151,18 +151,18 @@ def import_(
 ) -> None:
     """Make a dataset of a Minari dataset; what that does not say is said."""
     from agentgym.data import exchange
-    from agentgym.data.store import SampleDataset
+    from agentgym.data.store import EpisodeDataset
 
     notes = exchange.import_minari(minari, out)
-    _tell(Talk(quiet, json_), out, SampleDataset(out), notes)
+    _tell(CommandOutput(quiet, json_), out, EpisodeDataset(out), notes)
 
 
-def size(dataset: "SampleDataset") -> str:
+def size(dataset: "EpisodeDataset") -> str:
     """How much there is, for people."""
     return f"{len(dataset):,} episodes, {int(dataset.lengths.sum()):,} steps"
 
 
-def _tell(talk: Talk, folder: Path, dataset: "SampleDataset", notes: list[str]) -> None:
+def _tell(talk: CommandOutput, folder: Path, dataset: "EpisodeDataset", notes: list[str]) -> None:
     talk.say(f"{folder}: {size(dataset)}", markup=False)
     for note in notes:
         talk.say(note, style="yellow", markup=False)

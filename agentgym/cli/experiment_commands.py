@@ -7,9 +7,21 @@ import typer
 
 from agentgym import recipes
 from agentgym.cli import stages
-from agentgym.cli.console import Talk, err
+from agentgym.cli.console import CommandOutput, err
 from agentgym.cli.data_commands import Recorded, Source, size
-from agentgym.cli.options import PROCESSES, Engine, Json, Overwrite, Processes, Quiet, Run, Set, Trust, Vector, Workers
+from agentgym.cli.options import (
+    PROCESSES,
+    Executor,
+    Json,
+    Overwrite,
+    Processes,
+    Quiet,
+    Run,
+    Set,
+    Trust,
+    Vector,
+    Workers,
+)
 from agentgym.errors import UserError
 
 app = typer.Typer()
@@ -20,7 +32,7 @@ def collect(
     recipe: Annotated[str, typer.Argument(help="A dataset recipe's name, or a path to a TOML file.")],
     to: Annotated[Path | None, typer.Option(help="Where to record; data/NAME when not given.")] = None,
     workers: Workers = None,
-    engine: Engine = PROCESSES,
+    engine: Executor = PROCESSES,
     trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -32,7 +44,7 @@ def collect(
     path = to or Path("data") / resolved.name
     recordable = stages.check_recordable(resolved, trust)
     stages.make_room(path, overwrite)
-    talk = Talk(quiet, json_)
+    talk = CommandOutput(quiet, json_)
     talk.result(stages.record(recordable, path, workers, engine, talk))
 
 
@@ -48,7 +60,7 @@ def check(
     from agentgym.data import store
     from agentgym.experts import collection
 
-    talk = Talk(quiet, json_)
+    talk = CommandOutput(quiet, json_)
     problems = store.repair(data) if repair else store.check(data)
     for problem in problems:
         (err.print if quiet else talk.say)(problem, style="yellow" if repair else "red", markup=False, soft_wrap=True)
@@ -57,7 +69,7 @@ def check(
         raise typer.Exit(1)
     if not any(data.glob("shard-*.arrow")):
         raise UserError(f"{data}: no episode could be kept; 'agentgym collect RECIPE --to {data}' records again")
-    dataset = store.SampleDataset(data)
+    dataset = store.EpisodeDataset(data)
     replays = []
     with talk.bar("replaying", min(replay, len(dataset)), "episodes") as advance:
         for replayed in collection.replay_episodes(dataset, replay) if replay else ():
@@ -103,7 +115,7 @@ def train(
     if first:
         stages.make_room(folder, overwrite)
     distributed.wait()
-    talk = Talk(quiet or not first, json_ and first)
+    talk = CommandOutput(quiet or not first, json_ and first)
     talk.result(stages.train(resolved, data, folder, processes, talk))
 
 
@@ -121,7 +133,7 @@ def evaluate(
     data: Recorded = None,
     trust: Trust = False,
     workers: Workers = None,
-    engine: Engine = PROCESSES,
+    engine: Executor = PROCESSES,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -133,7 +145,7 @@ def evaluate(
     for name, value in changes.items():
         if value is not None and value < (0 if name == "first_seed" else 1):
             raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {0 if name == 'first_seed' else 1}")
-    plan = protocol.make_plan(
+    plan = protocol.configure_evaluation(
         who,
         suite=suite,
         to=to,
@@ -144,5 +156,5 @@ def evaluate(
         vector=vector,
         **changes,
     )
-    talk = Talk(quiet, json_)
+    talk = CommandOutput(quiet, json_)
     talk.result(stages.score(plan, workers, engine, overwrite, talk))

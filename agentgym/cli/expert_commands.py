@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from agentgym import recipes
-from agentgym.cli.console import Talk
-from agentgym.cli.options import PROCESSES, Engine, Json, Quiet, Run, Set, Trust, Workers
+from agentgym.cli.console import CommandOutput
+from agentgym.cli.options import PROCESSES, Executor, Json, Quiet, Run, Set, Trust, Workers
 
 app = typer.Typer()
 
@@ -25,7 +25,7 @@ def train_expert(
     resolved = recipes.load_expert(recipe, set_ or ())
     from agentgym.experts import ppo
 
-    talk, chosen = Talk(quiet, json_), ppo.choose_tasks(resolved, task)
+    talk, chosen = CommandOutput(quiet, json_), ppo.choose_tasks(resolved, task)
     made = {}
     for each in chosen:
         with talk.bar(each.id, resolved.steps, "steps") as advance:
@@ -45,7 +45,7 @@ def survey(
     steps: Annotated[int | None, typer.Option(min=1, help="After how many steps an episode is given up.")] = None,
     to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
     workers: Workers = None,
-    engine: Engine = PROCESSES,
+    engine: Executor = PROCESSES,
     trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -54,7 +54,7 @@ def survey(
     from agentgym.evaluation import expert_survey as surveying
 
     tasks = recipes.load_suite(suite)
-    talk, budget = Talk(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
+    talk, budget = CommandOutput(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
     seeds = range(first_seed, first_seed + episodes)
     with talk.bar("surveying", len(tasks.tasks) * episodes, "episodes") as advance:
         found = surveying.survey(
@@ -91,7 +91,7 @@ def dagger(
     from agentgym.experiments import dagger
     from agentgym.report import dagger_page
 
-    folder, talk = run or Path("runs") / resolved.name, Talk(quiet, json_)
+    folder, talk = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
     others = {other.name: dagger.read_points(other) for other in beside or ()}
     with talk.bar("rounds", resolved.rounds, "rounds") as advance:
         points = dagger.run_rounds(resolved, folder, workers=workers, advance=advance)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agentgym.cli.console import Talk
+from agentgym.cli.console import CommandOutput
 from agentgym.cli.options import Json, Quiet
 from agentgym.errors import UserError
 
@@ -26,7 +26,7 @@ def push(
     """Send a run's agent, with a card of its scores, or a dataset to the Hugging Face Hub."""
     from agentgym import hub
 
-    talk = Talk(quiet, json_)
+    talk = CommandOutput(quiet, json_)
     is_run = (source / "recipe.json").is_file()
     if not is_run and not any(source.glob("shard-*.arrow")):
         raise UserError(f"{source}: is neither a run (recipe.json) nor a dataset (shard-*.arrow)")
@@ -53,7 +53,7 @@ def pull(
 
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: exists; choose another folder")
-    talk, temporary = Talk(quiet, json_), to.with_name(to.name + ".tmp")
+    talk, temporary = CommandOutput(quiet, json_), to.with_name(to.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         hub.download(repository, "dataset" if dataset else "model", to=temporary)
@@ -75,9 +75,9 @@ def _stage_run(run: Path, folder: Path) -> None:
 
 def _stage_dataset(source: Path, folder: Path) -> None:
     from agentgym.data.exchange import dataset_card
-    from agentgym.data.store import SampleDataset
+    from agentgym.data.store import EpisodeDataset
 
     folder.mkdir()
     for file in sorted((*source.glob("shard-*.arrow"), source / "manifest.json")):
         os.link(file, folder / file.name)  # not a second copy on the disk
-    (folder / "README.md").write_text(dataset_card(SampleDataset(source), own_format=True), encoding="utf-8")
+    (folder / "README.md").write_text(dataset_card(EpisodeDataset(source), own_format=True), encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agentgym.executors import EngineName
+from agentgym.executors import ExecutorName
 
 
 class Vector(StrEnum):
@@ -19,8 +19,8 @@ class Vector(StrEnum):
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in the output folder first.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="How many work at once; all cores when not given.")]
-Engine = Annotated[EngineName, typer.Option(help="Processes of this machine, or a Ray cluster.")]
-PROCESSES = EngineName.PROCESSES
+Executor = Annotated[ExecutorName, typer.Option(help="Processes of this machine, or a Ray cluster.")]
+PROCESSES = ExecutorName.PROCESSES
 Processes = Annotated[
     int | None, typer.Option(help="Processes that train together, sharing each batch; one a core when not given.")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agentgym.cli.console import Talk
+from agentgym.cli.console import CommandOutput
 from agentgym.cli.options import Json, Quiet
 
 LOCAL = "127.0.0.1"
@@ -27,7 +27,7 @@ def playground(
     """Open a local page: watch the agent act live, instruct it, take over, keep episodes as demonstrations."""
     from agentgym.apps import playground as pages
 
-    talk = Talk(quiet, json_)
+    talk = CommandOutput(quiet, json_)
 
     def announce(address: str) -> None:
         talk.say(f"playground: {address} (Ctrl-C ends it)", markup=False)
@@ -51,7 +51,7 @@ def play(
     """Play a task in a window with the keyboard; solved episodes, and those kept with K, become demonstrations."""
     from agentgym.apps.window import play_in_window
 
-    talk, kept = Talk(quiet, json_), play_in_window(task, record=record, seed=seed)
+    talk, kept = CommandOutput(quiet, json_), play_in_window(task, record=record, seed=seed)
     if record:
         talk.say(f"{record}: kept {kept:,} episodes", markup=False)
     talk.result({"data": str(record) if record else None, "kept": kept})
@@ -69,7 +69,7 @@ def serve(
     """Answer `predict` over WebSocket and HTTP; the calls of all clients are computed in batches."""
     from agentgym.apps import serve as serving
 
-    talk = Talk(quiet, json_)
+    talk = CommandOutput(quiet, json_)
 
     def announce(address: str) -> None:
         talk.say(f"serving {who} at {address} (Ctrl-C ends it)", markup=False)

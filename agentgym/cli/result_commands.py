@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agentgym.cli.console import Talk
+from agentgym.cli.console import CommandOutput
 from agentgym.cli.options import Json, Quiet
 from agentgym.cli.tables import comparison_table
 from agentgym.errors import UserError
@@ -26,7 +26,7 @@ def compare(
     if len(folders) < 2:
         raise UserError(f"{folders[0]}: name at least two folders to compare")
     compared = [comparison.compare(folders[0], other) for other in folders[1:]]
-    talk = Talk(quiet, json_)
+    talk = CommandOutput(quiet, json_)
     for each in compared:
         talk.say(comparison_table(each), soft_wrap=False)
         if each.left_out:
@@ -46,7 +46,7 @@ def report(
     """Write a run's report.html (scores, curves, films, pictures, settings), or one page that compares runs."""
     from agentgym import report as pages
 
-    talk = Talk(quiet, json_)
+    talk = CommandOutput(quiet, json_)
     if len(folders) == 1:
         if to:
             raise UserError(f"--to {to}: is for the page that compares runs; a run's report is in its folder")
@@ -76,14 +76,14 @@ def publish(
     if document.is_file():
         publishing.update_results(document, page.stem, json.loads(page.with_suffix(".json").read_text()))
         publishing.update_scores(document, to)
-    talk = Talk(quiet, json_)
+    talk = CommandOutput(quiet, json_)
     talk.say(f"results: {page}", markup=False)
     talk.result({"results": str(page)})
 
 
-def _film(run: Path, count: int, talk: Talk) -> None:
+def _film(run: Path, count: int, talk: CommandOutput) -> None:
     """Films that many of a run's evaluated episodes."""
-    from agentgym.evaluation.results import Episode
+    from agentgym.evaluation.results import RolloutResult
     from agentgym.files import read_json
     from agentgym.policies.agent_policy import find_checkpoint
     from agentgym.report import episode_videos
@@ -92,7 +92,7 @@ def _film(run: Path, count: int, talk: Talk) -> None:
     recipe = read_recipe(run)
     if not (run / "evaluation.json").is_file():
         raise UserError(f"{run}: is not evaluated yet; 'agentgym evaluate {run}' plays the episodes to film")
-    played = [Episode.from_json(values) for values in read_json(run / "episodes.json")["agent"]]
+    played = [RolloutResult.from_json(values) for values in read_json(run / "episodes.json")["agent"]]
     chosen = episode_videos.choose(played, count)
     with talk.bar("filming", len(chosen), "films") as advance:
         episode_videos.write_films(

@@ -7,8 +7,8 @@ import typer
 
 from agentgym import recipes
 from agentgym.cli import stages
-from agentgym.cli.console import Talk
-from agentgym.cli.options import PROCESSES, Data, Engine, Json, Overwrite, Processes, Quiet, Run, Set, Trust, Workers
+from agentgym.cli.console import CommandOutput
+from agentgym.cli.options import PROCESSES, Data, Executor, Json, Overwrite, Processes, Quiet, Run, Set, Trust, Workers
 
 app = typer.Typer()
 
@@ -28,7 +28,7 @@ def finetune(
     from agentgym.report import ppo_page
 
     resolved = recipes.load_finetuning(recipe, set_ or ())
-    folder, talk = run or Path("runs") / resolved.name, Talk(quiet, json_)
+    folder, talk = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
     others = {other.name: ppo.read_points(other) for other in beside or ()}
     with talk.bar("fine-tuning", resolved.ppo.steps, "steps") as advance:
         curve = ppo.finetune(resolved, folder, advance=advance)
@@ -49,7 +49,7 @@ def run_experiment(
     run: Run = None,
     workers: Workers = None,
     processes: Processes = None,
-    engine: Engine = PROCESSES,
+    engine: Executor = PROCESSES,
     trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -65,12 +65,14 @@ def run_experiment(
         stages.make_room(path, overwrite)
     from agentgym.evaluation import protocol
 
-    talk, page = Talk(quiet, json_), folder / "report.html"
+    talk, page = CommandOutput(quiet, json_), folder / "report.html"
     done = page.is_file()
     found = {
         "collect": stages.record(recordable, data_folder, workers, engine, talk),
         "train": stages.train(resolved, data_folder, folder, processes, talk),
-        "evaluate": stages.score(protocol.make_plan(str(folder)), workers, engine, overwrite=False, talk=talk),
+        "evaluate": stages.score(
+            protocol.configure_evaluation(str(folder)), workers, engine, overwrite=False, talk=talk
+        ),
         "report": str(page),
     }
     if done:

@@ -7,15 +7,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agentgym.cli.console import Talk
+from agentgym.cli.console import CommandOutput
 from agentgym.cli.tables import score_table, summary
 from agentgym.errors import UserError
-from agentgym.executors import EngineName
+from agentgym.executors import ExecutorName
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 
 if TYPE_CHECKING:
     from agentgym.data.store import Header
-    from agentgym.evaluation.protocol import Plan
+    from agentgym.evaluation.protocol import EvaluationConfig
 
 
 class Recordable(NamedTuple):
@@ -44,7 +44,9 @@ def _agent_maker(recipe: DatasetRecipe) -> Any:
     return agent_maker(recipe)
 
 
-def record(recordable: Recordable, path: Path, workers: int | None, engine: EngineName, talk: Talk) -> dict[str, Any]:
+def record(
+    recordable: Recordable, path: Path, workers: int | None, engine: ExecutorName, talk: CommandOutput
+) -> dict[str, Any]:
     """Records what is missing of a recipe; the folder, and the count of each outcome."""
     from agentgym.data import store
     from agentgym.experts import collection
@@ -52,7 +54,7 @@ def record(recordable: Recordable, path: Path, workers: int | None, engine: Engi
     recipe, header, make_agent = recordable
     collection.refuse_other_recipe(path, recipe)
     if collection.is_complete(recipe, path):
-        outcomes = store.SampleDataset(path).outcomes()
+        outcomes = store.EpisodeDataset(path).outcomes()
         talk.say(f"{path} is complete", markup=False)
     else:
         for doubt in collection.doubts(recipe):
@@ -81,7 +83,9 @@ def refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
     datasets.open_parts(data, recipe)
 
 
-def train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None, talk: Talk) -> dict[str, Any]:
+def train(
+    recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None, talk: CommandOutput
+) -> dict[str, Any]:
     """Trains to the last update by that many processes; the folder, and what `training.json` says."""
     from agentgym.experiments import imitation
     from agentgym.files import read_json
@@ -104,7 +108,9 @@ def train(recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None
     return {"run": str(run), "training": read_json(run / "training.json")}
 
 
-def score(plan: "Plan", workers: int | None, engine: EngineName, overwrite: bool, talk: Talk) -> dict[str, Any]:
+def score(
+    plan: "EvaluationConfig", workers: int | None, engine: ExecutorName, overwrite: bool, talk: CommandOutput
+) -> dict[str, Any]:
     """Plays what a plan says and prints its scores; the folder, and what `evaluation.json` says."""
     from agentgym.evaluation import evaluate
 

@@ -14,7 +14,7 @@ from agentgym.spaces.values import Actions
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class Episode:
     """Instruction W, frames V_1 ... V_{T+1} and actions A_1 ... A_T of an episode or a slice of one.
 
     `frames[t]` is what was seen when `actions[t]` was chosen and `frames[t + 1]` its outcome, so that there is one
@@ -24,7 +24,7 @@ class Sample:
     """
 
     instruction: str
-    frames: NDArray[np.uint8]  # [T + 1, height, width, 3], or what stands for it (`store.blocks.EncodedFrames`)
+    frames: NDArray[np.uint8]  # [T + 1, height, width, 3], or what stands for it (`store.blocks.CompressedFrames`)
     actions: Actions  # [T, ...], as the environment took them (see `agentgym.spaces.values`)
     rewards: NDArray[np.float64]  # [T]
     terminated: bool
@@ -52,7 +52,7 @@ class Sample:
         """The number of actions, T."""
         return len(self.actions)
 
-    def __getitem__(self, steps: slice) -> "Sample":
+    def __getitem__(self, steps: slice) -> "Episode":
         """The sample of those steps, with the frame that follows the last of them."""
         start, stop, stride = steps.indices(len(self))
         if stride != 1 or stop <= start:

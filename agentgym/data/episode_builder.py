@@ -1,4 +1,4 @@
-"""EpisodeDraft: an episode in the making, which goes to its sink as a Sample when it ends.
+"""EpisodeBuilder: an episode in the making, which goes to its sink as a Sample when it ends.
 
 It knows what an episode is made of, and no environment: recorders of one environment and of many hand it what they see.
 """
@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.data.episode import Sample
+from agentgym.data.episode import Episode
 from agentgym.environments import decode_instruction
 from agentgym.spaces import Node
 from agentgym.spaces.values import reader, stack
@@ -20,19 +20,19 @@ ROOM = 16  # frames a piece of memory, taken as an episode needs them
 class Sink(Protocol):
     """Where finished episodes go."""
 
-    def append(self, sample: Sample, /) -> Any:
+    def append(self, sample: Episode, /) -> Any:
         """Takes one episode."""
         ...
 
 
-class FrameKeeper(Protocol):
+class FrameBuffer(Protocol):
     """Where the frames of an episode are until it ends."""
 
-    def keep(self, frame: NDArray[np.uint8], /) -> None:
+    def append(self, frame: NDArray[np.uint8], /) -> None:
         """Takes the next frame, a copy of it."""
         ...
 
-    def take(self) -> Any:
+    def pop_all(self) -> Any:
         """All frames since the last time: uint8[frames, height, width, 3], or what stands for it in a sample."""
         ...
 
@@ -42,22 +42,22 @@ class FrameKeeper(Protocol):
 
 
 @runtime_checkable
-class Storing(Sink, Protocol):
+class HasFrameBuffer(Sink, Protocol):
     """A sink that says how it wants frames kept, such as one that would encode them all at the end."""
 
-    def keeper(self) -> FrameKeeper:
+    def frame_buffer(self) -> FrameBuffer:
         """One for each episode in the making."""
         ...
 
 
-class Frames:
+class RawFrameBuffer:
     """Frames as they are, in pieces of memory."""
 
     def __init__(self) -> None:
         self._pieces: list[NDArray[np.uint8]] = []  # uint8[ROOM, height, width, 3]
         self._count = 0
 
-    def keep(self, frame: NDArray[np.uint8]) -> None:
+    def append(self, frame: NDArray[np.uint8]) -> None:
         """Takes the next frame, a copy of it."""
         place = self._count % ROOM
         if not place:
@@ -65,7 +65,7 @@ class Frames:
         self._pieces[-1][place] = frame
         self._count += 1
 
-    def take(self) -> NDArray[np.uint8]:
+    def pop_all(self) -> NDArray[np.uint8]:
         """All frames since the last time, uint8[frames, height, width, 3]: of a short episode the piece itself."""
         frames = self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces)
         frames = frames[: self._count]
@@ -77,7 +77,7 @@ class Frames:
         self._pieces, self._count = [], 0
 
 
-class EpisodeDraft:
+class EpisodeBuilder:
     """Begun, added to step by step, then finished or discarded; and begun again."""
 
     def __init__(self, sink: Sink, space: Node, *, task: str, expert: str, versions: Mapping[str, str]) -> None:
@@ -89,7 +89,7 @@ class EpisodeDraft:
         self._versions = versions
         self._instruction = ""
         self._seed = 0
-        self._frames: FrameKeeper = sink.keeper() if isinstance(sink, Storing) else Frames()
+        self._frames: FrameBuffer = sink.frame_buffer() if isinstance(sink, HasFrameBuffer) else RawFrameBuffer()
         self._actions: list[Any] = []
         self._labels: list[Any] = []
         self._rewards: list[float] = []
@@ -99,7 +99,7 @@ class EpisodeDraft:
         self._instruction = decode_instruction(instruction)
         self._seed = seed
         self._frames.clear()
-        self._frames.keep(frame)
+        self._frames.append(frame)
 
     def label(self, action: Any) -> None:
         """What the expert would do in the next step. Either all steps of an episode have a label or none."""
@@ -117,15 +117,15 @@ class EpisodeDraft:
     def add(self, action: Any, frame: NDArray[np.uint8], reward: float) -> None:
         """One step: its action, from `prepare`, and what came of it."""
         self._actions.append(action)
-        self._frames.keep(frame)
+        self._frames.append(frame)
         self._rewards.append(reward)
 
-    def finish(self, *, terminated: bool, truncated: bool, success: bool) -> None:
+    def end(self, *, terminated: bool, truncated: bool, success: bool) -> None:
         """Appends the episode to the sink, if it has a step, and forgets it."""
         if self._actions:
-            sample = Sample(
+            sample = Episode(
                 instruction=self._instruction,
-                frames=self._frames.take(),
+                frames=self._frames.pop_all(),
                 actions=stack(self._space, self._actions),
                 rewards=np.array(self._rewards, np.float64),
                 terminated=terminated,
@@ -140,9 +140,9 @@ class EpisodeDraft:
             self._sink.append(sample)
         self.discard()
 
-    def leave(self) -> None:
+    def flush(self) -> None:
         """Appends an episode that was left in mid-course: neither terminated nor truncated."""
-        self.finish(terminated=False, truncated=False, success=False)
+        self.end(terminated=False, truncated=False, success=False)
 
     def discard(self) -> None:
         """Forgets the episode."""

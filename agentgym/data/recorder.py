@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 
-from agentgym.data.episode_builder import EpisodeDraft, Sink
+from agentgym.data.episode_builder import EpisodeBuilder, Sink
 from agentgym.environments import Observation
 from agentgym.spaces import SpaceCodec
 from agentgym.versions import installed_versions
@@ -25,7 +25,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
     def __init__(self, env: gymnasium.Env[Observation, Any], sink: Sink, *, task: str, expert: str) -> None:
         super().__init__(env)
         packages = installed_versions(getattr(env.unwrapped, "packages", ()))
-        self._draft = EpisodeDraft(
+        self._builder = EpisodeBuilder(
             sink, SpaceCodec.of(env.action_space).root, task=task, expert=expert, versions=packages
         )
 
@@ -33,34 +33,34 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """As the environment's; a new episode begins."""
-        draft = self._draft
-        draft.leave()
+        builder = self._builder
+        builder.flush()
         observation, info = self.env.reset(seed=seed, options=options)
-        draft.begin(observation["instruction"], observation["frame"], int(info["seed"]))
+        builder.begin(observation["instruction"], observation["frame"], int(info["seed"]))
         return observation, info
 
     def label(self, action: Any) -> None:
         """Says what the expert would do, whatever the next step executes. Either all steps of an episode or none."""
-        self._draft.label(action)
+        self._builder.label(action)
 
     def step(self, action: Any) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
         """As the environment's; at the end of the episode its sample goes to the sink.
 
         Raises ValueError when some steps of the episode have labels and others have none.
         """
-        draft = self._draft  # once: looking up what a wrapper has costs more than elsewhere
-        action = draft.prepare(action)
+        builder = self._builder  # once: looking up what a wrapper has costs more than elsewhere
+        action = builder.prepare(action)
         result = observation, reward, terminated, truncated, info = self.env.step(action)
-        draft.add(action, observation["frame"], float(reward))
+        builder.add(action, observation["frame"], float(reward))
         if terminated or truncated:
-            draft.finish(terminated=terminated, truncated=truncated, success=bool(info["is_success"]))
+            builder.end(terminated=terminated, truncated=truncated, success=bool(info["is_success"]))
         return result
 
     def close(self) -> None:
         """Records what is unfinished, then closes the environment."""
-        self._draft.leave()
+        self._builder.flush()
         super().close()
 
     def discard(self) -> None:
         """Forgets the episode in hand."""
-        self._draft.discard()
+        self._builder.discard()

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
-from agentgym.data.episode_builder import EpisodeDraft, Sink
+from agentgym.data.episode_builder import EpisodeBuilder, Sink
 from agentgym.errors import UserError
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.batching import batch
@@ -33,8 +33,8 @@ class VectorRecorder(VectorWrapper):
         self._space = SpaceCodec.of(env.single_action_space).root
         rows: Any = env.unwrapped  # VectorEnv declares no get_attr, which both of Gymnasium's have
         packages = installed_versions(rows.get_attr("packages")[0])
-        self._drafts = [
-            EpisodeDraft(sink, self._space, task=task, expert=expert, versions=packages) for _ in range(env.num_envs)
+        self._builders = [
+            EpisodeBuilder(sink, self._space, task=task, expert=expert, versions=packages) for _ in range(env.num_envs)
         ]
         self._resetting = [False] * env.num_envs  # the rows whose next step is spent on a reset
 
@@ -45,7 +45,7 @@ class VectorRecorder(VectorWrapper):
         mask = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))  # which Gymnasium pops
         rows = np.flatnonzero(mask).tolist()
         for row in rows:
-            self._drafts[row].leave()
+            self._builders[row].flush()
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # lists are taken
         for row in rows:
             self._begin(row, observations, infos)
@@ -57,31 +57,31 @@ class VectorRecorder(VectorWrapper):
 
         The label of a row whose next step is spent on a reset is dropped.
         """
-        for row, (draft, action) in enumerate(zip(self._drafts, iterate(self.action_space, actions), strict=True)):
+        for row, (builder, action) in enumerate(zip(self._builders, iterate(self.action_space, actions), strict=True)):
             if not self._resetting[row]:
-                draft.label(action)
+                builder.label(action)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """As the environment's; the samples of the episodes that ended go to the sink, by row.
 
         Raises ValueError when some steps of an episode have labels and others have none.
         """
-        chosen = zip(self._drafts, iterate(self.action_space, actions), strict=True)
-        rows = [draft.prepare(action) for draft, action in chosen]
+        chosen = zip(self._builders, iterate(self.action_space, actions), strict=True)
+        rows = [builder.prepare(action) for builder, action in chosen]
         observations, rewards, terminations, truncations, infos = self.env.step(
             batch(self.single_action_space, self._space, rows)
         )
         frames, returned = observations["frame"], rewards.tolist()
         reset, over = self._resetting, np.logical_or(terminations, truncations).tolist()
-        for row, draft in enumerate(self._drafts):
+        for row, builder in enumerate(self._builders):
             if reset[row]:
                 self._begin(row, observations, infos)
                 continue
             replaced = over[row] and self._mode == AutoresetMode.SAME_STEP  # by the next episode's first observation
-            draft.add(rows[row], infos["final_obs"][row]["frame"] if replaced else frames[row], returned[row])
+            builder.add(rows[row], infos["final_obs"][row]["frame"] if replaced else frames[row], returned[row])
             if over[row]:
                 success = bool((infos["final_info"] if replaced else infos)["is_success"][row])
-                draft.finish(terminated=bool(terminations[row]), truncated=bool(truncations[row]), success=success)
+                builder.end(terminated=bool(terminations[row]), truncated=bool(truncations[row]), success=success)
             if replaced:
                 self._begin(row, observations, infos)
         if self._mode == AutoresetMode.NEXT_STEP:
@@ -90,9 +90,9 @@ class VectorRecorder(VectorWrapper):
 
     def close(self, **kwargs: Any) -> None:
         """Records what is unfinished, then closes the environments."""
-        for draft in self._drafts:
-            draft.leave()
+        for builder in self._builders:
+            builder.flush()
         super().close(**kwargs)
 
     def _begin(self, row: int, observations: Any, infos: dict[str, Any]) -> None:
-        self._drafts[row].begin(observations["instruction"][row], observations["frame"][row], int(infos["seed"][row]))
+        self._builders[row].begin(observations["instruction"][row], observations["frame"][row], int(infos["seed"][row]))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agentgym.environments.atari_starts import Opening
 from agentgym.environments.pixels import resize
-from agentgym.environments.task import Step, Task
+from agentgym.environments.task import StepResult, Task
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # it greets on standard error otherwise
@@ -60,11 +60,11 @@ class AtariTask(Task):
             self.ale.restoreState(self._opening.state(int(emulators)))
             self._begins = True
 
-    def advance(self, action: Any) -> Step:
+    def advance(self, action: Any) -> StepResult:
         """One action, held for the frames of a step."""
         self._begins = False
         _, reward, terminated, truncated, _ = self._inner.step(int(action))
-        return Step(float(reward), bool(terminated), bool(truncated))
+        return StepResult(float(reward), bool(terminated), bool(truncated))
 
     def draw(self) -> NDArray[np.uint8]:
         """The screen at the recipe's size."""

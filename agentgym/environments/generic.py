@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.environments.pixels import resize
-from agentgym.environments.task import Step, Task
+from agentgym.environments.task import StepResult, Task
 from agentgym.errors import UserError
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
@@ -58,10 +58,10 @@ class GenericTask(Task):
         """The environment's own reset with that seed."""
         self._seen, _ = self._reset(seed)
 
-    def advance(self, action: Any) -> Step:
+    def advance(self, action: Any) -> StepResult:
         """The environment's own step."""
         self._seen, reward, terminated, truncated, info = self._inner.step(action)
-        return Step(float(reward), bool(terminated), bool(truncated), _own_word(info))
+        return StepResult(float(reward), bool(terminated), bool(truncated), _own_word(info))
 
     def draw(self) -> NDArray[np.uint8]:
         """The observation, when it is a picture, or what the environment draws, at the recipe's size."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.environments.minatar_colours import draw_cells
-from agentgym.environments.task import Step, Task
+from agentgym.environments.task import StepResult, Task
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 SIDE = 80  # pixels: eight a cell
@@ -63,10 +63,10 @@ class MinAtarTask(Task):
         self._game.last_action = 0
         self._game.reset()
 
-    def advance(self, action: Any) -> Step:
+    def advance(self, action: Any) -> StepResult:
         """One action of the game."""
         reward, terminated = self._game.act(self._actions[int(action)])
-        return Step(float(reward), bool(terminated), False)
+        return StepResult(float(reward), bool(terminated), False)
 
     def draw(self) -> NDArray[np.uint8]:
         """The cells, each in the colour of its combination of channels."""

@@ -12,7 +12,7 @@ from minigrid.core.grid import Grid
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
-from agentgym.environments.task import Step, Task
+from agentgym.environments.task import StepResult, Task
 from agentgym.environments.tiles import draw_partial_view, draw_whole_grid
 from agentgym.environments.views import cells_seen, hasten_view, sees_as_usual
 from agentgym.recipes import FrameRecipe, TaskRecipe
@@ -64,11 +64,11 @@ class MiniGridTask(Task):
         """The mission, or one of the recipe's wordings."""
         return super().instruct(seed) if self.recipe.instructions else str(self.minigrid.mission)
 
-    def advance(self, action: Any) -> Step:
+    def advance(self, action: Any) -> StepResult:
         """One action of MiniGrid."""
         observation, reward, terminated, truncated, _ = self.minigrid.step(int(action))
         self.symbolic = observation["image"]
-        return Step(float(reward), bool(terminated), bool(truncated), bool(terminated and reward > 0))
+        return StepResult(float(reward), bool(terminated), bool(truncated), bool(terminated and reward > 0))
 
     def draw(self) -> NDArray[np.uint8]:
         """The partial view, or the whole grid."""

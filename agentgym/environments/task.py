@@ -22,7 +22,7 @@ Observation = dict[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class Step:
+class StepResult:
     """What one action led to; `success` where the environment says so itself, at the end of an episode."""
 
     reward: float
@@ -108,13 +108,13 @@ class Task(gymnasium.Env[Observation, Any]):
         self._instruction = encode_instruction(self.instruct(seed))
         self._steps, self._return = 0, 0.0
 
-    def play(self, action: Any) -> Step:
+    def play(self, action: Any) -> StepResult:
         """One step within the time limit, with the episode's success at its end; nothing is drawn."""
         step = self.advance(action)
         self._steps += 1
         self._return += step.reward
         truncated = step.truncated or (not step.terminated and self._steps == self.limit)
-        return Step(step.reward, step.terminated, truncated, self._succeeded(step))
+        return StepResult(step.reward, step.terminated, truncated, self._succeeded(step))
 
     def render(self) -> NDArray[np.uint8]:
         """A picture for people, uint8[height, width, 3]."""
@@ -125,7 +125,7 @@ class Task(gymnasium.Env[Observation, Any]):
         """The world is at the start of the episode of that seed, whatever happened before."""
 
     @abstractmethod
-    def advance(self, action: Any) -> Step:
+    def advance(self, action: Any) -> StepResult:
         """The world does one step."""
 
     @abstractmethod
@@ -136,7 +136,7 @@ class Task(gymnasium.Env[Observation, Any]):
         """The instruction of the episode that has just been started: one of the wordings, by the seed."""
         return self._instructions[seed % len(self._instructions)]
 
-    def _succeeded(self, step: Step) -> bool:
+    def _succeeded(self, step: StepResult) -> bool:
         if self.recipe.success_return is not None:
             return self._return >= self.recipe.success_return
         return bool(step.success)

@@ -29,7 +29,7 @@ Vector = Literal["sync", "async"]
 
 
 @dataclass(frozen=True)
-class Moves:
+class VectorStep:
     """What one step did in each row: the actions as the environment has them, rewards, whose episode is over and how.
 
     A row at rest has an action too, which did nothing.
@@ -61,7 +61,7 @@ class SeededEnvironments:
         except (EOFError, ConnectionError) as error:
             raise self._lost() from error
 
-    def step(self, chosen: Sequence[Any]) -> Moves:
+    def step(self, chosen: Sequence[Any]) -> VectorStep:
         """Does one action in each row."""
         actions = [as_action(self.space, action) for action in chosen]
         batched = batch(self._envs.single_action_space, self.space, actions)
@@ -71,7 +71,7 @@ class SeededEnvironments:
             raise self._lost() from error
         over = terminated | truncated
         successes = np.asarray(infos["is_success"], bool) if over.any() else np.zeros(len(over), bool)
-        return Moves(actions, rewards, over, successes)
+        return VectorStep(actions, rewards, over, successes)
 
     def close(self) -> None:
         """Ends what runs in other processes."""

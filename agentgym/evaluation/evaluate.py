@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from agentgym import executors
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.evaluation.held_out import score_captions, score_next_actions
-from agentgym.evaluation.protocol import Plan, datasets_of, refuse_misfits, refuse_overlap
+from agentgym.evaluation.protocol import EvaluationConfig, datasets_of, refuse_misfits, refuse_overlap
 from agentgym.evaluation.role_rollouts import play_agent, play_reference
 from agentgym.evaluation.task_scores import score_over_tasks, score_task
-from agentgym.executors import EngineName
+from agentgym.executors import ExecutorName
 from agentgym.files import read_json, write_json
 from agentgym.recipes import differences
 from agentgym.versions import LEARNING, installed_versions
@@ -24,16 +24,16 @@ from agentgym.versions import LEARNING, installed_versions
 EVALUATION_FORMAT = 1
 ROLES = ("agent", "random", "expert")  # "agent" is who is scored, whoever it is
 
-Advance = Callable[[int, str], None]
+OnProgress = Callable[[int, str], None]
 
 
 def evaluate(
-    plan: Plan,
+    plan: EvaluationConfig,
     *,
     workers: int | None = None,
-    engine: str = EngineName.PROCESSES,
+    engine: str = ExecutorName.PROCESSES,
     overwrite: bool = False,
-    advance: Advance = lambda count, note: None,
+    advance: OnProgress = lambda count, note: None,
 ) -> dict[str, Any]:
     """Plays the plan, the random policy and the expert on the same seeds; writes the folder and returns its evaluation.
 
@@ -66,25 +66,27 @@ def evaluate(
     return evaluation
 
 
-def _make_room(plan: Plan, overwrite: bool) -> None:
+def _make_room(plan: EvaluationConfig, overwrite: bool) -> None:
     """Makes room for an evaluation. Raises UserError when there is one by another protocol, unless overwriting."""
     file = plan.folder / "episodes.json"
     if overwrite:
         for name in ("episodes.json", "evaluation.json"):
             (plan.folder / name).unlink(missing_ok=True)
     elif file.is_file():
-        changed = differences(read_json(file)["protocol"], plan.identity)
+        changed = differences(read_json(file)["protocol"], plan.cache_key)
         if changed:
             raise UserError(
                 f"{plan.folder}: holds an evaluation by another protocol ({changed[0]}); --overwrite replaces it"
             )
 
 
-def _play_what_is_missing(plan: Plan, workers: int | None, engine: str, advance: Advance) -> dict[str, Any]:
+def _play_what_is_missing(
+    plan: EvaluationConfig, workers: int | None, engine: str, advance: OnProgress
+) -> dict[str, Any]:
     """What is in episodes.json once every role has played."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     file = plan.folder / "episodes.json"
-    episodes = read_json(file) if file.is_file() else {"protocol": plan.identity}
+    episodes = read_json(file) if file.is_file() else {"protocol": plan.cache_key}
     roles = [role for role in ROLES if role != "expert" or plan.expert]
     for role in roles:
         if role in episodes:
@@ -92,7 +94,7 @@ def _play_what_is_missing(plan: Plan, workers: int | None, engine: str, advance:
     missing = [role for role in roles if role not in episodes]
     if missing:
         with executors.start(engine, workers=workers) as crew:
-            alone = workers in (None, 1) and engine == EngineName.PROCESSES
+            alone = workers in (None, 1) and engine == ExecutorName.PROCESSES
             for role in missing:
                 episodes[role] = _play(plan, role, episodes, crew, alone, advance)
                 write_json(file, episodes)
@@ -100,7 +102,12 @@ def _play_what_is_missing(plan: Plan, workers: int | None, engine: str, advance:
 
 
 def _play(
-    plan: Plan, role: str, episodes: dict[str, Any], crew: executors.Engine, alone: bool, advance: Advance
+    plan: EvaluationConfig,
+    role: str,
+    episodes: dict[str, Any],
+    crew: executors.Executor,
+    alone: bool,
+    advance: OnProgress,
 ) -> list[dict[str, Any]]:
     """The episodes of a role over all tasks; an expert that is scored is its own reference and plays once."""
     expert = {"agent": plan.player.who if plan.player.kind == "expert" else None, "expert": plan.expert}.get(role, role)
@@ -116,24 +123,24 @@ def _play(
     return [episode.to_json() for episode in found]
 
 
-def _score_next_actions(plan: Plan) -> dict[str, Any] | None:
+def _score_next_actions(plan: EvaluationConfig) -> dict[str, Any] | None:
     """The agent on the held-out recordings of its dataset, where that is there."""
     datasets, run = datasets_of(plan), plan.player.run
     if not datasets or run is None or plan.trained_on is None:
         return None
     like = [dataset for dataset in datasets if _shapes(dataset) == _shapes(datasets[0])]
-    return score_next_actions(run / "model", SampleDataset.join(like), plan.trained_on.held_out)
+    return score_next_actions(run / "model", EpisodeDataset.join(like), plan.trained_on.held_out)
 
 
-def _shapes(dataset: SampleDataset) -> tuple[Any, ...]:
+def _shapes(dataset: EpisodeDataset) -> tuple[Any, ...]:
     return dataset.header.space, dataset.header.frame_shape
 
 
-def _score_captions(plan: Plan) -> dict[str, Any]:
+def _score_captions(plan: EvaluationConfig) -> dict[str, Any]:
     """What the agent says of the held-out episodes that it was trained to caption, by task; nothing of other agents."""
     run, trained_on = plan.player.run, plan.trained_on
     there = all(any(folder.glob("shard-*.arrow")) for folder in plan.captioned)
     if run is None or trained_on is None or not plan.captioned or not there:
         return {}
-    scored = [score_captions(run / "model", SampleDataset(folder), trained_on.held_out) for folder in plan.captioned]
+    scored = [score_captions(run / "model", EpisodeDataset(folder), trained_on.held_out) for folder in plan.captioned]
     return {"captions": [task for tasks in scored for task in tasks or []]}

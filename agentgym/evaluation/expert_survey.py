@@ -17,7 +17,7 @@ from typing import Any
 from agentgym import environments, executors, experts
 from agentgym.errors import UserError
 from agentgym.evaluation.expert_rollouts import play_seeds
-from agentgym.evaluation.expert_survey_log import Played, SurveyJournal
+from agentgym.evaluation.expert_survey_log import Played, SurveyLog
 from agentgym.evaluation.statistics import normalise
 from agentgym.experts.outcomes import RELIABLE
 from agentgym.files import replace_file
@@ -26,12 +26,12 @@ from agentgym.versions import installed_versions
 
 OUTCOMES = ("solved", "failed", "error", "timeout")
 
-Advance = Callable[[int, str], None]
+OnProgress = Callable[[int, str], None]
 Job = tuple[str, TaskRecipe, FrameRecipe, int, BudgetRecipe]  # an expert, and the seed of a task
 
 
 @dataclass(frozen=True)
-class Look:
+class TaskCheck:
     """What is known of a task before it is played."""
 
     refusal: str | None  # why the expert cannot act in it
@@ -47,9 +47,9 @@ def survey(
     budget: BudgetRecipe,
     to: Path,
     workers: int | None = None,
-    engine: str = executors.EngineName.PROCESSES,
+    engine: str = executors.ExecutorName.PROCESSES,
     trust: bool = False,
-    advance: Advance = lambda count, note: None,
+    advance: OnProgress = lambda count, note: None,
 ) -> dict[str, Any]:
     """The outcomes of an expert's episodes of those seeds in every task of a suite, and what it refuses to act in.
 
@@ -59,13 +59,13 @@ def survey(
     """
     experts.refuse_untrusted(expert, trust=trust)
     environments.check_suite(suite)
-    looks = {task.id: _look(expert, task, suite.frame) for task in suite.tasks}
-    open_tasks = [task for task in suite.tasks if not looks[task.id].refusal]
-    versions = installed_versions({package for look in looks.values() for package in look.packages})
-    advance(len(seeds) * (len(looks) - len(open_tasks)), "")
+    checks = {task.id: _check_task(expert, task, suite.frame) for task in suite.tasks}
+    open_tasks = [task for task in suite.tasks if not checks[task.id].refusal]
+    versions = installed_versions({package for check in checks.values() for package in check.packages})
+    advance(len(seeds) * (len(checks) - len(open_tasks)), "")
     jobs = [(expert, task, suite.frame, seed, budget) for task in open_tasks for seed in seeds]
     with (
-        SurveyJournal(journal_file(to, expert), _terms(expert, suite, budget, versions)) as journal,
+        SurveyLog(journal_file(to, expert), _terms(expert, suite, budget, versions)) as journal,
         executors.start(engine, workers=workers) as crew,
     ):
         _play_missing(jobs, journal, crew, advance)
@@ -80,10 +80,10 @@ def survey(
         "seconds": round(sum(by_seed[task.id, seed].seconds for task in open_tasks for seed in seeds), 1),
         "versions": versions,
         "tasks": [
-            _row(task, looks[task.id].defines_success, [by_seed[task.id, seed] for seed in seeds])
+            _row(task, checks[task.id].defines_success, [by_seed[task.id, seed] for seed in seeds])
             for task in open_tasks
         ],
-        "refused": {name: look.refusal for name, look in looks.items() if look.refusal},
+        "refused": {name: check.refusal for name, check in checks.items() if check.refusal},
     }
 
 
@@ -92,7 +92,7 @@ def journal_file(to: Path, expert: str) -> Path:
     return to / f"{_stem(expert)}.jsonl"
 
 
-def _look(expert: str, task: TaskRecipe, frame: FrameRecipe) -> Look:
+def _check_task(expert: str, task: TaskRecipe, frame: FrameRecipe) -> TaskCheck:
     env = environments.make(task, frame=frame)
     refusal = None
     try:
@@ -101,7 +101,7 @@ def _look(expert: str, task: TaskRecipe, frame: FrameRecipe) -> Look:
         refusal = str(error)
     finally:
         env.close()
-    return Look(refusal, env.defines_success, tuple(env.packages))
+    return TaskCheck(refusal, env.defines_success, tuple(env.packages))
 
 
 def _terms(expert: str, suite: SuiteRecipe, budget: BudgetRecipe, versions: dict[str, str]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _terms(expert: str, suite: SuiteRecipe, budget: BudgetRecipe, versions: dict
     }
 
 
-def _play_missing(jobs: Sequence[Job], journal: SurveyJournal, crew: executors.Engine, advance: Advance) -> None:
+def _play_missing(jobs: Sequence[Job], journal: SurveyLog, crew: executors.Executor, advance: OnProgress) -> None:
     """The journal has the episode of every job."""
     done = {(played.task, played.seed) for played in journal.played}
     missing = [job for job in jobs if (job[1].id, job[3]) not in done]

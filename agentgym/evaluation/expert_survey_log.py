@@ -1,4 +1,4 @@
-"""SurveyJournal: the episodes that a survey has finished, a line each, so that one that was cut short goes on.
+"""SurveyLog: the episodes that a survey has finished, a line each, so that one that was cut short goes on.
 
     EXPERT.jsonl   the terms of the survey, then its episodes in the order in which they ended
 
@@ -32,7 +32,7 @@ class Played:
     seconds: float
 
 
-class SurveyJournal:
+class SurveyLog:
     """Open for one survey at a time; `played` has every episode in it.
 
     Raises UserError for a journal of other terms, while another survey writes it, and when the disk is full.
@@ -61,7 +61,7 @@ class SurveyJournal:
         """Another survey may write it."""
         self._stream.close()
 
-    def __enter__(self) -> "SurveyJournal":
+    def __enter__(self) -> "SurveyLog":
         return self
 
     def __exit__(self, *exception: object) -> None:

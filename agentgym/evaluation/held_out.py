@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.evaluation.action_metrics import next_action_scores
 from agentgym.evaluation.caption_generation import score_by_task, write_captions
@@ -22,7 +22,7 @@ BATCH = 64
 
 
 @torch.inference_mode()
-def score_next_actions(checkpoint: Path, dataset: SampleDataset, held_out: float) -> dict[str, Any] | None:
+def score_next_actions(checkpoint: Path, dataset: EpisodeDataset, held_out: float) -> dict[str, Any] | None:
     """The next-action metrics over all held-out episodes, by the windows of training; None when none are held out.
 
     Every action (the expert's label where there is one) is predicted from the recorded steps before it in its window,
@@ -65,7 +65,7 @@ def score_next_actions(checkpoint: Path, dataset: SampleDataset, held_out: float
     return next_action_scores(list(true.values()), list(predicted.values()), nats=nats)
 
 
-def score_captions(checkpoint: Path, dataset: SampleDataset, held_out: float) -> list[dict[str, Any]] | None:
+def score_captions(checkpoint: Path, dataset: EpisodeDataset, held_out: float) -> list[dict[str, Any]] | None:
     """The captions of all held-out episodes, scored task by task; None when none are held out.
 
     Raises UserError when the agent was not trained to caption.

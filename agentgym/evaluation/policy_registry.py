@@ -20,7 +20,7 @@ from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.sb3 import describe, load_policy, shapes_of
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.policies.sampling import Draws
+from agentgym.policies.sampling import PerEpisodeSampler
 from agentgym.policies.state import PolicyState
 from agentgym.spaces import SpaceCodec
 
@@ -31,7 +31,7 @@ ONNX = "policy.onnx"
 
 
 @dataclass(frozen=True)
-class Player:
+class PolicySpec:
     """Who plays. `kind` is "agent", "onnx", "expert" or "sb3"; `path` the run, the checkpoint or the file."""
 
     who: str
@@ -70,59 +70,59 @@ class Player:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def find(who: str, *, trust: bool = False) -> Player:
+def resolve_policy(who: str, *, trust: bool = False) -> PolicySpec:
     """The player of that name or path. Raises UserError when there is none, or when its code is not trusted."""
     if who.startswith(experts.SB3):
         path = Path(who.removeprefix(experts.SB3))
         if not path.is_file():
             raise UserError(f"{who}: there is no file {path}; name the zip that Stable-Baselines3's save wrote")
         experts.refuse_untrusted(who, trust=trust)
-        return Player(who, "sb3", path)
+        return PolicySpec(who, "sb3", path)
     if who in experts.EXPERTS:
-        return Player(who, "expert")
+        return PolicySpec(who, "expert")
     if who.startswith(experts.TRAINED):
-        return Player(who, "expert", Path(who.removeprefix(experts.TRAINED)))
+        return PolicySpec(who, "expert", Path(who.removeprefix(experts.TRAINED)))
     who = who.removeprefix(experts.AGENT)  # as a dataset's recipe names it
     exported = Path(who) / ONNX if Path(who).is_dir() else Path(who)
     if exported.suffix == ".onnx" and exported.is_file():
-        return Player(who, "onnx", exported)
+        return PolicySpec(who, "onnx", exported)
     if not Path(who).is_dir():
         hint = (
             did_you_mean(who, experts.EXPERTS)
             or f"; expected a run, checkpoint or export, sb3:PATH, trained:PATH, agent:PATH or {_known()}"
         )
         raise UserError(f"{who}: there is no such folder or expert{hint}")
-    return Player(who, "agent", Path(who))
+    return PolicySpec(who, "agent", Path(who))
 
 
-def load(player: Player, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+def load(player: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
     """The policy of who is no expert. Raises UserError when it is not whole or cannot be sampled."""
     assert player.path is not None
     if player.kind == "onnx":
         return _load_onnx(player.path, sampled=sampled)
     if player.kind == "sb3":
         return SB3Policy(player.path, sampled=sampled)
-    return (SampledAgent if sampled else AgentPolicy).from_pretrained(player.path)
+    return (StochasticPolicy if sampled else AgentPolicy).from_pretrained(player.path)
 
 
-def load_once(player: Player, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+def load_once(player: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
     """The same, loaded once in a process that plays it task after task."""
     return _load_weights(player, player.fingerprint, sampled)
 
 
 @lru_cache(maxsize=1)
-def _load_weights(player: Player, fingerprint: str | None, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+def _load_weights(player: PolicySpec, fingerprint: str | None, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
     return load(player, sampled=sampled)
 
 
 def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
     try:
         from agentgym.policies.onnx_runtime import onnx_policy
-        from agentgym.policies.onnx_sampling import SampledOnnx
+        from agentgym.policies.onnx_sampling import StochasticOnnxPolicy
     except ImportError as error:
         raise UserError(f"{file}: needs {error.name}: pip install 'agentgym[onnx]'") from None
     try:
-        return (SampledOnnx if sampled else onnx_policy.OnnxPolicy)(file, threads=1)
+        return (StochasticOnnxPolicy if sampled else onnx_policy.OnnxPolicy)(file, threads=1)
     except Exception as error:  # a damaged graph raises whatever onnxruntime raises
         raise UserError(f"{file}: cannot be loaded: {str(error).splitlines()[0]}") from None
 
@@ -143,23 +143,23 @@ def refuse_misfit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> 
         raise UserError(f"{env.task}: its frames are {list(shape or ())}; the policy takes [{side}, {side}, 3]")
 
 
-class SampledAgent(AgentPolicy):
+class StochasticPolicy(AgentPolicy):
     """An agent that draws by the episodes' seeds."""
 
     def start(self, row: int, seed: int) -> None:
         """An episode of that seed has begun in that row."""
-        self._draws = getattr(self, "_draws", None) or Draws()
-        self._draws.start(row, seed)
+        self._sampler = getattr(self, "_sampler", None) or PerEpisodeSampler()
+        self._sampler.start(row, seed)
 
-    def keep(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
+    def select(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
         """See `AgentPolicy`."""
-        self._draws.keep(rows)
-        return super().keep(state, rows)
+        self._sampler.select(rows)
+        return super().select(state, rows)
 
     def _choose(self, logits: torch.Tensor, deterministic: bool) -> NDArray[np.int64]:
         if deterministic:
             return super()._choose(logits, deterministic)
-        return self._draws.choose((logits.double() / self._temperature).softmax(-1).numpy())[:, None]
+        return self._sampler.sample((logits.double() / self._temperature).softmax(-1).numpy())[:, None]
 
 
 class SB3Policy:
@@ -172,11 +172,11 @@ class SB3Policy:
             kind = type(self._policy).__name__
             raise UserError(f"{path}: a {kind} has no distribution to draw from; leave --sample out")
         self._path = path
-        self._draws = Draws()
+        self._sampler = PerEpisodeSampler()
 
     def start(self, row: int, seed: int) -> None:
         """An episode of that seed has begun in that row."""
-        self._draws.start(row, seed)
+        self._sampler.start(row, seed)
 
     def predict(
         self, observation: Mapping[str, Any], state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -187,7 +187,7 @@ class SB3Policy:
         with torch.no_grad():
             tensors, _ = self._policy.obs_to_tensor(observation)
             probabilities = self._policy.get_distribution(tensors).distribution.probs
-        return self._draws.choose(probabilities.double().numpy()) + int(self._actions.start), state
+        return self._sampler.sample(probabilities.double().numpy()) + int(self._actions.start), state
 
     def refuse_misfit(self, env: Task) -> None:
         """Raises UserError when the environment's spaces are not the ones of the file."""

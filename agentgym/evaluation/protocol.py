@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from agentgym import environments, experts, recipes
-from agentgym.data.store import SampleDataset, locate
+from agentgym.data.store import EpisodeDataset, locate
 from agentgym.errors import UserError
 from agentgym.evaluation import policy_registry
-from agentgym.evaluation.policy_registry import Player
+from agentgym.evaluation.policy_registry import PolicySpec
 from agentgym.files import read_json
 from agentgym.recipes import DatasetRecipe, EvaluationRecipe, SuiteRecipe, differences
 from agentgym.training.run_folder import read_recipe
@@ -21,10 +21,10 @@ DEFAULT_EXPERT = "babyai-bot"
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationConfig:
     """An evaluation before it is done. `data` is the folder of the dataset that an agent was trained on."""
 
-    player: Player
+    player: PolicySpec
     suite: SuiteRecipe
     expert: str | None
     protocol: EvaluationRecipe
@@ -45,7 +45,7 @@ class Plan:
         return len(self.suite.tasks) * len(self.seeds) * (3 if self.expert else 2)
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         """What decides the result: everything but how many environments run at once, and where."""
         return {
             **self.protocol.model_dump(mode="json", exclude={"environments", "vector"}),
@@ -57,7 +57,7 @@ class Plan:
         }
 
 
-def make_plan(
+def configure_evaluation(
     who: str,
     *,
     suite: str | None = None,
@@ -66,12 +66,12 @@ def make_plan(
     expert: str | None = None,
     trust: bool = False,
     **changes: Any,
-) -> Plan:
+) -> EvaluationConfig:
     """The plan of scoring WHO on a suite, or a run on its own; `changes` are values of the protocol, None as it is.
 
     Raises UserError when there is no such player, suite or expert, or nothing says what to play.
     """
-    player = policy_registry.find(who, trust=trust)
+    player = policy_registry.resolve_policy(who, trust=trust)
     run = player.run
     recipe = read_recipe(run) if run else None
     if suite:
@@ -88,7 +88,7 @@ def make_plan(
     trained_on = recipe.dataset if recipe else None
     if data is not None:
         trained_on = _recorded_recipe(data, trained_on)
-    return Plan(
+    return EvaluationConfig(
         player=player,
         suite=tasks,
         expert=_choose_expert(expert, recipe.dataset.expert if recipe else DEFAULT_EXPERT, tasks),
@@ -101,7 +101,7 @@ def make_plan(
     )
 
 
-def refuse_overlap(plan: Plan) -> str | None:
+def refuse_overlap(plan: EvaluationConfig) -> str | None:
     """What the seeds were checked against: the dataset's folder, or "recipe" where that is not there; None for nothing.
 
     Raises UserError when a demonstration of one of the tasks came from one of the seeds.
@@ -124,7 +124,7 @@ def refuse_overlap(plan: Plan) -> str | None:
     return "recipe" if not datasets else ", ".join(map(str, plan.mixture or (plan.data,)))
 
 
-def refuse_misfits(plan: Plan) -> None:
+def refuse_misfits(plan: EvaluationConfig) -> None:
     """Raises UserError when a task does not fit who plays it."""
     sampled = not plan.protocol.deterministic
     policy = None if plan.player.kind == "expert" else policy_registry.load_once(plan.player, sampled=sampled)
@@ -152,7 +152,7 @@ def _choose_expert(asked: str | None, usual: str, suite: SuiteRecipe) -> str | N
 
 def _recorded_recipe(data: Path, expected: DatasetRecipe | None) -> DatasetRecipe:
     """The recipe of a dataset folder. Raises UserError when it is another than the agent was trained on."""
-    recipe = dict(SampleDataset(data).header.recipe)
+    recipe = dict(EpisodeDataset(data).header.recipe)
     changed = differences(recipe, expected.model_dump(mode="json")) if expected else []
     if changed:
         raise UserError(f"{data}: is not the dataset that the agent was trained on ({changed[0]})")
@@ -167,13 +167,13 @@ def _data_of(run: Path) -> Path | None:
     return locate(named) if named else None
 
 
-def datasets_of(plan: Plan) -> list[SampleDataset]:
+def datasets_of(plan: EvaluationConfig) -> list[EpisodeDataset]:
     """The datasets that the agent was trained on, where they are all still there and still those; else none."""
     if plan.mixture:
         there = all(any(folder.glob("shard-*.arrow")) for folder in plan.mixture)
-        return [SampleDataset(folder) for folder in plan.mixture] if there else []
+        return [EpisodeDataset(folder) for folder in plan.mixture] if there else []
     if plan.data is None or plan.trained_on is None or not any(plan.data.glob("shard-*.arrow")):
         return []
-    dataset = SampleDataset(plan.data)
+    dataset = EpisodeDataset(plan.data)
     same = not differences(dict(dataset.header.recipe), plan.trained_on.model_dump(mode="json"))
     return [dataset] if same else []

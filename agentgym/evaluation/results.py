@@ -14,7 +14,7 @@ from agentgym.spaces.values import as_action, as_plain
 
 
 @dataclass(frozen=True)
-class Episode:
+class RolloutResult:
     """One rolled-out episode; its seed and actions reproduce it. `error` says why an expert gave it up.
 
     `over_budget` when it was not the expert who gave up, but the budget of steps or time that was used up.
@@ -42,13 +42,13 @@ class Episode:
         return {**asdict(self), "actions": list(self.actions)}
 
     @staticmethod
-    def from_json(values: Mapping[str, Any]) -> "Episode":
+    def from_json(values: Mapping[str, Any]) -> "RolloutResult":
         """From plain values."""
-        return Episode(**{**values, "actions": tuple(values["actions"])})
+        return RolloutResult(**{**values, "actions": tuple(values["actions"])})
 
 
 @dataclass
-class Draft:
+class RolloutBuilder:
     """An episode in the making, of actions in `space`."""
 
     task: str
@@ -63,18 +63,18 @@ class Draft:
         self.actions.append(as_plain(self.space, action))
         self.total_reward += float(reward)
 
-    def end(self, *, success: bool) -> Episode:
+    def end(self, *, success: bool) -> RolloutResult:
         """The episode."""
         actions = tuple(self.actions)
-        return Episode(self.task, self.seed, self.instruction, success, self.total_reward, len(actions), actions)
+        return RolloutResult(self.task, self.seed, self.instruction, success, self.total_reward, len(actions), actions)
 
-    def give_up(self, error: str, *, over_budget: bool = False) -> Episode:
+    def give_up(self, error: str, *, over_budget: bool = False) -> RolloutResult:
         """The episode as far as it came: a failure."""
         return replace(self.end(success=False), error=error, over_budget=over_budget)
 
 
 def replay_frames(
-    episode: Episode, task: str | TaskRecipe, frame: FrameRecipe
+    episode: RolloutResult, task: str | TaskRecipe, frame: FrameRecipe
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """What the agent saw and the whole room from above, uint8[T + 1, ...] each, by playing the episode again."""
     env = environments.make(task, frame=frame)

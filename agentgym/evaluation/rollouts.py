@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agentgym import environments
 from agentgym.environments import decode_instruction
 from agentgym.environments.vector import SeededEnvironments, Vector
-from agentgym.evaluation.results import Draft, Episode
+from agentgym.evaluation.results import RolloutBuilder, RolloutResult
 from agentgym.policies.protocol import Policy
 from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
@@ -31,16 +31,16 @@ class Seeded(Protocol):
 
 
 @runtime_checkable
-class Narrowing(Protocol):
+class SupportsSelect(Protocol):
     """A policy whose batch may become narrower, so that it need not act where no episode is left."""
 
-    def keep(self, state: Any, rows: NDArray[np.int64]) -> Any:
+    def select(self, state: Any, rows: NDArray[np.int64]) -> Any:
         """The state of those rows alone, which are the whole batch from now on."""
         ...
 
 
 @runtime_checkable
-class Versatile(Protocol):
+class MultiDomain(Protocol):
     """A policy that knows several spaces of actions, and is told which of them it plays."""
 
     def playing(self, space: SpaceCodec, task: str) -> Policy:
@@ -50,7 +50,7 @@ class Versatile(Protocol):
 
 def fitted(policy: Policy, task: str | TaskRecipe, frame: FrameRecipe) -> Policy:
     """The policy as it plays that task."""
-    if not isinstance(policy, Versatile):
+    if not isinstance(policy, MultiDomain):
         return policy
     env = environments.make(task, frame=frame)
     space = SpaceCodec.of(env.action_space, env.action_names)
@@ -68,14 +68,14 @@ def rollout(
     deterministic: bool,
     vector: Vector = "sync",
     advance: Callable[[int], None] = lambda count: None,
-) -> list[Episode]:
+) -> list[RolloutResult]:
     """One episode for each seed, in the order of the seeds; every seed counts, however long its episode takes.
 
     The environments share the seeds: each takes the next one when its episode ends. `advance(1)` follows each episode.
     """
     policy = fitted(policy, task, frame)
     envs = SeededEnvironments(task, frame, min(num_environments, len(seeds)), vector)
-    finished: dict[int, Episode] = {}
+    finished: dict[int, RolloutResult] = {}
     try:
         for number, episode in _Rows(policy, envs, seeds).play(deterministic):
             finished[number] = episode
@@ -92,19 +92,19 @@ class _Rows:
         self._policy, self._envs = policy, envs
         self._waiting = deque(enumerate(seeds))
         self._numbers = [-1] * envs.count
-        self._drafts: list[Draft | None] = [None] * envs.count
+        self._builders: list[RolloutBuilder | None] = [None] * envs.count
 
-    def play(self, deterministic: bool) -> Iterator[tuple[int, Episode]]:
+    def play(self, deterministic: bool) -> Iterator[tuple[int, RolloutResult]]:
         """Each episode with its number, as they end."""
         state, over = None, np.ones(self._envs.count, bool)
         shown = np.arange(self._envs.count)  # the rows that the policy sees
         while True:
             self._begin(over)
-            resting = np.array([draft is None for draft in self._drafts])
+            resting = np.array([builder is None for builder in self._builders])
             if resting.all():
                 return
-            if resting[shown].any() and isinstance(self._policy, Narrowing):
-                state = self._policy.keep(state, np.flatnonzero(~resting[shown]))
+            if resting[shown].any() and isinstance(self._policy, SupportsSelect):
+                state = self._policy.select(state, np.flatnonzero(~resting[shown]))
                 shown = shown[~resting[shown]]
             starts = over | resting  # a row without an episode stays at its start
             observation = {key: values[shown] for key, values in self._envs.observation.items()}
@@ -112,11 +112,11 @@ class _Rows:
             actions = dict(zip(shown.tolist(), chosen, strict=True))
             moves = self._envs.step([actions.get(row, chosen[0]) for row in range(self._envs.count)])
             over = moves.over
-            for row, draft in enumerate(self._drafts):
-                if draft is not None:
-                    draft.add(moves.actions[row], moves.rewards[row])
+            for row, builder in enumerate(self._builders):
+                if builder is not None:
+                    builder.add(moves.actions[row], moves.rewards[row])
                     if over[row]:
-                        yield self._numbers[row], draft.end(success=bool(moves.successes[row]))
+                        yield self._numbers[row], builder.end(success=bool(moves.successes[row]))
 
     def _begin(self, over: NDArray[np.bool_]) -> None:
         """The waiting seeds begin in the rows whose episode is over."""
@@ -128,12 +128,12 @@ class _Rows:
                 self._numbers[row], seeds[row] = self._waiting.popleft()
         self._envs.begin(seeds, over)
         for row in np.flatnonzero(over).tolist():
-            self._drafts[row] = self._draft(row, seeds[row])
+            self._builders[row] = self._start_builder(row, seeds[row])
 
-    def _draft(self, row: int, seed: int | None) -> Draft | None:
+    def _start_builder(self, row: int, seed: int | None) -> RolloutBuilder | None:
         if seed is None:
             return None
         if isinstance(self._policy, Seeded):
             self._policy.start(row, seed)
         instruction = decode_instruction(self._envs.observation["instruction"][row])
-        return Draft(self._envs.task, seed, instruction, self._envs.space)
+        return RolloutBuilder(self._envs.task, seed, instruction, self._envs.space)

@@ -9,11 +9,11 @@ import numpy as np
 
 from agentgym import recipes
 from agentgym.evaluation import statistics
-from agentgym.evaluation.protocol import Plan
+from agentgym.evaluation.protocol import EvaluationConfig
 from agentgym.recipes import TaskRecipe
 
 
-def score_task(task: TaskRecipe, episodes: dict[str, Any], plan: Plan) -> dict[str, Any]:
+def score_task(task: TaskRecipe, episodes: dict[str, Any], plan: EvaluationConfig) -> dict[str, Any]:
     def scored(role: str) -> dict[str, Any]:
         mine = [episode for episode in episodes[role] if episode["task"] == task.id]
         found = statistics.score(
@@ -51,7 +51,7 @@ def normalised_returns(task: TaskRecipe, episodes: dict[str, Any]) -> np.ndarray
     return statistics.normalise(returns("agent"), random=random, expert=expert)
 
 
-def score_over_tasks(episodes: dict[str, Any], plan: Plan) -> dict[str, Any] | None:
+def score_over_tasks(episodes: dict[str, Any], plan: EvaluationConfig) -> dict[str, Any] | None:
     """The scores over the tasks that have a normalised one; None when none has."""
     found = [normalised_returns(task, episodes) for task in plan.suite.tasks]
     normalised = [task for task in found if task is not None]

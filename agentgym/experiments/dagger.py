@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.evaluation import statistics
 from agentgym.evaluation.rollouts import rollout
@@ -33,12 +33,12 @@ from agentgym.recipes import (
 )
 from agentgym.training.run_folder import open_run
 
-Advance = Callable[[int, str], None]
+OnProgress = Callable[[int, str], None]
 Point = dict[str, Any]
 
 
 def run_rounds(
-    recipe: RoundsRecipe, run: Path, *, workers: int | None = None, advance: Advance = lambda count, note: None
+    recipe: RoundsRecipe, run: Path, *, workers: int | None = None, advance: OnProgress = lambda count, note: None
 ) -> list[Point]:
     """Does the rounds that are not yet done; the points of all. `advance(1, note)` follows each.
 
@@ -121,7 +121,7 @@ def _do_round(recipe: RoundsRecipe, run: Path, number: int, workers: int | None)
     folder = run / f"round-{number}"
     open_run(folder, experiment)
     train_run(experiment, data, folder)
-    datasets = [SampleDataset(run / f"data-{part}") for part in range(number + 1)]
+    datasets = [EpisodeDataset(run / f"data-{part}") for part in range(number + 1)]
     return {
         "round": number,
         "episodes": (number + 1) * recipe.experiment.dataset.episodes * len(experiment.dataset.suite.tasks),

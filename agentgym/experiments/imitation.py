@@ -15,7 +15,7 @@ from accelerate import PartialState
 from pydantic import ValidationError
 from transformers.utils.logging import disable_progress_bar
 
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.evaluation.rollouts import rollout
 from agentgym.files import write_json
@@ -23,7 +23,7 @@ from agentgym.model.agent import AgentModel
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 from agentgym.training.datasets import open_parts, sources_of
-from agentgym.training.first_model import first_model, reading_of
+from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.loop import Loop, train
 from agentgym.training.optimizer import uses_bfloat16
 from agentgym.training.windows import Source
@@ -31,11 +31,11 @@ from agentgym.versions import LEARNING, installed_versions
 
 ROLLOUT_SEED = 2_000_000_000  # the periodic evaluation's levels: neither demonstrations nor the final evaluation's
 
-AdvanceWithNote = Callable[[int, str], None]
+OnProgressWithNote = Callable[[int, str], None]
 
 
 def train_run(
-    recipe: ExperimentRecipe, data: Path, run: Path, *, advance: AdvanceWithNote = lambda count, note: None
+    recipe: ExperimentRecipe, data: Path, run: Path, *, advance: OnProgressWithNote = lambda count, note: None
 ) -> None:
     """Trains the recipe's model on a recorded dataset into run/model. Returns at once when that is done."""
     if (run / "training.json").is_file():
@@ -44,7 +44,7 @@ def train_run(
     started = time.perf_counter()
     torch.manual_seed(recipe.training.seed)
     model, tokenizer = first_model(recipe, parts)
-    reading = reading_of(model, tokenizer)
+    reading = window_config_of(model, tokenizer)
     training, testing = sources_of(parts, recipe.dataset.held_out, reading)
 
     def score_now(model: AgentModel, index: int, count: int) -> list[float]:
@@ -85,7 +85,7 @@ def adopt_dataset(recipe: ExperimentRecipe, data: Path) -> ExperimentRecipe:
     Its own recipe takes the place of the experiment's `dataset`, held_out and suite among it, so that the run says what
     it was trained on. Raises UserError when it has none that can be played.
     """
-    recorded = SampleDataset(data).header.recipe
+    recorded = EpisodeDataset(data).header.recipe
     try:
         return recipe.model_copy(update={"dataset": DatasetRecipe.model_validate_json(json.dumps(recorded))})
     except ValidationError:

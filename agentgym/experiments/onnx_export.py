@@ -23,7 +23,7 @@ from agentgym.evaluation.rollouts import rollout
 from agentgym.files import write_json
 from agentgym.model.sequence import kept_steps
 from agentgym.model.single_domain import of_one_domain
-from agentgym.model.step import Step
+from agentgym.model.step import ExportedStep
 from agentgym.model.tokenizer import START
 from agentgym.policies.agent_policy import AgentPolicy, fingerprint
 from agentgym.recipes import ExperimentRecipe
@@ -151,7 +151,7 @@ def _bytes_by_sign() -> dict[str, int]:
 
 
 def _write_graph(policy: AgentPolicy, file: Path) -> None:
-    step, language = Step(policy.model).eval(), policy.model.language.config
+    step, language = ExportedStep(policy.model).eval(), policy.model.language.config
     heads, width = language.num_attention_heads, language.hidden_size
     example = (
         torch.zeros(policy.frame_side, policy.frame_side, 3, dtype=torch.uint8),

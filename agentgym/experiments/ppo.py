@@ -34,7 +34,7 @@ from agentgym.recipes import FinetuningRecipe, PPORecipe, differences
 from agentgym.spaces import SpaceCodec
 from agentgym.training.run_folder import read_recipe
 
-Advance = Callable[[int, str], None]
+OnProgress = Callable[[int, str], None]
 
 
 class LatestFrame(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, dict[str, NDArray[np.uint8]]]):
@@ -64,7 +64,7 @@ class FramePolicy:
 
 
 def finetune(
-    recipe: FinetuningRecipe, run: Path, *, advance: Advance = lambda count, note: None
+    recipe: FinetuningRecipe, run: Path, *, advance: OnProgress = lambda count, note: None
 ) -> list[dict[str, Any]]:
     """Trains by the recipe into the run folder, going on where it was; the points of the curve.
 
@@ -79,7 +79,7 @@ def finetune(
         env = _environment(recipe, domain.window)
         model = PPO.load(file, env=env) if file.is_file() else _first(recipe, env, domain.tasks[0])
         advance(model.num_timesteps, "")
-        curve = Curve(recipe, run, advance)
+        curve = CurveCallback(recipe, run, advance)
         left = recipe.ppo.steps - model.num_timesteps
         if left > 0:
             model.learn(left, callback=curve, reset_num_timesteps=model.num_timesteps == 0)
@@ -97,10 +97,10 @@ def read_points(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
-class Curve(BaseCallback):
+class CurveCallback(BaseCallback):
     """Measures success every so many steps and saves what training goes on from; holds the agent still at first."""
 
-    def __init__(self, recipe: FinetuningRecipe, run: Path, advance: Advance) -> None:
+    def __init__(self, recipe: FinetuningRecipe, run: Path, advance: OnProgress) -> None:
         super().__init__()
         self._recipe, self._run, self._advance = recipe, run, advance
         self._file = run / "curve.jsonl"

@@ -31,7 +31,7 @@ class Expert(Protocol):
 
 
 @runtime_checkable
-class Following(Protocol):
+class ObservesExecution(Protocol):
     """An expert that takes for granted that its last action was executed, unless it is told otherwise."""
 
     def executed(self, action: Any) -> None:
@@ -40,7 +40,7 @@ class Following(Protocol):
 
 
 @runtime_checkable
-class Unseeing(Protocol):
+class StateOnly(Protocol):
     """An expert that never looks at a frame: where no frame is kept either, none has to be drawn for it."""
 
     unseeing: bool

@@ -16,7 +16,7 @@ from agentgym.environments import Task
 OWN_DRAWS = 1  # beside the seed, so that no expert that draws by the seed draws the same numbers
 
 
-class Actor(Protocol):
+class SubstituteActor(Protocol):
     """Acts for one episode at a time, whether or not its action is the one that is executed."""
 
     def start(self, environment: Task, seed: int) -> None:
@@ -48,10 +48,10 @@ class RandomActor:
         """What is executed changes nothing."""
 
 
-class Deviations:
+class ActionNoise:
     """Actors with the probability that each acts; of two that would, the later one does."""
 
-    def __init__(self, turns: Sequence[tuple[float, Actor]]) -> None:
+    def __init__(self, turns: Sequence[tuple[float, SubstituteActor]]) -> None:
         self._turns = turns
 
     def __bool__(self) -> bool:

@@ -14,29 +14,29 @@ from types import FrameType
 import numpy as np
 
 from agentgym import environments, executors, experts
-from agentgym.data.episode import Sample
+from agentgym.data.episode import Episode
 from agentgym.data.recorder import Recorder
 from agentgym.data.store import (
     Attempt,
     DatasetWriter,
+    EpisodeDataset,
     FrameEncoder,
     Header,
     Row,
-    SampleDataset,
     count_outcomes,
     encode_row,
 )
 from agentgym.errors import UserError
 from agentgym.experts import outcomes
-from agentgym.experts.action_noise import Actor, Deviations, RandomActor
+from agentgym.experts.action_noise import ActionNoise, RandomActor, SubstituteActor
 from agentgym.recipes import BudgetRecipe, DatasetRecipe, differences
 from agentgym.spaces import SpaceCodec
 from agentgym.versions import installed_versions
 
 CHUNK = 100  # seeds a shard: about a second of work, the most that a crash can cost each worker
 
-Advance = Callable[[int], None]
-MakeAgent = Callable[[], Actor]
+OnProgress = Callable[[int], None]
+MakeAgent = Callable[[], SubstituteActor]
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def collect(
     path: str | Path,
     *,
     workers: int | None = None,
-    engine: str = executors.EngineName.PROCESSES,
+    engine: str = executors.ExecutorName.PROCESSES,
     trust: bool = False,
-    advance: Advance = lambda count: None,
+    advance: OnProgress = lambda count: None,
     header: Header | None = None,
     make_agent: MakeAgent | None = None,
 ) -> dict[str, int]:
@@ -83,7 +83,7 @@ def is_complete(recipe: DatasetRecipe, path: str | Path) -> bool:
     """Whether every episode of the recipe is in the dataset."""
     if not any(Path(path).glob("shard-*.arrow")):
         return False
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     return all(set(chunk.seeds) <= dataset.seeds(chunk.task) for chunk in make_chunks(recipe))
 
 
@@ -91,7 +91,7 @@ def refuse_other_recipe(path: str | Path, recipe: DatasetRecipe) -> None:
     """Raises UserError, naming the first difference, when the folder holds another recipe's dataset or other files."""
     path = Path(path)
     if any(path.glob("shard-*.arrow")):
-        changed = differences(dict(SampleDataset(path).header.recipe), recipe.model_dump(mode="json"))
+        changed = differences(dict(EpisodeDataset(path).header.recipe), recipe.model_dump(mode="json"))
         if changed:
             raise UserError(
                 f"{path}: holds a dataset of another recipe ({changed[0]}); choose another folder or --overwrite"
@@ -155,7 +155,7 @@ def record_chunk(
     recipe: DatasetRecipe, chunk: Chunk, make_agent: MakeAgent | None = None
 ) -> tuple[list[Row], list[Attempt]]:
     """Records a chunk: the encoded episodes that the recipe keeps, and what became of every seed."""
-    kept = Kept(recipe)
+    kept = KeptEpisodes(recipe)
     env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
     recorder = Recorder(env, kept, task=chunk.task, expert=recipe.expert)
     player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent))
@@ -164,33 +164,33 @@ def record_chunk(
     return kept.rows, attempts
 
 
-class Kept:
+class KeptEpisodes:
     """The episodes that a recipe keeps, encoded."""
 
     def __init__(self, recipe: DatasetRecipe) -> None:
         self.rows: list[Row] = []
         self._all = recipe.keep == "all"
 
-    def keeper(self) -> FrameEncoder:
+    def frame_buffer(self) -> FrameEncoder:
         """Frames of an episode in the making, encoded on the way."""
         return FrameEncoder()
 
-    def append(self, sample: Sample) -> None:
+    def append(self, sample: Episode) -> None:
         """Keeps an episode, or does not."""
         if sample.success or self._all:
             self.rows.append(encode_row(sample))
 
 
-def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> Deviations:
+def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> ActionNoise:
     """Who acts in the expert's place, and how often."""
-    turns: list[tuple[float, Actor]] = []
+    turns: list[tuple[float, SubstituteActor]] = []
     if recipe.dagger is not None:
         if make_agent is None:
             raise ValueError("a recipe with 'dagger' needs make_agent")
         turns.append((recipe.dagger.probability, make_agent()))
     if recipe.noise:
         turns.append((recipe.noise, RandomActor()))
-    return Deviations(turns)
+    return ActionNoise(turns)
 
 
 @dataclass(frozen=True)
@@ -198,14 +198,14 @@ class Demonstrator:
     """The expert, and those who act in its place."""
 
     expert: experts.Expert
-    deviations: Deviations
+    deviations: ActionNoise
 
     def play(self, recorder: Recorder, env: environments.Task, seed: int, *, limit: int | None = None) -> bool:
         """Records the episode of that seed; whether it was a success. Raises OutOfTime after `limit` steps."""
         observation, info = recorder.reset(seed=seed)
         self.expert.start(env, seed)
         self.deviations.start(env, seed)
-        following = self.expert if isinstance(self.expert, experts.Following) else None
+        following = self.expert if isinstance(self.expert, experts.ObservesExecution) else None
         done, steps = False, 0
         while not done:
             if steps == limit:
@@ -276,7 +276,7 @@ class Replay:
         return f"{self.task}, seed {self.seed}: {self.problem or f'{self.frames} frames are the recorded ones'}"
 
 
-def replay_episodes(dataset: SampleDataset, count: int, *, seed: int = 0) -> Iterator[Replay]:
+def replay_episodes(dataset: EpisodeDataset, count: int, *, seed: int = 0) -> Iterator[Replay]:
     """Plays `count` episodes again, chosen by `seed`. Raises UserError for a dataset whose recipe cannot be played."""
     recipe = DatasetRecipe.model_validate(dataset.header.recipe)
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
@@ -293,7 +293,7 @@ def replay_episodes(dataset: SampleDataset, count: int, *, seed: int = 0) -> Ite
         yield Replay(sample.task, sample.seed, len(sample) + 1, problem, changes)
 
 
-def replay(sample: Sample, recipe: DatasetRecipe) -> Sequence[bool]:
+def replay(sample: Episode, recipe: DatasetRecipe) -> Sequence[bool]:
     """For each frame of a sample, whether the installed environment draws the same one again."""
     env = environments.make(recipe.suite.task(sample.task), frame=recipe.suite.frame)
     observation, _ = env.reset(seed=sample.seed)

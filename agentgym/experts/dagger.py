@@ -4,12 +4,12 @@ from collections.abc import Callable
 from functools import partial
 
 from agentgym import environments
-from agentgym.experts.action_noise import Actor
+from agentgym.experts.action_noise import SubstituteActor
 from agentgym.experts.agent import AgentExpert
 from agentgym.recipes import DatasetRecipe
 
 
-def agent_maker(recipe: DatasetRecipe) -> Callable[[], Actor] | None:
+def agent_maker(recipe: DatasetRecipe) -> Callable[[], SubstituteActor] | None:
     """Makes the agent of a recipe's `dagger`, in whichever process; None without one.
 
     Raises UserError when the agent is not whole or was trained for other actions or frames than the suite's.

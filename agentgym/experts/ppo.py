@@ -30,7 +30,7 @@ from agentgym.versions import installed_versions
 TRAINING_SEED = 2_000_000_000  # episodes of training are drawn from here on, far from those that are scored or recorded
 POINTS = 100  # of the curve; at each of them the training can be resumed
 
-Advance = Callable[[int, str], None]
+OnProgress = Callable[[int, str], None]
 
 
 def choose_tasks(recipe: ExpertRecipe, task: str | None) -> list[TaskRecipe]:
@@ -69,7 +69,7 @@ def shape_of(task: Task, recipe: ExpertRecipe) -> NetworkShape:
 
 
 def train_expert(
-    recipe: ExpertRecipe, task: TaskRecipe, folder: Path, *, advance: Advance = lambda count, note: None
+    recipe: ExpertRecipe, task: TaskRecipe, folder: Path, *, advance: OnProgress = lambda count, note: None
 ) -> Path:
     """Trains the expert of one task and writes `folder`/NAME.safetensors and NAME.json; returns the former's path.
 

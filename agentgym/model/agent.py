@@ -22,7 +22,7 @@ from transformers import CLIPVisionConfig, OPTConfig, OPTModel, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from agentgym.errors import UserError
-from agentgym.model.grounding import Words
+from agentgym.model.grounding import InstructionContext
 from agentgym.model.sequence import Layout, pack, unpack
 from agentgym.model.vision import MaskedAutoencoder, VisualEncoder, split_patches
 from agentgym.spaces import SpaceCodec
@@ -140,14 +140,14 @@ class AgentModel(PreTrainedModel):
         instruction: Int[Tensor, "instructions tokens"],
         mask: Int[Tensor, "instructions tokens"],
         of_frame: Int[Tensor, "frames"],
-    ) -> Words | None:
+    ) -> InstructionContext | None:
         """What E_θ reads frames for, `of_frame` saying which instruction is whose; None where it reads for none."""
         if self.vision.grounding is None:
             return None
-        return Words(self.language.get_input_embeddings()(instruction), mask.bool(), of_frame)
+        return InstructionContext(self.language.get_input_embeddings()(instruction), mask.bool(), of_frame)
 
     def encode(
-        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: Words | None = None
+        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: InstructionContext | None = None
     ) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame, of clips of `time` frames where E_θ reads clips."""
         return self.project(self.vision(self.vision.patchify(frames), time=time, words=words))

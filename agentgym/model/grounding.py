@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Words:
+class InstructionContext:
     """The embedded words of some instructions, and which of them each frame is read with."""
 
     embeddings: Float[Tensor, "instructions words width"]
     mask: Bool[Tensor, "instructions words"]  # false where a shorter one is padded on the left
     of_frame: Int[Tensor, "frames"]
 
-    def at(self, frames: Int[Tensor, "chosen"]) -> "Words":
+    def at(self, frames: Int[Tensor, "chosen"]) -> "InstructionContext":
         """The words of those frames alone."""
-        return Words(self.embeddings, self.mask, self.of_frame[frames])
+        return InstructionContext(self.embeddings, self.mask, self.of_frame[frames])
 
 
 class InstructionAttention(nn.Module):
@@ -39,7 +39,7 @@ class InstructionAttention(nn.Module):
         self.keys_values = nn.Linear(word_width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, hidden: Float[Tensor, "frames tokens width"], words: Words) -> Tensor:
+    def forward(self, hidden: Float[Tensor, "frames tokens width"], words: InstructionContext) -> Tensor:
         """[frames, tokens, width]: what came in and what was found in the words, whose order counts."""
         named = self.word_norm(words.embeddings) + positions(words.mask, words.embeddings.shape[2])
         keys, values = self.keys_values(named).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)

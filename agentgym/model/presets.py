@@ -8,7 +8,7 @@ from transformers import CLIPVisionConfig, OPTConfig
 
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentConfig, AgentModel
-from agentgym.spaces import Words
+from agentgym.spaces import TextTokenSpace
 from agentgym.spaces.domains import Domain, action_tokens
 
 # `image` None: the side of the data set's own frames.
@@ -117,7 +117,7 @@ def _language_config(sizes: Mapping[str, Any], positions: int, vocabulary: int) 
 
 def _most_tokens(domain: Domain, visual: int) -> int:
     """The most tokens that follow an instruction: words stand at the last step alone."""
-    answers = 1 if isinstance(domain.space.root, Words) else domain.window
+    answers = 1 if isinstance(domain.space.root, TextTokenSpace) else domain.window
     return domain.window * visual + answers * domain.space.longest
 
 

@@ -29,7 +29,7 @@ from agentgym.model.agent import AgentModel
 from agentgym.model.grounding import InstructionAttention
 from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import read_pretrained_tokenizer
-from agentgym.spaces import Parts, SpaceCodec
+from agentgym.spaces import CompositeSpace, SpaceCodec
 from agentgym.spaces.domains import Domain
 
 POSITIONS = "embeddings.position_embedding.weight"
@@ -40,7 +40,7 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True)
-class Part:
+class PretrainedWeights:
     """A published model: its folder, its sizes, and its tensors under the names that an AgentModel gives them."""
 
     source: str
@@ -50,15 +50,15 @@ class Part:
     set_aside: tuple[str, ...]  # tensors of the files that are expected not to enter
 
 
-NO_ACTIONS = SpaceCodec(Parts(None, ()), ())
+NO_ACTIONS = SpaceCodec(CompositeSpace(None, ()), ())
 
 
 @dataclass(frozen=True)
 class PretrainedParts:
     """What an AgentModel starts from."""
 
-    vision: Part
-    language: Part
+    vision: PretrainedWeights
+    language: PretrainedWeights
 
     @property
     def configs(self) -> tuple[CLIPVisionConfig, OPTConfig]:
@@ -125,7 +125,7 @@ def from_pretrained_parts(
     return model
 
 
-def _read_vision(source: str) -> Part:
+def _read_vision(source: str) -> PretrainedWeights:
     folder = find_folder(source)
     values = _read_config(folder, ("clip", "clip_vision_model"))
     config = CLIPVisionConfig.from_dict(values.get("vision_config", values))
@@ -137,10 +137,10 @@ def _read_vision(source: str) -> Part:
             aside.append(name)
         else:
             tensors[inner] = tensor
-    return Part(source, folder, config, tensors, tuple(sorted(aside)))
+    return PretrainedWeights(source, folder, config, tensors, tuple(sorted(aside)))
 
 
-def _read_language(source: str) -> Part:
+def _read_language(source: str) -> PretrainedWeights:
     folder = find_folder(source)
     config = OPTConfig.from_dict(_read_config(folder, ("opt",)))
     tensors = {name.removeprefix("model."): tensor for name, tensor in _read_tensors(folder).items()}
@@ -154,7 +154,7 @@ def _read_language(source: str) -> Part:
         if not torch.equal(tensors.pop(HEAD), tensors[EMBEDDING]):
             raise UserError(f"{folder}: {HEAD} is not tied to {EMBEDDING}; the agent's output head is its table")
         aside.append(HEAD)
-    return Part(source, folder, config, tensors, tuple(aside))
+    return PretrainedWeights(source, folder, config, tensors, tuple(aside))
 
 
 def find_folder(source: str) -> Path:
@@ -221,7 +221,7 @@ def _weight_files(folder: Path) -> list[tuple[Path, Callable[[Path], dict[str, T
 
 @torch.no_grad()
 def _copy(
-    part: Part, target: nn.Module, *, kept: tuple[str, ...] = (), replaced: dict[str, Tensor] | None = None
+    part: PretrainedWeights, target: nn.Module, *, kept: tuple[str, ...] = (), replaced: dict[str, Tensor] | None = None
 ) -> None:
     """Copies a part's tensors into a module, except those that it keeps."""
     tensors = {**part.tensors, **(replaced or {})}

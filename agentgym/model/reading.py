@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from agentgym.model.agent import AgentModel
 from agentgym.model.blocks import Block, Linear, Norm, Prepared
-from agentgym.model.grounding import Words
+from agentgym.model.grounding import InstructionContext
 
 
 class Reader:
@@ -37,7 +37,7 @@ class Reader:
         self._language = Prepared(model.language.parameters(), lambda: _Language.of(model))
 
     def encode(
-        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: Words | None = None
+        self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: InstructionContext | None = None
     ) -> Float[Tensor, "frames visual width"]:
         """ℓ(E_θ(V)): the visual tokens of each frame, as `AgentModel.encode` gives them."""
         vision, encoder = self._vision.now(), self._model.vision

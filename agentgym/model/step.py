@@ -16,7 +16,7 @@ from agentgym.model.agent import AgentModel
 from agentgym.model.blocks import Block
 
 
-class Step(nn.Module):
+class ExportedStep(nn.Module):
     """An agent's step, on its own weights. There may be no step before, and nothing that was read."""
 
     resize: Tensor | None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPEncoder
 
-from agentgym.model.grounding import InstructionAttention, Words
+from agentgym.model.grounding import InstructionAttention, InstructionContext
 from agentgym.model.temporal import TemporalAttention
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # Radford et al. 2021, the preprocessing of the published weights
@@ -83,7 +83,7 @@ class VisualEncoder(nn.Module):
         visible: Int[Tensor, "frames visible"] | None = None,
         *,
         time: int = 1,
-        words: Words | None = None,
+        words: InstructionContext | None = None,
     ) -> Float[Tensor, "frames visible width"]:
         """CLIP's last hidden state at the patches, all of them or the visible ones alone.
 
@@ -97,7 +97,9 @@ class VisualEncoder(nn.Module):
             hidden = self.look_back(number, spatial(self.look_up(number, hidden, words), None), time)
         return hidden[:, 1:]
 
-    def look_up(self, number: int, hidden: Float[Tensor, "frames tokens width"], words: Words | None) -> Tensor:
+    def look_up(
+        self, number: int, hidden: Float[Tensor, "frames tokens width"], words: InstructionContext | None
+    ) -> Tensor:
         """[frames, tokens, width]: with what that layer finds in the words, where there are any."""
         if words is None:
             return hidden

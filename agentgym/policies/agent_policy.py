@@ -142,9 +142,9 @@ class AgentPolicy:
         """The state after `actions`, one for each environment, were executed in place of those last chosen."""
         return state.executed(self.codec.encode_series(actions))
 
-    def keep(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
+    def select(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
         """The state of those rows alone, in that order, for a batch in which some environments are done."""
-        return state.keep(rows)
+        return state.select(rows)
 
     def _check(self, state: PolicyState | None, rows: int) -> PolicyState | None:
         if state is None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from agentgym.model.agent import AgentModel
-from agentgym.model.grounding import Words
+from agentgym.model.grounding import InstructionContext
 from agentgym.model.sequence import kept_steps
 from agentgym.model.tokenizer import tokenize
 from agentgym.spaces.domains import Domain
@@ -91,7 +91,7 @@ class _Acted(NamedTuple):
     window: int
 
 
-def _words(model: AgentModel, words: Tensor, frames: int) -> Words | None:
+def _words(model: AgentModel, words: Tensor, frames: int) -> InstructionContext | None:
     """One instruction, for all frames."""
     return model.words(words[None], torch.ones_like(words[None]), torch.zeros(frames, dtype=torch.long))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agentgym.model.agent import AgentModel
 from agentgym.model.reading import Reader
-from agentgym.spaces import NO_TOKEN, SpaceCodec, State, Words
+from agentgym.spaces import NO_TOKEN, SpaceCodec, State, TextTokenSpace
 
 Choose = Callable[[Tensor], NDArray[np.int64]]
 
@@ -27,7 +27,9 @@ class Writer:
         self._reader, self._codec = reader, codec
         self.longest = codec.longest
         text = model.config.num_text_tokens
-        self._first = 0 if isinstance(codec.root, Words) else text  # the first token of the vocabulary that may come
+        self._first = (
+            0 if isinstance(codec.root, TextTokenSpace) else text
+        )  # the first token of the vocabulary that may come
         self._below = text - self._first  # tokens count from the first action token
         self._following = lru_cache(maxsize=10_000)(codec.follow)
         self._allowed = lru_cache(maxsize=10_000)(self._mask_of)

@@ -12,7 +12,7 @@ from agentgym.policies.state import PolicyState
 
 
 @dataclass(frozen=True)
-class Thought:
+class Prediction:
     """What an agent made of one observation. `choice` is an action of the environment; `probabilities` sum to 1."""
 
     probabilities: tuple[float, ...]
@@ -20,13 +20,13 @@ class Thought:
     state: PolicyState
 
 
-class WatchedAgent(AgentPolicy):
+class InspectedAgent(AgentPolicy):
     """One environment's agent, seen from outside. One thread at a time."""
 
-    def look(self, observation: Mapping[str, NDArray[np.uint8]], state: PolicyState | None) -> Thought:
+    def look(self, observation: Mapping[str, NDArray[np.uint8]], state: PolicyState | None) -> Prediction:
         """Its thought on the next observation of an episode; `state` None is an episode's first."""
         choice, new = self.predict(observation, state, deterministic=True)
-        return Thought(tuple(self._seen.tolist()), int(choice), new)
+        return Prediction(tuple(self._seen.tolist()), int(choice), new)
 
     def led(self, state: PolicyState, action: int) -> PolicyState:
         """The history in which its latest action was this one, whoever chose it."""

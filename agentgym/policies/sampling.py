@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Draws:
+class PerEpisodeSampler:
     """One generator a row, started by the seed of the row's episode."""
 
     def __init__(self) -> None:
@@ -14,11 +14,11 @@ class Draws:
         """An episode of that seed has begun in that row."""
         self._rows[row] = np.random.default_rng(seed)
 
-    def keep(self, rows: NDArray[np.int64]) -> None:
+    def select(self, rows: NDArray[np.int64]) -> None:
         """Those rows are all there are now, in that order."""
         self._rows = {place: self._rows[row] for place, row in enumerate(rows.tolist())}
 
-    def choose(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    def sample(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """A place of each row of probabilities [N, A], drawn by them."""
         forced = (probabilities > 0).sum(axis=1) == 1  # takes no draw, so that others' length does not count
         draws = np.array([[0.0 if forced[row] else self._rows[row].random()] for row in range(len(probabilities))])

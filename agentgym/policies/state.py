@@ -27,7 +27,7 @@ class PolicyState:
     read: NDArray[np.int64]  # [N], how many tokens those are
     frames: NDArray[np.uint8] | None = None  # [N, M, side, side, 3] of agents that read frames for an instruction
 
-    def keep(self, rows: NDArray[np.int64]) -> "PolicyState":
+    def select(self, rows: NDArray[np.int64]) -> "PolicyState":
         """That of those rows alone, in that order."""
         return replace(
             self,

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agentgym.data.png import encode_png
-from agentgym.data.store import SampleDataset, require_local
+from agentgym.data.store import EpisodeDataset, require_local
 from agentgym.files import replace_file
 from agentgym.spaces.values import name
 
@@ -37,7 +37,7 @@ class Histogram:
 
 def write_view(path: str | Path, to: str | Path | None = None, *, films: int = FILMS, seed: int = 0) -> Path:
     """Writes the page, `view.html` in the dataset's folder if not `to`; `seed` chooses the films. Raises UserError."""
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     file = Path(to) if to else require_local(dataset.path, "say where the page goes with --to") / "view.html"
     everyone = np.random.default_rng(seed).permutation(len(dataset))
     filmed = sorted(everyone[:films].tolist())
@@ -67,7 +67,7 @@ def write_view(path: str | Path, to: str | Path | None = None, *, films: int = F
     return file
 
 
-def _film(dataset: SampleDataset, episode: int) -> dict[str, Any]:
+def _film(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
     sample = dataset.steps(episode, 0, min(int(dataset.lengths[episode]), FILM_STEPS))
     space = dataset.header.space.root
     return {
@@ -82,7 +82,7 @@ def _histogram(title: str, values: Sequence[float]) -> Histogram:
     return Histogram(title, float(edges[0]), float(edges[-1]), tuple(counts.tolist()))
 
 
-def _outcomes(dataset: SampleDataset) -> dict[str, dict[str, int]]:
+def _outcomes(dataset: EpisodeDataset) -> dict[str, dict[str, int]]:
     """For each task how many attempts ended how."""
     counts: dict[str, dict[str, int]] = {}
     for shard in dataset.shards:

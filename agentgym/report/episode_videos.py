@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agentgym import environments
-from agentgym.evaluation.protocol import Plan
-from agentgym.evaluation.results import Episode, replay_frames
+from agentgym.evaluation.protocol import EvaluationConfig
+from agentgym.evaluation.results import RolloutResult, replay_frames
 from agentgym.files import read_json, write_json
 from agentgym.policies.agent_policy import AgentPolicy, find_checkpoint
 from agentgym.policies.attribution import METHOD, Explanation, explain
@@ -44,7 +44,7 @@ class Sheet:
 
 def write_films(
     folder: Path,
-    episodes: Sequence[Episode],
+    episodes: Sequence[RolloutResult],
     suite: SuiteRecipe,
     checkpoint: Path | None,
     advance: Callable[[int], None] = lambda count: None,
@@ -71,17 +71,17 @@ def write_films(
     temporary.rename(folder)
 
 
-def write_evaluation_videos(plan: Plan, *, again: bool = False) -> None:
+def write_evaluation_videos(plan: EvaluationConfig, *, again: bool = False) -> None:
     """Videos of some failures and successes of who was scored, into the evaluation's folder, unless they are there."""
     if not plan.protocol.videos or ((plan.folder / "videos" / "videos.json").is_file() and not again):
         return
-    played = [Episode.from_json(values) for values in read_json(plan.folder / "episodes.json")["agent"]]
+    played = [RolloutResult.from_json(values) for values in read_json(plan.folder / "episodes.json")["agent"]]
     player = plan.player
     checkpoint = find_checkpoint(player.path) if player.kind == "agent" and player.path else None
     write_films(plan.folder / "videos", choose(played, plan.protocol.videos), plan.suite, checkpoint)
 
 
-def choose(played: Sequence[Episode], count: int) -> list[Episode]:
+def choose(played: Sequence[RolloutResult], count: int) -> list[RolloutResult]:
     """The first failures and successes, half of each; fewer failures leave more places for successes."""
     failures = [episode for episode in played if not episode.success][: (count + 1) // 2]
     successes = [episode for episode in played if episode.success][: count - len(failures)]
@@ -118,7 +118,9 @@ def _named(space: SpaceCodec, actions: Sequence[Any]) -> tuple[Sequence[str], li
     return names, [names.index(text) for text in texts]
 
 
-def _explain(policy: AgentPolicy, episode: Episode, seen: NDArray[np.uint8], places: list[int]) -> Explanation | None:
+def _explain(
+    policy: AgentPolicy, episode: RolloutResult, seen: NDArray[np.uint8], places: list[int]
+) -> Explanation | None:
     """None for actions that have no one distribution to show, and for agents that read clips."""
     root = policy.domain.space.root
     if not isinstance(root, Integers) or root.shape is not None or policy.model.vision.temporal is not None:
@@ -129,7 +131,7 @@ def _explain(policy: AgentPolicy, episode: Episode, seen: NDArray[np.uint8], pla
 
 def _write_film(
     folder: Path,
-    episode: Episode,
+    episode: RolloutResult,
     names: Sequence[str],
     places: list[int],
     seen: NDArray[np.uint8],

@@ -4,7 +4,7 @@
     Box                         one token a dimension: its bin  <action:camera.0=57>
     MultiBinary                 the pressed buttons, in order   <action:attack> <action:jump>
     Text                        one token a character           <action:'a'>
-    Words                       a text of the tokenizer's own tokens, no space of Gymnasium's
+    TextTokenSpace              a text of the tokenizer's own tokens, no space of Gymnasium's
     Dict, Tuple                 their parts, one after another
 
 Where the length varies the action stands between a start and an end token, as in the paper (arXiv 2402.05929):
@@ -21,7 +21,7 @@ by its codec (`agentgym.spaces.values` has the values), and so do the checkpoint
 
 from agentgym.spaces.codec import NO_TOKEN, SpaceCodec
 from agentgym.spaces.grammar import State
-from agentgym.spaces.nodes import END, NEXT, START, Buttons, Characters, Leaf, Node, Parts, Words
+from agentgym.spaces.nodes import END, NEXT, START, Buttons, Characters, CompositeSpace, Leaf, Node, TextTokenSpace
 from agentgym.spaces.numbers import Integers, Reals
 
 __all__ = [
@@ -31,12 +31,12 @@ __all__ = [
     "START",
     "Buttons",
     "Characters",
+    "CompositeSpace",
     "Integers",
     "Leaf",
     "Node",
-    "Parts",
     "Reals",
     "SpaceCodec",
     "State",
-    "Words",
+    "TextTokenSpace",
 ]

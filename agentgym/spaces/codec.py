@@ -18,7 +18,7 @@ from agentgym.spaces.nodes import (
     Buttons,
     Leaf,
     Node,
-    Words,
+    TextTokenSpace,
     choose,
     described,
     from_json,
@@ -77,7 +77,7 @@ class SpaceCodec:
     @staticmethod
     def words(size: int, longest: int = LONGEST_TEXT) -> "SpaceCodec":
         """The codec of texts over a vocabulary of `size` text tokens; a text is the ids of its tokens."""
-        root = Words(size, longest)
+        root = TextTokenSpace(size, longest)
         return SpaceCodec(root, tuple(own_tokens(root)))
 
     def within(self, tokens: Iterable[str]) -> "SpaceCodec":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from agentgym.errors import UserError
-from agentgym.spaces.nodes import Buttons, Characters, Node, Parts
+from agentgym.spaces.nodes import Buttons, Characters, CompositeSpace, Node
 from agentgym.spaces.numbers import Integers, Reals, Scale
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ def node_of(space: "gymnasium.Space[Any]", names: Names, path: tuple[str, ...], 
         return Characters(tuple(space.character_list), int(space.min_length), int(space.max_length))
     if isinstance(space, spaces.Dict):
         given = names if isinstance(names, Mapping) else {}
-        return Parts(
+        return CompositeSpace(
             tuple(space.spaces),
             tuple(node_of(part, given.get(key), (*path, key), binning) for key, part in space.spaces.items()),
         )
     if isinstance(space, spaces.Tuple):
         listed = _split_names(names, len(space.spaces))
         parts = enumerate(zip(space.spaces, listed, strict=True))
-        return Parts(None, tuple(node_of(part, mine, (*path, str(i)), binning) for i, (part, mine) in parts))
+        return CompositeSpace(None, tuple(node_of(part, mine, (*path, str(i)), binning) for i, (part, mine) in parts))
     raise UserError(
         f"action space {space}: action tokens exist for Discrete, MultiDiscrete, MultiBinary, Box, Text, Dict and Tuple"
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.spaces.nodes import END, NEXT, START, Buttons, Characters, Leaf, Words, slots_of, token_of
+from agentgym.spaces.nodes import END, NEXT, START, Buttons, Characters, Leaf, TextTokenSpace, slots_of, token_of
 from agentgym.spaces.numbers import Integers, Reals
 
 
@@ -46,7 +46,7 @@ class Grammar:
         """The ids that each slot of each leaf may take; buttons and characters have one slot, entered repeatedly."""
         return [
             [leaf.ids]
-            if isinstance(leaf, Words)
+            if isinstance(leaf, TextTokenSpace)
             else [[self.ids[token_of(name)] for name in s] for s in slots_of(leaf)]
             for leaf in self.leaves
         ]
@@ -86,7 +86,7 @@ class Grammar:
             return dict.fromkeys(choices[state.taken], after)
         return self._follow_varying(state, leaf)
 
-    def _follow_varying(self, state: State, leaf: Buttons | Characters | Words) -> dict[int, State]:
+    def _follow_varying(self, state: State, leaf: Buttons | Characters | TextTokenSpace) -> dict[int, State]:
         place, choices = state.leaf, self.choices[state.leaf]
         following = {}
         closing = self.closes(place)

@@ -35,7 +35,7 @@ class Characters:
 
 
 @dataclass(frozen=True)
-class Words:
+class TextTokenSpace:
     """One to `longest` tokens of a text vocabulary of `size`, as ids of the tokenizer; its special tokens are none.
 
     In a series they count from the first action token, before which they stand: they are negative.
@@ -52,16 +52,25 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Parts:
+class CompositeSpace:
     """Dict (with keys) or Tuple (without)."""
 
     keys: tuple[str, ...] | None
     parts: tuple["Node", ...]
 
 
-Leaf = Integers | Reals | Buttons | Characters | Words
-Node = Leaf | Parts
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Integers, Reals, Buttons, Characters, Words, Parts)}
+Leaf = Integers | Reals | Buttons | Characters | TextTokenSpace
+Node = Leaf | CompositeSpace
+# By the names that dataset headers and checkpoints hold, which outlive those of the classes.
+KINDS: dict[str, type[Any]] = {
+    "Integers": Integers,
+    "Reals": Reals,
+    "Buttons": Buttons,
+    "Characters": Characters,
+    "Words": TextTokenSpace,
+    "Parts": CompositeSpace,
+}
+KIND_NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 def token_of(name: str) -> str:
@@ -69,13 +78,13 @@ def token_of(name: str) -> str:
 
 
 def slots_of(leaf: Leaf) -> tuple[tuple[str, ...], ...]:
-    if isinstance(leaf, Words):
+    if isinstance(leaf, TextTokenSpace):
         return ((),)  # tokens of the text vocabulary, which no action token names
     return leaf.slots if isinstance(leaf, Integers | Reals) else (leaf.names,)
 
 
 def leaves_of(node: Node) -> list[Leaf]:
-    if isinstance(node, Parts):
+    if isinstance(node, CompositeSpace):
         return [leaf for part in node.parts for leaf in leaves_of(part)]
     return [node]
 
@@ -84,11 +93,11 @@ def most_choices(leaf: Leaf) -> int:
     """How many tokens a leaf can have, the one that closes it not counted."""
     if isinstance(leaf, Buttons):
         return len(leaf.names)
-    return leaf.longest if isinstance(leaf, Characters | Words) else len(leaf.slots)
+    return leaf.longest if isinstance(leaf, Characters | TextTokenSpace) else len(leaf.slots)
 
 
 def described(leaf: Leaf) -> str:
-    kinds = {Integers: "whole numbers", Reals: "reals", Buttons: "buttons", Characters: "text", Words: "words"}
+    kinds = {Integers: "whole numbers", Reals: "reals", Buttons: "buttons", Characters: "text", TextTokenSpace: "words"}
     return f"{kinds[type(leaf)]} ({most_choices(leaf)})"
 
 
@@ -105,7 +114,7 @@ def own_tokens(root: Node) -> list[str]:
 
 def split(node: Node, action: Any) -> list[Any]:
     """The values of the leaves, in order."""
-    if not isinstance(node, Parts):
+    if not isinstance(node, CompositeSpace):
         return [action]
     keys: Iterable[Any] = node.keys if node.keys is not None else range(len(node.parts))
     return [value for key, part in zip(keys, node.parts, strict=True) for value in split(part, action[key])]
@@ -113,7 +122,7 @@ def split(node: Node, action: Any) -> list[Any]:
 
 def join(node: Node, values: Any) -> Any:
     """The action of the leaves' values, taken in order."""
-    if not isinstance(node, Parts):
+    if not isinstance(node, CompositeSpace):
         return next(values)
     joined = [join(part, values) for part in node.parts]
     return tuple(joined) if node.keys is None else dict(zip(node.keys, joined, strict=True))
@@ -127,7 +136,7 @@ def choose(leaf: Leaf, value: Any) -> list[int]:
         pressed = flatten_whole(value, leaf.shape)
         refuse_outside(pressed, np.array(2), value)
         return np.flatnonzero(pressed).tolist()
-    if isinstance(leaf, Words):
+    if isinstance(leaf, TextTokenSpace):
         if not leaf.shortest <= len(value) <= leaf.longest:
             raise ValueError(f"a text has {leaf.shortest} to {leaf.longest} tokens, this one {len(value)}")
         return [int(token) - SPECIAL_TOKENS for token in value]
@@ -144,16 +153,16 @@ def value_of(leaf: Leaf, chosen: list[int]) -> Any:
         pressed = np.zeros(len(leaf.names), np.int8)
         pressed[chosen] = 1
         return pressed.reshape(leaf.shape)
-    if isinstance(leaf, Words):
+    if isinstance(leaf, TextTokenSpace):
         return tuple(choice + SPECIAL_TOKENS for choice in chosen)
     return "".join(leaf.characters[i] for i in chosen)
 
 
 def to_json(node: Node) -> dict[str, Any]:
-    if isinstance(node, Parts):
+    if isinstance(node, CompositeSpace):
         keys = None if node.keys is None else list(node.keys)
         return {"kind": "Parts", "keys": keys, "parts": [to_json(part) for part in node.parts]}
-    return {"kind": type(node).__name__, **{key: _lists(value) for key, value in asdict(node).items()}}
+    return {"kind": KIND_NAMES[type(node)], **{key: _lists(value) for key, value in asdict(node).items()}}
 
 
 def from_json(values: Mapping[str, Any]) -> Node:

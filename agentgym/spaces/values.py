@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.spaces import Buttons, Characters, Integers, Node, Parts, Words
+from agentgym.spaces import Buttons, Characters, CompositeSpace, Integers, Node, TextTokenSpace
 
 Actions = NDArray[Any] | tuple[Any, ...]
-NO_ARRAYS = (Characters, Words, Parts)
+NO_ARRAYS = (Characters, TextTokenSpace, CompositeSpace)
 WHOLE_NUMBER = np.dtype(np.int64), ()
 
 
@@ -40,7 +40,7 @@ def as_action(space: Node, value: Any) -> Any:
         return _as_whole_number(value)
     if isinstance(space, Characters):
         return str(value)
-    if isinstance(space, Parts):
+    if isinstance(space, CompositeSpace):
         keys = range(len(space.parts)) if space.keys is None else space.keys
         parts = [as_action(part, value[key]) for key, part in zip(keys, space.parts, strict=True)]
         return tuple(parts) if space.keys is None else dict(zip(space.keys, parts, strict=True))
@@ -75,7 +75,7 @@ def _known(value: int) -> np.int64:
 
 def as_plain(space: Node, value: Any) -> Any:
     """An action as plain values."""
-    if isinstance(space, Parts):
+    if isinstance(space, CompositeSpace):
         if space.keys is None:
             return [as_plain(part, each) for part, each in zip(space.parts, value, strict=True)]
         return {key: as_plain(part, value[key]) for key, part in zip(space.keys, space.parts, strict=True)}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.model.tokenizer import pad_left
 from agentgym.model.vision import resize_frames
 from agentgym.spaces import SpaceCodec
@@ -30,7 +30,7 @@ class CaptionSource:
 
     def __init__(
         self,
-        dataset: SampleDataset,
+        dataset: EpisodeDataset,
         episodes: NDArray[np.int64],
         *,
         window: int,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.data.store import Header, SampleDataset
+from agentgym.data.store import EpisodeDataset, Header
 from agentgym.errors import UserError
 from agentgym.recipes import ExperimentRecipe, differences
 from agentgym.spaces import SpaceCodec
@@ -22,10 +22,10 @@ from agentgym.training.windows import Source, WindowSource, split_episodes
 
 
 @dataclass(frozen=True)
-class Part:
+class MixtureComponent:
     """A dataset, its share of the windows, and what is learned of it: its actions, or to say what was done."""
 
-    dataset: SampleDataset
+    dataset: EpisodeDataset
     weight: float
     window: int
     caption: bool = False
@@ -47,15 +47,16 @@ class Part:
         return height, width
 
 
-def open_parts(data: Path, recipe: ExperimentRecipe) -> list[Part]:
+def open_parts(data: Path, recipe: ExperimentRecipe) -> list[MixtureComponent]:
     """What an experiment is trained on: the folder of its dataset, or the parts of its mixture.
 
     Raises UserError when a folder holds what another recipe made, is damaged or has nothing to learn from.
     """
     window = recipe.training.window
     parts = [
-        Part(SampleDataset(part.data), part.weight, part.window or window, part.caption) for part in recipe.mixture
-    ] or [Part(SampleDataset(data), 1.0, window)]
+        MixtureComponent(EpisodeDataset(part.data), part.weight, part.window or window, part.caption)
+        for part in recipe.mixture
+    ] or [MixtureComponent(EpisodeDataset(data), 1.0, window)]
     changed = differences(dict(parts[0].dataset.header.recipe), recipe.dataset.model_dump(mode="json"))
     if changed and not recipe.mixture:
         raise UserError(
@@ -70,7 +71,7 @@ def open_parts(data: Path, recipe: ExperimentRecipe) -> list[Part]:
     return parts
 
 
-def own_header(parts: Sequence[Part], recipe: ExperimentRecipe) -> Header:
+def own_header(parts: Sequence[MixtureComponent], recipe: ExperimentRecipe) -> Header:
     """The header of the recipe's own suite: of the first part that recorded its tasks, else of the first part.
 
     A dataset says what actions and frames it has, so that no environment is made and none has to be installed.
@@ -80,11 +81,11 @@ def own_header(parts: Sequence[Part], recipe: ExperimentRecipe) -> Header:
     return next(of_suite, parts[0]).dataset.header
 
 
-def domains_of(parts: Sequence[Part], first: Header, num_text_tokens: int) -> list[Domain]:
+def domains_of(parts: Sequence[MixtureComponent], first: Header, num_text_tokens: int) -> list[Domain]:
     """The domains of all parts, the one with the actions and frames of `first` before the others; captions last."""
     acted = [part for part in parts if not part.caption]
     domains: dict[tuple[SpaceCodec, tuple[int, int], int], Domain] = {}
-    for part in sorted(acted, key=lambda part: not alike(part.dataset.header, first)):
+    for part in sorted(acted, key=lambda part: not same_format(part.dataset.header, first)):
         domain = Domain(part.dataset.header.space, part.frame_shape, part.window, part.tasks)
         key = (domain.space, domain.frame_shape, domain.window)
         known = domains.get(key, replace(domain, tasks=()))
@@ -96,13 +97,13 @@ def domains_of(parts: Sequence[Part], first: Header, num_text_tokens: int) -> li
     return [*domains.values(), Domain(words, captioned[0].frame_shape, captioned[0].window, (CAPTION,))]
 
 
-def tokens_of(parts: Sequence[Part], first: Header) -> tuple[str, ...]:
+def tokens_of(parts: Sequence[MixtureComponent], first: Header) -> tuple[str, ...]:
     """The action tokens of all parts; they do not depend on how many text tokens there are."""
     return action_tokens(domains_of(parts, first, num_text_tokens=1))
 
 
 @dataclass(frozen=True)
-class Reading:
+class WindowConfig:
     """How parts become windows: the tokenizer, the vocabulary, and the side that frames have for the model."""
 
     tokenize: Callable[[str], NDArray[np.int64]]
@@ -112,7 +113,7 @@ class Reading:
     frame_side: int
 
 
-def sources_of(parts: Sequence[Part], held_out: float, reading: Reading) -> tuple[Source, Source]:
+def sources_of(parts: Sequence[MixtureComponent], held_out: float, reading: WindowConfig) -> tuple[Source, Source]:
     """Windows to train on, and windows held out."""
     split = [split_episodes(part.dataset, held_out) for part in parts]
     weights = [part.weight for part in parts]
@@ -123,7 +124,7 @@ def sources_of(parts: Sequence[Part], held_out: float, reading: Reading) -> tupl
     return (first.sources[0], second.sources[0]) if len(parts) == 1 else (first, second)
 
 
-def _source(part: Part, episodes: NDArray[np.int64], reading: Reading) -> Source:
+def _source(part: MixtureComponent, episodes: NDArray[np.int64], reading: WindowConfig) -> Source:
     space = SpaceCodec.words(reading.num_text_tokens) if part.caption else part.dataset.header.space
     return (CaptionSource if part.caption else WindowSource)(
         part.dataset,
@@ -136,6 +137,6 @@ def _source(part: Part, episodes: NDArray[np.int64], reading: Reading) -> Source
     )
 
 
-def alike(one: Header, other: Header) -> bool:
+def same_format(one: Header, other: Header) -> bool:
     """Whether datasets have the same actions and frames."""
     return (one.space, one.frame_shape) == (other.space, other.frame_shape)

@@ -13,10 +13,12 @@ from agentgym.model.pretrained import read_parts
 from agentgym.model.tokenizer import load_tokenizer, tokenize, train_tokenizer
 from agentgym.policies.agent_policy import find_checkpoint
 from agentgym.recipes import INSTRUCTION_BYTES, ExperimentRecipe
-from agentgym.training.datasets import Part, Reading, domains_of, own_header, tokens_of
+from agentgym.training.datasets import MixtureComponent, WindowConfig, domains_of, own_header, tokens_of
 
 
-def first_model(recipe: ExperimentRecipe, parts: Sequence[Part]) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+def first_model(
+    recipe: ExperimentRecipe, parts: Sequence[MixtureComponent]
+) -> tuple[AgentModel, PreTrainedTokenizerFast]:
     """The model that training starts with, and its tokenizer: from scratch, of published parts, or a trained agent.
 
     Raises UserError when what it starts from does not fit the parts.
@@ -53,9 +55,9 @@ def first_model(recipe: ExperimentRecipe, parts: Sequence[Part]) -> tuple[AgentM
     return model, tokenizer
 
 
-def reading_of(model: AgentModel, tokenizer: PreTrainedTokenizerFast) -> Reading:
+def window_config_of(model: AgentModel, tokenizer: PreTrainedTokenizerFast) -> WindowConfig:
     """How parts become windows of that model."""
-    return Reading(
+    return WindowConfig(
         tokenize=lambda text: tokenize(tokenizer, text),
         tokens=tuple(model.config.action_tokens or ()),
         num_text_tokens=model.config.num_text_tokens,
@@ -64,7 +66,9 @@ def reading_of(model: AgentModel, tokenizer: PreTrainedTokenizerFast) -> Reading
     )
 
 
-def _adapted(agent: str, parts: Sequence[Part], first: Header, side: int) -> tuple[AgentModel, PreTrainedTokenizerFast]:
+def _adapted(
+    agent: str, parts: Sequence[MixtureComponent], first: Header, side: int
+) -> tuple[AgentModel, PreTrainedTokenizerFast]:
     """A trained agent that goes on with those parts; what it could play it still can."""
     folder = find_checkpoint(agent)
     model = load_agent(folder)

@@ -24,7 +24,7 @@ from agentgym.model.agent import AgentModel
 from agentgym.recipes import LossRecipe, TrainingRecipe
 from agentgym.training.augmentation import draw, jitter_colours
 from agentgym.training.losses import Losses, compute_losses, frames_to_mask
-from agentgym.training.metrics import Clock, Journal, Tally
+from agentgym.training.metrics import MetricAccumulator, MetricLogger, StepTimer
 from agentgym.training.optimizer import learning_rate, optimizers_of, uses_bfloat16
 from agentgym.training.windows import Batch, Source, order, prefetch
 
@@ -61,8 +61,8 @@ def train(
         model.activation_checkpointing_enable()
     model, *optimizers = accelerator.prepare(model, *optimizers_of(model, recipe, bfloat16=bfloat16))
     first = _resume(accelerator, loop.path)
-    journal = Journal(loop.path, first) if accelerator.is_main_process else None
-    tally, clock = Tally(), Clock()
+    journal = MetricLogger(loop.path, first) if accelerator.is_main_process else None
+    tally, clock = MetricAccumulator(), StepTimer()
     advance(first, "")
 
     batches = _batches(loop, accelerator, first)
@@ -100,7 +100,7 @@ def train(
                 targets = tally.targets * accelerator.num_processes
                 moved = {"learning_rate": rate, "gradient_norm": float(gradient_norm)}
                 journal.write(update, {**means, **moved, **clock.rates(targets)})
-            tally, clock = Tally(), Clock()
+            tally, clock = MetricAccumulator(), StepTimer()
         if update % recipe.evaluate_every == 0 or update == recipe.updates:
             scores = _evaluate(_whole(model, accelerator), loop, accelerator)
             if journal:
@@ -193,9 +193,9 @@ def _not_finite(losses: Losses, batch: Batch, update: int, path: Path) -> UserEr
     )
 
 
-def _means_of_all(tally: Tally, accelerator: Accelerator) -> dict[str, float]:
+def _means_of_all(tally: MetricAccumulator, accelerator: Accelerator) -> dict[str, float]:
     """The means over what all processes have seen."""
-    return Tally.means(accelerator.reduce(tally.values().to(accelerator.device), reduction="sum").cpu())
+    return MetricAccumulator.means(accelerator.reduce(tally.values().to(accelerator.device), reduction="sum").cpu())
 
 
 @torch.no_grad()
@@ -207,7 +207,7 @@ def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[s
     count = min(len(source), HELD_OUT_WINDOWS)
     chosen = order(len(source), 0, 0, count) if count else np.zeros(0, np.int64)
     index, processes = accelerator.process_index, accelerator.num_processes
-    tally = Tally()
+    tally = MetricAccumulator()
     for start in list(range(0, count, size))[index::processes]:
         windows = chosen[start : start + size]
         batch = source.batch(windows).to(accelerator.device)

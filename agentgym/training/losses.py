@@ -26,7 +26,7 @@ from agentgym.training.windows import Batch
 
 
 @dataclass(frozen=True)
-class Part:
+class LossTerm:
     """One loss over a batch, before weight and normaliser: its sum, and how many terms were summed."""
 
     sum: Tensor
@@ -43,9 +43,9 @@ class Losses:
     """`total` is what is minimised; the parts are for looking at. `correct` counts right action tokens."""
 
     total: Float[Tensor, ""]
-    language: Part  # nats, by token
-    masked_image: Part  # squared error of normalised pixels, by masked patch
-    action: Part  # nats, by action token
+    language: LossTerm  # nats, by token
+    masked_image: LossTerm  # squared error of normalised pixels, by masked patch
+    action: LossTerm  # nats, by action token
     correct: int
 
 
@@ -92,9 +92,9 @@ def compute_losses(
     right = likeliest_tokens(output.action_logits, text_tokens, batch.targets) == batch.targets
     return Losses(
         total=(weighted / normaliser).mean(),
-        language=Part(language.sum().detach(), int(word_mask.sum())),
-        masked_image=Part(masked_image.sum().detach(), num_masked),
-        action=Part(action.sum().detach(), int(target_mask.sum())),
+        language=LossTerm(language.sum().detach(), int(word_mask.sum())),
+        masked_image=LossTerm(masked_image.sum().detach(), num_masked),
+        action=LossTerm(action.sum().detach(), int(target_mask.sum())),
         correct=int((right & target_mask).sum()),
     )
 

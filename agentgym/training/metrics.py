@@ -15,7 +15,7 @@ from agentgym.training.losses import Losses
 PARTS = ("language", "masked_image", "action")
 
 
-class Tally:
+class MetricAccumulator:
     """Sums over batches, from which means come."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Tally:
         return {"loss/total": total / samples, **by_part, "accuracy/action": correct / max(1, counts[-1])}
 
 
-class Clock:
+class StepTimer:
     """Where the time of updates goes; evaluation and checkpoints are no part of an update."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Clock:
         return {"targets_per_second": targets / whole, **shares}
 
 
-class Journal:
+class MetricLogger:
     """The curves of a run: TensorBoard scalars, and the same values as metrics.jsonl.
 
     Going on from update `first` forgets what was written beyond it, so that a resumed journal has no value twice.

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentgym.data.store import SampleDataset, window_table
+from agentgym.data.store import EpisodeDataset, window_table
 from agentgym.errors import UserError
 from agentgym.model.sequence import kept_steps
 from agentgym.model.tokenizer import pad_left
@@ -84,7 +84,7 @@ class WindowSource:
 
     def __init__(
         self,
-        dataset: SampleDataset,
+        dataset: EpisodeDataset,
         episodes: NDArray[np.int64],
         *,
         window: int,
@@ -214,7 +214,7 @@ def quotas(weights: Sequence[float]) -> NDArray[np.int64]:
     return shares
 
 
-def split_episodes(dataset: SampleDataset, held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_episodes(dataset: EpisodeDataset, held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Episodes to train on and episodes held out; where an episode belongs depends on its task and seed alone."""
     keys = zip(dataset.column("task"), dataset.column("seed"), strict=True)
     share = np.array([zlib.crc32(f"{task}:{seed}".encode()) / 2**32 for task, seed in keys])

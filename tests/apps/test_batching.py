@@ -28,7 +28,7 @@ class Counting:
         after = before + frames.reshape(len(frames), -1).max(1)
         return after.copy(), after
 
-    def keep(self, state, rows):
+    def select(self, state, rows):
         return state[rows]
 
     def join(self, states):

@@ -20,8 +20,8 @@ from worlds import TASK, model_of, tokenizer_of
 
 from agentgym.apps.playground import Playground, make_app, serve
 from agentgym.apps.session import open_dataset
-from agentgym.data.store import SampleDataset
-from agentgym.policies.inspection import WatchedAgent
+from agentgym.data.store import EpisodeDataset
+from agentgym.policies.inspection import InspectedAgent
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 OTHER = "BabyAI-GoToObj-v0"
@@ -32,7 +32,7 @@ TASKS = {task: TaskRecipe(id=task) for task in (TASK, OTHER)}
 def playground(dataset, tmp_path):
     """A playground with an untrained agent, which records."""
     torch.manual_seed(0)
-    agent = WatchedAgent(model_of(dataset), tokenizer_of(dataset))
+    agent = InspectedAgent(model_of(dataset), tokenizer_of(dataset))
     writer = open_dataset(tmp_path / "kept", [TASKS[TASK]], FrameRecipe())
     playground = Playground(TASKS, FrameRecipe(), agent, "tiny", [TASK], writer, max_sessions=2)
     yield playground
@@ -61,7 +61,7 @@ def test_an_episode_is_watched_taken_over_kept_and_found_in_the_dataset(client, 
     assert posted(client, f"{session}/step", action="left")["who"] == "human"
     kept = posted(client, f"{session}/keep", success=True)
     assert kept == {"kept": 1, "steps": 2, "expert": "agent:tiny+human", "success": True}
-    sample = SampleDataset(tmp_path / "kept")[0]  # on disk at once
+    sample = EpisodeDataset(tmp_path / "kept")[0]  # on disk at once
     assert (sample.task, sample.seed, sample.expert, sample.success) == (TASK, 4, "agent:tiny+human", True)
     assert list(sample.actions) == [view["choice"], 0]
     again = posted(client, f"{session}/begin", seed=4, instruction="<b>go</b>")
@@ -236,7 +236,7 @@ def test_an_episode_played_in_a_browser_is_in_the_dataset(playground, tmp_path):
     assert ready.wait(10)
     kept, error = asyncio.run(play_in_browser(tmp_path / "profile", said[0], tmp_path / "playground.png"))
     assert (kept, error) == ("kept 1: 3 steps by agent:tiny+human, a success", "")
-    sample = SampleDataset(tmp_path / "kept")[0]
+    sample = EpisodeDataset(tmp_path / "kept")[0]
     assert sample.instruction == "<b>go</b> to the red ball"
     assert list(sample.actions[1:]) == [0, 1]
 

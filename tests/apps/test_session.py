@@ -9,9 +9,9 @@ from worlds import TASK, model_of, refusal, tokenizer_of
 
 from agentgym import environments, experts
 from agentgym.apps.session import SEEDS, Session, keys_of, open_dataset
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.policies.inspection import WatchedAgent
+from agentgym.policies.inspection import InspectedAgent
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 FRAME = FrameRecipe()
@@ -21,7 +21,7 @@ TASKS = [TaskRecipe(id=TASK)]
 @pytest.fixture(scope="module")
 def agent(dataset):
     torch.manual_seed(0)
-    return WatchedAgent(model_of(dataset), tokenizer_of(dataset))
+    return InspectedAgent(model_of(dataset), tokenizer_of(dataset))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_kept_episodes_join_a_dataset_that_fits(session, recorded, tmp_path):
     session.act(0)
     with open_dataset(data, TASKS, FRAME) as writer:
         writer.append(session.keep())
-    dataset = SampleDataset(data)
+    dataset = EpisodeDataset(data)
     assert dataset.column("expert")[-2:] == ["babyai-bot", "human"]
     assert "choose another folder" in refusal(open_dataset, data, TASKS, FrameRecipe(tile_size=4))
 

@@ -31,7 +31,7 @@ from data_recordings import (
 )
 from PIL import Image
 
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 
 WINDOW, ROUNDS = 8, 3
 MINARI_SHARDS = 1  # the first ones, which Minari holds too: 100 episodes of GoToRedBall, ten of the game
@@ -42,13 +42,13 @@ Row = tuple[str, ...]
 EPOCH = """
 import sys
 import numpy as np
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.training.windows import WindowSource, split_episodes
 def held(name):
     lines = open("/proc/self/status").read().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 before = held("RssAnon")
-dataset = SampleDataset(sys.argv[1])
+dataset = EpisodeDataset(sys.argv[1])
 source = WindowSource(dataset, split_episodes(dataset, 0.02)[0], window=8,
     tokenize=lambda text: np.zeros(4, np.int64), patches_per_frame=49)
 marks = []
@@ -81,7 +81,7 @@ def compare(name: str, path: Path) -> list[Row]:
     """The rows of one recording: ours, PNG and Minari, measured in turns."""
     few = path.with_name(f"{path.name}-few")
     data = write_minari(path, few, path.with_name(f"{path.name}-minari"), MINARI_SHARDS)
-    dataset, theirs = SampleDataset(path), minari.MinariDataset(data)
+    dataset, theirs = EpisodeDataset(path), minari.MinariDataset(data)
     table = dataset.windows(WINDOW).table
     rounds = [
         {**measure_ours(path, number), **measure_png(dataset, number), "minari": measure_minari(theirs, number)}
@@ -100,7 +100,7 @@ def compare(name: str, path: Path) -> list[Row]:
 
 def measure_ours(path: Path, number: int) -> dict[str, float]:
     """Windows a second, each read for the first time, then once more; frames alone, as training reads them."""
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     windows = dataset.windows(WINDOW)
     chosen = np.random.default_rng(number).permutation(len(windows))[:2000]
     first, again = (rate(lambda i: windows[i], chosen) for _ in range(2))
@@ -111,7 +111,7 @@ def measure_ours(path: Path, number: int) -> dict[str, float]:
     }
 
 
-def measure_png(dataset: SampleDataset, number: int) -> dict[str, float]:
+def measure_png(dataset: EpisodeDataset, number: int) -> dict[str, float]:
     """What a format of PNG frames would take for the pictures alone."""
     table = dataset.windows(WINDOW).table
     chosen = table[np.random.default_rng(number).permutation(len(table))[:12]]
@@ -148,14 +148,14 @@ def size_of(files: Any) -> int:
 
 def opening(many: Path) -> str:
     """How long a dataset of 100,000 episodes takes to open, from memory and from the disk."""
-    SampleDataset(many)
+    EpisodeDataset(many)
     found = []
     for _ in range(ROUNDS):
-        warm = clock(lambda: SampleDataset(many))
+        warm = clock(lambda: EpisodeDataset(many))
         forget(many)
-        found.append((*warm, *clock(lambda: SampleDataset(many))))
+        found.append((*warm, *clock(lambda: EpisodeDataset(many))))
     core, wall, cold_core, cold_wall = map(statistics.median, zip(*found, strict=True))
-    dataset = SampleDataset(many)
+    dataset = EpisodeDataset(many)
     return (
         f"Opening {len(dataset):,} episodes in {len(dataset.shards):,} shards: {core:.2f} s of a core, {wall:.2f} s by "
         f"the clock; read from the disk {cold_core:.2f} s of a core, {cold_wall:.2f} s by the clock. Meanwhile "
@@ -197,7 +197,7 @@ def long_episodes(folder: Path) -> list[str]:
 
 def cost_of_window(path: Path, number: int) -> tuple[float, float, float]:
     """Microseconds of a window: the first one of an episode, one that was not read before, one that was."""
-    windows = SampleDataset(path).windows(WINDOW)
+    windows = EpisodeDataset(path).windows(WINDOW)
     full = windows.table[:, 2] - windows.table[:, 1] == WINDOW
     begins = np.flatnonzero(full & (windows.table[:, 1] == 0))[1:4]
     _ = windows[0]  # what is made once for a shard
@@ -211,7 +211,7 @@ def memory(many: Path) -> str:
     """What is held while training reads."""
     held = subprocess.run([sys.executable, "-c", EPOCH, str(many)], capture_output=True, text=True, check=True).stdout
     first, half, last, mapped = (float(value) for value in held.split())
-    dataset = SampleDataset(many)
+    dataset = EpisodeDataset(many)
     raw = (dataset.lengths + 1).sum() * np.prod(dataset.header.frame_shape) / 2**20
     return (
         f"Memory held while 3,000 random batches of 16 are read: {first:,.0f} MB after 200, {half:,.0f} MB after "

@@ -7,9 +7,9 @@ import ale_py  # noqa: F401  (its environments are there once it is imported)
 import gymnasium
 import numpy as np
 
-from agentgym.data.episode import Sample
+from agentgym.data.episode import Episode
 from agentgym.data.exchange import export_minari
-from agentgym.data.store import DatasetWriter, Header, SampleDataset
+from agentgym.data.store import DatasetWriter, EpisodeDataset, Header
 from agentgym.environments.pixels import resize
 from agentgym.experts.collection import collect
 from agentgym.recipes import load_dataset
@@ -24,7 +24,7 @@ LONG_STEPS = 108_000  # in each of the datasets of short and of long episodes
 
 def count_frames(path: Path) -> int:
     """How many frames a dataset has; 0 where there is none."""
-    return int((SampleDataset(path).lengths + 1).sum()) if any(path.glob("*.arrow")) else 0
+    return int((EpisodeDataset(path).lengths + 1).sum()) if any(path.glob("*.arrow")) else 0
 
 
 def record_babyai(path: Path) -> None:
@@ -50,7 +50,7 @@ def record_game(path: Path, size: tuple[int, int]) -> None:
                 writer.commit()
 
 
-def play(env: gymnasium.Env, seed: int, size: tuple[int, int]) -> Sample:
+def play(env: gymnasium.Env, seed: int, size: tuple[int, int]) -> Episode:
     """One episode of random play."""
     frames, actions, rewards, terminated, truncated = [env.reset(seed=seed)[0]], [], [], False, False
     while not (terminated or truncated):
@@ -62,9 +62,9 @@ def play(env: gymnasium.Env, seed: int, size: tuple[int, int]) -> Sample:
     return sample(pictures, np.array(actions), np.array(rewards), seed, GAME)
 
 
-def sample(frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray, seed: int, task: str) -> Sample:
+def sample(frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray, seed: int, task: str) -> Episode:
     """An episode that ended and was not solved."""
-    return Sample(
+    return Episode(
         instruction="play",
         frames=frames,
         actions=actions,
@@ -82,7 +82,7 @@ def record_long(path: Path, babyai: Path, steps: int) -> None:
     """LONG_STEPS steps in episodes of that many, in one shard."""
     if path.is_dir():
         return
-    source = SampleDataset(babyai)
+    source = EpisodeDataset(babyai)
     frames = np.concatenate([source[i].frames for i in range(300)])
     with DatasetWriter(path, source.header, commit_seconds=1000) as writer:
         for seed in range(LONG_STEPS // steps):

@@ -74,10 +74,10 @@ def peak_memory():
 
 def recorded(data):
     """At least so many recorded steps, as (frames, instruction, actions) of whole episodes."""
-    from agentgym.data.store import SampleDataset
+    from agentgym.data.store import EpisodeDataset
     from agentgym.environments import encode_instruction
 
-    dataset, found, steps = SampleDataset(data), [], 0
+    dataset, found, steps = EpisodeDataset(data), [], 0
     for number in range(0, len(dataset), 7):
         sample = dataset[number]
         found.append((sample.frames[: len(sample)], encode_instruction(sample.instruction), list(sample.actions)))
@@ -118,7 +118,7 @@ def success_rates(run, folder):
     suite, rates = read_recipe(Path(run)).dataset.suite, {}
     for way in WAYS:
         who = run if way == "PyTorch" else str(folder / FILES[way])
-        policy = policy_registry.load(policy_registry.find(who), sampled=False)
+        policy = policy_registry.load(policy_registry.resolve_policy(who), sampled=False)
         played = rollout(
             policy,
             suite.tasks[0].id,

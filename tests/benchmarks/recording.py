@@ -29,7 +29,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from agentgym.data.recorder import Recorder
-from agentgym.data.store import DatasetWriter, Header, SampleDataset
+from agentgym.data.store import DatasetWriter, EpisodeDataset, Header
 from agentgym.data.vector_recorder import VectorRecorder
 from agentgym.environments import encode_instruction, make
 from agentgym.experts import collection
@@ -256,7 +256,7 @@ def beside_workers(folder: Path) -> str:
         seeds = range(turn * WORKERS_EPISODES, (turn + 1) * WORKERS_EPISODES)
         recipe = DatasetRecipe(**shape, episodes=WORKERS_EPISODES, first_seed=seeds.start)
         ours.append(timed(partial(collect_workers, recipe), seeds, folder / "data")[1])
-        samples = {sample.seed: list(sample.actions) for sample in SampleDataset(folder / "data")}
+        samples = {sample.seed: list(sample.actions) for sample in EpisodeDataset(folder / "data")}
         with closing(make(suite.tasks[0], frame=frame)) as env:
             way = partial(collect_minari, env, draw=lambda seed, _, samples=samples: samples[seed])
             theirs.append(timed(way, seeds, folder / "data")[1])

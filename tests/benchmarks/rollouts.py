@@ -113,7 +113,7 @@ def lines(name, seconds, steps):
 def main(run):
     torch.set_num_threads(1)
     recipe = read_recipe(run)
-    agent = policy_registry.load(policy_registry.find(str(run)), sampled=False)
+    agent = policy_registry.load(policy_registry.resolve_policy(str(run)), sampled=False)
     count, rows = EPISODES, recipe.evaluation.environments
     cases = [(f"{run.name}, {rows} at once", agent, rows), (f"a policy of one sum, {rows} at once", ByFrame(), rows)]
     table = [

@@ -20,11 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionModel, OPTModel
 
 from agentgym import recipes
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.experts import collection
 from agentgym.model.tokenizer import tokenize
 from agentgym.model.vision import split_patches
-from agentgym.training.datasets import Part
+from agentgym.training.datasets import MixtureComponent
 from agentgym.training.first_model import first_model
 from agentgym.training.losses import compute_losses
 from agentgym.training.optimizer import uses_bfloat16
@@ -86,13 +86,13 @@ def record(folder):
     """A few hundred GoToRedBall episodes."""
     recipe = recipes.load_dataset("babyai-goto-redball", ["episodes=400"])
     collection.collect(recipe, folder, workers=1)
-    return SampleDataset(folder)
+    return EpisodeDataset(folder)
 
 
 def world(preset, dataset, *changes):
     recipe = recipes.load_experiment("babyai-goto-redball", [f"model.preset='{preset}'", *changes])
     torch.manual_seed(0)
-    model, tokenizer = first_model(recipe, [Part(dataset, 1.0, recipe.training.window)])
+    model, tokenizer = first_model(recipe, [MixtureComponent(dataset, 1.0, recipe.training.window)])
     source = WindowSource(
         dataset,
         np.arange(len(dataset)),

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from worlds import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
-from agentgym.data.store import Attempt, DatasetWriter, SampleDataset, check, format, merge, sample_dataset, select
+from agentgym.data.store import Attempt, DatasetWriter, EpisodeDataset, check, format, merge, sample_dataset, select
 from agentgym.experts.collection import replay_episodes
 from agentgym.spaces import SpaceCodec
 from agentgym.training.windows import split_episodes
@@ -37,7 +37,7 @@ def no_encoding(monkeypatch):
 
 
 def stored_rows(path):
-    return [s.row(row, format.NAMES) for s in SampleDataset(path).shards for row in range(len(s))]
+    return [s.row(row, format.NAMES) for s in EpisodeDataset(path).shards for row in range(len(s))]
 
 
 def test_a_merge_holds_every_row_of_both_as_it_was(tmp_path, samples, no_encoding):
@@ -112,7 +112,7 @@ def test_where_an_episode_belongs_stays_when_data_is_added(tmp_path):
     frames = counted_sample(0, 1).frames
     few = [counted_sample(seed, steps=1, frames=frames) for seed in range(60)]
     path = write(tmp_path / "data", few[:40])
-    before = SampleDataset(path)
+    before = EpisodeDataset(path)
     held_out = {before.column("seed")[i] for i in split_episodes(before, 0.3)[1]}
     other = write(tmp_path / "other", few[40:])
     after = merge([other, path], tmp_path / "both")  # first in the folder, too
@@ -125,7 +125,7 @@ def test_where_an_episode_belongs_stays_when_data_is_added(tmp_path):
 def test_the_sample_set_is_whole_small_and_replays(tmp_path):
     path = sample_dataset()
     assert check(path) == []
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     assert len(dataset) == 40
     assert sum(file.stat().st_size for file in path.iterdir()) < 1_000_000
     replays = list(replay_episodes(dataset, 5))
@@ -134,14 +134,14 @@ def test_the_sample_set_is_whole_small_and_replays(tmp_path):
 
 
 def test_a_replay_names_the_first_frame_that_differs_and_the_version(tmp_path):
-    dataset = SampleDataset(sample_dataset())
+    dataset = EpisodeDataset(sample_dataset())
     sample = dataset[0][:]
     frames = sample.frames.copy()
     frames[1] = 0
     forged = type(sample)(**{**vars(sample), "frames": frames, "versions": {**sample.versions, "minigrid": "0.1"}})
     with DatasetWriter(tmp_path / "forged", dataset.header) as writer:
         writer.append(forged)
-    (replay,) = replay_episodes(SampleDataset(tmp_path / "forged"), 3)
+    (replay,) = replay_episodes(EpisodeDataset(tmp_path / "forged"), 3)
     assert replay.problem == f"1 of {len(sample) + 1} frames differ, the first is 1"
     assert any(line.startswith("minigrid: recorded with 0.1, installed is ") for line in replay.version_changes)
     result = CliRunner().invoke(main.app, ["check", str(tmp_path / "forged"), "--replay", "1"])
@@ -152,7 +152,7 @@ def test_a_replay_names_the_first_frame_that_differs_and_the_version(tmp_path):
 def test_the_command_line_merges_selects_and_replays(tmp_path):
     some, both = tmp_path / "some", tmp_path / "both"
     source = str(sample_dataset())
-    median = float(np.median(SampleDataset(source).column("total_reward")))
+    median = float(np.median(EpisodeDataset(source).column("total_reward")))
     for command in (
         ["select", source, "--outcome", "solved", "--min-return", str(median), "--to", str(some)],
         ["merge", source, str(some), "--to", str(both)],
@@ -161,5 +161,5 @@ def test_the_command_line_merges_selects_and_replays(tmp_path):
         result = CliRunner().invoke(main.app, command)
         assert result.exit_code == 0, result.output
     assert "every frame is the recorded one" in result.output
-    assert 0 < len(SampleDataset(some)) < 40
-    assert len(SampleDataset(both)) == 40
+    assert 0 < len(EpisodeDataset(some)) < 40
+    assert len(EpisodeDataset(both)) == 40

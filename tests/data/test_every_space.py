@@ -84,7 +84,7 @@ def test_an_agent_is_recorded_for_trained_and_scored(task, tmp_path):
     collection.collect(recipe.dataset, tmp_path / "data", workers=1)
     open_run(run, recipe)
     imitation.train_run(recipe, tmp_path / "data", run)
-    found = evaluate.evaluate(protocol.make_plan(str(run), expert="random"), workers=1)
+    found = evaluate.evaluate(protocol.configure_evaluation(str(run), expert="random"), workers=1)
     assert found["tasks"][0]["episodes"] == 2
     assert found["next_action"]["perplexity"] > 1
     policy = AgentPolicy.from_pretrained(run)

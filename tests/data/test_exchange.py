@@ -15,7 +15,7 @@ from worlds import counted_sample, refusal
 from agentgym.cli import main
 from agentgym.data.exchange import export_hub, export_minari, import_minari
 from agentgym.data.exchange.spaces import batch, space_of, unbatch
-from agentgym.data.store import SampleDataset, check, sample_dataset
+from agentgym.data.store import EpisodeDataset, check, sample_dataset
 from agentgym.experts.collection import replay_episodes
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import as_plain
@@ -35,7 +35,7 @@ def test_what_minari_recorded_is_imported_and_every_frame_replays(tmp_path, kind
     notes = import_minari(RECORDED / f"goto-{kind}-v0", tmp_path / "imported")
     assert notes == ["success: not recorded, taken as terminated with a positive return"]
     assert check(tmp_path / "imported") == []
-    dataset = SampleDataset(tmp_path / "imported")
+    dataset = EpisodeDataset(tmp_path / "imported")
     assert dataset.header.frame_shape == (side, side, 3)
     assert dataset.header.space.root.names[0][:3] == ("left", "right", "forward")
     assert dataset.column("seed") == [0, 1]
@@ -57,7 +57,7 @@ def test_an_export_to_minari_comes_back_with_all_that_both_hold(tmp_path):
     for task in ("count-v0", "other-v0"):
         notes = import_minari(tmp_path / "minari" / "data" / task, tmp_path / task)
         assert notes == []
-        found += list(SampleDataset(tmp_path / task))
+        found += list(EpisodeDataset(tmp_path / task))
     for stored, sample in zip(found, samples, strict=True):
         named = f"data/{sample.task.lower()}"  # Minari knows registered environments alone; else its own name
         assert shares(stored, sample.__class__(**{**vars(sample), "task": named}))
@@ -66,7 +66,7 @@ def test_an_export_to_minari_comes_back_with_all_that_both_hold(tmp_path):
 def test_the_sample_set_goes_to_minari_and_back(tmp_path):
     export_minari(sample_dataset(), tmp_path / "minari")
     import_minari(tmp_path / "minari" / "sample" / "babyai-gotoredball-v0", tmp_path / "back")
-    stored, back = SampleDataset(sample_dataset()), SampleDataset(tmp_path / "back")
+    stored, back = EpisodeDataset(sample_dataset()), EpisodeDataset(tmp_path / "back")
     assert all(shares(one, other) for one, other in zip(back, stored, strict=True))
     assert back.header.space == stored.header.space
     assert back.header.recipe["suite"]["frame"] == stored.header.recipe["suite"]["frame"]
@@ -113,16 +113,16 @@ def test_actions_of_any_space_are_imported_as_they_were(tmp_path, space):
     storage.update_episodes([buffer])
     import_minari(tmp_path / "minari", tmp_path / "imported")
     assert check(tmp_path / "imported") == []
-    (sample,) = SampleDataset(tmp_path / "imported")
+    (sample,) = EpisodeDataset(tmp_path / "imported")
     root = SpaceCodec.of(space).root
     assert [as_plain(root, action) for action in sample.actions] == [as_plain(root, action) for action in actions]
     assert all(space.contains(action) for action in sample.actions)
     assert np.array_equal(sample.frames, frames)
     export_minari(tmp_path / "imported", tmp_path / "exported")
     import_minari(tmp_path / "exported" / "imported" / "any-thing-v0", tmp_path / "again")
-    (back,) = SampleDataset(tmp_path / "again")
+    (back,) = EpisodeDataset(tmp_path / "again")
     assert [as_plain(root, action) for action in back.actions] == [as_plain(root, action) for action in actions]
-    assert SampleDataset(tmp_path / "again").header.space == SampleDataset(tmp_path / "imported").header.space
+    assert EpisodeDataset(tmp_path / "again").header.space == EpisodeDataset(tmp_path / "imported").header.space
 
 
 def test_actions_of_every_kind_that_minari_recorded_come_back(tmp_path):
@@ -134,7 +134,7 @@ def test_actions_of_every_kind_that_minari_recorded_come_back(tmp_path):
     export_minari(tmp_path / "imported", tmp_path / "exported")
     assert import_minari(tmp_path / "exported" / "imported" / "room-v0", tmp_path / "again") == []
     for name in ("imported", "again"):
-        dataset = SampleDataset(tmp_path / name)
+        dataset = EpisodeDataset(tmp_path / name)
         root = dataset.header.space.root
         assert space_of(root) == recorded.spec.action_space
         for sample, episode in zip(dataset, recorded.iterate_episodes(), strict=True):
@@ -178,7 +178,7 @@ def test_a_hub_folder_is_read_by_datasets_frames_as_pictures(tmp_path, monkeypat
 
     assert export_hub(sample_dataset(), tmp_path / "hub") == []
     rows = datasets.load_dataset(str(tmp_path / "hub"), split="train", cache_dir=str(tmp_path / "cache"))
-    stored = SampleDataset(sample_dataset())
+    stored = EpisodeDataset(sample_dataset())
     assert len(rows) == len(stored)
     for episode in (0, 7):
         row, sample = rows[episode], stored[episode]
@@ -227,5 +227,5 @@ def test_what_the_installed_minari_records_is_imported(tmp_path, kind):
     from make_minari import record
 
     import_minari(record(tmp_path / "minari", kind), tmp_path / "imported")
-    dataset = SampleDataset(tmp_path / "imported")
+    dataset = EpisodeDataset(tmp_path / "imported")
     assert [replay.problem for replay in replay_episodes(dataset, 2)] == ["", ""]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.data.store.samples import sample_dataset
 
 PATH = sample_dataset()
@@ -21,7 +21,7 @@ QUERIES = Path(__file__).parent.parent.parent / "docs" / "datasets.md"
 @pytest.fixture(scope="module")
 def stored():
     """What our own reader says."""
-    return SampleDataset(PATH)
+    return EpisodeDataset(PATH)
 
 
 def mean_returns(stored):

@@ -7,7 +7,7 @@ import pytest
 from test_episode import same
 from worlds import counted_header, counted_sample
 
-from agentgym.data.store import DatasetWriter, SampleDataset, check, repair
+from agentgym.data.store import DatasetWriter, EpisodeDataset, check, repair
 from agentgym.data.store.parity import LEAST_GROUPS, PAGE, Parity, parity_of
 from agentgym.data.store.structure import value_ranges
 from agentgym.errors import UserError
@@ -42,7 +42,7 @@ def read_all(path):
     lost = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what was put right in memory
-        dataset = SampleDataset(path)
+        dataset = EpisodeDataset(path)
         assert len(dataset) == len(SAMPLES)
         for episode, sample in enumerate(SAMPLES):
             try:
@@ -141,7 +141,7 @@ def test_what_all_episodes_share_is_put_right_in_memory_with_a_warning(shard):
     before = shard.read_bytes()
     put(shard, flip(before, len(before) - 1))  # of the magic at the end
     with pytest.warns(UserWarning, match="its structure is damaged and was put right in memory"):
-        dataset = SampleDataset(shard.parent)
+        dataset = EpisodeDataset(shard.parent)
     assert all(same(stored, sample) for stored, sample in zip(dataset, SAMPLES, strict=True))
     put(shard, before)
 
@@ -171,4 +171,4 @@ def test_damage_beyond_the_parity_keeps_the_longest_good_prefix(tmp_path):
     assert all("--repair" not in problem for problem in check(tmp_path))
     assert "episodes 1 to 2 (seeds 1, 2) are lost: episode 1 is damaged" in repair(tmp_path)[0]
     assert check(tmp_path) == []
-    assert SampleDataset(tmp_path).column("seed") == [0]
+    assert EpisodeDataset(tmp_path).column("seed") == [0]

@@ -18,8 +18,18 @@ from typer.testing import CliRunner
 from worlds import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
-from agentgym.data.episode_builder import EpisodeDraft
-from agentgym.data.store import NAMES, Attempt, DatasetWriter, Header, SampleDataset, Shard, check, repair, window_table
+from agentgym.data.episode_builder import EpisodeBuilder
+from agentgym.data.store import (
+    NAMES,
+    Attempt,
+    DatasetWriter,
+    EpisodeDataset,
+    Header,
+    Shard,
+    check,
+    repair,
+    window_table,
+)
 from agentgym.data.store.blocks import FRAMES_PER_BLOCK, FrameEncoder, checksum, decode_block, encode_blocks
 from agentgym.environments import encode_instruction
 from agentgym.files import replace_file
@@ -49,7 +59,7 @@ def damage(file, part):
 
 
 def test_every_episode_comes_back_as_it_went_in(path):
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     assert len(dataset) == len(SAMPLES)
     assert all(same(stored, sample) for stored, sample in zip(dataset, SAMPLES, strict=True))
     assert dataset.header == counted_header()
@@ -59,11 +69,11 @@ def test_frames_taken_one_by_one_are_the_same_blocks_and_stand_for_themselves():
     encoder, random_ = FrameEncoder(), np.random.default_rng(0)
     for count in (1, FRAMES_PER_BLOCK - 1, FRAMES_PER_BLOCK, 2 * FRAMES_PER_BLOCK + 1):
         frames = random_.integers(0, 256, (count, 5, 4, 3), np.uint8)
-        encoder.keep(frames[0])
+        encoder.append(frames[0])
         encoder.clear()
         for frame in frames:
-            encoder.keep(frame)
-        taken = encoder.take()
+            encoder.append(frame)
+        taken = encoder.pop_all()
         assert encode_blocks(taken) == encode_blocks(frames)
         assert (len(taken), taken.shape, taken.dtype, taken.ndim) == (count, frames.shape, frames.dtype, 4)
         np.testing.assert_array_equal(taken, frames)
@@ -74,12 +84,12 @@ def test_a_frame_of_another_shape_in_mid_episode_is_refused_and_the_episode_goes
     encoder, frame = FrameEncoder(), np.ones((5, 4, 3), np.uint8)
     for count in (1, FRAMES_PER_BLOCK):
         for _ in range(count):
-            encoder.keep(frame)
+            encoder.append(frame)
         with pytest.raises(ValueError, match=re.escape("shape [1, 1, 3], those before it in the episode [5, 4, 3]")):
-            encoder.keep(frame[:1, :1])
-        np.testing.assert_array_equal(encoder.take(), np.stack([frame] * count))
-    encoder.keep(frame[:1, :1])
-    assert encoder.take().shape == (1, 1, 1, 3)
+            encoder.append(frame[:1, :1])
+        np.testing.assert_array_equal(encoder.pop_all(), np.stack([frame] * count))
+    encoder.append(frame[:1, :1])
+    assert encoder.pop_all().shape == (1, 1, 1, 3)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists), st.binary())
@@ -92,14 +102,14 @@ def test_an_episode_that_is_recorded_takes_the_memory_of_a_few_frames(tmp_path):
     header = Header(SpaceCodec.discrete(("wait",)), frame.shape, {})
     tracemalloc.start()
     with DatasetWriter(tmp_path, header) as writer:
-        draft = EpisodeDraft(writer, header.space.root, task="Wait-v0", expert="me", versions={})
-        draft.begin(instruction, frame, 0)
+        builder = EpisodeBuilder(writer, header.space.root, task="Wait-v0", expert="me", versions={})
+        builder.begin(instruction, frame, 0)
         for _ in range(1000):
-            draft.add(np.int64(0), frame, 0.0)
-        draft.leave()
+            builder.add(np.int64(0), frame, 0.0)
+        builder.flush()
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(SampleDataset(tmp_path)[0]) == 1000
+    assert len(EpisodeDataset(tmp_path)[0]) == 1000
     assert most < 100 * frame.nbytes
 
 
@@ -107,7 +117,7 @@ def test_unfinished_and_failed_episodes_come_back_too(tmp_path):
     sample = counted_sample(terminated=False, truncated=True, success=False, instruction="größer → 球", versions={})
     with DatasetWriter(tmp_path, counted_header()) as writer:
         writer.append(sample)
-    assert same(SampleDataset(tmp_path)[0], sample)
+    assert same(EpisodeDataset(tmp_path)[0], sample)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 24])
@@ -145,7 +155,7 @@ def test_a_window_of_a_long_episode_is_its_slice_across_blocks(tmp_path):
     sample = counted_sample(0, steps=3 * FRAMES_PER_BLOCK)
     with DatasetWriter(tmp_path, counted_header()) as writer:
         writer.append(sample)
-    dataset = SampleDataset(tmp_path)
+    dataset = EpisodeDataset(tmp_path)
     for start in range(len(sample)):
         for stop in range(start + 1, len(sample) + 1):
             assert same(dataset.steps(0, start, stop), sample[start:stop])
@@ -154,7 +164,7 @@ def test_a_window_of_a_long_episode_is_its_slice_across_blocks(tmp_path):
 def test_a_window_reads_and_verifies_its_own_blocks_alone(tmp_path, monkeypatch):
     with DatasetWriter(tmp_path, counted_header()) as writer:
         writer.append(counted_sample(0, steps=200))
-    dataset, read = SampleDataset(tmp_path), []
+    dataset, read = EpisodeDataset(tmp_path), []
     block = Shard._block
     monkeypatch.setattr(Shard, "_block", lambda self, row, place: read.append(place) or block(self, row, place))
     dataset.steps(0, 100, 108)  # frames 100 to 108
@@ -165,7 +175,7 @@ def test_a_window_reads_and_verifies_its_own_blocks_alone(tmp_path, monkeypatch)
 
 
 def test_steps_of_an_episode_are_the_slice_of_the_sample(path):
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     for episode, length in enumerate(LENGTHS):
         for start in range(length):
             for stop in range(start + 1, length + 1):
@@ -173,18 +183,18 @@ def test_steps_of_an_episode_are_the_slice_of_the_sample(path):
 
 
 def test_frames_of_an_episode_are_its_frames(path):
-    assert np.array_equal(SampleDataset(path).frames(2, 1, 4), SAMPLES[2].frames[1:4])
+    assert np.array_equal(EpisodeDataset(path).frames(2, 1, 4), SAMPLES[2].frames[1:4])
 
 
 def test_numpy_scalars_are_stored_as_what_they_mean(tmp_path):
     values = {"success": np.bool_(False), "terminated": np.bool_(True), "seed": 7}
     with DatasetWriter(tmp_path, counted_header()) as writer:
         writer.append(counted_sample(**values))
-    assert same(SampleDataset(tmp_path)[0], counted_sample(7, frames=counted_sample(7).frames, success=False))
+    assert same(EpisodeDataset(tmp_path)[0], counted_sample(7, frames=counted_sample(7).frames, success=False))
 
 
 def test_an_episode_that_is_not_there_is_an_index_error(path):
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     for episode in (-1, 4):
         with pytest.raises(IndexError, match="4"):
             dataset[episode]
@@ -192,7 +202,7 @@ def test_an_episode_that_is_not_there_is_an_index_error(path):
 
 @pytest.mark.parametrize("length", [1, 2, 3, 100])
 def test_every_step_is_in_exactly_one_window_and_no_window_crosses_an_episode(path, length):
-    windows = SampleDataset(path).windows(length)
+    windows = EpisodeDataset(path).windows(length)
     assert all(1 <= len(window) <= length for window in windows)
     assert all(same(window, SAMPLES[e][a:b]) for window, (e, a, b) in zip(windows, windows.table, strict=True))
     steps = [(episode, step) for episode, start, stop in windows.table for step in range(start, stop)]
@@ -208,7 +218,7 @@ def test_outcomes_count_the_attempts_that_left_no_episode_too(tmp_path):
         writer.append(counted_sample(1))
         writer.append(counted_sample(2, success=False))
         writer.append_encoded([], [Attempt("Count-v0", 3, "error"), Attempt("Other-v0", 4, "timeout")])
-    dataset = SampleDataset(tmp_path)
+    dataset = EpisodeDataset(tmp_path)
     assert dataset.outcomes() == {"solved": 1, "failed": 1, "error": 1, "timeout": 1}
     assert dataset.seeds("Count-v0") == {1, 2, 3}
     assert len(dataset) == 2
@@ -217,7 +227,7 @@ def test_outcomes_count_the_attempts_that_left_no_episode_too(tmp_path):
 def test_a_dataset_whose_every_attempt_failed_is_whole_and_has_no_episode(tmp_path):
     with DatasetWriter(tmp_path, counted_header()) as writer:
         writer.append_encoded([], [Attempt("Count-v0", 3, "error")])
-    assert len(SampleDataset(tmp_path)) == 0
+    assert len(EpisodeDataset(tmp_path)) == 0
     assert check(tmp_path) == []
 
 
@@ -225,31 +235,31 @@ def test_nothing_is_seen_before_it_is_committed_and_all_of_it_after(tmp_path):
     writer = DatasetWriter(tmp_path, counted_header(), commit_seconds=1000)
     for sample in SAMPLES:
         writer.append(sample)
-    assert "holds no episodes" in refusal(SampleDataset, tmp_path)
+    assert "holds no episodes" in refusal(EpisodeDataset, tmp_path)
     writer.commit()
-    assert len(SampleDataset(tmp_path)) == len(SAMPLES)  # though the writer still lives
+    assert len(EpisodeDataset(tmp_path)) == len(SAMPLES)  # though the writer still lives
     writer.close()
 
 
 def test_an_open_dataset_does_not_change_when_more_is_appended(path):
-    before = SampleDataset(path)
+    before = EpisodeDataset(path)
     with DatasetWriter(path, counted_header()) as writer:
         writer.append(counted_sample(9))
     assert all(same(stored, sample) for stored, sample in zip(before, SAMPLES, strict=True))
-    assert len(SampleDataset(path)) == len(SAMPLES) + 1
+    assert len(EpisodeDataset(path)) == len(SAMPLES) + 1
 
 
 def test_an_episode_is_committed_by_itself_when_it_has_waited_long_enough(tmp_path):
     with DatasetWriter(tmp_path, counted_header(), commit_seconds=0) as writer:
         writer.append(counted_sample())
-        assert len(SampleDataset(tmp_path)) == 1
+        assert len(EpisodeDataset(tmp_path)) == 1
         assert writer.attempts() == [Attempt("Count-v0", 0, "solved")]
 
 
 def test_what_a_crash_left_half_written_is_not_seen_and_is_removed_by_the_next_writer(path):
     leftover = path / "shard-000002.tmp"
     leftover.write_bytes((path / "shard-000001.arrow").read_bytes()[:100])
-    assert len(SampleDataset(path)) == len(SAMPLES)
+    assert len(EpisodeDataset(path)) == len(SAMPLES)
     assert check(path) == []
     DatasetWriter(path, counted_header()).close()
     assert not leftover.exists()
@@ -260,7 +270,7 @@ def test_the_manifest_is_derived_from_the_shards(path):
     assert (manifest["episodes"], manifest["steps"]) == (4, sum(LENGTHS))
     assert [shard["episodes"] for shard in manifest["shards"]] == [2, 2]
     (path / "manifest.json").unlink()
-    assert len(SampleDataset(path)) == 4
+    assert len(EpisodeDataset(path)) == 4
     DatasetWriter(path, counted_header()).close()
     assert json.loads((path / "manifest.json").read_text()) == manifest
 
@@ -295,14 +305,14 @@ def test_a_dataset_is_read_from_any_file_system_of_fsspec(path):
     memory = fsspec.filesystem("memory")
     memory.put(str(path), "/cloud/data", recursive=True)
     try:
-        dataset = SampleDataset("memory://cloud/data")
+        dataset = EpisodeDataset("memory://cloud/data")
         assert all(same(stored, sample) for stored, sample in zip(dataset, SAMPLES, strict=True))
         assert [same(window, SAMPLES[2][2:4]) for window in dataset.windows(2)].count(True) == 1
         memory.rm("/cloud/data/shard-000000.arrow")
-        assert refusal(SampleDataset, "memory://cloud/data").startswith(
+        assert refusal(EpisodeDataset, "memory://cloud/data").startswith(
             "memory://cloud/data: 1 of 2 shards are missing"
         )
-        assert "memory://cloud/none: there is no such" in refusal(SampleDataset, "memory://cloud/none")
+        assert "memory://cloud/none: there is no such" in refusal(EpisodeDataset, "memory://cloud/none")
     finally:
         memory.rm("/cloud", recursive=True)
 
@@ -316,14 +326,14 @@ def test_the_command_line_reads_from_file_systems_of_fsspec_and_writes_to_disks_
     assert (
         runner.invoke(main.app, ["select", url, "--outcome", "solved", "--to", str(tmp_path / "some")]).exit_code == 0
     )
-    assert len(SampleDataset(tmp_path / "some")) == len(SAMPLES)
+    assert len(EpisodeDataset(tmp_path / "some")) == len(SAMPLES)
     for verb in (["check", url, "--repair"], ["view", url], ["export", url, "--to", "hub"]):
         assert "only folders on this machine's disks are written to" in str(runner.invoke(main.app, verb).exception)
     assert "is no folder that fsspec reaches" in str(runner.invoke(main.app, ["check", "none://data"]).exception)
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path):
-    for reader in (SampleDataset, check):
+    for reader in (EpisodeDataset, check):
         assert refusal(reader, tmp_path / "none").startswith(f"{tmp_path / 'none'}: there is no such dataset folder")
         assert refusal(reader, tmp_path).startswith(f"{tmp_path}: holds no episodes")
 
@@ -335,7 +345,7 @@ def test_a_shard_that_is_cut_short_is_listed_and_the_others_stay_readable(path):
     for length in (0, 1, 8, len(whole) // 3, len(whole) // 2, len(whole) - 100, len(whole) - 1):
         file.write_bytes(whole[:length])
         with pytest.warns(UserWarning, match=f"left out: {file}: not a whole shard"):
-            dataset = SampleDataset(path)
+            dataset = EpisodeDataset(path)
         assert len(dataset.lost) == 1
         assert all(same(stored, sample) for stored, sample in zip(dataset, SAMPLES[:2], strict=True))
         problems = check(path)
@@ -346,7 +356,7 @@ def test_a_shard_that_is_cut_short_is_listed_and_the_others_stay_readable(path):
 def test_a_dataset_of_which_no_shard_can_be_opened_is_refused(path):
     for file in path.glob("shard-*"):
         file.write_bytes(b"")
-    assert refusal(SampleDataset, path).startswith(f"{path / 'shard-000000.arrow'}: not a whole shard")
+    assert refusal(EpisodeDataset, path).startswith(f"{path / 'shard-000000.arrow'}: not a whole shard")
 
 
 def test_a_flipped_bit_of_a_frame_is_listed_with_its_episode(path):
@@ -384,8 +394,8 @@ def test_without_its_parity_a_flipped_bit_anywhere_is_found_or_changes_nothing(p
         problems = check(path)
         found += bool(problems)
         if not problems:
-            assert all(same(stored, sample) for stored, sample in zip(SampleDataset(path), SAMPLES, strict=True))
-            assert SampleDataset(path).outcomes()["solved"] == 4
+            assert all(same(stored, sample) for stored, sample in zip(EpisodeDataset(path), SAMPLES, strict=True))
+            assert EpisodeDataset(path).outcomes()["solved"] == 4
     assert found > 50
 
 
@@ -393,21 +403,21 @@ def test_without_its_parity_a_flipped_bit_anywhere_is_found_or_changes_nothing(p
 def test_a_missing_shard_is_refused_and_listed(path, missing):
     (path / f"shard-00000{missing}.arrow").unlink()
     expected = f"{path}: 1 of 2 shards are missing; 'agentgym check {path} --repair' keeps what is before them"
-    assert refusal(SampleDataset, path) == expected
+    assert refusal(EpisodeDataset, path) == expected
     assert check(path) == [expected]
 
 
 def test_a_damaged_manifest_is_refused_with_the_remedy(path):
     (path / "manifest.json").write_text('{"shards": ')
     line = f"{path / 'manifest.json'}: not readable; delete it, it is made again from the shards"
-    assert refusal(SampleDataset, path) == line
+    assert refusal(EpisodeDataset, path) == line
     assert check(path) == [line]
 
 
 def test_a_file_that_is_no_shard_is_left_out_with_a_warning(path):
     (path / "shard-000002.arrow").write_text("hello")
     with pytest.warns(UserWarning, match="shard-000002.arrow: not a whole shard"):
-        assert len(SampleDataset(path)) == 4
+        assert len(EpisodeDataset(path)) == 4
 
 
 def write_in_format(version, path, monkeypatch):
@@ -420,7 +430,7 @@ def write_in_format(version, path, monkeypatch):
 
 
 def test_a_newer_minor_format_is_read(tmp_path, monkeypatch):
-    assert len(SampleDataset(write_in_format("2.7", tmp_path, monkeypatch))) == 1
+    assert len(EpisodeDataset(write_in_format("2.7", tmp_path, monkeypatch))) == 1
 
 
 @pytest.mark.parametrize(
@@ -430,14 +440,14 @@ def test_a_newer_minor_format_is_read(tmp_path, monkeypatch):
 def test_another_major_format_is_refused_with_the_remedy_and_is_no_damage(tmp_path, monkeypatch, version, remedy):
     path = write_in_format(version, tmp_path, monkeypatch)
     before = {file.name for file in path.iterdir()}
-    for reader in (SampleDataset, check, repair):
+    for reader in (EpisodeDataset, check, repair):
         line = refusal(reader, path)
         assert f"format {version}; this agentgym reads 2.1: {remedy}" in line
     assert {file.name for file in path.iterdir()} == before
 
 
 def test_a_column_is_one_value_an_episode(path):
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     assert dataset.column("length") == list(LENGTHS)
     assert dataset.column("actions") == [sample.actions.tolist() for sample in SAMPLES]
     assert set(NAMES) >= {"frames", "seed", "task", "success", "expert", "versions"}

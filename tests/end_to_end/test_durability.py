@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from worlds import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
-from agentgym.data.store import DatasetWriter, SampleDataset, check, format, repair
+from agentgym.data.store import DatasetWriter, EpisodeDataset, check, format, repair
 from agentgym.data.store.blocks import encode_blocks
 from agentgym.experts import collection
 
@@ -57,14 +57,14 @@ def path(tmp_path):
 
 
 def holds(path, samples):
-    return [stored.seed for stored in SampleDataset(path)] == [sample.seed for sample in samples] and all(
-        same(stored, sample) for stored, sample in zip(SampleDataset(path), samples, strict=True)
+    return [stored.seed for stored in EpisodeDataset(path)] == [sample.seed for sample in samples] and all(
+        same(stored, sample) for stored, sample in zip(EpisodeDataset(path), samples, strict=True)
     )
 
 
 def test_a_damaged_episode_is_named_on_reading_and_the_others_stay_readable(path):
     damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     for read in (lambda: dataset[4], lambda: dataset.frames(4, 0, 1), lambda: dataset.steps(4, 0, 1)):
         line = refusal(read)
         assert f"{path / 'shard-000001.arrow'}: episode 1 (Count-v0, seed 4) is damaged" in line
@@ -77,7 +77,7 @@ def test_a_damaged_block_leaves_the_other_blocks_of_its_episode_readable(tmp_pat
     with DatasetWriter(tmp_path, counted_header()) as writer:
         writer.append(sample)
     damage(tmp_path / "shard-000000.arrow", encode_blocks(sample.frames)[1])
-    dataset = SampleDataset(tmp_path)
+    dataset = EpisodeDataset(tmp_path)
     assert same(dataset.steps(0, 0, 7), sample[0:7])
     assert same(dataset.steps(0, 16, 30), sample[16:30])
     assert "is damaged" in refusal(dataset.steps, 0, 0, 8)  # whose last frame is in the next block
@@ -101,7 +101,7 @@ def test_repair_keeps_the_longest_good_prefix_and_names_what_was_lost(path, bad)
     if bad:
         assert check(path) == []
         assert holds(path, SAMPLES[:bad])
-        assert SampleDataset(path).seeds("Count-v0") == set(range(bad))
+        assert EpisodeDataset(path).seeds("Count-v0") == set(range(bad))
         assert json.loads((path / "manifest.json").read_text())["episodes"] == bad
     with DatasetWriter(path, counted_header()) as writer:  # recording goes on
         for sample in SAMPLES[bad:]:
@@ -169,13 +169,13 @@ def test_collecting_goes_on_after_a_repair_as_if_nothing_had_happened(recorded, 
     for file in recorded.glob("shard-*"):
         (path / file.name).write_bytes(file.read_bytes())
     drop_parity(path)
-    damage(path / "shard-000001.arrow", encode_blocks(SampleDataset(path)[6].frames)[0])
+    damage(path / "shard-000001.arrow", encode_blocks(EpisodeDataset(path)[6].frames)[0])
     repair(path)
-    kept = len(SampleDataset(path))
+    kept = len(EpisodeDataset(path))
     assert 4 <= kept < 8
     collection.collect(recipe, path, workers=1)
     assert check(path) == []
-    assert all(same(one, other) for one, other in zip(SampleDataset(path), SampleDataset(recorded), strict=True))
+    assert all(same(one, other) for one, other in zip(EpisodeDataset(path), EpisodeDataset(recorded), strict=True))
 
 
 def test_an_episode_is_committed_though_no_other_follows(tmp_path):
@@ -186,7 +186,7 @@ def test_an_episode_is_committed_though_no_other_follows(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     writer.close()
-    assert len(SampleDataset(tmp_path)) == 1
+    assert len(EpisodeDataset(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("moment", range(4))
@@ -208,7 +208,7 @@ def test_a_full_disk_is_one_line_and_leaves_every_committed_episode_whole(path, 
     assert "episodes are committed and whole" in line
     monkeypatch.undo()
     assert check(path) == []
-    assert len(SampleDataset(path)) >= len(SAMPLES)
+    assert len(EpisodeDataset(path)) >= len(SAMPLES)
     DatasetWriter(path, counted_header()).close()  # the lock is free
 
 
@@ -246,7 +246,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobyt
         with pytest.raises(Exception, match="No space left"):
             writer.close()
         assert check(disk / "data") == []
-        assert len(SampleDataset(disk / "data")) == committed
+        assert len(EpisodeDataset(disk / "data")) == committed
         del writer
 
 
@@ -274,7 +274,7 @@ def test_a_repair_on_a_full_disk_is_one_line_and_goes_on_once_there_is_room(tmp_
         (disk / "rest").unlink()
         assert "episodes 4 to 5 (seeds 4, 5) are lost" in repair(path)[0]
         assert check(path) == []
-        assert SampleDataset(path).column("seed") == [0, 1, 2, 3]
+        assert EpisodeDataset(path).column("seed") == [0, 1, 2, 3]
 
 
 def kill_a_recorder(path, moment):
@@ -289,7 +289,7 @@ def kill_a_recorder(path, moment):
     there = 0
     if list(path.glob("shard-*.arrow")):
         assert check(path) == []
-        there = len(SampleDataset(path))
+        there = len(EpisodeDataset(path))
     for committed, appended, when in said:
         assert there >= int(committed)
         assert there >= int(appended) or killed - float(when) < 2  # at most two seconds are lost

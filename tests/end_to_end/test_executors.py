@@ -9,7 +9,7 @@ import sys
 import pytest
 from worlds import refusal
 
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.executors import Processes, start
 from agentgym.experts import collection
@@ -127,4 +127,4 @@ def test_a_ray_cluster_records_the_bytes_of_one_process(cluster, tmp_path, monke
     )
     assert len(here) == 3
     assert here == there
-    assert len(SampleDataset(tmp_path / "there")) == 12
+    assert len(EpisodeDataset(tmp_path / "there")) == 12

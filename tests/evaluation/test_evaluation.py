@@ -10,7 +10,7 @@ from worlds import TASK, experiment_recipe, model_of, record, refusal, tokenizer
 from agentgym import environments, experts
 from agentgym.evaluation import policy_registry
 from agentgym.evaluation.evaluate import evaluate
-from agentgym.evaluation.protocol import make_plan
+from agentgym.evaluation.protocol import configure_evaluation
 from agentgym.files import write_json
 from agentgym.recipes import FrameRecipe
 
@@ -41,7 +41,9 @@ def scored(tmp_path, suite):
     """Scores WHO on two levels of each task of the suite."""
 
     def score(who, to="scored", workers=1, engine="processes", **changes):
-        plan = make_plan(str(who), to=tmp_path / to, **{"suite": suite, "episodes": 2, "environments": 2, **changes})
+        plan = configure_evaluation(
+            str(who), to=tmp_path / to, **{"suite": suite, "episodes": 2, "environments": 2, **changes}
+        )
         return evaluate(plan, workers=workers, engine=engine)
 
     return score

@@ -8,7 +8,7 @@ from worlds import TASK, refusal
 from agentgym import experts
 from agentgym.evaluation import expert_survey as surveying
 from agentgym.evaluation.expert_survey import survey, write_survey
-from agentgym.evaluation.expert_survey_log import SurveyJournal
+from agentgym.evaluation.expert_survey_log import SurveyLog
 from agentgym.experts import collection, outcomes
 from agentgym.experts.collection import collect, make_header
 from agentgym.recipes import BudgetRecipe, SuiteRecipe, TaskRecipe, load_dataset
@@ -125,7 +125,7 @@ def test_an_unfinished_survey_of_other_terms_is_left_as_it_is(tmp_path):
 
 
 def test_two_surveys_do_not_write_one_file(tmp_path):
-    with SurveyJournal(tmp_path / "minigrid-planner.jsonl", {}):
+    with SurveyLog(tmp_path / "minigrid-planner.jsonl", {}):
         assert "another survey is writing it" in refusal(whole, tmp_path)
 
 

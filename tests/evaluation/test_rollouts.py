@@ -6,7 +6,7 @@ from worlds import TASK
 
 from agentgym import environments, experts
 from agentgym.evaluation.expert_rollouts import rollout_expert
-from agentgym.evaluation.results import Episode, replay_frames
+from agentgym.evaluation.results import RolloutResult, replay_frames
 from agentgym.evaluation.rollouts import rollout
 from agentgym.executors import Processes
 from agentgym.recipes import BudgetRecipe, FrameRecipe
@@ -96,7 +96,7 @@ class Summing(ByFrame):
         self.widths.append(len(sums))
         return state // 3 % 3, state
 
-    def keep(self, state, rows):
+    def select(self, state, rows):
         return state[rows]
 
 
@@ -148,4 +148,4 @@ def test_an_episode_is_reproduced_by_its_seed_and_actions():
 
 def test_an_episode_survives_json():
     episode = play(ByFrame(), [1], 1)[0]
-    assert Episode.from_json(episode.to_json()) == episode
+    assert RolloutResult.from_json(episode.to_json()) == episode

@@ -6,7 +6,7 @@ import pytest
 from worlds import refusal
 
 from agentgym import recipes
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.experiments.dagger import dataset_of, experiment_of, read_points, run_rounds
 from agentgym.recipes import RoundsRecipe
 from agentgym.report.dagger_page import verdict, write_results
@@ -33,7 +33,7 @@ def done(tmp_path_factory):
 
 def test_a_point_for_each_round_says_what_it_took_and_what_it_reached(done):
     run, points = done
-    recorded = [SampleDataset(run / f"data-{number}") for number in range(2)]
+    recorded = [EpisodeDataset(run / f"data-{number}") for number in range(2)]
     assert [point["episodes"] for point in points] == [6, 12]
     assert [point["updates"] for point in points] == [2, 4]
     assert points[1]["labels"] == sum(int(dataset.lengths.sum()) for dataset in recorded)
@@ -42,7 +42,7 @@ def test_a_point_for_each_round_says_what_it_took_and_what_it_reached(done):
 
 def test_the_expert_acts_alone_first_and_labels_the_agents_steps_then(done):
     run, _ = done
-    first, second = (SampleDataset(run / f"data-{number}") for number in range(2))
+    first, second = (EpisodeDataset(run / f"data-{number}") for number in range(2))
     assert first[0].labels is None
     assert any((sample.labels != sample.actions).any() for sample in second)
     assert first.seeds("BabyAI-GoToLocal-v0").isdisjoint(second.seeds("BabyAI-GoToLocal-v0"))

@@ -20,7 +20,7 @@ from agentgym.experiments import onnx_export
 from agentgym.experiments.onnx_export import export_onnx
 from agentgym.model.adapting import with_domains
 from agentgym.model.agent import AgentModel
-from agentgym.model.step import Step
+from agentgym.model.step import ExportedStep
 from agentgym.model.tokenizer import tokenize
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy, Tokenizer
@@ -89,7 +89,7 @@ def test_a_step_of_frames_that_are_resized_is_the_models(dataset, past):
     words, actions = torch.tensor([[2, 40, 41]]), torch.arange(past + 1)[None, :, None] % 7
     output = model(words, torch.ones_like(words), frames, actions, torch.ones(1, past + 1, dtype=torch.bool))
     visual = model.encode(frames[0, :past]) if past else torch.zeros(0, model.visual_tokens, 128)
-    logits, seen, keys_values = Step(model)(
+    logits, seen, keys_values = ExportedStep(model)(
         frames[0, -1], words[0], visual, actions[0, :-1], torch.zeros(3, 2, 4, 0, 32)
     )
     expected = output.action_logits[0, -1, 0, config.num_text_tokens :]
@@ -164,7 +164,7 @@ def test_evaluate_scores_it_as_the_run(run, exported, tmp_path, sampled):
     suite.write_text(f'description = "one"\n[[tasks]]\nid = "{TASK}"\n')
     scored = []
     for who in (run, exported, exported / "policy-int8.onnx"):
-        plan = protocol.make_plan(
+        plan = protocol.configure_evaluation(
             str(who), suite=str(suite), to=tmp_path / str(len(scored)), episodes=2, deterministic=not sampled
         )
         scored.append(evaluate.evaluate(plan, workers=1))
@@ -190,11 +190,11 @@ def test_what_does_not_fit_is_one_clear_line(run, exported, policies, dataset, t
     shutil.copytree(exported, tmp_path / "damaged")
     (tmp_path / "damaged/policy.onnx").write_bytes(b"nothing")
     assert "cannot be loaded" in refusal(
-        policy_registry.load, policy_registry.find(str(tmp_path / "damaged")), sampled=False
+        policy_registry.load, policy_registry.resolve_policy(str(tmp_path / "damaged")), sampled=False
     )
     (tmp_path / "damaged/policy.json").write_text('{"format": 2}')
     assert "format 2; this file reads 1" in refusal(
-        policy_registry.load, policy_registry.find(str(tmp_path / "damaged")), sampled=False
+        policy_registry.load, policy_registry.resolve_policy(str(tmp_path / "damaged")), sampled=False
     )
 
 

@@ -65,7 +65,7 @@ def test_it_learns_what_pays_and_gives_a_run_back(init, tmp_path):
     assert [point["steps"] for point in curve] == [0, 64, 128, 192]
     assert curve[-1]["mean_return"] == 4.0
     assert not (tmp_path / "tuned/checkpoint.zip").exists()
-    player = policy_registry.find(str(tmp_path / "tuned"))
+    player = policy_registry.resolve_policy(str(tmp_path / "tuned"))
     assert player.run == tmp_path / "tuned"
     assert policy_registry.load(player, sampled=False).codec.num_tokens == 7
     assert finetune(recipe, tmp_path / "tuned") == curve  # what is done is not done again

@@ -5,10 +5,10 @@ import pytest
 from worlds import TASK, dataset_recipe, model_of, refusal, tokenizer_of
 
 from agentgym import experts
-from agentgym.data.store import SampleDataset, check, sample_dataset
+from agentgym.data.store import EpisodeDataset, check, sample_dataset
 from agentgym.environments import make
 from agentgym.experts import collection
-from agentgym.experts.action_noise import Deviations, RandomActor
+from agentgym.experts.action_noise import ActionNoise, RandomActor
 from agentgym.experts.agent import AgentExpert
 from agentgym.experts.collection import collect, replay
 from agentgym.experts.dagger import agent_maker
@@ -25,13 +25,13 @@ def noisy(tmp_path_factory):
     path = tmp_path_factory.mktemp("noisy")
     recipe = dataset_recipe(f"noise={NOISE}")
     collect(recipe, path, workers=1)
-    return recipe, SampleDataset(path)
+    return recipe, EpisodeDataset(path)
 
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory):
     """The folder of an agent that has learned nothing."""
-    folder, dataset = tmp_path_factory.mktemp("agent"), SampleDataset(sample_dataset())
+    folder, dataset = tmp_path_factory.mktemp("agent"), EpisodeDataset(sample_dataset())
     model_of(dataset).save_pretrained(folder)
     tokenizer_of(dataset).save_pretrained(folder)
     return folder
@@ -42,14 +42,14 @@ def aggregated(agent, tmp_path_factory):
     path = tmp_path_factory.mktemp("aggregated")
     recipe = dataset_recipe("episodes=2", "keep=all", f"dagger={{agent = '{agent}', probability = 0.5}}")
     collect(recipe, path, workers=1, make_agent=agent_maker(recipe))
-    return recipe, SampleDataset(path)
+    return recipe, EpisodeDataset(path)
 
 
 def test_no_noise_is_the_recording_without_it_byte_for_byte(tmp_path):
     collect(dataset_recipe("episodes=4"), tmp_path / "plain", workers=1)
     collect(dataset_recipe("episodes=4", "noise=0.0"), tmp_path / "none", workers=1)
     assert shards(tmp_path / "plain") == shards(tmp_path / "none")
-    assert all(sample.labels is None for sample in SampleDataset(tmp_path / "none"))
+    assert all(sample.labels is None for sample in EpisodeDataset(tmp_path / "none"))
 
 
 def test_the_bot_still_reaches_the_goal_when_it_is_told_what_was_executed(noisy):
@@ -122,7 +122,7 @@ def test_an_agent_is_an_expert_by_its_folder(agent, tmp_path):
     collect(dataset_recipe(*short, f"expert=agent:{agent}"), tmp_path / "expert", workers=1)
     beside = dataset_recipe(*short, f"dagger={{agent = '{agent}', probability = 1.0}}")
     collect(beside, tmp_path / "beside", workers=1, make_agent=agent_maker(beside))
-    episodes = zip(SampleDataset(tmp_path / "expert"), SampleDataset(tmp_path / "beside"), strict=True)
+    episodes = zip(EpisodeDataset(tmp_path / "expert"), EpisodeDataset(tmp_path / "beside"), strict=True)
     assert all((mine.actions == its.actions).all() for mine, its in episodes)
 
 
@@ -149,7 +149,7 @@ class Constant:
 
 def test_actors_act_by_their_probability_and_the_later_one_first():
     env, actors = make(TASK), (Constant(1), Constant(2))
-    deviations = Deviations([(0.5, actors[0]), (0.25, actors[1])])
+    deviations = ActionNoise([(0.5, actors[0]), (0.25, actors[1])])
     deviations.start(env, 3)
     chosen = [deviations.choose({}, 0) for _ in range(4000)]
     assert np.bincount(chosen) / 4000 == pytest.approx(np.array([3 / 8, 3 / 8, 2 / 8]), abs=0.03)

@@ -12,7 +12,7 @@ import pytest
 from worlds import TASK, refusal
 
 from agentgym import experts
-from agentgym.data.store import SampleDataset, check
+from agentgym.data.store import EpisodeDataset, check
 from agentgym.experts import collection
 from agentgym.experts.collection import OutOfTime, collect, is_complete, make_chunks, replay, time_limit
 from agentgym.recipes import load_dataset
@@ -148,7 +148,7 @@ def test_a_recording_that_is_killed_loses_no_committed_shard_and_goes_on_as_if_i
     committed = shards(path)
     assert 3 <= len(committed) < 20
     assert check(path) == []
-    assert len(SampleDataset(path)) == 2 * len(committed)
+    assert len(EpisodeDataset(path)) == 2 * len(committed)
     finish(path, monkeypatch)
     assert committed.items() <= shards(path).items()
 
@@ -169,7 +169,7 @@ def test_ctrl_c_ends_a_recording_at_once_and_leaves_it_whole(tmp_path, monkeypat
 def test_an_expert_that_raises_or_never_returns_costs_its_own_episode_only(moody, tmp_path):
     outcomes = collect(moody, tmp_path / "data", workers=1)
     assert outcomes == {"solved": 2, "failed": 2, "error": 2, "timeout": 2}
-    dataset = SampleDataset(tmp_path / "data")
+    dataset = EpisodeDataset(tmp_path / "data")
     assert dataset.outcomes() == outcomes
     assert [seed % 4 for seed in dataset.column("seed")] == [3, 3]
     assert is_complete(moody, tmp_path / "data")
@@ -178,7 +178,7 @@ def test_an_expert_that_raises_or_never_returns_costs_its_own_episode_only(moody
 
 def test_keep_all_keeps_the_failed_episodes_too(moody, tmp_path):
     collect(moody.model_copy(update={"keep": "all"}), tmp_path / "data", workers=1)
-    dataset = SampleDataset(tmp_path / "data")
+    dataset = EpisodeDataset(tmp_path / "data")
     assert [seed % 4 for seed in dataset.column("seed")] == [2, 3, 2, 3]
     assert dataset.column("success") == [False, True, False, True]
 

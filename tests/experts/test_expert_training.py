@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 from worlds import refusal
 
 from agentgym import experts
-from agentgym.data.store import SampleDataset
+from agentgym.data.store import EpisodeDataset
 from agentgym.environments import make
 from agentgym.evaluation import policy_registry
 from agentgym.evaluation.expert_rollouts import rollout_expert
@@ -54,8 +54,8 @@ def test_it_records_and_is_scored_without_trust(trained, tmp_path):
     who = f"trained:{trained}"
     recipe = DatasetRecipe(name="pole", description="", suite=POLE, expert=who, episodes=3, keep="all")
     collect(recipe, tmp_path / "data", workers=1)
-    assert [sample.expert for sample in SampleDataset(tmp_path / "data")] == [who] * 3
-    player = policy_registry.find(who)
+    assert [sample.expert for sample in EpisodeDataset(tmp_path / "data")] == [who] * 3
+    player = policy_registry.resolve_policy(who)
     assert (player.kind, player.name) == ("expert", f"trained-{trained.stem}")
 
 
@@ -110,7 +110,7 @@ def test_a_zip_records_once_it_is_trusted(zipped, tmp_path):
     )
     assert not (tmp_path / "data").exists()
     collect(recipe, tmp_path / "data", workers=1, trust=True)
-    assert [sample.expert for sample in SampleDataset(tmp_path / "data")] == [f"sb3:{zipped}"] * 3
+    assert [sample.expert for sample in EpisodeDataset(tmp_path / "data")] == [f"sb3:{zipped}"] * 3
 
 
 def test_an_agent_that_was_trained_on_something_else_is_refused(zipped, trained):

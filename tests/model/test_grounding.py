@@ -9,7 +9,7 @@ from worlds import CountingEnv, experiment_recipe, logits_of, model_of, sources_
 
 from agentgym.environments import encode_instruction
 from agentgym.experiments.onnx_export import export_onnx
-from agentgym.model.grounding import Words, positions
+from agentgym.model.grounding import InstructionContext, positions
 from agentgym.model.tokenizer import tokenize
 from agentgym.model.vision import VisualEncoder
 from agentgym.policies.agent_policy import AgentPolicy
@@ -36,11 +36,11 @@ def patches():
     return torch.rand(3, 4, 3 * 8 * 8, generator=torch.Generator().manual_seed(1))
 
 
-def words(*rows: list[int], of_frame=(0, 1, 0)) -> Words:
+def words(*rows: list[int], of_frame=(0, 1, 0)) -> InstructionContext:
     """Rows of word numbers, 0 for padding; a word's embedding is a function of its number."""
     numbers = torch.tensor(rows)
     embeddings = torch.stack([((number + 1.0) * torch.arange(1, 13)).sin() for number in numbers.flatten()])
-    return Words(embeddings.view(*numbers.shape, 12), numbers > 0, torch.tensor(of_frame))
+    return InstructionContext(embeddings.view(*numbers.shape, 12), numbers > 0, torch.tensor(of_frame))
 
 
 def test_a_silent_one_leaves_the_features_of_the_image_encoder(encoder, patches):

@@ -292,7 +292,7 @@ def test_a_batch_that_becomes_narrower_goes_on_with_the_histories_it_keeps(polic
         _, state = policy.predict(observation_of(samples, step), state, deterministic=True)
     rows = np.array([2, 0])
     whole, _ = policy.predict(observation_of(samples, M + 2), state, deterministic=True)
-    kept = policy.keep(state, rows)
+    kept = policy.select(state, rows)
     narrow, after = policy.predict(observation_of([samples[row] for row in rows], M + 2), kept, deterministic=True)
     assert narrow.tolist() == whole[rows].tolist()
     assert after.instructions == tuple(samples[row].instruction for row in rows)

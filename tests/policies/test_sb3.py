@@ -16,7 +16,7 @@ from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_
 from agentgym.evaluation import evaluate, protocol
 from agentgym.model.adapting import with_domains
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.policies.sb3 import AgentActorCriticPolicy, EncodedFrames, HistoryObservation, TetheredPolicy
+from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy, VisualTokenCache
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.domains import Domain
 from agentgym.training.run_folder import open_run
@@ -191,7 +191,7 @@ def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path):
     stored = AgentPolicy.from_pretrained(tmp_path / "tuned").model.state_dict()
     for name, value in agent_weights(model).items():
         assert torch.equal(stored[name], value), name
-    plan = protocol.make_plan(str(tmp_path / "tuned"), episodes=1, videos=0)
+    plan = protocol.configure_evaluation(str(tmp_path / "tuned"), episodes=1, videos=0)
     assert evaluate.evaluate(plan, workers=1)["tasks"][0]["episodes"] == 1
     assert "choose another folder" in refusal(model.policy.save_checkpoint, tmp_path / "tuned")
 
@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_one_clear_line(run):
 def test_a_frame_is_encoded_once_until_the_encoder_learns(run):
     agent = AgentPolicy.from_pretrained(run).model
     calls = []
-    encoded = EncodedFrames()
+    encoded = VisualTokenCache()
     frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 56, 56, 3), np.uint8))
     with torch.no_grad():
         for chosen, version in (([0, 1, 0], 1), ([2, 1], 1), ([2, 1], 2)):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import refusal
 
-from agentgym.spaces import END, NEXT, NO_TOKEN, START, Parts, Reals, SpaceCodec
+from agentgym.spaces import END, NEXT, NO_TOKEN, START, CompositeSpace, Reals, SpaceCodec
 from agentgym.spaces.nodes import leaves_of, split
 
 SHAPES = st.sampled_from([(), (1,), (3,), (2, 2), (0,)])
@@ -281,5 +281,5 @@ def test_names_that_do_not_fit_and_spaces_without_tokens_are_refused():
 
 def test_an_empty_action_is_whole_at_once():
     codec = SpaceCodec.of(spaces.Tuple([]))
-    assert (codec.encode(()), codec.allowed(), codec.decode([]), codec.root) == ([], [], (), Parts(None, ()))
+    assert (codec.encode(()), codec.allowed(), codec.decode([]), codec.root) == ([], [], (), CompositeSpace(None, ()))
     assert isinstance(gymnasium.spaces.Tuple([]), spaces.Tuple)

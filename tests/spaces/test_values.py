@@ -10,7 +10,7 @@ from worlds_light import counted_header, counted_sample
 
 from agentgym import environments
 from agentgym.data.recorder import Recorder
-from agentgym.data.store import DatasetWriter, SampleDataset, check, merge
+from agentgym.data.store import DatasetWriter, EpisodeDataset, check, merge
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
 from agentgym.experts import collection
@@ -58,7 +58,7 @@ def write(path, space, *, labelled=True):
     with DatasetWriter(path, counted_header(space=codec)) as writer:
         for sample in samples:
             writer.append(sample)
-    return samples, SampleDataset(path)
+    return samples, EpisodeDataset(path)
 
 
 def same(one, other):
@@ -176,7 +176,7 @@ def test_a_recording_of_box_actions_replays_to_the_very_frames(tmp_path, monkeyp
     recipe = DatasetRecipe.model_validate(
         {"name": "p", "description": "", "suite": suite, "expert": "random", "episodes": 1}
     )
-    sample = SampleDataset(tmp_path)[0]
+    sample = EpisodeDataset(tmp_path)[0]
     assert sample.actions.dtype == np.float32
     assert collection.replay(sample, recipe) == [True] * (STEPS + 1)
     assert len(np.unique(sample.frames.reshape(len(sample.frames), -1), axis=0)) == STEPS + 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from worlds import TASK, counted_sample, experiment_recipe, record, refusal
 
-from agentgym.data.store import DatasetWriter, Header, SampleDataset, select
+from agentgym.data.store import DatasetWriter, EpisodeDataset, Header, select
 from agentgym.environments.generic import GenericTask
 from agentgym.errors import UserError
 from agentgym.evaluation import caption_generation, protocol
@@ -18,7 +18,7 @@ from agentgym.recipes import LossRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.training.captions import CAPTION, shown_frames
 from agentgym.training.datasets import open_parts, sources_of
-from agentgym.training.first_model import first_model, reading_of
+from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.losses import compute_losses
 from agentgym.training.run_folder import open_run
 
@@ -43,10 +43,10 @@ def test_a_mixture_is_trained_on_and_its_evaluation_knows_every_part(folders, tm
     open_run(run, recipe)
     imitation.train_run(recipe, tmp_path / "not-recorded", run)
     assert (run / "model" / "model.safetensors").is_file()
-    plan = protocol.make_plan(str(run))
+    plan = protocol.configure_evaluation(str(run))
     assert protocol.refuse_overlap(plan) == ", ".join(map(str, folders))
-    seed = SampleDataset(folders[1]).column("seed")[0]
-    overlapping = protocol.make_plan(str(run), first_seed=seed)
+    seed = EpisodeDataset(folders[1]).column("seed")[0]
+    overlapping = protocol.configure_evaluation(str(run), first_seed=seed)
     assert "overlap the demonstrations'" in refusal(protocol.refuse_overlap, overlapping)
 
 
@@ -59,7 +59,7 @@ def test_a_selected_dataset_is_trained_on_once_it_is_named(folders):
     assert "was recorded by another recipe" in refusal(open_parts, folders[1], recipe)
     adopted = imitation.adopt_dataset(recipe, folders[1])
     assert adopted.dataset.name == "good"
-    assert len(open_parts(folders[1], adopted)[0].dataset) == len(SampleDataset(folders[1]))
+    assert len(open_parts(folders[1], adopted)[0].dataset) == len(EpisodeDataset(folders[1]))
 
 
 def test_a_part_that_is_not_there_is_refused(folders, tmp_path):
@@ -109,7 +109,7 @@ def test_names_are_shared_and_every_domain_is_remembered(mixed):
 
 def test_a_mixed_batch_is_its_rows_one_by_one(mixed):
     _, parts, model, tokenizer = mixed
-    source, _ = sources_of(parts, 0.25, reading_of(model, tokenizer))
+    source, _ = sources_of(parts, 0.25, window_config_of(model, tokenizer))
     ends = np.cumsum([len(each) for each in source.sources])
     rows = np.array([ends[1], 0, ends[0], ends[1] + 1, 1])
     batch = source.batch(rows)

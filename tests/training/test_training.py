@@ -13,7 +13,7 @@ from agentgym.errors import UserError
 from agentgym.recipes import ColourJitter, PartRates
 from agentgym.training import loop as training_loop
 from agentgym.training.loop import Loop, train
-from agentgym.training.metrics import Journal, read_metrics
+from agentgym.training.metrics import MetricLogger, read_metrics
 from agentgym.training.optimizer import learning_rate, parameter_groups, uses_bfloat16
 
 
@@ -143,7 +143,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_a_checkpoint_has_it(
 def test_a_journal_going_on_forgets_what_lies_beyond_the_checkpoint(tmp_path):
     lines = [{"update": update, "loss/total": 0.1} for update in (1, 2, 3, 4)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"update": 5, "lo')
-    Journal(tmp_path, 2).close()
+    MetricLogger(tmp_path, 2).close()
     assert [line["update"] for line in read_metrics(tmp_path)] == [1, 2]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from worlds import counted_header, counted_sample, refusal
 
-from agentgym.data.store import DatasetWriter, SampleDataset
+from agentgym.data.store import DatasetWriter, EpisodeDataset
 from agentgym.model.tokenizer import PAD
 from agentgym.spaces import SpaceCodec
 from agentgym.training.windows import WindowSource, mixed_order, order, prefetch, quotas, split_episodes
@@ -27,7 +27,7 @@ def dataset(tmp_path):
     with DatasetWriter(tmp_path, counted_header()) as writer:
         for sample in SAMPLES:
             writer.append(sample)
-    return SampleDataset(tmp_path)
+    return EpisodeDataset(tmp_path)
 
 
 def source_of(dataset, episodes=(0, 1, 2, 3), window=2, **keywords):
@@ -62,7 +62,7 @@ def test_labels_are_the_targets_and_the_executed_actions_stay_in_the_history(tmp
     with DatasetWriter(tmp_path, counted_header()) as writer:
         writer.append(counted_sample(0, steps=4, labels=np.array([2, 2, 1, 0])))
         writer.append(counted_sample(1, steps=2))  # no labels
-    source = source_of(SampleDataset(tmp_path), episodes=(0, 1), window=4)
+    source = source_of(EpisodeDataset(tmp_path), episodes=(0, 1), window=4)
     batch = source.batch(np.arange(2))
     assert batch.actions[..., 0].tolist() == [[0, 1, 2, 0], [0, 1, 0, 0]]
     assert batch.targets[..., 0].tolist() == [[2, 2, 1, 0], [0, 1, 0, 0]]
@@ -74,7 +74,7 @@ def test_actions_of_different_lengths_are_padded_and_the_mask_says_where(tmp_pat
     pressed = np.array([[1, 0, 1], [0, 0, 0]], np.int8)
     with DatasetWriter(tmp_path, counted_header(space=space)) as writer:
         writer.append(counted_sample(0, steps=2, actions=pressed, labels=np.ones((2, 3), np.int8)))
-    batch = source_of(SampleDataset(tmp_path), episodes=(0,)).batch(np.arange(1))
+    batch = source_of(EpisodeDataset(tmp_path), episodes=(0,)).batch(np.arange(1))
     start, end = 3, 4
     assert batch.actions.tolist() == [[[start, 0, 2, end, 0], [start, end, 0, 0, 0]]]
     assert batch.action_mask.tolist() == [[[True] * 4 + [False], [True] * 2 + [False] * 3]]
@@ -86,7 +86,7 @@ def test_a_box_has_a_token_a_dimension_and_no_mask(tmp_path):
     space = SpaceCodec.of(gymnasium.spaces.Box(-1, 1, (2,)), bins=4)
     with DatasetWriter(tmp_path, counted_header(space=space)) as writer:
         writer.append(counted_sample(0, steps=2, actions=np.array([[-1, 1], [0.1, -0.1]], np.float32)))
-    batch = source_of(SampleDataset(tmp_path), episodes=(0,)).batch(np.arange(1))
+    batch = source_of(EpisodeDataset(tmp_path), episodes=(0,)).batch(np.arange(1))
     assert batch.actions.tolist() == [[[0, 7], [2, 5]]]
     assert batch.action_mask is None
 
@@ -167,7 +167,7 @@ def test_a_weight_too_small_to_be_drawn_is_refused():
 def test_unlike_datasets_are_not_joined(dataset, tmp_path):
     with DatasetWriter(tmp_path / "other", counted_header(space=SpaceCodec.discrete(("a", "b")))) as writer:
         writer.append(counted_sample(9, steps=2))
-    assert "its actions is not that of" in refusal(SampleDataset.join, [dataset, SampleDataset(tmp_path / "other")])
+    assert "its actions is not that of" in refusal(EpisodeDataset.join, [dataset, EpisodeDataset(tmp_path / "other")])
 
 
 def columns(tasks, seeds):

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agentgym.data.png import encode_png
-from agentgym.data.store import NAMES, SampleDataset, schema_of
+from agentgym.data.store import NAMES, EpisodeDataset, schema_of
 from agentgym.errors import UserError
 from agentgym.spaces import Integers, SpaceCodec
 
@@ -29,7 +29,7 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
 
     Raises UserError when `to` holds something or an episode is damaged.
     """
-    dataset, to = SampleDataset(path), Path(to)
+    dataset, to = EpisodeDataset(path), Path(to)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: is there already; choose a new folder")
     (to / "data").mkdir(parents=True)
@@ -51,7 +51,7 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
     return [f"not in the folder: {others:,} attempts that left no episode"] if others else []
 
 
-def _schema(dataset: SampleDataset) -> pa.Schema:
+def _schema(dataset: EpisodeDataset) -> pa.Schema:
     fields = [
         pa.field(field.name, PICTURES) if field.name == "frames" else field
         for field in schema_of(dataset.header.space)
@@ -70,13 +70,13 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     return {"dtype": names.get(str(kind), str(kind)), "_type": "Value"}
 
 
-def _row(dataset: SampleDataset, episode: int) -> dict[str, Any]:
+def _row(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
     sample = dataset[episode]  # verified
     row = dataset.row(episode, [name for name in NAMES if name not in ("frames", *LEFT_OUT)])
     return {**row, "frames": [{"bytes": encode_png(frame), "path": None} for frame in sample.frames]}
 
 
-def dataset_card(dataset: SampleDataset, *, own_format: bool = False) -> str:
+def dataset_card(dataset: EpisodeDataset, *, own_format: bool = False) -> str:
     """The Hub's card of a dataset: of the Parquet files that `export_hub` writes, or of our own shards as they are."""
     environment = Environment(
         loader=PackageLoader("agentgym.data.exchange"), undefined=StrictUndefined, keep_trailing_newline=True

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym import environments
-from agentgym.data.episode import Sample
+from agentgym.data.episode import Episode
 from agentgym.data.exchange.spaces import batch, space_of, unbatch
-from agentgym.data.store import DatasetWriter, Header, SampleDataset
+from agentgym.data.store import DatasetWriter, EpisodeDataset, Header
 from agentgym.environments.tiles import draw_partial_view
 from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
@@ -32,7 +32,7 @@ Note = list[str]
 
 
 @dataclass(frozen=True)
-class View:
+class ObservationView:
     """Where a Minari dataset's observations have the frame, and how it is drawn."""
 
     key: str | None  # None: the observation is the frame
@@ -73,7 +73,7 @@ def import_minari(source: str | Path, to: str | Path) -> Note:
             ended = bool(episode.terminations[-1])
             rewards = np.asarray(episode.rewards, np.float64)
             writer.append(
-                Sample(
+                Episode(
                     instruction=_text(episode.observations, task),
                     frames=view.frames(episode.observations),
                     actions=stack(space.root, unbatch(dataset.spec.action_space, episode.actions, len(rewards))),
@@ -100,7 +100,7 @@ def export_minari(path: str | Path, to: str | Path) -> Note:
     Minari finds them with MINARI_DATASETS_PATH set to `to`. Raises UserError when `to` holds something.
     """
     minari = _minari()
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     refuse_what_is_there(Path(to))
     name = _slug(dataset.path.resolve().name)
     for task in sorted(set(dataset.column("task"))):
@@ -110,7 +110,7 @@ def export_minari(path: str | Path, to: str | Path) -> Note:
     return ["Minari has no place for: " + ", ".join(_not_shared(dataset))]
 
 
-def _not_shared(dataset: SampleDataset) -> list[str]:
+def _not_shared(dataset: EpisodeDataset) -> list[str]:
     """What of a dataset an export to Minari does not hold."""
     found = ["expert of each episode", "package versions", "checksums"]
     space = dataset.header.space
@@ -132,7 +132,7 @@ def refuse_what_is_there(to: Path) -> None:
         raise UserError(f"{to}: is there already; choose a new folder")
 
 
-def _export_task(minari: Any, dataset: SampleDataset, task: str, identity: str, folder: Path) -> None:
+def _export_task(minari: Any, dataset: EpisodeDataset, task: str, identity: str, folder: Path) -> None:
     from minari.dataset.minari_storage import MinariStorage
 
     chosen = [episode for episode, other in enumerate(dataset.column("task")) if other == task]
@@ -176,7 +176,7 @@ def _registration(task: str) -> Any:
         return None
 
 
-def _buffer(root: Node, sample: Sample) -> Any:
+def _buffer(root: Node, sample: Episode) -> Any:
     from minari.data_collector import EpisodeBuffer
 
     return EpisodeBuffer(
@@ -212,7 +212,7 @@ def _open(minari: Any, source: str | Path) -> Any:
         raise UserError(f"{source}: is no Minari dataset ({reason}); name its folder or its id") from None
 
 
-def _find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> View:
+def _find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> ObservationView:
     parts: dict[str | None, gymnasium.Space[Any]] = {None: space}
     if isinstance(space, gymnasium.spaces.Dict):
         parts = dict(space.spaces.items())
@@ -222,9 +222,9 @@ def _find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> Vi
             height, width, _ = part.shape
             symbolic = grid and key == "image" and (height, width) == (CELLS, CELLS)
             if not grid or height != width or height % CELLS:
-                return View(key, FrameRecipe(size=(height, width)), symbolic=False)
+                return ObservationView(key, FrameRecipe(size=(height, width)), symbolic=False)
             tile_size = TILE_SIZE if symbolic else height // CELLS
-            return View(key, FrameRecipe(view="partial", tile_size=tile_size), symbolic=symbolic)
+            return ObservationView(key, FrameRecipe(view="partial", tile_size=tile_size), symbolic=symbolic)
     raise UserError(f"{source}: its observations are {space}, without an image of uint8[height, width, 3]")
 
 
@@ -255,7 +255,7 @@ def _space(space: gymnasium.Space[Any], task: str) -> SpaceCodec:
     return SpaceCodec.of(space, names)
 
 
-def _recipe(name: str, dataset: Any, task: str, view: View, seeds: list[int]) -> DatasetRecipe:
+def _recipe(name: str, dataset: Any, task: str, view: ObservationView, seeds: list[int]) -> DatasetRecipe:
     """What the dataset says of itself as a recipe; `expert` is whose score is 1 in evaluations of the task."""
     return DatasetRecipe(
         name=name,

@@ -10,13 +10,13 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from agentgym.spaces import Buttons, Characters, Integers, Node, Parts, Reals
+from agentgym.spaces import Buttons, Characters, CompositeSpace, Integers, Node, Reals
 from agentgym.spaces.values import Actions, array_type, stack
 
 
 def space_of(node: Node) -> gymnasium.Space[Any]:
     """The space that a codec's root describes; a Box as wide as its bins."""
-    if isinstance(node, Parts):
+    if isinstance(node, CompositeSpace):
         parts = [space_of(part) for part in node.parts]
         return spaces.Tuple(parts) if node.keys is None else spaces.Dict(list(zip(node.keys, parts, strict=True)))
     if isinstance(node, Integers):
@@ -43,7 +43,7 @@ def _numbers(node: Integers) -> gymnasium.Space[Any]:
 
 def batch(node: Node, actions: Actions | Sequence[Any]) -> Any:
     """Actions one after another as one array, a list of texts, or a dictionary or tuple of such for each part."""
-    if isinstance(node, Parts):
+    if isinstance(node, CompositeSpace):
         keys = range(len(node.parts)) if node.keys is None else node.keys
         parts = [batch(part, [action[key] for action in actions]) for key, part in zip(keys, node.parts, strict=True)]
         return tuple(parts) if node.keys is None else dict(zip(node.keys, parts, strict=True))

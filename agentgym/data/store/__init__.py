@@ -12,7 +12,7 @@ what a reader needs of that. None of them knows an environment or a model.
 from agentgym.data.store.blocks import FrameEncoder
 from agentgym.data.store.checking import check, repair
 from agentgym.data.store.composing import merge, select
-from agentgym.data.store.dataset import SampleDataset, Windows, window_table
+from agentgym.data.store.dataset import EpisodeDataset, Windows, window_table
 from agentgym.data.store.files import locate, require_local
 from agentgym.data.store.format import NAMES, OUTCOMES, Attempt, Header, Row, count_outcomes, encode_row, schema_of
 from agentgym.data.store.samples import sample_dataset
@@ -24,10 +24,10 @@ __all__ = [
     "OUTCOMES",
     "Attempt",
     "DatasetWriter",
+    "EpisodeDataset",
     "FrameEncoder",
     "Header",
     "Row",
-    "SampleDataset",
     "Shard",
     "Windows",
     "check",

@@ -56,7 +56,7 @@ _encode_json = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
-class EncodedFrames:
+class CompressedFrames:
     """The blocks of an episode in place of its frames, uint8[frames, height, width, 3]; decoded for whoever asks."""
 
     blocks: list[bytes]
@@ -86,7 +86,7 @@ class FrameEncoder:
         self._held = 0  # of the eight
         self._blocks: list[bytes] = []
 
-    def keep(self, frame: NDArray[np.uint8]) -> None:
+    def append(self, frame: NDArray[np.uint8]) -> None:
         """Takes the next frame, a copy of it. Raises ValueError when its shape is not that of those before."""
         if frame.shape != self._shape:
             self._resize(frame.shape)
@@ -97,12 +97,12 @@ class FrameEncoder:
             self._blocks.append(_encode(self._eight))
             self._held = 0
 
-    def take(self) -> EncodedFrames:
+    def pop_all(self) -> CompressedFrames:
         """All frames since the last time, as they will be stored."""
         count = len(self._blocks) * FRAMES_PER_BLOCK + self._held
         if self._held:
             self._blocks.append(_encode(self._eight[: self._held]))
-        frames = EncodedFrames(self._blocks, (count, *self._shape))
+        frames = CompressedFrames(self._blocks, (count, *self._shape))
         self.clear()
         return frames
 
@@ -116,9 +116,9 @@ class FrameEncoder:
         self._shape, self._eight = shape, np.empty((FRAMES_PER_BLOCK, *shape), np.uint8)
 
 
-def encode_blocks(frames: NDArray[np.uint8] | EncodedFrames) -> list[bytes]:
+def encode_blocks(frames: NDArray[np.uint8] | CompressedFrames) -> list[bytes]:
     """uint8[frames, height, width, 3] as blocks."""
-    if isinstance(frames, EncodedFrames):
+    if isinstance(frames, CompressedFrames):
         return frames.blocks
     return [_encode(frames[start : start + FRAMES_PER_BLOCK]) for start in range(0, len(frames), FRAMES_PER_BLOCK)]
 

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentgym.data.store.dataset import SampleDataset, refuse_missing_shards
+from agentgym.data.store.dataset import EpisodeDataset, refuse_missing_shards
 from agentgym.data.store.files import locate, require_local, shard_file, shard_files
 from agentgym.data.store.format import Attempt, FormatError, replace_shard, write_shard
 from agentgym.data.store.parity import Parity, parity_file, read_parity
@@ -21,7 +21,7 @@ def check(path: str | Path) -> list[str]:
     """
     path = locate(path)
     if not path.is_dir() or not shard_files(path):
-        SampleDataset(path)  # says what is wrong
+        EpisodeDataset(path)  # says what is wrong
     problems = [problem for file in shard_files(path) for problem in _problems(file)]
     try:
         refuse_missing_shards(path, len(shard_files(path)))

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agentgym.data.store.dataset import SampleDataset, refuse_unlike
+from agentgym.data.store.dataset import EpisodeDataset, refuse_unlike
 from agentgym.data.store.format import NAMES, Attempt, Header
 from agentgym.data.store.shard import Shard
 from agentgym.data.store.writer import DatasetWriter
@@ -16,13 +16,13 @@ from agentgym.errors import UserError, did_you_mean
 Mask = Callable[[Shard], pa.Array]
 
 
-def merge(paths: Sequence[str | Path], to: str | Path) -> SampleDataset:
+def merge(paths: Sequence[str | Path], to: str | Path) -> EpisodeDataset:
     """All episodes of several datasets as one; an episode that is in two of them, bit for bit, is kept once.
 
     The recipe is the first one's, under the new name and with everyone's tasks. Raises UserError when they are unlike
     in actions, frame shape or drawing, when an episode is damaged, or when `to` holds something.
     """
-    datasets = [SampleDataset(path) for path in paths]
+    datasets = [EpisodeDataset(path) for path in paths]
     first = datasets[0]
     refuse_unlike(datasets)
     seen: set[tuple[str, int, int]] = set()
@@ -37,7 +37,7 @@ def merge(paths: Sequence[str | Path], to: str | Path) -> SampleDataset:
 
     recipe = _merged_recipe([dataset.header.recipe for dataset in datasets], Path(to).name)
     _copy(datasets, to, Header(first.header.space, first.header.frame_shape, recipe), unseen, every_attempt=True)
-    return SampleDataset(to)
+    return EpisodeDataset(to)
 
 
 def select(
@@ -47,12 +47,12 @@ def select(
     task: str | None = None,
     outcome: str | None = None,
     min_return: float | None = None,
-) -> SampleDataset:
+) -> EpisodeDataset:
     """The episodes of a dataset that pass every filter given, as a dataset of its own.
 
     `outcome` is "solved" or "failed". Raises UserError when no episode passes, one is damaged, or `to` holds something.
     """
-    dataset = SampleDataset(path)
+    dataset = EpisodeDataset(path)
     tasks = sorted(set(dataset.column("task")))
     if task is not None and task not in tasks:
         raise UserError(f"--task {task}: {path} has no such task{did_you_mean(task, tasks)}; it has {', '.join(tasks)}")
@@ -74,11 +74,11 @@ def select(
     header = dataset.header
     recipe = {**header.recipe, "name": Path(to).name}
     _copy([dataset], to, Header(header.space, header.frame_shape, recipe), passes, every_attempt=False)
-    return SampleDataset(to)
+    return EpisodeDataset(to)
 
 
 def _copy(
-    datasets: Sequence[SampleDataset], to: str | Path, header: Header, mask: Mask, *, every_attempt: bool
+    datasets: Sequence[EpisodeDataset], to: str | Path, header: Header, mask: Mask, *, every_attempt: bool
 ) -> None:
     """Shard by shard; with `every_attempt` those that left no episode come along, so that their seeds stay tried."""
     to = Path(to)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.data.episode import Sample
+from agentgym.data.episode import Episode
 from agentgym.data.store.files import locate, shard_files
 from agentgym.data.store.format import FormatError, Header, Row, count_outcomes
 from agentgym.data.store.shard import Shard
@@ -23,7 +23,7 @@ from agentgym.spaces.values import Actions
 OF_A_SAMPLE = ("instruction", "terminated", "truncated", "success", "seed", "task", "expert", "versions")
 
 
-class SampleDataset:
+class EpisodeDataset:
     """Reads a dataset folder: `dataset[i]` is an episode as a Sample, `len(dataset)` how many there are.
 
     The folder may be anywhere that fsspec reaches (`memory://...`, `s3://...`). Raises UserError when it is missing or
@@ -44,7 +44,7 @@ class SampleDataset:
         self.part_starts = [0, len(self)]  # where the episodes of each part of a joined dataset begin, and the end
 
     @staticmethod
-    def join(datasets: Sequence["SampleDataset"]) -> "SampleDataset":
+    def join(datasets: Sequence["EpisodeDataset"]) -> "EpisodeDataset":
         """Several datasets as one, their episodes one behind the other. Raises UserError when they are unlike."""
         refuse_unlike(datasets)
         joined = copy(datasets[0])
@@ -62,19 +62,19 @@ class SampleDataset:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def __getitem__(self, episode: int) -> Sample:
+    def __getitem__(self, episode: int) -> Episode:
         return self.steps(episode, 0, int(self.lengths[episode]))
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[Episode]:
         return (self[episode] for episode in range(len(self)))
 
-    def steps(self, episode: int, start: int, stop: int) -> Sample:
+    def steps(self, episode: int, start: int, stop: int) -> Episode:
         """Steps [start, stop) of an episode, reading only their frames."""
         shard, row = self._locate(episode)
         values = shard.plain(row, OF_A_SAMPLE) | shard.steps(row, start, stop)
         actions, labels = self._series(values)
         last = stop == int(self.lengths[episode])
-        return Sample(
+        return Episode(
             instruction=values["instruction"],
             frames=shard.frames(row, start, stop + 1),
             actions=actions,
@@ -137,10 +137,10 @@ class SampleDataset:
         return self.shards[shard], episode - int(self._starts[shard])
 
 
-class Windows(Sequence[Sample]):
+class Windows(Sequence[Episode]):
     """The windows of a dataset, in order of episode and step; none crosses an episode."""
 
-    def __init__(self, dataset: SampleDataset, length: int) -> None:
+    def __init__(self, dataset: EpisodeDataset, length: int) -> None:
         self.dataset = dataset
         self.table = window_table(dataset.lengths, length)
 
@@ -190,7 +190,7 @@ def _open_shards(files: Sequence[Path]) -> tuple[list[Shard], tuple[str, ...]]:
     return shards, tuple(map(str, lost))
 
 
-def refuse_unlike(datasets: Sequence[SampleDataset]) -> None:
+def refuse_unlike(datasets: Sequence[EpisodeDataset]) -> None:
     """Raises UserError when datasets differ in actions, in the shape of frames, or in how they are drawn."""
     first = datasets[0]
     for other in datasets[1:]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from agentgym.data.episode import Sample
+from agentgym.data.episode import Episode
 from agentgym.data.store.blocks import FRAMES_PER_BLOCK, checksum, encode_blocks
 from agentgym.data.store.parity import parity_file, parity_of
 from agentgym.data.store.steps import column_type, encode_steps
@@ -108,7 +108,7 @@ def schema_of(space: SpaceCodec) -> pa.Schema:
     return pa.schema([(name, actions if kind is None else kind) for name, kind in COLUMNS])
 
 
-def encode_row(sample: Sample) -> Row:
+def encode_row(sample: Episode) -> Row:
     """A sample as a row of a shard, its frames as blocks."""
     row: Row = {
         "task": sample.task,

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from agentgym.data.episode import Sample
-from agentgym.data.store.blocks import EncodedFrames, FrameEncoder, encode_blocks
+from agentgym.data.episode import Episode
+from agentgym.data.store.blocks import CompressedFrames, FrameEncoder, encode_blocks
 from agentgym.data.store.files import shard_file, shard_files
 from agentgym.data.store.format import FORMAT, Attempt, Header, Row, count_outcomes, encode_row, schema_of, write_shard
 from agentgym.data.store.shard import Shard
@@ -35,7 +35,7 @@ class DatasetWriter:
         self._lock = lock_folder(self.path)
         self._header = header
         self._commit_seconds = commit_seconds
-        self._waiting: list[Sample] = []  # their frames as blocks
+        self._waiting: list[Episode] = []  # their frames as blocks
         self._rows: list[Row] = []
         self._attempts: list[Attempt] = []
         self._turn = threading.RLock()  # the timer's thread commits too
@@ -53,14 +53,14 @@ class DatasetWriter:
             self._lock.release()
             raise
 
-    def keeper(self) -> FrameEncoder:
+    def frame_buffer(self) -> FrameEncoder:
         """Frames of an episode in the making, encoded on the way: they need little memory, however many."""
         return FrameEncoder()
 
-    def append(self, sample: Sample) -> None:
+    def append(self, sample: Episode) -> None:
         """Takes an episode; it is on disk after the next commit."""
-        if not isinstance(sample.frames, EncodedFrames):
-            encoded: Any = EncodedFrames(encode_blocks(sample.frames), sample.frames.shape)
+        if not isinstance(sample.frames, CompressedFrames):
+            encoded: Any = CompressedFrames(encode_blocks(sample.frames), sample.frames.shape)
             sample = replace(sample, frames=encoded)
         with self._turn:
             self._waiting.append(sample)

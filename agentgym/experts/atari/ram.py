@@ -12,7 +12,7 @@ from agentgym.experts.atari.crossing import FreewayPlayer
 from agentgym.experts.atari.paddles import BREAKOUT, PONG, PaddlePlayer
 
 
-class Player(Protocol):
+class RamPlayer(Protocol):
     """Plays one episode of one game."""
 
     def choose(self, ram: NDArray[np.uint8]) -> str:
@@ -20,7 +20,7 @@ class Player(Protocol):
         ...
 
 
-PLAYERS: dict[str, Callable[[], Player]] = {
+PLAYERS: dict[str, Callable[[], RamPlayer]] = {
     "ALE/Breakout-v5": lambda: PaddlePlayer(BREAKOUT),
     "ALE/Freeway-v5": FreewayPlayer,
     "ALE/Pong-v5": lambda: PaddlePlayer(PONG),

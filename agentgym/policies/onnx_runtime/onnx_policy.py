@@ -99,7 +99,7 @@ class OnnxPolicy:
         actions = chosen + self.action_start
         return (actions[0] if single else actions), new
 
-    def keep(self, state: Sequence[History], rows: NDArray[np.int64]) -> tuple[History, ...]:
+    def select(self, state: Sequence[History], rows: NDArray[np.int64]) -> tuple[History, ...]:
         """The state of those rows alone, in that order, for a batch in which some environments are done."""
         return tuple(state[row] for row in rows)
 

@@ -11,8 +11,8 @@ configuration and tokenizer) is a note in the observation space, the one thing t
 algorithms save.
 """
 
-from agentgym.policies.sb3.features import AgentFeatures, EncodedFrames
+from agentgym.policies.sb3.features import AgentFeatures, VisualTokenCache
 from agentgym.policies.sb3.policy import AgentActorCriticPolicy, TetheredPolicy
 from agentgym.policies.sb3.window import HistoryObservation
 
-__all__ = ["AgentActorCriticPolicy", "AgentFeatures", "EncodedFrames", "HistoryObservation", "TetheredPolicy"]
+__all__ = ["AgentActorCriticPolicy", "AgentFeatures", "HistoryObservation", "TetheredPolicy", "VisualTokenCache"]

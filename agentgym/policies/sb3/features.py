@@ -14,7 +14,7 @@ from torch import Tensor
 
 from agentgym.environments import decode_instruction
 from agentgym.errors import UserError
-from agentgym.model.grounding import Words
+from agentgym.model.grounding import InstructionContext
 from agentgym.model.tokenizer import pad_left, tokenize
 from agentgym.policies.sb3.restoring import load_or_rebuild
 
@@ -47,7 +47,7 @@ class AgentFeatures(BaseFeaturesExtractor):
         self._encoder = [*agent.vision.parameters(), *agent.projector.parameters()]
         if agent.vision.grounding is not None:
             self._encoder.append(agent.language.get_input_embeddings().weight)
-        self._encoded = EncodedFrames()
+        self._encoded = VisualTokenCache()
         self._tokens = lru_cache(maxsize=10_000)(
             lambda raw: tokenize(self.tokenizer, decode_instruction(np.frombuffer(raw, np.uint8)))
         )
@@ -75,7 +75,10 @@ class AgentFeatures(BaseFeaturesExtractor):
         return layout.predicts_actions(hidden)[torch.arange(len(mask)), steps - 1, 0]
 
     def _encode(
-        self, frames: UInt8[Tensor, "frames height width 3"], words: Words | None, raw: UInt8[Tensor, "frames bytes"]
+        self,
+        frames: UInt8[Tensor, "frames height width 3"],
+        words: InstructionContext | None,
+        raw: UInt8[Tensor, "frames bytes"],
     ) -> Float[Tensor, "frames visual width"]:
         """Visual tokens, each different frame encoded once; known ones are remembered until the encoder learns.
 
@@ -92,7 +95,7 @@ class AgentFeatures(BaseFeaturesExtractor):
         return self._encoded.of(told, encode, sum(parameter._version for parameter in self._encoder))
 
 
-class EncodedFrames:
+class VisualTokenCache:
     """Visual tokens of frames that were seen, by the frames' bytes: windows overlap, and views come again."""
 
     def __init__(self) -> None:
