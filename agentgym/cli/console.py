@@ -22,7 +22,7 @@ class CommandOutput:
     quiet: bool
     json: bool
 
-    def say(self, *what: Any, **style: Any) -> None:
+    def print(self, *what: Any, **style: Any) -> None:
         """Prints for people."""
         if not (self.quiet or self.json):
             out.print(*what, **{"highlight": False, "soft_wrap": True, **style})
@@ -39,13 +39,13 @@ class CommandOutput:
             sys.stdout.flush()  # some commands go on after it, and what reads them does not wait for their end
 
     @contextmanager
-    def bar(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+    def progress(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
         """A progress bar on stderr, unless quiet."""
         if self.quiet:
             yield lambda count, note: None
         else:
-            with _bar(description, total, unit) as advance:
-                yield advance
+            with _progress_bar(description, total, unit) as on_progress:
+                yield on_progress
 
 
 class _RateColumn(ProgressColumn):
@@ -57,7 +57,7 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def _bar(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+def _progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
     """A progress bar on stderr: count, rate, time left, note. It appears with the first step, not before an error."""
     columns = (
         TextColumn("{task.description:>10}"),
@@ -70,12 +70,12 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Callable[[int, str
     progress = Progress(*columns, console=err, refresh_per_second=4)
     task = progress.add_task(description, total=total, unit=unit, note="")
 
-    def advance(count: int, note: str) -> None:
+    def on_progress(count: int, note: str) -> None:
         progress.start()
         progress.update(task, advance=count, note=note or progress.tasks[task].fields["note"])
 
     try:
-        yield advance
+        yield on_progress
     finally:
         if progress.live.is_started:
             progress.stop()

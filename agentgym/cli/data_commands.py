@@ -80,9 +80,9 @@ def view(
     """Write and open one self-contained page: manifest, histograms, a table of episodes, films of a sample."""
     from agentgym.report.dataset_page import write_view
 
-    talk, page = CommandOutput(quiet, json_), write_view(data, to)
-    talk.say(f"view: {page}", markup=False)
-    talk.result({"view": str(page)})
+    output, page = CommandOutput(quiet, json_), write_view(data, to)
+    output.print(f"view: {page}", markup=False)
+    output.result({"view": str(page)})
     if not no_open:
         typer.launch(str(page))
 
@@ -114,32 +114,32 @@ def _beside(source: Path, chosen: Format) -> Path:
     return store.require_local(source, "name the folder to export to") / chosen.value
 
 
-def _export_dataset(source: Path, folder: Path, to: Format, talk: CommandOutput) -> None:
+def _export_dataset(source: Path, folder: Path, to: Format, output: CommandOutput) -> None:
     from agentgym.data import exchange
     from agentgym.data.store import EpisodeDataset
 
     notes = {Format.MINARI: exchange.export_minari, Format.HUB: exchange.export_hub}[to](source, folder)
-    _tell(talk, folder, EpisodeDataset(source), notes)
+    _tell(output, folder, EpisodeDataset(source), notes)
 
 
-def _export_agent(source: Path, folder: Path, to: Format, talk: CommandOutput) -> None:
+def _export_agent(source: Path, folder: Path, to: Format, output: CommandOutput) -> None:
     from agentgym.data import store
     from agentgym.report.agent_folder import write_agent_folder
 
     write_agent_folder(store.require_local(source, "name a run's folder there"), folder)
     size_ = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    talk.say(f"{folder}: an agent of {size_:,} bytes", markup=False)
-    talk.result({"folder": str(folder), "bytes": size_})
+    output.print(f"{folder}: an agent of {size_:,} bytes", markup=False)
+    output.result({"folder": str(folder), "bytes": size_})
 
 
-def _export_onnx(source: Path, folder: Path, to: Format, talk: CommandOutput) -> None:
+def _export_onnx(source: Path, folder: Path, to: Format, output: CommandOutput) -> None:
     from agentgym.data import store
     from agentgym.experiments.onnx_export import export_onnx
 
     found = export_onnx(store.require_local(source, "name a run's folder there"), folder)
     sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["bytes"].items() if name.endswith(".onnx"))
-    talk.say(f"{folder}: {sizes}; {found['steps_compared']} steps with the actions of PyTorch", markup=False)
-    talk.result(found)
+    output.print(f"{folder}: {sizes}; {found['steps_compared']} steps with the actions of PyTorch", markup=False)
+    output.result(found)
 
 
 @app.command("import")
@@ -162,9 +162,9 @@ def size(dataset: "EpisodeDataset") -> str:
     return f"{len(dataset):,} episodes, {int(dataset.lengths.sum()):,} steps"
 
 
-def _tell(talk: CommandOutput, folder: Path, dataset: "EpisodeDataset", notes: list[str]) -> None:
-    talk.say(f"{folder}: {size(dataset)}", markup=False)
+def _tell(output: CommandOutput, folder: Path, dataset: "EpisodeDataset", notes: list[str]) -> None:
+    output.print(f"{folder}: {size(dataset)}", markup=False)
     for note in notes:
-        talk.say(note, style="yellow", markup=False)
+        output.print(note, style="yellow", markup=False)
     values = {"data": str(folder), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}
-    talk.result({**values, "notes": notes})
+    output.result({**values, "notes": notes})

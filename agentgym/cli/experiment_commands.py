@@ -44,8 +44,8 @@ def collect(
     path = to or Path("data") / resolved.name
     recordable = stages.check_recordable(resolved, trust)
     stages.make_room(path, overwrite)
-    talk = CommandOutput(quiet, json_)
-    talk.result(stages.record(recordable, path, workers, engine, talk))
+    output = CommandOutput(quiet, json_)
+    output.result(stages.record(recordable, path, workers, engine, output))
 
 
 @app.command()
@@ -60,31 +60,35 @@ def check(
     from agentgym.data import store
     from agentgym.experts import collection
 
-    talk = CommandOutput(quiet, json_)
+    output = CommandOutput(quiet, json_)
     problems = store.repair(data) if repair else store.check(data)
     for problem in problems:
-        (err.print if quiet else talk.say)(problem, style="yellow" if repair else "red", markup=False, soft_wrap=True)
+        (err.print if quiet else output.print)(
+            problem, style="yellow" if repair else "red", markup=False, soft_wrap=True
+        )
     if problems and not repair:
-        talk.result({"data": str(data), "problems": problems})
+        output.result({"data": str(data), "problems": problems})
         raise typer.Exit(1)
     if not any(data.glob("shard-*.arrow")):
         raise UserError(f"{data}: no episode could be kept; 'agentgym collect RECIPE --to {data}' records again")
     dataset = store.EpisodeDataset(data)
     replays = []
-    with talk.bar("replaying", min(replay, len(dataset)), "episodes") as advance:
+    with output.progress("replaying", min(replay, len(dataset)), "episodes") as on_progress:
         for replayed in collection.replay_episodes(dataset, replay) if replay else ():
             replays.append(replayed)
-            advance(1, "")
+            on_progress(1, "")
     differing = [str(result) for result in replays if result.problem]
     changes = sorted({line for result in replays for line in result.version_changes})
-    talk.say(f"{data}: whole; {size(dataset)}")
+    output.print(f"{data}: whole; {size(dataset)}")
     if replay:
         verdict = f"{len(differing)} episodes differ" if differing else "every frame is the recorded one"
-        talk.say(f"replayed {len(replays)} episodes, {sum(result.frames for result in replays):,} frames: {verdict}")
+        output.print(
+            f"replayed {len(replays)} episodes, {sum(result.frames for result in replays):,} frames: {verdict}"
+        )
     for line in (*differing, *changes):
-        (err.print if quiet else talk.say)(line, style="yellow", markup=False, soft_wrap=True)
+        (err.print if quiet else output.print)(line, style="yellow", markup=False, soft_wrap=True)
     values = {"data": str(data), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}
-    talk.result({**values, "problems": differing, "lost": problems, "version_changes": changes})
+    output.result({**values, "problems": differing, "lost": problems, "version_changes": changes})
     if differing:
         raise typer.Exit(1)
 
@@ -108,15 +112,15 @@ def train(
 
         resolved = imitation.adopt_dataset(resolved, data)
     data = data or Path("data") / resolved.dataset.name
-    stages.refuse_untrainable(resolved, data)
+    stages.check_trainable(resolved, data)
     from agentgym.training import distributed
 
     first = distributed.is_first()
     if first:
         stages.make_room(folder, overwrite)
     distributed.wait()
-    talk = CommandOutput(quiet or not first, json_ and first)
-    talk.result(stages.train(resolved, data, folder, processes, talk))
+    output = CommandOutput(quiet or not first, json_ and first)
+    output.result(stages.train(resolved, data, folder, processes, output))
 
 
 @app.command()
@@ -145,7 +149,7 @@ def evaluate(
     for name, value in changes.items():
         if value is not None and value < (0 if name == "first_seed" else 1):
             raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {0 if name == 'first_seed' else 1}")
-    plan = protocol.configure_evaluation(
+    config = protocol.configure_evaluation(
         who,
         suite=suite,
         to=to,
@@ -156,5 +160,5 @@ def evaluate(
         vector=vector,
         **changes,
     )
-    talk = CommandOutput(quiet, json_)
-    talk.result(stages.score(plan, workers, engine, overwrite, talk))
+    output = CommandOutput(quiet, json_)
+    output.result(stages.score(config, workers, engine, overwrite, output))

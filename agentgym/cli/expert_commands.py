@@ -25,14 +25,14 @@ def train_expert(
     resolved = recipes.load_expert(recipe, set_ or ())
     from agentgym.experts import ppo
 
-    talk, chosen = CommandOutput(quiet, json_), ppo.choose_tasks(resolved, task)
+    output, chosen = CommandOutput(quiet, json_), ppo.choose_tasks(resolved, task)
     made = {}
     for each in chosen:
-        with talk.bar(each.id, resolved.steps, "steps") as advance:
-            path = ppo.train_expert(resolved, each, to, advance=advance)
-        talk.say(f"{each.id}: {path}", markup=False)
+        with output.progress(each.id, resolved.steps, "steps") as on_progress:
+            path = ppo.train_expert(resolved, each, to, on_progress=on_progress)
+        output.print(f"{each.id}: {path}", markup=False)
         made[each.id] = str(path)
-    talk.result(made)
+    output.result(made)
 
 
 @app.command()
@@ -54,9 +54,9 @@ def survey(
     from agentgym.evaluation import expert_survey as surveying
 
     tasks = recipes.load_suite(suite)
-    talk, budget = CommandOutput(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
+    output, budget = CommandOutput(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
     seeds = range(first_seed, first_seed + episodes)
-    with talk.bar("surveying", len(tasks.tasks) * episodes, "episodes") as advance:
+    with output.progress("surveying", len(tasks.tasks) * episodes, "episodes") as on_progress:
         found = surveying.survey(
             expert,
             tasks,
@@ -66,11 +66,11 @@ def survey(
             workers=workers,
             engine=engine,
             trust=trust,
-            advance=advance,
+            on_progress=on_progress,
         )
     page = surveying.write_survey(found, to)
-    talk.say(f"outcomes: {page}", markup=False)
-    talk.result({"page": str(page), **found})
+    output.print(f"outcomes: {page}", markup=False)
+    output.result({"page": str(page), **found})
 
 
 @app.command()
@@ -91,13 +91,13 @@ def dagger(
     from agentgym.experiments import dagger
     from agentgym.report import dagger_page
 
-    folder, talk = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
+    folder, output = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
     others = {other.name: dagger.read_points(other) for other in beside or ()}
-    with talk.bar("rounds", resolved.rounds, "rounds") as advance:
-        points = dagger.run_rounds(resolved, folder, workers=workers, advance=advance)
+    with output.progress("rounds", resolved.rounds, "rounds") as on_progress:
+        points = dagger.run_rounds(resolved, folder, workers=workers, on_progress=on_progress)
     page = dagger_page.write_results(resolved, {folder.name: points, **others}, to or folder)
-    talk.say(
+    output.print(
         f"{folder}: success {points[-1]['success_rate']:.1%} after {points[-1]['episodes']:,} episodes", markup=False
     )
-    talk.say(f"results: {page}", markup=False)
-    talk.result({"run": str(folder), "points": points, "results": str(page)})
+    output.print(f"results: {page}", markup=False)
+    output.result({"run": str(folder), "points": points, "results": str(page)})

@@ -26,7 +26,7 @@ def push(
     """Send a run's agent, with a card of its scores, or a dataset to the Hugging Face Hub."""
     from agentgym import hub
 
-    talk = CommandOutput(quiet, json_)
+    output = CommandOutput(quiet, json_)
     is_run = (source / "recipe.json").is_file()
     if not is_run and not any(source.glob("shard-*.arrow")):
         raise UserError(f"{source}: is neither a run (recipe.json) nor a dataset (shard-*.arrow)")
@@ -36,8 +36,8 @@ def push(
         kind: hub.RepoKind = "model" if is_run else "dataset"
         address = hub.upload(folder, repository, kind, private=private, message=f"{source.name}, by agentgym")
     opened = f"{address}" if is_run else f"{address}; EpisodeDataset('hf://datasets/{repository}') opens it"
-    talk.say(f"{source} -> {opened}", markup=False)
-    talk.result({"repository": repository, "kind": kind, "address": address})
+    output.print(f"{source} -> {opened}", markup=False)
+    output.result({"repository": repository, "kind": kind, "address": address})
 
 
 @app.command()
@@ -53,7 +53,7 @@ def pull(
 
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: exists; choose another folder")
-    talk, temporary = CommandOutput(quiet, json_), to.with_name(to.name + ".tmp")
+    output, temporary = CommandOutput(quiet, json_), to.with_name(to.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         hub.download(repository, "dataset" if dataset else "model", to=temporary)
@@ -63,8 +63,8 @@ def pull(
         temporary.rename(to)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    talk.say(f"{repository} -> {to}", markup=False)
-    talk.result({"folder": str(to)})
+    output.print(f"{repository} -> {to}", markup=False)
+    output.result({"folder": str(to)})
 
 
 def _stage_run(run: Path, folder: Path) -> None:

@@ -27,11 +27,11 @@ def playground(
     """Open a local page: watch the agent act live, instruct it, take over, keep episodes as demonstrations."""
     from agentgym.apps import playground as pages
 
-    talk = CommandOutput(quiet, json_)
+    output = CommandOutput(quiet, json_)
 
     def announce(address: str) -> None:
-        talk.say(f"playground: {address} (Ctrl-C ends it)", markup=False)
-        talk.result({"address": address})
+        output.print(f"playground: {address} (Ctrl-C ends it)", markup=False)
+        output.result({"address": address})
         if not no_open:
             typer.launch(address)
 
@@ -51,10 +51,10 @@ def play(
     """Play a task in a window with the keyboard; solved episodes, and those kept with K, become demonstrations."""
     from agentgym.apps.window import play_in_window
 
-    talk, kept = CommandOutput(quiet, json_), play_in_window(task, record=record, seed=seed)
+    output, kept = CommandOutput(quiet, json_), play_in_window(task, record=record, seed=seed)
     if record:
-        talk.say(f"{record}: kept {kept:,} episodes", markup=False)
-    talk.result({"data": str(record) if record else None, "kept": kept})
+        output.print(f"{record}: kept {kept:,} episodes", markup=False)
+    output.result({"data": str(record) if record else None, "kept": kept})
 
 
 @app.command()
@@ -69,10 +69,10 @@ def serve(
     """Answer `predict` over WebSocket and HTTP; the calls of all clients are computed in batches."""
     from agentgym.apps import serve as serving
 
-    talk = CommandOutput(quiet, json_)
+    output = CommandOutput(quiet, json_)
 
     def announce(address: str) -> None:
-        talk.say(f"serving {who} at {address} (Ctrl-C ends it)", markup=False)
-        talk.result({"address": address})
+        output.print(f"serving {who} at {address} (Ctrl-C ends it)", markup=False)
+        output.result({"address": address})
 
     serving.serve(serving.offer(who, clients=max_clients), host=host, port=port, announce=announce)

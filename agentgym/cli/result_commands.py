@@ -26,13 +26,13 @@ def compare(
     if len(folders) < 2:
         raise UserError(f"{folders[0]}: name at least two folders to compare")
     compared = [comparison.compare(folders[0], other) for other in folders[1:]]
-    talk = CommandOutput(quiet, json_)
+    output = CommandOutput(quiet, json_)
     for each in compared:
-        talk.say(comparison_table(each), soft_wrap=False)
+        output.print(comparison_table(each), soft_wrap=False)
         if each.left_out:
-            talk.say(f"left out, as only one of them played it: {', '.join(each.left_out)}", markup=False)
-        talk.say(each.sentence, markup=False)
-    talk.result({"comparisons": [each.to_json() for each in compared]})
+            output.print(f"left out, as only one of them played it: {', '.join(each.left_out)}", markup=False)
+        output.print(each.sentence, markup=False)
+    output.result({"comparisons": [each.to_json() for each in compared]})
 
 
 @app.command()
@@ -46,19 +46,19 @@ def report(
     """Write a run's report.html (scores, curves, films, pictures, settings), or one page that compares runs."""
     from agentgym import report as pages
 
-    talk = CommandOutput(quiet, json_)
+    output = CommandOutput(quiet, json_)
     if len(folders) == 1:
         if to:
             raise UserError(f"--to {to}: is for the page that compares runs; a run's report is in its folder")
         if films:
-            _film(folders[0], films, talk)
+            _film(folders[0], films, output)
         page = pages.write_report(folders[0])
     else:
         if films:
             raise UserError("--films: is for the report of one run; name one run folder")
         page = pages.write_comparison(folders, to or Path("comparison.html"))
-    talk.say(f"report: {page}", markup=False)
-    talk.result({"report": str(page)})
+    output.print(f"report: {page}", markup=False)
+    output.result({"report": str(page)})
 
 
 @app.command()
@@ -76,12 +76,12 @@ def publish(
     if document.is_file():
         publishing.update_results(document, page.stem, json.loads(page.with_suffix(".json").read_text()))
         publishing.update_scores(document, to)
-    talk = CommandOutput(quiet, json_)
-    talk.say(f"results: {page}", markup=False)
-    talk.result({"results": str(page)})
+    output = CommandOutput(quiet, json_)
+    output.print(f"results: {page}", markup=False)
+    output.result({"results": str(page)})
 
 
-def _film(run: Path, count: int, talk: CommandOutput) -> None:
+def _film(run: Path, count: int, output: CommandOutput) -> None:
     """Films that many of a run's evaluated episodes."""
     from agentgym.evaluation.results import RolloutResult
     from agentgym.files import read_json
@@ -94,7 +94,7 @@ def _film(run: Path, count: int, talk: CommandOutput) -> None:
         raise UserError(f"{run}: is not evaluated yet; 'agentgym evaluate {run}' plays the episodes to film")
     played = [RolloutResult.from_json(values) for values in read_json(run / "episodes.json")["agent"]]
     chosen = episode_videos.choose(played, count)
-    with talk.bar("filming", len(chosen), "films") as advance:
+    with output.progress("filming", len(chosen), "films") as on_progress:
         episode_videos.write_films(
-            run / "videos", chosen, recipe.dataset.suite, find_checkpoint(run), lambda count: advance(count, "")
+            run / "videos", chosen, recipe.dataset.suite, find_checkpoint(run), lambda count: on_progress(count, "")
         )

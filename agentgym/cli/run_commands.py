@@ -28,18 +28,18 @@ def finetune(
     from agentgym.report import ppo_page
 
     resolved = recipes.load_finetuning(recipe, set_ or ())
-    folder, talk = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
+    folder, output = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
     others = {other.name: ppo.read_points(other) for other in beside or ()}
-    with talk.bar("fine-tuning", resolved.ppo.steps, "steps") as advance:
-        curve = ppo.finetune(resolved, folder, advance=advance)
+    with output.progress("fine-tuning", resolved.ppo.steps, "steps") as on_progress:
+        curve = ppo.finetune(resolved, folder, on_progress=on_progress)
     page = ppo_page.write_results(resolved, {folder.name: curve, **others}, to or folder)
     first, last = curve[0], curve[-1]
-    talk.say(
+    output.print(
         f"{folder}: success {first['success_rate']:.1%} before, {last['success_rate']:.1%} after {last['steps']:,} "
         f"steps and {last['cpu_seconds'] / 60:.1f} minutes of a core; results: {page}",
         markup=False,
     )
-    talk.result({"run": str(folder), "curve": curve, "results": str(page)})
+    output.result({"run": str(folder), "curve": curve, "results": str(page)})
 
 
 @app.command("run")
@@ -65,21 +65,21 @@ def run_experiment(
         stages.make_room(path, overwrite)
     from agentgym.evaluation import protocol
 
-    talk, page = CommandOutput(quiet, json_), folder / "report.html"
+    output, page = CommandOutput(quiet, json_), folder / "report.html"
     done = page.is_file()
     found = {
-        "collect": stages.record(recordable, data_folder, workers, engine, talk),
-        "train": stages.train(resolved, data_folder, folder, processes, talk),
+        "collect": stages.record(recordable, data_folder, workers, engine, output),
+        "train": stages.train(resolved, data_folder, folder, processes, output),
         "evaluate": stages.score(
-            protocol.configure_evaluation(str(folder)), workers, engine, overwrite=False, talk=talk
+            protocol.configure_evaluation(str(folder)), workers, engine, overwrite=False, output=output
         ),
         "report": str(page),
     }
     if done:
-        talk.say(f"{folder} is complete; nothing was done again", markup=False)
+        output.print(f"{folder} is complete; nothing was done again", markup=False)
     else:
         from agentgym.report import write_report
 
         write_report(folder)
-    talk.say(f"report: {page}", markup=False)
-    talk.result(found)
+    output.print(f"report: {page}", markup=False)
+    output.result(found)

@@ -31,7 +31,7 @@ def check_recordable(recipe: DatasetRecipe, trust: bool) -> Recordable:
     from agentgym import experts
     from agentgym.experts import collection
 
-    experts.refuse_untrusted(recipe.expert, trust=trust)
+    experts.check_trust(recipe.expert, trust=trust)
     return Recordable(recipe, collection.make_header(recipe), _agent_maker(recipe))
 
 
@@ -45,38 +45,38 @@ def _agent_maker(recipe: DatasetRecipe) -> Any:
 
 
 def record(
-    recordable: Recordable, path: Path, workers: int | None, engine: ExecutorName, talk: CommandOutput
+    recordable: Recordable, path: Path, workers: int | None, engine: ExecutorName, output: CommandOutput
 ) -> dict[str, Any]:
     """Records what is missing of a recipe; the folder, and the count of each outcome."""
     from agentgym.data import store
     from agentgym.experts import collection
 
     recipe, header, make_agent = recordable
-    collection.refuse_other_recipe(path, recipe)
+    collection.check_same_recipe(path, recipe)
     if collection.is_complete(recipe, path):
         outcomes = store.EpisodeDataset(path).outcomes()
-        talk.say(f"{path} is complete", markup=False)
+        output.print(f"{path} is complete", markup=False)
     else:
-        for doubt in collection.doubts(recipe):
-            talk.warn(doubt)
+        for low_success_warning in collection.warnings_about(recipe):
+            output.warn(low_success_warning)
         total = recipe.episodes * len(recipe.suite.tasks)
-        with talk.bar("recording", total, "episodes") as advance:
+        with output.progress("recording", total, "episodes") as on_progress:
             outcomes = collection.collect(
                 recipe,
                 path,
                 workers=workers,
                 engine=engine,
                 trust=True,  # or it would not be recordable
-                advance=lambda count: advance(count, ""),
+                on_progress=lambda count: on_progress(count, ""),
                 header=header,
                 make_agent=make_agent,
             )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
-    talk.say(f"{path}: {counts}", markup=False)
+    output.print(f"{path}: {counts}", markup=False)
     return {"data": str(path), "outcomes": outcomes}
 
 
-def refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
+def check_trainable(recipe: ExperimentRecipe, data: Path) -> None:
     """Whatever is wrong with the dataset is said before anything is deleted or made."""
     from agentgym.training import datasets
 
@@ -84,7 +84,7 @@ def refuse_untrainable(recipe: ExperimentRecipe, data: Path) -> None:
 
 
 def train(
-    recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None, talk: CommandOutput
+    recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None, output: CommandOutput
 ) -> dict[str, Any]:
     """Trains to the last update by that many processes; the folder, and what `training.json` says."""
     from agentgym.experiments import imitation
@@ -96,39 +96,39 @@ def train(
     if distributed.is_first():
         open_run(run, recipe)
     if (run / "training.json").is_file():
-        talk.say(f"{run}/model is trained", markup=False)
+        output.print(f"{run}/model is trained", markup=False)
     else:
         with (
-            talk.bar("training", recipe.training.updates, "updates") as advance,
+            output.progress("training", recipe.training.updates, "updates") as on_progress,
             distributed.beside(count, imitation.train_run, recipe, data, run),
         ):
-            imitation.train_run(recipe, data, run, advance=advance)
-        talk.say(f"{run}/model: trained for {recipe.training.updates:,} updates", markup=False)
+            imitation.train_run(recipe, data, run, on_progress=on_progress)
+        output.print(f"{run}/model: trained for {recipe.training.updates:,} updates", markup=False)
     distributed.wait()
     return {"run": str(run), "training": read_json(run / "training.json")}
 
 
 def score(
-    plan: "EvaluationConfig", workers: int | None, engine: ExecutorName, overwrite: bool, talk: CommandOutput
+    config: "EvaluationConfig", workers: int | None, engine: ExecutorName, overwrite: bool, output: CommandOutput
 ) -> dict[str, Any]:
     """Plays what a plan says and prints its scores; the folder, and what `evaluation.json` says."""
     from agentgym.evaluation import evaluate
 
-    with talk.bar("evaluating", plan.num_episodes, "episodes") as advance:
-        again = overwrite or not (plan.folder / "evaluation.json").is_file()
-        found = evaluate.evaluate(plan, workers=workers, engine=engine, overwrite=overwrite, advance=advance)
-        if plan.protocol.videos:
+    with output.progress("evaluating", config.num_episodes, "episodes") as on_progress:
+        again = overwrite or not (config.folder / "evaluation.json").is_file()
+        found = evaluate.evaluate(config, workers=workers, engine=engine, overwrite=overwrite, on_progress=on_progress)
+        if config.protocol.videos:
             from agentgym.report.episode_videos import write_evaluation_videos
 
-            advance(0, "videos")
-            write_evaluation_videos(plan, again=again)
-    who = "agent" if plan.player.kind == "agent" else plan.player.name
+            on_progress(0, "videos")
+            write_evaluation_videos(config, again=again)
+    who = "agent" if config.policy.kind == "agent" else config.policy.name
     for task in found["tasks"]:
-        talk.say(score_table(task, who), soft_wrap=False)
+        output.print(score_table(task, who), soft_wrap=False)
     for line in summary(found):
-        talk.say(line, markup=False)
-    talk.say(f"scores: {plan.folder / 'evaluation.json'}", markup=False)
-    return {"folder": str(plan.folder), "evaluation": found}
+        output.print(line, markup=False)
+    output.print(f"scores: {config.folder / 'evaluation.json'}", markup=False)
+    return {"folder": str(config.folder), "evaluation": found}
 
 
 def make_room(path: Path, overwrite: bool) -> None:

@@ -30,11 +30,11 @@ __all__ = [
     "MiniGridTask",
     "Observation",
     "Task",
+    "check_seeding",
     "check_suite",
     "decode_instruction",
     "encode_instruction",
     "make",
-    "refuse_unseeded",
     "task_ids",
 ]
 
@@ -53,7 +53,7 @@ class Family:
     register: Callable[[], object] = lambda: None  # makes Gymnasium know the ids; ImportError without the package
     names_actions: bool = True
 
-    def refuse_missing(self) -> None:
+    def check_installed(self) -> None:
         """Raises UserError naming the extra when the family's package is missing."""
         try:
             self.register()
@@ -132,7 +132,7 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
     """What is wrong with a task before it is made: the key, and a line that says it."""
     family = family_of(task.id)
     try:
-        family.refuse_missing()
+        family.check_installed()
     except UserError as error:
         return "id", str(error)
     if WITHOUT_FILES in task.id:
@@ -161,7 +161,7 @@ def family_of(task: str) -> Family:
     return next(family for family in FAMILIES if task.startswith(family.prefixes))
 
 
-def refuse_unseeded(env: Task, steps: int = 5) -> None:
+def check_seeding(env: Task, steps: int = 5) -> None:
     """Raises UserError unless two episodes of one seed, with the same actions, can be played and look the same."""
 
     def look() -> list[bytes]:
@@ -198,7 +198,7 @@ def task_ids() -> tuple[str, ...]:
 def _task_ids(registered: int) -> tuple[str, ...]:
     for family in FAMILIES:
         try:
-            family.refuse_missing()
+            family.check_installed()
         except UserError:
             continue
     named = tuple(prefix for family in FAMILIES for prefix in family.prefixes if prefix)

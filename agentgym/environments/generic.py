@@ -32,7 +32,7 @@ class GenericTask(Task):
             )
         self._id = recipe.id
         self._inner = _make(recipe)
-        _refuse_misnamed(recipe, self._inner.action_space)
+        _check_action_names(recipe, self._inner.action_space)
         space = self._inner.observation_space
         self._shows_pictures = _is_picture(space)
         self._seen: Any = None
@@ -110,7 +110,7 @@ def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
     return plain
 
 
-def _refuse_misnamed(recipe: TaskRecipe, space: gymnasium.Space[Any]) -> None:
+def _check_action_names(recipe: TaskRecipe, space: gymnasium.Space[Any]) -> None:
     """Raises UserError unless every action of a Discrete space has a name, or none has."""
     names = recipe.action_names
     if names and not (isinstance(space, gymnasium.spaces.Discrete) and len(names) == space.n):

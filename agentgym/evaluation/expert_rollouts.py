@@ -26,7 +26,7 @@ def rollout_expert(
     seeds: Sequence[int],
     engine: Executor = Processes(1),  # noqa: B008  (frozen)
     budget: BudgetRecipe = BudgetRecipe(),  # noqa: B008
-    advance: Callable[[int], None] = lambda count: None,
+    on_progress: Callable[[int], None] = lambda count: None,
 ) -> list[RolloutResult]:
     """An expert's episodes, by all workers; the same for any number of them.
 
@@ -36,7 +36,7 @@ def rollout_expert(
     episodes: list[RolloutResult] = []
     for played in engine.map(play_seeds, [(name, task, frame, part, budget) for part in parts]):
         episodes += played
-        advance(len(played))
+        on_progress(len(played))
     return episodes
 
 

@@ -49,27 +49,27 @@ def survey(
     workers: int | None = None,
     engine: str = executors.ExecutorName.PROCESSES,
     trust: bool = False,
-    advance: OnProgress = lambda count, note: None,
+    on_progress: OnProgress = lambda count, note: None,
 ) -> dict[str, Any]:
     """The outcomes of an expert's episodes of those seeds in every task of a suite, and what it refuses to act in.
 
     Each episode is kept in the folder `to` as soon as it has ended; `write_survey` makes a table of them there. What an
-    interrupted survey has kept is not played again. `advance(count, task)` follows the episodes. Raises UserError for
+    interrupted survey has kept is not played again. `on_progress(count, task)` follows episodes. Raises UserError for
     an unknown expert or task, an expert that is not trusted, and a folder with an unfinished survey of other terms.
     """
-    experts.refuse_untrusted(expert, trust=trust)
+    experts.check_trust(expert, trust=trust)
     environments.check_suite(suite)
     checks = {task.id: _check_task(expert, task, suite.frame) for task in suite.tasks}
     open_tasks = [task for task in suite.tasks if not checks[task.id].refusal]
     versions = installed_versions({package for check in checks.values() for package in check.packages})
-    advance(len(seeds) * (len(checks) - len(open_tasks)), "")
+    on_progress(len(seeds) * (len(checks) - len(open_tasks)), "")
     jobs = [(expert, task, suite.frame, seed, budget) for task in open_tasks for seed in seeds]
     with (
-        SurveyLog(journal_file(to, expert), _terms(expert, suite, budget, versions)) as journal,
-        executors.start(engine, workers=workers) as crew,
+        SurveyLog(log_file(to, expert), _terms(expert, suite, budget, versions)) as log,
+        executors.start(engine, workers=workers) as executor,
     ):
-        _play_missing(jobs, journal, crew, advance)
-    by_seed = {(played.task, played.seed): played for played in journal.played}
+        _play_missing(jobs, log, executor, on_progress)
+    by_seed = {(played.task, played.seed): played for played in log.played}
     return {
         "format": 1,
         "expert": expert,
@@ -87,7 +87,7 @@ def survey(
     }
 
 
-def journal_file(to: Path, expert: str) -> Path:
+def log_file(to: Path, expert: str) -> Path:
     """Where an unfinished survey keeps its episodes."""
     return to / f"{_stem(expert)}.jsonl"
 
@@ -116,14 +116,14 @@ def _terms(expert: str, suite: SuiteRecipe, budget: BudgetRecipe, versions: dict
     }
 
 
-def _play_missing(jobs: Sequence[Job], journal: SurveyLog, crew: executors.Executor, advance: OnProgress) -> None:
+def _play_missing(jobs: Sequence[Job], log: SurveyLog, executor: executors.Executor, on_progress: OnProgress) -> None:
     """The journal has the episode of every job."""
-    done = {(played.task, played.seed) for played in journal.played}
+    done = {(played.task, played.seed) for played in log.played}
     missing = [job for job in jobs if (job[1].id, job[3]) not in done]
-    advance(len(jobs) - len(missing), "")
-    for played in crew.as_done(_play, missing):
-        journal.add(played)
-        advance(1, played.task)
+    on_progress(len(jobs) - len(missing), "")
+    for played in executor.as_done(_play, missing):
+        log.add(played)
+        on_progress(1, played.task)
 
 
 def _play(expert: str, task: TaskRecipe, frame: FrameRecipe, seed: int, budget: BudgetRecipe) -> Played:
@@ -168,7 +168,7 @@ def write_survey(found: dict[str, Any], to: Path) -> Path:
     replace_file(to / f"{stem}.json", json.dumps(found, indent=1) + "\n")
     page = to / f"{stem}.md"
     replace_file(page, _page(found))
-    journal_file(to, found["expert"]).unlink()
+    log_file(to, found["expert"]).unlink()
     return page
 
 

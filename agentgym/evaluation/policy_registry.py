@@ -76,7 +76,7 @@ def resolve_policy(who: str, *, trust: bool = False) -> PolicySpec:
         path = Path(who.removeprefix(experts.SB3))
         if not path.is_file():
             raise UserError(f"{who}: there is no file {path}; name the zip that Stable-Baselines3's save wrote")
-        experts.refuse_untrusted(who, trust=trust)
+        experts.check_trust(who, trust=trust)
         return PolicySpec(who, "sb3", path)
     if who in experts.EXPERTS:
         return PolicySpec(who, "expert")
@@ -95,24 +95,24 @@ def resolve_policy(who: str, *, trust: bool = False) -> PolicySpec:
     return PolicySpec(who, "agent", Path(who))
 
 
-def load(player: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+def load(spec: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
     """The policy of who is no expert. Raises UserError when it is not whole or cannot be sampled."""
-    assert player.path is not None
-    if player.kind == "onnx":
-        return _load_onnx(player.path, sampled=sampled)
-    if player.kind == "sb3":
-        return SB3Policy(player.path, sampled=sampled)
-    return (StochasticPolicy if sampled else AgentPolicy).from_pretrained(player.path)
+    assert spec.path is not None
+    if spec.kind == "onnx":
+        return _load_onnx(spec.path, sampled=sampled)
+    if spec.kind == "sb3":
+        return SB3Policy(spec.path, sampled=sampled)
+    return (StochasticPolicy if sampled else AgentPolicy).from_pretrained(spec.path)
 
 
-def load_once(player: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+def load_once(spec: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
     """The same, loaded once in a process that plays it task after task."""
-    return _load_weights(player, player.fingerprint, sampled)
+    return _load_weights(spec, spec.fingerprint, sampled)
 
 
 @lru_cache(maxsize=1)
-def _load_weights(player: PolicySpec, fingerprint: str | None, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
-    return load(player, sampled=sampled)
+def _load_weights(spec: PolicySpec, fingerprint: str | None, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+    return load(spec, sampled=sampled)
 
 
 def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
@@ -127,10 +127,10 @@ def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
         raise UserError(f"{file}: cannot be loaded: {str(error).splitlines()[0]}") from None
 
 
-def refuse_misfit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> None:
+def check_fit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> None:
     """Raises UserError when the environment's actions or frames are not the ones the policy was trained for."""
     if isinstance(policy, SB3Policy):
-        policy.refuse_misfit(env)
+        policy.check_fit(env)
         return
     space, shape = SpaceCodec.of(env.action_space, env.action_names), env.observation_space["frame"].shape
     if isinstance(policy, AgentPolicy):
@@ -189,7 +189,7 @@ class SB3Policy:
             probabilities = self._policy.get_distribution(tensors).distribution.probs
         return self._sampler.sample(probabilities.double().numpy()) + int(self._actions.start), state
 
-    def refuse_misfit(self, env: Task) -> None:
+    def check_fit(self, env: Task) -> None:
         """Raises UserError when the environment's spaces are not the ones of the file."""
         if shapes_of(self._space) != shapes_of(env.observation_space) or self._actions != env.action_space:
             found = f"shows {describe(env.observation_space)} and takes {env.action_space}"

@@ -24,7 +24,7 @@ DEFAULT_EXPERT = "babyai-bot"
 class EvaluationConfig:
     """An evaluation before it is done. `data` is the folder of the dataset that an agent was trained on."""
 
-    player: PolicySpec
+    policy: PolicySpec
     suite: SuiteRecipe
     expert: str | None
     protocol: EvaluationRecipe
@@ -49,8 +49,8 @@ class EvaluationConfig:
         """What decides the result: everything but how many environments run at once, and where."""
         return {
             **self.protocol.model_dump(mode="json", exclude={"environments", "vector"}),
-            "player": self.player.name,
-            "weights": self.player.fingerprint,
+            "player": self.policy.name,
+            "weights": self.policy.fingerprint,
             "tasks": [task.model_dump(mode="json", exclude={"reference"}) for task in self.suite.tasks],
             "frame": self.suite.frame.model_dump(mode="json"),
             "expert": self.expert,
@@ -71,14 +71,14 @@ def configure_evaluation(
 
     Raises UserError when there is no such player, suite or expert, or nothing says what to play.
     """
-    player = policy_registry.resolve_policy(who, trust=trust)
-    run = player.run
+    spec = policy_registry.resolve_policy(who, trust=trust)
+    run = spec.run
     recipe = read_recipe(run) if run else None
     if suite:
         tasks = recipes.load_suite(suite)
         environments.check_suite(tasks)
         protocol = (recipe.evaluation if recipe else EvaluationRecipe()).model_copy(update={"videos": 0})
-        folder = to or Path("evaluations") / tasks.name / player.name
+        folder = to or Path("evaluations") / tasks.name / spec.name
     elif recipe and run:
         tasks, protocol, folder = recipe.dataset.suite, recipe.evaluation, to or run
     else:
@@ -89,7 +89,7 @@ def configure_evaluation(
     if data is not None:
         trained_on = _recorded_recipe(data, trained_on)
     return EvaluationConfig(
-        player=player,
+        policy=spec,
         suite=tasks,
         expert=_choose_expert(expert, recipe.dataset.expert if recipe else DEFAULT_EXPERT, tasks),
         protocol=protocol.model_copy(update={k: v for k, v in changes.items() if v is not None}),
@@ -101,39 +101,39 @@ def configure_evaluation(
     )
 
 
-def refuse_overlap(plan: EvaluationConfig) -> str | None:
+def check_seed_overlap(config: EvaluationConfig) -> str | None:
     """What the seeds were checked against: the dataset's folder, or "recipe" where that is not there; None for nothing.
 
     Raises UserError when a demonstration of one of the tasks came from one of the seeds.
     """
-    trained_on = plan.trained_on
+    trained_on = config.trained_on
     if trained_on is None:
         return None
-    datasets = datasets_of(plan)
-    if plan.mixture and not datasets:
+    datasets = datasets_of(config)
+    if config.mixture and not datasets:
         return None
     demonstrated = range(trained_on.first_seed, trained_on.first_seed + trained_on.episodes)
-    for task in {task.id for task in plan.suite.tasks} & {task.id for task in trained_on.suite.tasks}:
+    for task in {task.id for task in config.suite.tasks} & {task.id for task in trained_on.suite.tasks}:
         seeds = set[int]().union(*(dataset.seeds(task) for dataset in datasets)) if datasets else demonstrated
-        common = [seed for seed in plan.seeds if seed in seeds]
+        common = [seed for seed in config.seeds if seed in seeds]
         if common:
             raise UserError(
-                f"evaluation seeds [{plan.seeds.start}, {plan.seeds.stop}) overlap the demonstrations' of {task} in "
-                f"{len(common)} seeds, from {common[0]} on; choose another evaluation.first_seed (--first-seed)"
+                f"evaluation seeds [{config.seeds.start}, {config.seeds.stop}) overlap the demonstrations' of {task} "
+                f"in {len(common)} seeds, from {common[0]} on; choose another evaluation.first_seed (--first-seed)"
             )
-    return "recipe" if not datasets else ", ".join(map(str, plan.mixture or (plan.data,)))
+    return "recipe" if not datasets else ", ".join(map(str, config.mixture or (config.data,)))
 
 
-def refuse_misfits(plan: EvaluationConfig) -> None:
+def check_tasks_fit(config: EvaluationConfig) -> None:
     """Raises UserError when a task does not fit who plays it."""
-    sampled = not plan.protocol.deterministic
-    policy = None if plan.player.kind == "expert" else policy_registry.load_once(plan.player, sampled=sampled)
-    for task in plan.suite.tasks:
-        env = environments.make(task, frame=plan.suite.frame)
+    sampled = not config.protocol.deterministic
+    policy = None if config.policy.kind == "expert" else policy_registry.load_once(config.policy, sampled=sampled)
+    for task in config.suite.tasks:
+        env = environments.make(task, frame=config.suite.frame)
         if policy is None:
-            experts.make(plan.player.who).check(env)
+            experts.make(config.policy.who).check(env)
         else:
-            policy_registry.refuse_misfit(policy, env)
+            policy_registry.check_fit(policy, env)
         env.close()
 
 
@@ -167,13 +167,13 @@ def _data_of(run: Path) -> Path | None:
     return locate(named) if named else None
 
 
-def datasets_of(plan: EvaluationConfig) -> list[EpisodeDataset]:
+def datasets_of(config: EvaluationConfig) -> list[EpisodeDataset]:
     """The datasets that the agent was trained on, where they are all still there and still those; else none."""
-    if plan.mixture:
-        there = all(any(folder.glob("shard-*.arrow")) for folder in plan.mixture)
-        return [EpisodeDataset(folder) for folder in plan.mixture] if there else []
-    if plan.data is None or plan.trained_on is None or not any(plan.data.glob("shard-*.arrow")):
+    if config.mixture:
+        there = all(any(folder.glob("shard-*.arrow")) for folder in config.mixture)
+        return [EpisodeDataset(folder) for folder in config.mixture] if there else []
+    if config.data is None or config.trained_on is None or not any(config.data.glob("shard-*.arrow")):
         return []
-    dataset = EpisodeDataset(plan.data)
-    same = not differences(dict(dataset.header.recipe), plan.trained_on.model_dump(mode="json"))
+    dataset = EpisodeDataset(config.data)
+    same = not differences(dict(dataset.header.recipe), config.trained_on.model_dump(mode="json"))
     return [dataset] if same else []

@@ -14,46 +14,52 @@ from agentgym.recipes import EvaluationRecipe, FrameRecipe, TaskRecipe
 OnProgress = Callable[[int], None]
 
 
-def play_reference(plan: EvaluationConfig, expert: str, engine: Executor, advance: OnProgress) -> list[RolloutResult]:
+def rollout_reference(
+    config: EvaluationConfig, expert: str, engine: Executor, on_progress: OnProgress
+) -> list[RolloutResult]:
     """The episodes of an expert, or of the random policy, over all tasks."""
     return [
         episode
-        for task in plan.suite.tasks
+        for task in config.suite.tasks
         for episode in rollout_expert(
-            expert, task, frame=plan.suite.frame, seeds=plan.seeds, engine=engine, advance=advance
+            expert, task, frame=config.suite.frame, seeds=config.seeds, engine=engine, on_progress=on_progress
         )
     ]
 
 
-def play_agent(plan: EvaluationConfig, engine: Executor | None, advance: OnProgress) -> list[RolloutResult]:
+def rollout_agent(config: EvaluationConfig, engine: Executor | None, on_progress: OnProgress) -> list[RolloutResult]:
     """The episodes of the plan's policy over all tasks; without an engine by this process, whose threads it uses."""
-    size = len(plan.seeds) if engine is None else -(-len(plan.seeds) // engine.workers)
-    parts = [plan.seeds[first : first + size] for first in range(0, len(plan.seeds), size)]
-    jobs = [(plan.player, task, plan.suite.frame, plan.protocol, part) for task in plan.suite.tasks for part in parts]
+    size = len(config.seeds) if engine is None else -(-len(config.seeds) // engine.workers)
+    parts = [config.seeds[first : first + size] for first in range(0, len(config.seeds), size)]
+    jobs = [
+        (config.policy, task, config.suite.frame, config.protocol, part)
+        for task in config.suite.tasks
+        for part in parts
+    ]
     if engine is None:
-        return [episode for job in jobs for episode in _play_seeds(*job, advance)]
+        return [episode for job in jobs for episode in _play_seeds(*job, on_progress)]
     episodes: list[RolloutResult] = []
     for played in engine.map(_play_seeds, jobs):
         episodes += played
-        advance(len(played))
+        on_progress(len(played))
     return episodes
 
 
 def _play_seeds(
-    player: PolicySpec,
+    spec: PolicySpec,
     task: TaskRecipe,
     frame: FrameRecipe,
     protocol: EvaluationRecipe,
     seeds: Sequence[int],
-    advance: OnProgress = lambda count: None,
+    on_progress: OnProgress = lambda count: None,
 ) -> list[RolloutResult]:
     return rollout(
-        policy_registry.load_once(player, sampled=not protocol.deterministic),
+        policy_registry.load_once(spec, sampled=not protocol.deterministic),
         task,
         frame=frame,
         seeds=seeds,
         num_environments=protocol.environments,
         deterministic=protocol.deterministic,
         vector=protocol.vector,
-        advance=advance,
+        on_progress=on_progress,
     )

@@ -67,11 +67,12 @@ def rollout(
     num_environments: int,
     deterministic: bool,
     vector: Vector = "sync",
-    advance: Callable[[int], None] = lambda count: None,
+    on_progress: Callable[[int], None] = lambda count: None,
 ) -> list[RolloutResult]:
     """One episode for each seed, in the order of the seeds; every seed counts, however long its episode takes.
 
-    The environments share the seeds: each takes the next one when its episode ends. `advance(1)` follows each episode.
+    The environments share the seeds: each takes the next one when its episode ends. `on_progress(1)` is called
+    after each episode.
     """
     policy = fitted(policy, task, frame)
     envs = SeededEnvironments(task, frame, min(num_environments, len(seeds)), vector)
@@ -79,7 +80,7 @@ def rollout(
     try:
         for number, episode in _Rows(policy, envs, seeds).play(deterministic):
             finished[number] = episode
-            advance(1)
+            on_progress(1)
     finally:
         envs.close()
     return [finished[number] for number in range(len(seeds))]

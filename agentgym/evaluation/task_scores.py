@@ -13,7 +13,7 @@ from agentgym.evaluation.protocol import EvaluationConfig
 from agentgym.recipes import TaskRecipe
 
 
-def score_task(task: TaskRecipe, episodes: dict[str, Any], plan: EvaluationConfig) -> dict[str, Any]:
+def score_task(task: TaskRecipe, episodes: dict[str, Any], config: EvaluationConfig) -> dict[str, Any]:
     def scored(role: str) -> dict[str, Any]:
         mine = [episode for episode in episodes[role] if episode["task"] == task.id]
         found = statistics.score(
@@ -25,11 +25,11 @@ def score_task(task: TaskRecipe, episodes: dict[str, Any], plan: EvaluationConfi
     published = task.reference or recipes.published_reference(task.id)
     return {
         "task": task.id,
-        "first_seed": plan.protocol.first_seed,
+        "first_seed": config.protocol.first_seed,
         **scored("agent"),
         "normalised": None if normalised is None else float(normalised.mean()),
         "random": scored("random"),
-        **({"expert": {"name": plan.expert, **scored("expert")}} if plan.expert else {}),
+        **({"expert": {"name": config.expert, **scored("expert")}} if config.expert else {}),
         "published": published.model_dump(mode="json") if published else None,
     }
 
@@ -51,8 +51,8 @@ def normalised_returns(task: TaskRecipe, episodes: dict[str, Any]) -> np.ndarray
     return statistics.normalise(returns("agent"), random=random, expert=expert)
 
 
-def score_over_tasks(episodes: dict[str, Any], plan: EvaluationConfig) -> dict[str, Any] | None:
+def score_over_tasks(episodes: dict[str, Any], config: EvaluationConfig) -> dict[str, Any] | None:
     """The scores over the tasks that have a normalised one; None when none has."""
-    found = [normalised_returns(task, episodes) for task in plan.suite.tasks]
+    found = [normalised_returns(task, episodes) for task in config.suite.tasks]
     normalised = [task for task in found if task is not None]
     return statistics.over_tasks(normalised) if normalised else None

@@ -38,21 +38,21 @@ Point = dict[str, Any]
 
 
 def run_rounds(
-    recipe: RoundsRecipe, run: Path, *, workers: int | None = None, advance: OnProgress = lambda count, note: None
+    recipe: RoundsRecipe, run: Path, *, workers: int | None = None, on_progress: OnProgress = lambda count, note: None
 ) -> list[Point]:
-    """Does the rounds that are not yet done; the points of all. `advance(1, note)` follows each.
+    """Does the rounds that are not yet done; the points of all. `on_progress(1, note)` follows each.
 
     Raises UserError when the folder holds something else, or levels are both recorded and played for the score.
     """
-    refuse_overlap(recipe)
+    check_seed_overlap(recipe)
     _open(run, recipe)
     points = read_points(run) if (run / "curve.jsonl").is_file() else []
-    advance(len(points), "")
+    on_progress(len(points), "")
     for number in range(len(points), recipe.rounds):
         points.append(_do_round(recipe, run, number, workers))
         with (run / "curve.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(points[-1]) + "\n")
-        advance(1, f"success {points[-1]['success_rate']:.1%}")
+        on_progress(1, f"success {points[-1]['success_rate']:.1%}")
     return points
 
 
@@ -87,7 +87,7 @@ def experiment_of(recipe: RoundsRecipe, run: Path, number: int) -> ExperimentRec
     )
 
 
-def refuse_overlap(recipe: RoundsRecipe) -> None:
+def check_seed_overlap(recipe: RoundsRecipe) -> None:
     """Raises UserError when a level that is played for the score is one that is recorded."""
     data, played = recipe.experiment.dataset, recipe.experiment.evaluation
     end = data.first_seed + recipe.rounds * data.episodes

@@ -35,7 +35,7 @@ OnProgressWithNote = Callable[[int, str], None]
 
 
 def train_run(
-    recipe: ExperimentRecipe, data: Path, run: Path, *, advance: OnProgressWithNote = lambda count, note: None
+    recipe: ExperimentRecipe, data: Path, run: Path, *, on_progress: OnProgressWithNote = lambda count, note: None
 ) -> None:
     """Trains the recipe's model on a recorded dataset into run/model. Returns at once when that is done."""
     if (run / "training.json").is_file():
@@ -52,7 +52,7 @@ def train_run(
 
     rollouts = score_now if recipe.training.evaluate_episodes else None
     loop = Loop(recipe.training, recipe.losses, training, testing, run, rollouts)
-    model = train(model, loop, advance=advance)
+    model = train(model, loop, on_progress=on_progress)
     if not PartialState().is_main_process:
         return
     temporary = run / "model.tmp"

@@ -102,7 +102,7 @@ def _sizes(policy: AgentPolicy) -> dict[str, Any]:
     """What a host needs beside the graph, as plain values."""
     config, language = policy.model.config, policy.model.language.config
     root = policy.codec.discrete_root("an exported policy")
-    policy.model.refuse_clips("an exported policy")
+    policy.model.check_reads_images("an exported policy")
     heads = language.num_attention_heads
     return {
         "format": FORMAT,

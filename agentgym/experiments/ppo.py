@@ -64,13 +64,13 @@ class FramePolicy:
 
 
 def finetune(
-    recipe: FinetuningRecipe, run: Path, *, advance: OnProgress = lambda count, note: None
+    recipe: FinetuningRecipe, run: Path, *, on_progress: OnProgress = lambda count, note: None
 ) -> list[dict[str, Any]]:
     """Trains by the recipe into the run folder, going on where it was; the points of the curve.
 
     Raises UserError when the folder holds something else, or the agent does not fit the suite.
     """
-    _refuse_another(run, recipe)
+    _check_same_recipe(run, recipe)
     file = run / "checkpoint.zip"
     if not (run / "model").exists() and not (run / "model.zip").exists():
         domain = _agent(recipe).domain  # before anything is made
@@ -78,8 +78,8 @@ def finetune(
         write_json(run / "finetuning.json", recipe.model_dump(mode="json"))
         env = _environment(recipe, domain.window)
         model = PPO.load(file, env=env) if file.is_file() else _first(recipe, env, domain.tasks[0])
-        advance(model.num_timesteps, "")
-        curve = CurveCallback(recipe, run, advance)
+        on_progress(model.num_timesteps, "")
+        curve = CurveCallback(recipe, run, on_progress)
         left = recipe.ppo.steps - model.num_timesteps
         if left > 0:
             model.learn(left, callback=curve, reset_num_timesteps=model.num_timesteps == 0)
@@ -100,9 +100,9 @@ def read_points(run: Path) -> list[dict[str, Any]]:
 class CurveCallback(BaseCallback):
     """Measures success every so many steps and saves what training goes on from; holds the agent still at first."""
 
-    def __init__(self, recipe: FinetuningRecipe, run: Path, advance: OnProgress) -> None:
+    def __init__(self, recipe: FinetuningRecipe, run: Path, on_progress: OnProgress) -> None:
         super().__init__()
-        self._recipe, self._run, self._advance = recipe, run, advance
+        self._recipe, self._run, self._on_progress = recipe, run, on_progress
         self._file = run / "curve.jsonl"
         self._before = (read_points(run) if self._file.is_file() else [{"seconds": 0.0, "cpu_seconds": 0.0}])[-1]
         self._spent = 0.0  # seconds of this process that went into measuring
@@ -116,7 +116,7 @@ class CurveCallback(BaseCallback):
             self._measure()
 
     def _on_rollout_start(self) -> None:
-        self._advance(self.num_timesteps - self._seen, "")
+        self._on_progress(self.num_timesteps - self._seen, "")
         self._seen = self.num_timesteps
         if self.num_timesteps >= self._next:
             self._measure()
@@ -127,7 +127,7 @@ class CurveCallback(BaseCallback):
             _let_learn(self.model.policy.features_extractor.agent, ppo, warm=rollouts >= ppo.value_warmup_rollouts)
 
     def _on_training_end(self) -> None:
-        self._advance(self.num_timesteps - self._seen, "")
+        self._on_progress(self.num_timesteps - self._seen, "")
         self._measure()
 
     def _on_step(self) -> bool:
@@ -152,10 +152,10 @@ class CurveCallback(BaseCallback):
             stream.write(json.dumps(point) + "\n")
         self._spent += time.perf_counter() - began
         self._cpu_spent += time.process_time() - cpu_began
-        self._advance(0, f"success {success:.1%}")
+        self._on_progress(0, f"success {success:.1%}")
 
 
-def _refuse_another(run: Path, recipe: FinetuningRecipe) -> None:
+def _check_same_recipe(run: Path, recipe: FinetuningRecipe) -> None:
     """Raises UserError when the folder holds something else than a run of this recipe."""
     file = run / "finetuning.json"
     if file.is_file():

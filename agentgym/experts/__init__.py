@@ -80,7 +80,7 @@ def make(name: str) -> Expert:
     return EXPERTS[name][0]()
 
 
-def refuse_untrusted(name: str, *, trust: bool) -> None:
+def check_trust(name: str, *, trust: bool) -> None:
     """Raises UserError for an expert whose loading runs the code of a file, unless that is trusted."""
     if name.startswith(SB3) and not trust:
         raise UserError(f"{name}: loading it runs code that is inside the file; give --trust if you know its origin")

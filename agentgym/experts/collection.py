@@ -54,28 +54,28 @@ def collect(
     workers: int | None = None,
     engine: str = executors.ExecutorName.PROCESSES,
     trust: bool = False,
-    advance: OnProgress = lambda count: None,
+    on_progress: OnProgress = lambda count: None,
     header: Header | None = None,
     make_agent: MakeAgent | None = None,
 ) -> dict[str, int]:
     """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
 
-    `advance(n)` is called as episodes are done; `header` is what `make_header` made of the recipe, where it was called
-    before; `make_agent` makes the agent of the recipe's `dagger` in each worker.
+    `on_progress(n)` is called as episodes are done; `header` is what `make_header` made of the recipe, where it was
+    called before; `make_agent` makes the agent of the recipe's `dagger` in each worker.
     Raises UserError for an unknown task or expert, an expert that does not fit the environment or is not trusted
     (`trust`, for a zip), or a folder that holds something else.
     """
-    experts.refuse_untrusted(recipe.expert, trust=trust)
+    experts.check_trust(recipe.expert, trust=trust)
     header = header or make_header(recipe)
-    refuse_other_recipe(path, recipe)
-    with executors.start(engine, workers=workers) as crew, DatasetWriter(path, header) as writer:
+    check_same_recipe(path, recipe)
+    with executors.start(engine, workers=workers) as executor, DatasetWriter(path, header) as writer:
         done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}
         chunks = [rest for chunk in make_chunks(recipe) if (rest := without(chunk, done)).seeds]
-        advance(len(done))
-        for rows, attempts in crew.map(record_chunk, [(recipe, chunk, make_agent) for chunk in chunks]):
+        on_progress(len(done))
+        for rows, attempts in executor.map(record_chunk, [(recipe, chunk, make_agent) for chunk in chunks]):
             writer.append_encoded(rows, attempts)
             writer.commit()
-            advance(len(attempts))
+            on_progress(len(attempts))
         return count_outcomes(writer.attempts())
 
 
@@ -87,7 +87,7 @@ def is_complete(recipe: DatasetRecipe, path: str | Path) -> bool:
     return all(set(chunk.seeds) <= dataset.seeds(chunk.task) for chunk in make_chunks(recipe))
 
 
-def refuse_other_recipe(path: str | Path, recipe: DatasetRecipe) -> None:
+def check_same_recipe(path: str | Path, recipe: DatasetRecipe) -> None:
     """Raises UserError, naming the first difference, when the folder holds another recipe's dataset or other files."""
     path = Path(path)
     if any(path.glob("shard-*.arrow")):
@@ -111,9 +111,9 @@ def make_header(recipe: DatasetRecipe) -> Header:
     found = []
     for task in recipe.suite.tasks:
         env = environments.make(task, frame=recipe.suite.frame)
-        environments.refuse_unseeded(env)
+        environments.check_seeding(env)
         experts.make(recipe.expert).check(env)
-        outcomes.refuse_hopeless(recipe.expert, task.id)
+        outcomes.check_survey(recipe.expert, task.id)
         if recipe.keep == "solved" and not env.defines_success:
             raise UserError(
                 f"suite {recipe.suite.name}: {task.id} does not say what success is; set its `success_return`, "
@@ -130,9 +130,9 @@ def make_header(recipe: DatasetRecipe) -> Header:
     return found[0]
 
 
-def doubts(recipe: DatasetRecipe) -> list[str]:
+def warnings_about(recipe: DatasetRecipe) -> list[str]:
     """A line for each task of which the expert is known to solve less than half."""
-    found = (outcomes.doubt(recipe.expert, task.id) for task in recipe.suite.tasks)
+    found = (outcomes.low_success_warning(recipe.expert, task.id) for task in recipe.suite.tasks)
     return [line for line in found if line]
 
 

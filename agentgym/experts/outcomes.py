@@ -31,7 +31,7 @@ def surveyed(expert: str, task: str) -> Outcomes | None:
     return Outcomes(solved[task], table["episodes"]) if task in solved else None
 
 
-def refuse_hopeless(expert: str, task: str) -> None:
+def check_survey(expert: str, task: str) -> None:
     """Raises UserError when an expert solved nothing of a task when it was surveyed."""
     found = surveyed(expert, task)
     if found and not found.solved:
@@ -41,7 +41,7 @@ def refuse_hopeless(expert: str, task: str) -> None:
         )
 
 
-def doubt(expert: str, task: str) -> str | None:
+def low_success_warning(expert: str, task: str) -> str | None:
     """A line of warning when an expert solves less than half of a task's episodes."""
     found = surveyed(expert, task)
     if found is None or found.share >= RELIABLE:

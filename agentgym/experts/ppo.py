@@ -69,21 +69,21 @@ def shape_of(task: Task, recipe: ExpertRecipe) -> NetworkShape:
 
 
 def train_expert(
-    recipe: ExpertRecipe, task: TaskRecipe, folder: Path, *, advance: OnProgress = lambda count, note: None
+    recipe: ExpertRecipe, task: TaskRecipe, folder: Path, *, on_progress: OnProgress = lambda count, note: None
 ) -> Path:
     """Trains the expert of one task and writes `folder`/NAME.safetensors and NAME.json; returns the former's path.
 
-    `advance(n, note)` follows every n steps of all environments. Resumes what was interrupted there. Raises UserError
-    for a task that no expert can be trained on, and a checkpoint of another recipe.
+    `on_progress(n, note)` is called every n steps of all environments. Resumes what was interrupted there.
+    Raises UserError for a task that no expert can be trained on, and a checkpoint of another recipe.
     """
     path = folder / expert_file(task.id)
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(recipe, task, path.with_suffix(".checkpoint"))
-    advance(training.steps, "")
+    on_progress(training.steps, "")
     while training.steps < recipe.steps:
         before = training.steps
         training.iterate()
-        advance(training.steps - before, f"return {training.mean_return:.1f}")
+        on_progress(training.steps - before, f"return {training.mean_return:.1f}")
     training.close()
     replace_bytes(path, save(training.network.actor_weights()))
     made = {

@@ -130,7 +130,7 @@ class AgentModel(PreTrainedModel):
         """The width of the language model, which is the widest part."""
         return int(self.projector.out_features)
 
-    def refuse_clips(self, what: str) -> None:
+    def check_reads_images(self, what: str) -> None:
         """Raises UserError for a model whose encoder reads clips, which `what` cannot hold."""
         if self.vision.temporal is not None:
             raise UserError(f"{what} reads frames one by one; this agent was trained with model.temporal_attention")

@@ -106,11 +106,11 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
         tokenize(wrapped := wrap_tokenizer(tokenizer), "go to the red ball")
     except Exception as error:  # a damaged file raises whatever its reader raises
         raise UserError(f"{file}: cannot be read ({_first_line(error)}); the checkpoint is not whole") from None
-    _refuse_another_models(wrapped, folder)
+    _check_vocabulary(wrapped, folder)
     return wrapped
 
 
-def _refuse_another_models(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def _check_vocabulary(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Raises UserError unless the tokenizer has a name for each row of the model's table, the actions' names last."""
     file, config_file = folder / "tokenizer.json", folder / "config.json"
     for name, expected in (("<pad>", PAD), ("</s>", START)):

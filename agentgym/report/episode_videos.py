@@ -47,11 +47,11 @@ def write_films(
     episodes: Sequence[RolloutResult],
     suite: SuiteRecipe,
     checkpoint: Path | None,
-    advance: Callable[[int], None] = lambda count: None,
+    on_progress: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Films those episodes into `folder`, anew; with an agent's checkpoint, what it made of each Discrete action too.
 
-    `advance(1)` follows each film. The films of before stay until the new ones are whole.
+    `on_progress(1)` follows each film. The films of before stay until the new ones are whole.
     """
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -65,20 +65,20 @@ def write_films(
         names, places = _named(space, episode.actions[:FILM_STEPS])
         explanation = _explain(agent.playing(space, task.id), episode, seen, places) if agent else None
         films.append(_write_film(temporary, episode, names, places, seen, world, explanation))
-        advance(1)
+        on_progress(1)
     write_json(temporary / "videos.json", films)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
 
-def write_evaluation_videos(plan: EvaluationConfig, *, again: bool = False) -> None:
+def write_evaluation_videos(config: EvaluationConfig, *, again: bool = False) -> None:
     """Videos of some failures and successes of who was scored, into the evaluation's folder, unless they are there."""
-    if not plan.protocol.videos or ((plan.folder / "videos" / "videos.json").is_file() and not again):
+    if not config.protocol.videos or ((config.folder / "videos" / "videos.json").is_file() and not again):
         return
-    played = [RolloutResult.from_json(values) for values in read_json(plan.folder / "episodes.json")["agent"]]
-    player = plan.player
-    checkpoint = find_checkpoint(player.path) if player.kind == "agent" and player.path else None
-    write_films(plan.folder / "videos", choose(played, plan.protocol.videos), plan.suite, checkpoint)
+    played = [RolloutResult.from_json(values) for values in read_json(config.folder / "episodes.json")["agent"]]
+    spec = config.policy
+    checkpoint = find_checkpoint(spec.path) if spec.kind == "agent" and spec.path else None
+    write_films(config.folder / "videos", choose(played, config.protocol.videos), config.suite, checkpoint)
 
 
 def choose(played: Sequence[RolloutResult], count: int) -> list[RolloutResult]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from agentgym.spaces.numbers import Integers, Reals, flatten_whole, refuse_outside
+from agentgym.spaces.numbers import Integers, Reals, check_range, flatten_whole
 
 START, END, NEXT = "<action_start>", "<action_end>", "<action_next>"
 SPECIAL_TOKENS = 4  # of every text vocabulary, the first ones
@@ -134,7 +134,7 @@ def choose(leaf: Leaf, value: Any) -> list[int]:
         return list(leaf.indices(value).tolist())
     if isinstance(leaf, Buttons):
         pressed = flatten_whole(value, leaf.shape)
-        refuse_outside(pressed, np.array(2), value)
+        check_range(pressed, np.array(2), value)
         return np.flatnonzero(pressed).tolist()
     if isinstance(leaf, TextTokenSpace):
         if not leaf.shortest <= len(value) <= leaf.longest:

@@ -29,7 +29,7 @@ class Integers:
     def indices(self, values: Any) -> NDArray[np.int64]:
         """Values [..., *shape] as choices [..., slots]. Raises ValueError for a value outside the space."""
         flat = flatten_whole(values, self.shape or ()) - np.array(self.starts, np.int64)
-        refuse_outside(flat, np.array([len(names) for names in self.names]), values)
+        check_range(flat, np.array([len(names) for names in self.names]), values)
         return flat
 
     def values(self, indices: NDArray[np.int64]) -> Any:
@@ -111,6 +111,6 @@ def flatten_whole(values: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
     return flat.astype(np.int64)
 
 
-def refuse_outside(indices: NDArray[np.int64], sizes: NDArray[np.int64], values: Any) -> None:
+def check_range(indices: NDArray[np.int64], sizes: NDArray[np.int64], values: Any) -> None:
     if not bool(((indices >= 0) & (indices < sizes)).all()):
         raise ValueError(f"action {values} is outside the space")

@@ -84,7 +84,7 @@ def beside(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[N
         yield
         for other in others:
             other.join()
-        _refuse_failed(others)
+        _check_exit_codes(others)
     finally:
         for other in others:
             if other.is_alive():
@@ -111,7 +111,7 @@ def _run(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> No
             torch.distributed.destroy_process_group()
 
 
-def _refuse_failed(others: list[Any]) -> None:
+def _check_exit_codes(others: list[Any]) -> None:
     failed = next((other for other in others if other.exitcode), None)
     if failed:
         raise UserError(f"a training process ended with exit code {failed.exitcode}; start again to go on")

@@ -47,12 +47,12 @@ class Loop:
 
 
 def train(
-    model: AgentModel, loop: Loop, *, advance: Callable[[int, str], None] = lambda count, note: None
+    model: AgentModel, loop: Loop, *, on_progress: Callable[[int, str], None] = lambda count, note: None
 ) -> AgentModel:
     """The model after `recipe.updates` updates, going on from the last checkpoint in the run folder.
 
     Raises UserError, on every process, when a loss or a gradient is not finite, naming the update and the episodes of
-    the batch; the last checkpoint stays. `advance(n, note)` is called after updates.
+    the batch; the last checkpoint stays. `on_progress(n, note)` is called after updates.
     """
     recipe = loop.recipe
     bfloat16 = uses_bfloat16(recipe.precision, model.width)
@@ -61,14 +61,14 @@ def train(
         model.activation_checkpointing_enable()
     model, *optimizers = accelerator.prepare(model, *optimizers_of(model, recipe, bfloat16=bfloat16))
     first = _resume(accelerator, loop.path)
-    journal = MetricLogger(loop.path, first) if accelerator.is_main_process else None
-    tally, clock = MetricAccumulator(), StepTimer()
-    advance(first, "")
+    logger = MetricLogger(loop.path, first) if accelerator.is_main_process else None
+    metrics, timer = MetricAccumulator(), StepTimer()
+    on_progress(first, "")
 
     batches = _batches(loop, accelerator, first)
     model.train()
     for update in range(first + 1, recipe.updates + 1):
-        clock.start()
+        timer.start()
         rate = learning_rate(update, recipe)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -76,40 +76,40 @@ def train(
         for micro in range(recipe.accumulation):
             batch, noise = next(batches)
             batch, noise = batch.to(accelerator.device), noise.to(accelerator.device)
-            clock.lap("batch")
+            timer.lap("batch")
             losses = _forward(model, batch, noise, loop.losses, accelerator)
-            tally.add(losses, len(batch.episodes))
-            clock.lap("forward")
+            metrics.add(losses, len(batch.episodes))
+            timer.lap("forward")
             last = micro == recipe.accumulation - 1
             with nullcontext() if last else accelerator.no_sync(model):
                 accelerator.backward(losses.total / recipe.accumulation)
-            clock.lap("backward")
+            timer.lap("backward")
         gradient_norm = accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
         if not torch.isfinite(gradient_norm):  # before the weights have it, and a checkpoint the weights
             raise _not_finite(losses, batch, update, loop.path)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        clock.lap("optimizer")
+        timer.lap("optimizer")
 
         note = ""
         if update % recipe.log_every == 0 or update == recipe.updates:
-            means = _means_of_all(tally, accelerator)
+            means = _means_of_all(metrics, accelerator)
             note = f"action loss {means['loss/action']:.3f}, accuracy {means['accuracy/action']:.1%}"
-            if journal:
-                targets = tally.targets * accelerator.num_processes
+            if logger:
+                targets = metrics.targets * accelerator.num_processes
                 moved = {"learning_rate": rate, "gradient_norm": float(gradient_norm)}
-                journal.write(update, {**means, **moved, **clock.rates(targets)})
-            tally, clock = MetricAccumulator(), StepTimer()
+                logger.write(update, {**means, **moved, **timer.rates(targets)})
+            metrics, timer = MetricAccumulator(), StepTimer()
         if update % recipe.evaluate_every == 0 or update == recipe.updates:
             scores = _evaluate(_whole(model, accelerator), loop, accelerator)
-            if journal:
-                journal.write(update, scores)
+            if logger:
+                logger.write(update, scores)
         if update % recipe.checkpoint_every == 0 or update == recipe.updates:
             _save(accelerator, loop.path, update)
-        advance(1, note)
-    if journal:
-        journal.close()
+        on_progress(1, note)
+    if logger:
+        logger.close()
     return _whole(model, accelerator)
 
 
@@ -193,9 +193,9 @@ def _not_finite(losses: Losses, batch: Batch, update: int, path: Path) -> UserEr
     )
 
 
-def _means_of_all(tally: MetricAccumulator, accelerator: Accelerator) -> dict[str, float]:
+def _means_of_all(metrics: MetricAccumulator, accelerator: Accelerator) -> dict[str, float]:
     """The means over what all processes have seen."""
-    return MetricAccumulator.means(accelerator.reduce(tally.values().to(accelerator.device), reduction="sum").cpu())
+    return MetricAccumulator.means(accelerator.reduce(metrics.values().to(accelerator.device), reduction="sum").cpu())
 
 
 @torch.no_grad()
@@ -207,15 +207,15 @@ def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[s
     count = min(len(source), HELD_OUT_WINDOWS)
     chosen = order(len(source), 0, 0, count) if count else np.zeros(0, np.int64)
     index, processes = accelerator.process_index, accelerator.num_processes
-    tally = MetricAccumulator()
+    metrics = MetricAccumulator()
     for start in list(range(0, count, size))[index::processes]:
         windows = chosen[start : start + size]
         batch = source.batch(windows).to(accelerator.device)
         noise, _ = draw(batch, 0, windows)
         losses = _forward(model, batch, noise.to(accelerator.device), loop.losses, accelerator)
-        tally.add(losses, len(batch.episodes))
+        metrics.add(losses, len(batch.episodes))
     if count:
-        scores |= {f"held_out/{name}": value for name, value in _means_of_all(tally, accelerator).items()}
+        scores |= {f"held_out/{name}": value for name, value in _means_of_all(metrics, accelerator).items()}
     if loop.rollout:
         played = gather_object(list(loop.rollout(model, index, processes)))
         scores["rollout/success_rate"] = float(np.mean(played))

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from worlds import refusal
 
-from agentgym.environments import atari_starts, check_suite, decode_instruction, make, refuse_unseeded, task_ids
+from agentgym.environments import atari_starts, check_seeding, check_suite, decode_instruction, make, task_ids
 from agentgym.environments.atari_starts import Opening
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 
@@ -84,7 +84,7 @@ def test_an_episode_is_a_function_of_its_seed_whatever_was_played_before(task):
         frames(used, seed)
     assert np.array_equal(frames(fresh, 3), frames(used, 3))
     assert frames(fresh, 3).shape[1:] == (32, 48, 3)
-    refuse_unseeded(fresh)
+    check_seeding(fresh)
 
 
 def test_an_action_has_one_name_in_all_games():
@@ -199,14 +199,14 @@ def test_what_cannot_be_recorded_is_refused():
         "Blind-v0: has no frames: its observation is Discrete(2) and it has no rgb_array render mode"
     )
     unseeded = make(TaskRecipe(id="Counter-v0", instructions=("count",), arguments={"seeded": False}))
-    assert refusal(refuse_unseeded, unseeded).startswith("Counter-v0: two episodes of one seed differ")
+    assert refusal(check_seeding, unseeded).startswith("Counter-v0: two episodes of one seed differ")
 
 
 def test_an_environment_that_takes_no_seed_or_cannot_be_played_is_refused_in_a_line():
     unseedable, broken = (make(TaskRecipe(id=f"{name}-v0", instructions=("go",))) for name in ("Unseedable", "Broken"))
-    assert refusal(refuse_unseeded, unseedable).startswith("Unseedable-v0: its reset takes no seed")
+    assert refusal(check_seeding, unseedable).startswith("Unseedable-v0: its reset takes no seed")
     line = "Broken-v0: cannot be played: RuntimeError: the motor is off; mend the environment"
-    assert refusal(refuse_unseeded, broken) == line
+    assert refusal(check_seeding, broken) == line
 
 
 def test_an_environment_of_a_module_is_imported_with_it(monkeypatch, tmp_path):

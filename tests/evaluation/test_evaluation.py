@@ -41,10 +41,10 @@ def scored(tmp_path, suite):
     """Scores WHO on two levels of each task of the suite."""
 
     def score(who, to="scored", workers=1, engine="processes", **changes):
-        plan = configure_evaluation(
+        config = configure_evaluation(
             str(who), to=tmp_path / to, **{"suite": suite, "episodes": 2, "environments": 2, **changes}
         )
-        return evaluate(plan, workers=workers, engine=engine)
+        return evaluate(config, workers=workers, engine=engine)
 
     return score
 
@@ -210,7 +210,7 @@ def test_a_zip_that_does_not_fit_is_one_line(zipped, scored, tmp_path):
         policy_registry.SB3Policy(zipped, sampled=False),
         environments.make(TASK, frame=FrameRecipe(tile_size=4)),
     )
-    assert "was trained on" in refusal(policy_registry.refuse_misfit, policy, env)
+    assert "was trained on" in refusal(policy_registry.check_fit, policy, env)
     vec_env = DummyVecEnv([environment])
     DQN("MultiInputPolicy", vec_env, buffer_size=2, device="cpu").save(tmp_path / "dqn.zip")
     policy_registry.SB3Policy(tmp_path / "dqn.zip", sampled=False)

@@ -86,7 +86,9 @@ def cut(path, *, after):
 
     interrupt.left = after
     with pytest.raises(KeyboardInterrupt):
-        survey("minigrid-planner", SUITE, seeds=range(6), budget=BudgetRecipe(), to=path, workers=1, advance=interrupt)
+        survey(
+            "minigrid-planner", SUITE, seeds=range(6), budget=BudgetRecipe(), to=path, workers=1, on_progress=interrupt
+        )
 
 
 @pytest.fixture
@@ -151,8 +153,8 @@ def test_an_expert_that_solved_nothing_of_a_task_is_refused_before_recording(tab
 def test_an_expert_that_solves_less_than_half_of_a_task_is_doubted(table):
     recipe = load_dataset("babyai-goto-redball")
     table(solved=2)
-    assert collection.doubts(recipe) == []
+    assert collection.warnings_about(recipe) == []
     table(solved=1)
     line = f"expert 'babyai-bot' solved only 1 of 4 episodes of {TASK} (datasets/experts/babyai-bot.md)"
-    assert collection.doubts(recipe) == [line]
+    assert collection.warnings_about(recipe) == [line]
     make_header(recipe)

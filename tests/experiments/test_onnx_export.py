@@ -164,10 +164,10 @@ def test_evaluate_scores_it_as_the_run(run, exported, tmp_path, sampled):
     suite.write_text(f'description = "one"\n[[tasks]]\nid = "{TASK}"\n')
     scored = []
     for who in (run, exported, exported / "policy-int8.onnx"):
-        plan = protocol.configure_evaluation(
+        config = protocol.configure_evaluation(
             str(who), suite=str(suite), to=tmp_path / str(len(scored)), episodes=2, deterministic=not sampled
         )
-        scored.append(evaluate.evaluate(plan, workers=1))
+        scored.append(evaluate.evaluate(config, workers=1))
     assert [each["kind"] for each in scored] == ["agent", "onnx", "onnx"]
     assert [each["name"] for each in scored] == ["agent", "agent-policy", "agent-policy-int8"]
     assert scored[0]["tasks"] == scored[1]["tasks"]

@@ -95,7 +95,7 @@ def test_an_interrupted_one_goes_on(init, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(recipe, run, advance=interrupt)
+        finetune(recipe, run, on_progress=interrupt)
     assert not (run / "model").exists()
     steps = [point["steps"] for point in finetune(recipe, run)]
     assert steps == [0, 16, 32]

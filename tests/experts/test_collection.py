@@ -106,7 +106,7 @@ def test_progress_counts_every_episode_once_though_some_were_there(recorded, rec
     first = "shard-000000.arrow"
     (path / first).write_bytes((recorded / first).read_bytes())
     counts = []
-    collect(recipe, path, workers=1, advance=counts.append)
+    collect(recipe, path, workers=1, on_progress=counts.append)
     assert counts == [4, 4, 4]
     assert shards(path) == shards(recorded)
 

@@ -70,13 +70,13 @@ def test_training_that_was_interrupted_is_resumed(tmp_path):
 
     seen = []
     with pytest.raises(InterruptedTrainingError):
-        train_expert(SHORT, POLE.tasks[0], tmp_path, advance=interrupt)
+        train_expert(SHORT, POLE.tasks[0], tmp_path, on_progress=interrupt)
     other = SHORT.model_copy(update={"learning_rate": 1e-4})
     assert "is of another recipe (learning_rate: 0.003 -> 0.0001)" in refusal(
         train_expert, other, POLE.tasks[0], tmp_path
     )
     seen = []
-    path = train_expert(SHORT, POLE.tasks[0], tmp_path, advance=lambda count, note: seen.append(count))
+    path = train_expert(SHORT, POLE.tasks[0], tmp_path, on_progress=lambda count, note: seen.append(count))
     assert seen == [128, 64, 64]
     steps = [point["steps"] for point in json.loads(path.with_suffix(".json").read_text())["curve"]]
     assert steps == sorted(set(steps))

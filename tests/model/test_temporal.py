@@ -131,4 +131,4 @@ def test_an_agent_that_reads_clips_acts_as_it_was_trained(world):
 def test_what_reads_frames_one_by_one_refuses_it(world):
     model, _ = world
     with pytest.raises(UserError, match="an exported policy reads frames one by one"):
-        model.refuse_clips("an exported policy")
+        model.check_reads_images("an exported policy")

@@ -35,7 +35,13 @@ def played(agent):
     policy = Listening(*agent)
     policy.heard = []
     (episode,) = rollout(
-        policy, TASK, frame=FrameRecipe(), seeds=[5], num_environments=1, deterministic=True, advance=lambda count: None
+        policy,
+        TASK,
+        frame=FrameRecipe(),
+        seeds=[5],
+        num_environments=1,
+        deterministic=True,
+        on_progress=lambda count: None,
     )
     return episode, np.concatenate(policy.heard)
 

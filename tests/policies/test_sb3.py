@@ -191,8 +191,8 @@ def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path):
     stored = AgentPolicy.from_pretrained(tmp_path / "tuned").model.state_dict()
     for name, value in agent_weights(model).items():
         assert torch.equal(stored[name], value), name
-    plan = protocol.configure_evaluation(str(tmp_path / "tuned"), episodes=1, videos=0)
-    assert evaluate.evaluate(plan, workers=1)["tasks"][0]["episodes"] == 1
+    config = protocol.configure_evaluation(str(tmp_path / "tuned"), episodes=1, videos=0)
+    assert evaluate.evaluate(config, workers=1)["tasks"][0]["episodes"] == 1
     assert "choose another folder" in refusal(model.policy.save_checkpoint, tmp_path / "tuned")
 
 

@@ -56,7 +56,7 @@ def test_a_run_of_two_processes_goes_on_as_one(data, tmp_path, monkeypatch):
 
     done = 0
     with pytest.raises(KeyboardInterrupt), distributed.beside(2, imitation.train_run, recipe, data, run):
-        imitation.train_run(recipe, data, run, advance=stop_at_four)
+        imitation.train_run(recipe, data, run, on_progress=stop_at_four)
     assert [folder.name for folder in (run / "checkpoints").iterdir()] == ["0000003"]
     resumed, _ = trained(run, data, 1)
     for name, tensor in whole.items():

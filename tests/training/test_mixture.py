@@ -43,11 +43,11 @@ def test_a_mixture_is_trained_on_and_its_evaluation_knows_every_part(folders, tm
     open_run(run, recipe)
     imitation.train_run(recipe, tmp_path / "not-recorded", run)
     assert (run / "model" / "model.safetensors").is_file()
-    plan = protocol.configure_evaluation(str(run))
-    assert protocol.refuse_overlap(plan) == ", ".join(map(str, folders))
+    config = protocol.configure_evaluation(str(run))
+    assert protocol.check_seed_overlap(config) == ", ".join(map(str, folders))
     seed = EpisodeDataset(folders[1]).column("seed")[0]
     overlapping = protocol.configure_evaluation(str(run), first_seed=seed)
-    assert "overlap the demonstrations'" in refusal(protocol.refuse_overlap, overlapping)
+    assert "overlap the demonstrations'" in refusal(protocol.check_seed_overlap, overlapping)
 
 
 def test_a_recipe_without_a_mixture_says_nothing_of_one():

@@ -46,7 +46,7 @@ def sharded(recipe, data, run, updates=None):
 
     done = 0
 
-    def advance(count, note):
+    def on_progress(count, note):
         nonlocal done
         done += count
         if done == updates:
@@ -55,7 +55,7 @@ def sharded(recipe, data, run, updates=None):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AcceleratorState, "__init__", make)
         patch.setattr(loop.Accelerator, "prepare", prepare)
-        imitation.train_run(recipe, data, run, advance=advance)
+        imitation.train_run(recipe, data, run, on_progress=on_progress)
     return held[0]
 
 

@@ -67,7 +67,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, loop, tmp_path, opti
     done = 0
     halves = dataclasses.replace(loop, path=tmp_path / "halves")
     with pytest.raises(KeyboardInterrupt):
-        train(fresh_model(dataset), halves, advance=stop_at_five)
+        train(fresh_model(dataset), halves, on_progress=stop_at_five)
     assert [folder.name for folder in (halves.path / "checkpoints").iterdir()] == ["0000003"]
     torch.manual_seed(1)  # other first weights and another random state must not matter
     resumed = train(model_of(dataset), halves)

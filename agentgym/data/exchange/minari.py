@@ -61,7 +61,7 @@ def import_minari(source: str | Path, to: str | Path) -> Note:
     numbers = [place if seed is None else int(seed) for place, seed in enumerate(seeds)]
     recipe = _recipe(Path(to).name, dataset, task, view, numbers)
     notes = ["seeds: not recorded, numbered from 0; such episodes cannot be replayed"] if None in seeds else []
-    refuse_what_is_there(Path(to))
+    check_output_is_free(Path(to))
     first = view.frames(dataset[0].observations)
     space = _space(dataset.spec.action_space, task)
     header = Header(space, first.shape[1:], recipe.model_dump(mode="json"))
@@ -101,7 +101,7 @@ def export_minari(path: str | Path, to: str | Path) -> Note:
     """
     minari = _minari()
     dataset = EpisodeDataset(path)
-    refuse_what_is_there(Path(to))
+    check_output_is_free(Path(to))
     name = _slug(dataset.path.resolve().name)
     for task in sorted(set(dataset.column("task"))):
         identity = f"{name}/{_slug(task.removesuffix('-v0'))}-v0"
@@ -126,7 +126,7 @@ def _not_shared(dataset: EpisodeDataset) -> list[str]:
     return found
 
 
-def refuse_what_is_there(to: Path) -> None:
+def check_output_is_free(to: Path) -> None:
     """Raises UserError when something is in the way of an output folder."""
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: is there already; choose a new folder")

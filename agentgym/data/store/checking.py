@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentgym.data.store.dataset import EpisodeDataset, refuse_missing_shards
+from agentgym.data.store.dataset import EpisodeDataset, check_no_shard_is_missing
 from agentgym.data.store.files import locate, require_local, shard_file, shard_files
 from agentgym.data.store.format import Attempt, FormatError, replace_shard, write_shard
 from agentgym.data.store.parity import Parity, parity_file, read_parity
@@ -24,7 +24,7 @@ def check(path: str | Path) -> list[str]:
         EpisodeDataset(path)  # says what is wrong
     problems = [problem for file in shard_files(path) for problem in _problems(file)]
     try:
-        refuse_missing_shards(path, len(shard_files(path)))
+        check_no_shard_is_missing(path, len(shard_files(path)))
     except UserError as error:
         problems.append(str(error))
     return problems

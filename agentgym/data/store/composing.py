@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agentgym.data.store.dataset import EpisodeDataset, refuse_unlike
+from agentgym.data.store.dataset import EpisodeDataset, check_same_format
 from agentgym.data.store.format import NAMES, Attempt, Header
 from agentgym.data.store.shard import Shard
 from agentgym.data.store.writer import DatasetWriter
@@ -24,7 +24,7 @@ def merge(paths: Sequence[str | Path], to: str | Path) -> EpisodeDataset:
     """
     datasets = [EpisodeDataset(path) for path in paths]
     first = datasets[0]
-    refuse_unlike(datasets)
+    check_same_format(datasets)
     seen: set[tuple[str, int, int]] = set()
 
     def unseen(shard: Shard) -> pa.Array:

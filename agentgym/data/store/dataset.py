@@ -38,7 +38,7 @@ class EpisodeDataset:
         files = shard_files(self.path)
         if not files:
             raise UserError(f"{self.path}: holds no episodes; 'agentgym collect RECIPE' records some")
-        refuse_missing_shards(self.path, len(files))
+        check_no_shard_is_missing(self.path, len(files))
         self.shards, self.lost = _open_shards(files)
         self._index()
         self.part_starts = [0, len(self)]  # where the episodes of each part of a joined dataset begin, and the end
@@ -46,7 +46,7 @@ class EpisodeDataset:
     @staticmethod
     def join(datasets: Sequence["EpisodeDataset"]) -> "EpisodeDataset":
         """Several datasets as one, their episodes one behind the other. Raises UserError when they are unlike."""
-        refuse_unlike(datasets)
+        check_same_format(datasets)
         joined = copy(datasets[0])
         joined.shards = [shard for dataset in datasets for shard in dataset.shards]
         joined.lost = tuple(line for dataset in datasets for line in dataset.lost)
@@ -190,7 +190,7 @@ def _open_shards(files: Sequence[Path]) -> tuple[list[Shard], tuple[str, ...]]:
     return shards, tuple(map(str, lost))
 
 
-def refuse_unlike(datasets: Sequence[EpisodeDataset]) -> None:
+def check_same_format(datasets: Sequence[EpisodeDataset]) -> None:
     """Raises UserError when datasets differ in actions, in the shape of frames, or in how they are drawn."""
     first = datasets[0]
     for other in datasets[1:]:
@@ -205,7 +205,7 @@ def _drawing(header: Header) -> Any:
     return header.recipe.get("suite", {}).get("frame")
 
 
-def refuse_missing_shards(path: Path, found: int) -> None:
+def check_no_shard_is_missing(path: Path, found: int) -> None:
     """Raises UserError when a shard that the numbering or the manifest speaks of is not there."""
     expected = int(shard_files(path)[-1].stem.split("-")[1]) + 1
     manifest = path / "manifest.json"

@@ -28,7 +28,7 @@ class AgentFeatures(BaseFeaturesExtractor):
         self, observation_space: Dict, checkpoint: str, action_space: gymnasium.Space[Any], task: str | None = None
     ) -> None:
         agent, tokenizer = load_or_rebuild(observation_space, checkpoint, action_space, task)
-        agent.refuse_clips("a Stable-Baselines3 policy")
+        agent.check_reads_images("a Stable-Baselines3 policy")
         super().__init__(observation_space, features_dim=agent.language.config.word_embed_proj_dim)
         expected = (agent.config.window, agent.frame_side, agent.frame_side, 3)
         frames = observation_space.spaces.get("frames") if isinstance(observation_space, Dict) else None
