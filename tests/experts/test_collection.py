@@ -24,7 +24,7 @@ from agentgym.experts import collection
 from agentgym.recipes import load_dataset
 collection.CHUNK = 2
 recipe = load_dataset("babyai-goto-redball", ["episodes=40"])
-collection.collect(recipe, sys.argv[1], workers=int(sys.argv[2]), advance=lambda count: time.sleep(0.1))
+collection.collect(recipe, sys.argv[1], workers=int(sys.argv[2]), on_progress=lambda count: time.sleep(0.1))
 """
 
 
