@@ -15,12 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from agentgym.model.vision import MaskedAutoencoder
 from agentgym.recipes import PartRates, TrainingRecipe
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's: steep at 0, so that five steps are enough
 NEWTON_SCHULZ_STEPS = 5
 SMALLEST_SIDE = 32  # of a matrix that Muon moves
+STACKED = {"queries_keys_values": 3, "keys_values": 2}  # layers that are several matrices in one product
+NO_MATRICES = ("patch_embedding", "to_pixels")  # linear layers that embed what comes in, or are heads
 WIDE = 512  # from this width on a CPU is quicker in bfloat16
 
 
@@ -31,23 +32,28 @@ class Muon(Optimizer):
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, momentum: float = 0.95, bfloat16: bool = False) -> None:
-        """Each group has `params`, `weight_decay` and, before a step, `lr`."""
-        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum})
+        """Each group has `params`, `weight_decay` and, before a step, `lr`; `pieces` where rows stack matrices."""
+        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum, "pieces": 1})
         self._dtype = torch.bfloat16 if bfloat16 else torch.float32
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Moves every matrix that has a gradient."""
-        by_shape: dict[torch.Size, list[tuple[nn.Parameter, dict[str, Any]]]] = defaultdict(list)
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor, float]]] = defaultdict(list)
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_shape[_wide(parameter).shape].append((parameter, group))
-        for (_, longer), members in by_shape.items():
-            directions = torch.stack([_wide(self._direction(*member)).to(self._dtype) for member in members])
-            for direction, (parameter, group) in zip(orthogonalize(directions), members, strict=True):
+                if parameter.grad is None:
+                    continue
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                _wide(parameter).add_(direction, alpha=-group["lr"] * 0.2 * math.sqrt(longer))
+                direction = self._direction(parameter, group)
+                for weight, each in zip(
+                    parameter.chunk(group["pieces"]), direction.chunk(group["pieces"]), strict=True
+                ):
+                    by_shape[_wide(weight).shape].append((_wide(weight), _wide(each), group["lr"]))
+        for (_, longer), matrices in by_shape.items():
+            directions = torch.stack([direction.to(self._dtype) for _, direction, _ in matrices])
+            for direction, (weight, _, rate) in zip(orthogonalize(directions), matrices, strict=True):
+                weight.add_(direction, alpha=-rate * 0.2 * math.sqrt(longer))
 
     def _direction(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
         """The gradient with Nesterov's momentum."""
@@ -103,14 +109,18 @@ def optimizers_of(model: nn.Module, recipe: TrainingRecipe, *, bfloat16: bool) -
     Muon's products are in bfloat16 where those of the model are. Parts whose rate is 0 are frozen here; a group's
     `rate` multiplies the learning rate.
     """
-    matrices = weight_matrices(model) if recipe.optimizer == "muon" else []
-    chosen = {id(matrix) for matrix in matrices}
+    pieces = matrices_in(model) if recipe.optimizer == "muon" else {}
     groups = parameter_groups(model, recipe.weight_decay, recipe.part_rates)
-    split = [
-        [{**group, "params": [p for p in group["params"] if (id(p) in chosen) == moved]} for group in groups]
-        for moved in (True, False)
-    ]
-    by_muon, by_adamw = ([group for group in each if group["params"]] for each in split)
+    split: dict[int, list[dict[str, Any]]] = {
+        count: [
+            {**group, "params": chosen}
+            for group in groups
+            if (chosen := [p for p in group["params"] if pieces.get(p, 0) == count])
+        ]
+        for count in sorted({0, *pieces.values()})
+    }
+    by_adamw = split.pop(0)
+    by_muon = [{**group, "pieces": count} for count, each in split.items() for group in each]
     made: list[Optimizer] = []
     if by_muon:
         made.append(Muon(by_muon, bfloat16=bfloat16))
@@ -119,14 +129,15 @@ def optimizers_of(model: nn.Module, recipe: TrainingRecipe, *, bfloat16: bool) -
     return made
 
 
-def weight_matrices(model: nn.Module) -> list[Tensor]:
-    """The weights of the linear layers inside the model, embeddings and heads not among them."""
-    heads = {id(module.to_pixels) for module in model.modules() if isinstance(module, MaskedAutoencoder)}
-    return [
-        module.weight
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and id(module) not in heads and min(module.weight.shape) >= SMALLEST_SIDE
-    ]
+def matrices_in(model: nn.Module) -> dict[Tensor, int]:
+    """How many weight matrices lie one below the other in each weight of a linear layer; no embeddings, no heads."""
+    return {
+        module.weight: STACKED.get(name.rpartition(".")[2], 1)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and name.rpartition(".")[2] not in NO_MATRICES
+        and min(module.weight.shape) >= SMALLEST_SIDE
+    }
 
 
 def uses_bfloat16(precision: str, width: int) -> bool:

@@ -43,6 +43,18 @@ def test_muon_is_torchs_muon_with_matrices_of_one_shape_together(bfloat16):
         assert (one - other).norm() < 0.05 * (other - start).norm()  # torch's products are in bfloat16
 
 
+def test_matrices_that_lie_in_one_weight_move_as_if_each_were_alone():
+    torch.manual_seed(0)
+    stacked = nn.Parameter(torch.randn(3 * 64, 64) / 10)
+    alone = [nn.Parameter(piece.clone()) for piece in stacked.detach().chunk(3)]
+    stacked.grad = torch.randn(3 * 64, 64)
+    for parameter, gradient in zip(alone, stacked.grad.chunk(3), strict=True):
+        parameter.grad = gradient.clone()
+    Muon([{"params": [stacked], "lr": 0.01, "weight_decay": 0.1, "pieces": 3}]).step()
+    Muon([{"params": alone, "lr": 0.01, "weight_decay": 0.1}]).step()
+    assert torch.allclose(stacked, torch.cat(alone), atol=1e-6)
+
+
 @pytest.mark.parametrize("rows", [16, 48])
 def test_singular_values_become_about_one_and_singular_vectors_stay(rows):
     torch.manual_seed(0)
