@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.recipes import LossRecipe, TrainingRecipe
+from agentgym.training.allocator import keep_freed_memory
 from agentgym.training.augmentation import draw, jitter_colours
 from agentgym.training.losses import Losses, compute_losses, frames_to_mask
 from agentgym.training.metrics import MetricAccumulator, MetricLogger, StepTimer
@@ -55,6 +56,7 @@ def train(
     the batch; the last checkpoint stays. `on_progress(n, note)` is called after updates.
     """
     recipe = loop.recipe
+    keep_freed_memory()
     bfloat16 = uses_bfloat16(recipe.precision, model.width)
     accelerator = _accelerator(loop, bfloat16)
     if recipe.gradient_checkpointing:
