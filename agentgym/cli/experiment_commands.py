@@ -12,6 +12,8 @@ from agentgym.cli.data_commands import Recorded, Source, size
 from agentgym.cli.options import (
     PROCESSES,
     Executor,
+    ExpertSeconds,
+    ExpertSteps,
     Json,
     Overwrite,
     Processes,
@@ -33,6 +35,8 @@ def collect(
     to: Annotated[Path | None, typer.Option(help="Where to record; data/NAME when not given.")] = None,
     workers: Workers = None,
     engine: Executor = PROCESSES,
+    expert_seconds: ExpertSeconds = None,
+    expert_steps: ExpertSteps = None,
     trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
@@ -40,7 +44,9 @@ def collect(
     json_: Json = False,
 ) -> None:
     """Record an expert's demonstrations into a dataset."""
-    resolved = recipes.load_dataset(recipe, set_ or ())
+    budget = {"seconds": expert_seconds, "steps": expert_steps}
+    limits = [f"budget.{name}={value}" for name, value in budget.items() if value is not None]
+    resolved = recipes.load_dataset(recipe, [*(set_ or ()), *limits])
     path = to or Path("data") / resolved.name
     recordable = stages.check_recordable(resolved, trust)
     stages.make_room(path, overwrite)

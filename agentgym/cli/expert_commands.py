@@ -7,7 +7,7 @@ import typer
 
 from agentgym import recipes
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import PROCESSES, Executor, Json, Quiet, Run, Set, Trust, Workers
+from agentgym.cli.options import PROCESSES, Executor, ExpertSeconds, ExpertSteps, Json, Quiet, Run, Set, Trust, Workers
 
 app = typer.Typer()
 
@@ -41,8 +41,8 @@ def survey(
     suite: Annotated[str, typer.Option(help="A suite's name or TOML file.")],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes a task.")] = 50,
     first_seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
-    seconds: Annotated[float, typer.Option(min=0.1, help="After how long an episode is given up.")] = 20.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="After how many steps an episode is given up.")] = None,
+    expert_seconds: ExpertSeconds = None,
+    expert_steps: ExpertSteps = None,
     to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
     workers: Workers = None,
     engine: Executor = PROCESSES,
@@ -54,7 +54,7 @@ def survey(
     from agentgym.evaluation import expert_survey as surveying
 
     tasks = recipes.load_suite(suite)
-    output, budget = CommandOutput(quiet, json_), recipes.BudgetRecipe(seconds=seconds, steps=steps)
+    output, budget = CommandOutput(quiet, json_), recipes.BudgetRecipe(seconds=expert_seconds, steps=expert_steps)
     seeds = range(first_seed, first_seed + episodes)
     with output.progress("surveying", len(tasks.tasks) * episodes, "episodes") as on_progress:
         found = surveying.survey(

@@ -26,6 +26,19 @@ Processes = Annotated[
 ]
 Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
 Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
+ExpertSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--expert-seconds",
+        "--seconds",
+        min=0.1,
+        help="Seconds of a core after which an expert's episode is given up; the recipe's, or what fits the task.",
+    ),
+]
+ExpertSteps = Annotated[
+    int | None,
+    typer.Option("--expert-steps", "--steps", min=1, help="Steps after which an expert's episode is given up."),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]

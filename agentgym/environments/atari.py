@@ -49,6 +49,13 @@ class AtariTask(Task):
             instructions=(f"play {_spoken(recipe.id)}",),
         )
 
+    @property
+    def longest(self) -> int | None:
+        """By the limit of frames: 27,000 steps by the standard protocol."""
+        skip = self.frame_skip if isinstance(self.frame_skip, int) else min(self.frame_skip)
+        steps = self.ale.getInt("max_num_frames_per_episode") // skip
+        return min(filter(None, (self.limit, steps)), default=None)
+
     def start(self, seed: int) -> None:
         """The game from its beginning; the seed decides which actions stick."""
         if self._opening is None:  # 0.2 s

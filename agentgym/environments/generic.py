@@ -54,6 +54,11 @@ class GenericTask(Task):
         """The environment's own observation."""
         return self._seen
 
+    @property
+    def longest(self) -> int | None:
+        """The limit that the environment is registered with."""
+        return self._inner.spec.max_episode_steps if self._inner.spec else None
+
     def start(self, seed: int) -> None:
         """The environment's own reset with that seed."""
         self._seen, _ = self._reset(seed)

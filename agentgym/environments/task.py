@@ -83,6 +83,11 @@ class Task(gymnasium.Env[Observation, Any]):
         raise AttributeError(f"{self.task} has no state but its frame")
 
     @property
+    def longest(self) -> int | None:
+        """How many steps no episode outlasts, where that is known."""
+        return self.limit
+
+    @property
     def defines_success(self) -> bool:
         """Whether an episode can succeed at all."""
         return self.knows_success or self.recipe.success_return is not None

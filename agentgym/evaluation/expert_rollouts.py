@@ -10,12 +10,12 @@ from agentgym.environments import Observation, Task, decode_instruction
 from agentgym.errors import UserError
 from agentgym.evaluation.results import RolloutBuilder, RolloutResult
 from agentgym.executors import Executor, Processes
-from agentgym.experts.collection import OutOfTime, time_limit
+from agentgym.experts.budget import OutOfTime, seconds_for, share_of, time_limit
 from agentgym.recipes import BudgetRecipe, FrameRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import as_action
 
-CHUNK = 25  # seeds that a worker plays before it is given more
+CHUNK = 25  # the most seeds that a worker plays before it is given more
 
 
 def rollout_expert(
@@ -32,7 +32,8 @@ def rollout_expert(
 
     An episode in which the expert raises, or that costs more than the budget, is a failure that says so in its `error`.
     """
-    parts = [seeds[first : first + CHUNK] for first in range(0, len(seeds), CHUNK)]
+    size = min(CHUNK, share_of(len(seeds), engine.workers))
+    parts = [seeds[first : first + size] for first in range(0, len(seeds), size)]
     episodes: list[RolloutResult] = []
     for played in engine.map(play_seeds, [(name, task, frame, part, budget) for part in parts]):
         episodes += played
@@ -56,11 +57,12 @@ def _play(expert: experts.Expert, env: Task, seed: int, budget: BudgetRecipe) ->
     observation, _ = env.reset(seed=seed)
     space = SpaceCodec.of(env.action_space).root
     builder = RolloutBuilder(env.task, seed, decode_instruction(observation["instruction"]), space)
+    seconds = seconds_for(budget, env)
     try:
-        with time_limit(budget.seconds):
+        with time_limit(seconds):
             return _play_to_its_end(expert, env, observation, builder, budget.steps)
     except OutOfTime:
-        return builder.give_up(f"no end after {budget.seconds:g} s", over_budget=True)
+        return builder.give_up(f"no end after {seconds:g} s", over_budget=True)
     except UserError:
         raise
     except Exception as error:  # an expert is foreign code and may raise anything

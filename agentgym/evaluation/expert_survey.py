@@ -215,9 +215,9 @@ def _line(task: dict[str, Any]) -> str:
 
 
 def _command(found: dict[str, Any]) -> str:
-    steps = f" --steps {found['budget']['steps']}" if "steps" in found["budget"] else ""
+    budget = "".join(f" --expert-{name} {value:g}" for name, value in found["budget"].items())
     trust = " --trust" if found["expert"].startswith(experts.SB3) else ""
     return (
         f"agentgym survey {found['expert']} --suite {found['suite']} --episodes {found['episodes']} "
-        f"--first-seed {found['first_seed']} --seconds {found['budget']['seconds']:g}{steps}{trust}"
+        f"--first-seed {found['first_seed']}{budget}{trust}"
     )

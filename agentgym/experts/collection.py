@@ -1,50 +1,37 @@
 """collect(recipe, path): an expert's episodes, each from its own seed, recorded by all workers into one dataset.
 
-Seeds are cut into fixed chunks; a chunk is recorded by one worker and committed as one shard, in order. So the dataset
-is the same for any number of workers, and an interrupted recording goes on with the first chunk that is missing.
+Seeds are cut into chunks, each recorded by one worker. Their episodes are put in order and committed as a shard each
+time there are enough of them, so the dataset is the same for any number of workers, and an interrupted recording
+goes on with the first episode that is missing.
 """
 
-import signal
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
 from agentgym import environments, executors, experts
 from agentgym.data.episode import Episode
-from agentgym.data.recorder import Recorder
 from agentgym.data.store import (
     Attempt,
     DatasetWriter,
     EpisodeDataset,
-    FrameEncoder,
     Header,
     Row,
     count_outcomes,
-    encode_row,
 )
 from agentgym.errors import UserError
 from agentgym.experts import outcomes
-from agentgym.experts.action_noise import ActionNoise, RandomActor, SubstituteActor
-from agentgym.recipes import BudgetRecipe, DatasetRecipe, differences
+from agentgym.experts.budget import share_of
+from agentgym.experts.demonstrations import Chunk, MakeAgent, record_chunk
+from agentgym.recipes import DatasetRecipe, differences
 from agentgym.spaces import SpaceCodec
 from agentgym.versions import installed_versions
 
-CHUNK = 100  # seeds a shard: about a second of work, the most that a crash can cost each worker
+CHUNK, CHUNK_STEPS = 100, 10_000  # a shard has so many seeds, or so many recorded steps: what a crash can cost
 
 OnProgress = Callable[[int], None]
-MakeAgent = Callable[[], SubstituteActor]
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive seeds of one task."""
-
-    task: str
-    seeds: Sequence[int]
 
 
 def collect(
@@ -68,23 +55,56 @@ def collect(
     experts.check_trust(recipe.expert, trust=trust)
     header = header or make_header(recipe)
     check_same_recipe(path, recipe)
+    if any(Path(path).glob("shard-*.arrow")):  # the rest is recorded as it was begun, budget and all
+        header = EpisodeDataset(path).header
+        recipe = DatasetRecipe.model_validate(dict(header.recipe))
     with executors.start(engine, workers=workers) as executor, DatasetWriter(path, header) as writer:
         done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}
-        chunks = [rest for chunk in make_chunks(recipe) if (rest := without(chunk, done)).seeds]
+        chunks = [
+            rest for chunk in make_chunks(recipe, workers=executor.workers) if (rest := without(chunk, done)).seeds
+        ]
         on_progress(len(done))
-        for rows, attempts in executor.map(record_chunk, [(recipe, chunk, make_agent) for chunk in chunks]):
-            writer.append_encoded(rows, attempts)
-            writer.commit()
-            on_progress(len(attempts))
+        shards = _Shards(writer)
+        for played in executor.map(record_chunk, [(recipe, chunk, make_agent) for chunk in chunks]):
+            for attempt, row in played:
+                shards.add(attempt, row)
+            on_progress(len(played))
+        shards.commit()
         return count_outcomes(writer.attempts())
+
+
+class _Shards:
+    """Episodes in the order of their seeds, committed when a shard is full: its content does not depend on chunks."""
+
+    def __init__(self, writer: DatasetWriter) -> None:
+        self._writer = writer
+        self._attempts: list[Attempt] = []
+        self._rows: list[Row] = []
+
+    def add(self, attempt: Attempt, row: Row | None) -> None:
+        """Takes an attempt and the episode that is kept of it."""
+        if self._attempts and self._attempts[0].task != attempt.task:
+            self.commit()
+        self._attempts.append(attempt)
+        if row is not None:
+            self._rows.append(row)
+        if len(self._attempts) >= CHUNK or sum(kept["length"] for kept in self._rows) >= CHUNK_STEPS:
+            self.commit()
+
+    def commit(self) -> None:
+        """What there is becomes a shard."""
+        if self._attempts:
+            self._writer.append_encoded(self._rows, self._attempts)
+            self._writer.commit()
+        self._attempts, self._rows = [], []
 
 
 def is_complete(recipe: DatasetRecipe, path: str | Path) -> bool:
     """Whether every episode of the recipe is in the dataset."""
     if not any(Path(path).glob("shard-*.arrow")):
         return False
-    dataset = EpisodeDataset(path)
-    return all(set(chunk.seeds) <= dataset.seeds(chunk.task) for chunk in make_chunks(recipe))
+    dataset, seeds = EpisodeDataset(path), range(recipe.first_seed, recipe.first_seed + recipe.episodes)
+    return all(dataset.seeds(task.id).issuperset(seeds) for task in recipe.suite.tasks)
 
 
 def check_same_recipe(path: str | Path, recipe: DatasetRecipe) -> None:
@@ -136,129 +156,22 @@ def warnings_about(recipe: DatasetRecipe) -> list[str]:
     return [line for line in found if line]
 
 
-def make_chunks(recipe: DatasetRecipe) -> list[Chunk]:
-    """All seeds of the recipe in chunks, task by task."""
-    last = recipe.first_seed + recipe.episodes
-    return [
-        Chunk(task.id, range(first, min(first + CHUNK, last)))
-        for task in recipe.suite.tasks
-        for first in range(recipe.first_seed, last, CHUNK)
-    ]
+def make_chunks(recipe: DatasetRecipe, *, workers: int = 1) -> list[Chunk]:
+    """All seeds of the recipe, task by task, in chunks that keep workers busy: short ones where episodes are long."""
+    last, chunks = recipe.first_seed + recipe.episodes, list[Chunk]()
+    for task in recipe.suite.tasks:
+        env = environments.make(task, frame=recipe.suite.frame)
+        size = min(CHUNK, share_of(recipe.episodes, workers), max(1, CHUNK_STEPS // (env.longest or 1)))
+        env.close()
+        chunks += [
+            Chunk(task.id, range(first, min(first + size, last))) for first in range(recipe.first_seed, last, size)
+        ]
+    return chunks
 
 
 def without(chunk: Chunk, done: Set[tuple[str, int]]) -> Chunk:
     """What is still to be recorded of a chunk; a repair may have kept its beginning."""
     return Chunk(chunk.task, [seed for seed in chunk.seeds if (chunk.task, seed) not in done])
-
-
-def record_chunk(
-    recipe: DatasetRecipe, chunk: Chunk, make_agent: MakeAgent | None = None
-) -> tuple[list[Row], list[Attempt]]:
-    """Records a chunk: the encoded episodes that the recipe keeps, and what became of every seed."""
-    kept = KeptEpisodes(recipe)
-    env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
-    recorder = Recorder(env, kept, task=chunk.task, expert=recipe.expert)
-    player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent))
-    attempts = [Attempt(chunk.task, seed, _attempt(recorder, env, player, seed, recipe.budget)) for seed in chunk.seeds]
-    recorder.close()
-    return kept.rows, attempts
-
-
-class KeptEpisodes:
-    """The episodes that a recipe keeps, encoded."""
-
-    def __init__(self, recipe: DatasetRecipe) -> None:
-        self.rows: list[Row] = []
-        self._all = recipe.keep == "all"
-
-    def frame_buffer(self) -> FrameEncoder:
-        """Frames of an episode in the making, encoded on the way."""
-        return FrameEncoder()
-
-    def append(self, sample: Episode) -> None:
-        """Keeps an episode, or does not."""
-        if sample.success or self._all:
-            self.rows.append(encode_row(sample))
-
-
-def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> ActionNoise:
-    """Who acts in the expert's place, and how often."""
-    turns: list[tuple[float, SubstituteActor]] = []
-    if recipe.dagger is not None:
-        if make_agent is None:
-            raise ValueError("a recipe with 'dagger' needs make_agent")
-        turns.append((recipe.dagger.probability, make_agent()))
-    if recipe.noise:
-        turns.append((recipe.noise, RandomActor()))
-    return ActionNoise(turns)
-
-
-@dataclass(frozen=True)
-class Demonstrator:
-    """The expert, and those who act in its place."""
-
-    expert: experts.Expert
-    deviations: ActionNoise
-
-    def play(self, recorder: Recorder, env: environments.Task, seed: int, *, limit: int | None = None) -> bool:
-        """Records the episode of that seed; whether it was a success. Raises OutOfTime after `limit` steps."""
-        observation, info = recorder.reset(seed=seed)
-        self.expert.start(env, seed)
-        self.deviations.start(env, seed)
-        following = self.expert if isinstance(self.expert, experts.ObservesExecution) else None
-        done, steps = False, 0
-        while not done:
-            if steps == limit:
-                raise OutOfTime
-            label = self.expert.act(observation)
-            action = self.deviations.choose(observation, label)
-            if self.deviations:
-                recorder.label(label)
-            observation, _, terminated, truncated, info = recorder.step(action)
-            done, steps = terminated or truncated, steps + 1
-            self.deviations.executed(action)
-            if following:
-                following.executed(action)
-        return bool(info["is_success"])
-
-
-def _attempt(recorder: Recorder, env: environments.Task, player: Demonstrator, seed: int, budget: BudgetRecipe) -> str:
-    """The outcome of one episode. Whatever the expert does costs this episode only."""
-    try:
-        with time_limit(budget.seconds):
-            success = player.play(recorder, env, seed, limit=budget.steps)
-    except OutOfTime:
-        recorder.discard()
-        return "timeout"
-    except UserError:
-        raise
-    except Exception:  # an expert is foreign code and may raise anything; the outcome table counts it
-        recorder.discard()
-        return "error"
-    return "solved" if success else "failed"
-
-
-class OutOfTime(BaseException):
-    """Not an Exception, so that an expert's own `except Exception` cannot swallow it."""
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raises OutOfTime inside the block after that many seconds of a core, even from an endless loop. Main thread only.
-
-    The processor's time and not the clock's, so that what becomes of an episode does not depend on what else runs.
-    """
-
-    def stop(signal_number: int, frame: FrameType | None) -> None:
-        raise OutOfTime
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 @dataclass(frozen=True)

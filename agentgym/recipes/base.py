@@ -19,13 +19,19 @@ def absent() -> Any:
 Strings = Annotated[tuple[str, ...], Field(strict=False, exclude_if=lambda names: not names)]
 
 
+LEFT_TO_THE_TASK = "budget.seconds"  # a key that older recipes had by default, and newer ones leave out
+
+
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """The dotted keys whose values differ between two dumped recipes, as `key: old -> new`."""
+    """The dotted keys whose values differ between two dumped recipes, as `key: old -> new`.
+
+    A new recipe that leaves the expert's time to the task takes whatever the old one gave it.
+    """
     found = []
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
+        elif a != b and not (b is None and f".{prefix}{key}".endswith(f".{LEFT_TO_THE_TASK}")):
             found.append(f"{prefix}{key}: {a!r} -> {b!r}")
     return found

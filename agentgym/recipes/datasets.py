@@ -11,10 +11,11 @@ from agentgym.recipes.suites import SuiteRecipe
 class BudgetRecipe(Recipe):
     """What one episode of the expert may cost before it is given up.
 
-    `seconds` are of a core, whatever else runs beside it; `steps` absent: as many as the level lasts.
+    `seconds` are of a core, whatever else runs beside it; absent: 20, or a tenth of a second for each step that an
+    episode of the task may last, if that is more. `steps` absent: as many as the level lasts.
     """
 
-    seconds: Annotated[float, Field(gt=0)] = 20.0
+    seconds: Annotated[float, Field(gt=0)] | None = absent()
     steps: Annotated[int, Field(ge=1)] | None = absent()
 
 

@@ -13,9 +13,11 @@ from worlds import TASK, refusal
 
 from agentgym import experts
 from agentgym.data.store import EpisodeDataset, check
+from agentgym.environments import make
 from agentgym.experts import collection
-from agentgym.experts.collection import OutOfTime, collect, is_complete, make_chunks, replay, time_limit
-from agentgym.recipes import load_dataset
+from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
+from agentgym.experts.collection import collect, is_complete, make_chunks, replay
+from agentgym.recipes import BudgetRecipe, load_dataset
 
 # A recording in its own process: in small shards, and slow enough to be met in mid-course.
 RECORD = """
@@ -107,7 +109,8 @@ def test_progress_counts_every_episode_once_though_some_were_there(recorded, rec
     (path / first).write_bytes((recorded / first).read_bytes())
     counts = []
     collect(recipe, path, workers=1, on_progress=counts.append)
-    assert counts == [4, 4, 4]
+    assert counts[0] == 4
+    assert sum(counts) == 12
     assert shards(path) == shards(recorded)
 
 
@@ -196,10 +199,52 @@ def test_a_time_limit_counts_the_time_of_a_core_and_not_the_clocks():
         time.sleep(0.4)
 
 
-def test_the_seeds_are_cut_into_chunks_task_by_task(small_chunks):
-    recipe = recipe_of("episodes=6", "first_seed=10", 'suite.tasks=[{id="a"}, {id="b"}]')
-    chunks = [(chunk.task, list(chunk.seeds)) for chunk in make_chunks(recipe)]
-    assert chunks == [(task, seeds) for task in "ab" for seeds in ([10, 11, 12, 13], [14, 15])]
+def test_the_seeds_are_cut_into_chunks_task_by_task():
+    two = 'suite.tasks=[{id="MiniGrid-Empty-5x5-v0"}, {id="MiniGrid-Empty-6x6-v0"}]'
+    recipe = recipe_of("episodes=16", "first_seed=10", two)
+    chunks = [(chunk.task[-6:-3], list(chunk.seeds)) for chunk in make_chunks(recipe, workers=1)]
+    assert chunks == [(task, [seed, seed + 1]) for task in ("5x5", "6x6") for seed in range(10, 26, 2)]
+
+
+def sizes(task, episodes, workers):
+    recipe = recipe_of(f"episodes={episodes}", f'suite.tasks=[{{id="{task}"}}]', "suite.frame={}")
+    return {len(chunk.seeds) for chunk in make_chunks(recipe, workers=workers)}
+
+
+def test_long_episodes_are_cut_into_short_chunks_and_every_worker_gets_several():
+    assert sizes("MiniGrid-Empty-5x5-v0", 10_000, workers=2) == {100}
+    assert sizes("MinAtar/Breakout-v1", 10_000, workers=2) == {4}
+    assert sizes("ALE/Pong-v5", 10_000, workers=2) == {1}
+    assert sizes("ALE/Pong-v5", 20, workers=2) == {1}
+    assert sizes("MiniGrid-Empty-5x5-v0", 160, workers=4) == {5}
+
+
+def test_a_shard_is_full_after_so_many_steps(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "CHUNK_STEPS", 20)
+    collect(recipe, tmp_path / "one", workers=1)
+    collect(recipe, tmp_path / "two", workers=2)
+    assert shards(tmp_path / "one") == shards(tmp_path / "two")
+    assert len(shards(tmp_path / "one")) > 2
+
+
+def test_a_budget_fits_the_task_where_the_recipe_leaves_it_out():
+    usual = BudgetRecipe()
+    tasks = ("BabyAI-GoToRedBall-v0", "MinAtar/Breakout-v1", "ALE/Pong-v5")
+    assert [seconds_for(usual, make(task)) for task in tasks] == [20.0, 250.0, 2700.0]
+    assert seconds_for(BudgetRecipe(seconds=0.5), make("ALE/Pong-v5")) == 0.5
+
+
+def test_a_recording_goes_on_with_the_budget_that_it_was_begun_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "CHUNK", 4)
+    collect(recipe_of("budget.seconds=20.0", "episodes=12"), tmp_path / "data", workers=1)
+    shard = sorted((tmp_path / "data").glob("shard-*.arrow"))[-1]
+    before = shard.read_bytes()
+    for file in (shard, *(tmp_path / "data").glob("manifest.json*")):
+        file.unlink()
+    without_budget = recipe_of("episodes=12").model_copy(update={"budget": BudgetRecipe()})
+    assert not is_complete(without_budget, tmp_path / "data")
+    collect(without_budget, tmp_path / "data", workers=1)
+    assert shard.read_bytes() == before
 
 
 def test_a_folder_with_another_recipe_is_refused_with_the_first_difference(recorded):

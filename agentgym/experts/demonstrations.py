@@ -1,0 +1,118 @@
+"""record_chunk(recipe, chunk): an expert's episodes of some seeds, recorded by one worker and encoded."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agentgym import environments, experts
+from agentgym.data.episode import Episode
+from agentgym.data.recorder import Recorder
+from agentgym.data.store import Attempt, FrameEncoder, Row, encode_row
+from agentgym.errors import UserError
+from agentgym.experts.action_noise import ActionNoise, RandomActor, SubstituteActor
+from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
+from agentgym.recipes import BudgetRecipe, DatasetRecipe
+
+MakeAgent = Callable[[], SubstituteActor]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive seeds of one task."""
+
+    task: str
+    seeds: Sequence[int]
+
+
+def record_chunk(
+    recipe: DatasetRecipe, chunk: Chunk, make_agent: MakeAgent | None = None
+) -> list[tuple[Attempt, Row | None]]:
+    """Records a chunk: what became of every seed, and the encoded episode where the recipe keeps it."""
+    kept = KeptEpisodes(recipe)
+    env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
+    recorder = Recorder(env, kept, task=chunk.task, expert=recipe.expert)
+    player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent))
+    played = []
+    for seed in chunk.seeds:
+        outcome = _attempt(recorder, env, player, seed, recipe.budget)
+        played.append((Attempt(chunk.task, seed, outcome), kept.take()))
+    recorder.close()
+    return played
+
+
+class KeptEpisodes:
+    """The latest episode, encoded, where the recipe keeps it."""
+
+    def __init__(self, recipe: DatasetRecipe) -> None:
+        self._row: Row | None = None
+        self._all = recipe.keep == "all"
+
+    def frame_buffer(self) -> FrameEncoder:
+        """Frames of an episode in the making, encoded on the way."""
+        return FrameEncoder()
+
+    def append(self, sample: Episode) -> None:
+        """Keeps an episode, or does not."""
+        if sample.success or self._all:
+            self._row = encode_row(sample)
+
+    def take(self) -> Row | None:
+        """What was kept since it was last asked for."""
+        row, self._row = self._row, None
+        return row
+
+
+def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> ActionNoise:
+    """Who acts in the expert's place, and how often."""
+    turns: list[tuple[float, SubstituteActor]] = []
+    if recipe.dagger is not None:
+        if make_agent is None:
+            raise ValueError("a recipe with 'dagger' needs make_agent")
+        turns.append((recipe.dagger.probability, make_agent()))
+    if recipe.noise:
+        turns.append((recipe.noise, RandomActor()))
+    return ActionNoise(turns)
+
+
+@dataclass(frozen=True)
+class Demonstrator:
+    """The expert, and those who act in its place."""
+
+    expert: experts.Expert
+    deviations: ActionNoise
+
+    def play(self, recorder: Recorder, env: environments.Task, seed: int, *, limit: int | None = None) -> bool:
+        """Records the episode of that seed; whether it was a success. Raises OutOfTime after `limit` steps."""
+        observation, info = recorder.reset(seed=seed)
+        self.expert.start(env, seed)
+        self.deviations.start(env, seed)
+        following = self.expert if isinstance(self.expert, experts.ObservesExecution) else None
+        done, steps = False, 0
+        while not done:
+            if steps == limit:
+                raise OutOfTime
+            label = self.expert.act(observation)
+            action = self.deviations.choose(observation, label)
+            if self.deviations:
+                recorder.label(label)
+            observation, _, terminated, truncated, info = recorder.step(action)
+            done, steps = terminated or truncated, steps + 1
+            self.deviations.executed(action)
+            if following:
+                following.executed(action)
+        return bool(info["is_success"])
+
+
+def _attempt(recorder: Recorder, env: environments.Task, player: Demonstrator, seed: int, budget: BudgetRecipe) -> str:
+    """The outcome of one episode. Whatever the expert does costs this episode only."""
+    try:
+        with time_limit(seconds_for(budget, env)):
+            success = player.play(recorder, env, seed, limit=budget.steps)
+    except OutOfTime:
+        recorder.discard()
+        return "timeout"
+    except UserError:
+        raise
+    except Exception:  # an expert is foreign code and may raise anything; the outcome table counts it
+        recorder.discard()
+        return "error"
+    return "solved" if success else "failed"
