@@ -6,6 +6,7 @@ policy draws (`--sample`) is a function of the episode's seed: its draws do not 
 
 import hashlib
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from agentgym import experts
@@ -22,7 +24,8 @@ from agentgym.experts.sb3 import describe, load_policy, shapes_of
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.sampling import PerEpisodeSampler
 from agentgym.policies.state import PolicyState
-from agentgym.spaces import SpaceCodec
+from agentgym.spaces import Integers, SpaceCodec
+from agentgym.spaces.from_zero import from_zero
 
 if TYPE_CHECKING:
     from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy
@@ -168,9 +171,11 @@ class SB3Policy:
     def __init__(self, path: Path, *, sampled: bool) -> None:
         self._policy: Any = load_policy(path)
         self._space, self._actions = self._policy.observation_space, self._policy.action_space
-        if sampled and not hasattr(self._policy, "get_distribution"):
-            kind = type(self._policy).__name__
+        discrete = isinstance(self._actions, Discrete)
+        if sampled and not (discrete and hasattr(self._policy, "get_distribution")):
+            kind = type(self._policy).__name__ if discrete else f"policy of {self._actions}"
             raise UserError(f"{path}: a {kind} has no distribution to draw from; leave --sample out")
+        self._first_action: Any = 0
         self._path = path
         self._sampler = PerEpisodeSampler()
 
@@ -183,15 +188,26 @@ class SB3Policy:
     ) -> tuple[Any, Any]:
         """Actions for a batch of observations."""
         if deterministic:
-            return self._policy.predict(observation, state, episode_start, deterministic=True)
+            chosen, state = self._policy.predict(observation, state, episode_start, deterministic=True)
+            return chosen + self._first_action, state
         with torch.no_grad():
             tensors, _ = self._policy.obs_to_tensor(observation)
             probabilities = self._policy.get_distribution(tensors).distribution.probs
-        return self._sampler.sample(probabilities.double().numpy()) + int(self._actions.start), state
+        return self._sampler.sample(probabilities.double().numpy()) + self._first_action, state
+
+    def playing(self, space: SpaceCodec, task: str) -> "SB3Policy":
+        """The policy as it plays environments with that space, whose actions may begin with another number than 0."""
+        other, root = copy(self), space.root
+        if isinstance(root, Integers):
+            other._first_action = np.reshape(root.starts, root.shape or ())
+        return other
 
     def check_fit(self, env: Task) -> None:
         """Raises UserError when the environment's spaces are not the ones of the file."""
-        if shapes_of(self._space) != shapes_of(env.observation_space) or self._actions != env.action_space:
+        if (
+            shapes_of(self._space) != shapes_of(env.observation_space)
+            or self._actions != from_zero(env.action_space)[0]
+        ):
             found = f"shows {describe(env.observation_space)} and takes {env.action_space}"
             raise UserError(
                 f"{env.task}: {found}; {self._path} was trained on {describe(self._space)} and {self._actions}"

@@ -11,6 +11,7 @@ import gymnasium
 
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError
+from agentgym.spaces.from_zero import from_zero
 
 if TYPE_CHECKING:
     from stable_baselines3.common.policies import BasePolicy
@@ -32,7 +33,8 @@ class SB3Expert:
         space, actions = self._policy.observation_space, self._policy.action_space
         self._reads_state = space == environment.state_space
         fits = self._reads_state or shapes_of(space) == shapes_of(environment.observation_space)
-        if not fits or actions != environment.action_space:
+        counted, self._first_action = from_zero(environment.action_space)
+        if not fits or actions != counted:
             shown = [each for each in (environment.observation_space, environment.state_space) if each is not None]
             raise UserError(
                 f"{environment.task}: shows {' or '.join(map(describe, shown))} and takes {environment.action_space}; "
@@ -49,7 +51,7 @@ class SB3Expert:
         """The likeliest action for the present state."""
         assert self._policy is not None
         seen: Any = self._environment.state if self._reads_state else observation
-        return self._policy.predict(seen, deterministic=True)[0]
+        return self._policy.predict(seen, deterministic=True)[0] + self._first_action
 
 
 def load_policy(path: Path) -> "BasePolicy":

@@ -2,6 +2,7 @@
 
 import json
 
+import gymnasium
 import pytest
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -13,6 +14,7 @@ from agentgym.evaluation.evaluate import evaluate
 from agentgym.evaluation.protocol import configure_evaluation
 from agentgym.files import write_json
 from agentgym.recipes import FrameRecipe
+from agentgym.spaces import SpaceCodec
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +200,14 @@ def test_the_policy_of_a_zip_acts_as_stable_baselines3_loads_it(zipped):
     for seed in range(5):
         observation = {key: value[None] for key, value in env.reset(seed=seed)[0].items()}
         assert ours.predict(observation, deterministic=True)[0] == theirs.predict(observation, deterministic=True)[0]
+
+
+def test_a_zip_counts_from_0_where_an_environments_actions_do_not(zipped):
+    policy, env = policy_registry.SB3Policy(zipped, sampled=False), environment()
+    observation = {key: value[None] for key, value in env.reset(seed=0)[0].items()}
+    chosen = policy.predict(observation, deterministic=True)[0]
+    space = SpaceCodec.of(gymnasium.spaces.Discrete(int(env.action_space.n), start=5))
+    assert policy.playing(space, "any").predict(observation, deterministic=True)[0] == chosen + 5
 
 
 def test_a_zip_that_does_not_fit_is_one_line(zipped, scored, tmp_path):

@@ -1,20 +1,23 @@
 """The agent in PPO and A2C: it starts as the checkpoint, bit by bit, and goes back to one."""
 
+import copy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_checker import check_env
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize, VecTransposeImage
 from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of
 
 from agentgym.evaluation import evaluate, protocol
 from agentgym.model.adapting import with_domains
+from agentgym.model.tokenizer import train_tokenizer
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy, VisualTokenCache
 from agentgym.spaces import SpaceCodec
@@ -252,6 +255,90 @@ def test_actions_of_no_domain_are_refused_with_those_that_it_knows(run_of_two):
     assert "action space Discrete(5)" in text
     assert "jump, left, duck; " in text
     assert "no task 'Jump-v0' with Discrete(7)" in refusal(make, PPO, run_of_two, make_env(), task="Jump-v0")
+
+
+class CountingFromThree(CountingEnv):
+    """The same with actions 3 to 9, and no others."""
+
+    def __init__(self):
+        super().__init__()
+        self.action_space = Discrete(7, start=3)
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        return super().step(action - 3)
+
+
+@pytest.fixture(scope="module")
+def run_from_three(run, tmp_path_factory):
+    """The agent of `run`, whose actions begin with 3."""
+    path = tmp_path_factory.mktemp("runs") / "three"
+    shutil.copytree(run, path)
+    policy = AgentPolicy.from_pretrained(run)
+    config, domain = policy.model.config, policy.domains[0]
+    root = replace(domain.space.root, starts=(3,))
+    config.domains = [replace(domain, space=replace(domain.space, root=root)).to_json()]
+    policy.model.save_pretrained(path / "model")
+    return path
+
+
+def test_actions_that_begin_with_another_number_are_those_of_the_agent_policy(run_from_three):
+    wrapped, plain = HistoryObservation(CountingFromThree(), window=M), CountingFromThree()
+    assert wrapped.action_space == Discrete(7)
+    model, policy = make(PPO, run_from_three, wrapped), AgentPolicy.from_pretrained(run_from_three)
+    seen, other, state, done, played = wrapped.reset(seed=11)[0], plain.reset(seed=11)[0], None, False, []
+    while not done:
+        ours, (theirs, state) = model.predict(seen, deterministic=True)[0], policy.predict(other, state, None, True)
+        assert ours + 3 == theirs
+        played.append(int(theirs))
+        seen, other, done = wrapped.step(ours)[0], *plain.step(theirs)[0:3:2]
+    assert len(set(played)) > 1
+    model.learn(8)  # no action outside the space
+    unwrapped = HistoryObservation(CountingFromThree(), window=M)
+    unwrapped.action_space = Discrete(7, start=3)
+    assert "Stable-Baselines3 counts actions from 0" in refusal(make, PPO, run_from_three, unwrapped)
+
+
+@pytest.mark.parametrize("name", ["frames", "actions"])
+def test_observations_that_a_wrapper_normalises_are_refused(run, name):
+    env = VecNormalize(DummyVecEnv([make_env]), norm_obs_keys=[name])
+    text = refusal(make(PPO, run, env).learn, 8)
+    assert f"the observation's '{name}' is from " in text
+    assert "VecNormalize" in text
+
+
+def test_a_saved_models_own_note_wins_over_a_folder_that_has_changed_since(run, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    env = DummyVecEnv([make_env])
+    model = make(PPO, "here", env)
+    model.save("model.zip")
+    tokens = model.policy.features_extractor.tokenizer.get_vocab()
+    recipe = (tmp_path / "here" / "recipe.json").read_text()
+    other = train_tokenizer(["entirely other words"] * 3, list(tokens)[:0] or ["<action:0>"])
+    other.save_pretrained("here/model")
+    (tmp_path / "here" / "recipe.json").write_text("{}")
+    loaded = PPO.load("model.zip", env=DummyVecEnv([make_env]))
+    assert loaded.policy.features_extractor.tokenizer.get_vocab() == tokens
+    observation, _ = make_env().reset(seed=5)
+    assert loaded.predict(observation, deterministic=True)[0] == model.predict(observation, deterministic=True)[0]
+    loaded.policy.save_checkpoint("tuned")
+    assert (tmp_path / "tuned" / "recipe.json").read_text() == recipe
+    assert "tokenizer" in refusal(make, PPO, "here", env)  # a new one reads the folder, though the space has a note
+
+
+def test_a_copy_of_a_policy_is_one_and_keeps_the_rate_of_its_value_head(run):
+    model = make(PPO, run, make_env())
+    copied = copy.deepcopy(model.policy)
+    for policy in (copied, copy.copy(copied)):
+        before = policy.value_net.weight.detach().clone()
+        for group in policy.optimizer.param_groups:
+            group["lr"] = 1e-5
+        policy.value_net.weight.grad = torch.ones_like(before)
+        policy.optimizer.step()
+        moved = (before - policy.value_net.weight.detach()).abs()
+        torch.testing.assert_close(moved, torch.full_like(before, 30e-5), rtol=1e-3, atol=0)  # Adam's first step
+    assert not model.policy.value_net.weight.any()
 
 
 def test_frames_of_another_type_are_refused_and_not_cut_to_whole_numbers():

@@ -58,8 +58,8 @@ class AgentFeatures(BaseFeaturesExtractor):
         steps = mask.sum(1)
         mask = mask[:, : int(steps.max())]
         real = mask.flatten().nonzero().squeeze(1)
-        frames = observations["frames"][:, : mask.shape[1]].flatten(0, 1)[real].to(torch.uint8)
-        raw = observations["instruction"].to(torch.uint8)
+        frames = _whole(observations, "frames", torch.uint8)[:, : mask.shape[1]].flatten(0, 1)[real]
+        raw = _whole(observations, "instruction", torch.uint8)
         padded = pad_left([self._tokens(row.tobytes()) for row in raw.cpu().numpy()])
         instruction, instruction_mask = (torch.from_numpy(each).to(mask.device) for each in padded)
         of_frame = real // mask.shape[1]
@@ -70,7 +70,7 @@ class AgentFeatures(BaseFeaturesExtractor):
             instruction,
             instruction_mask,
             visual.unflatten(0, mask.shape),
-            observations["actions"][:, : mask.shape[1], None].long(),
+            _whole(observations, "actions", torch.long)[:, : mask.shape[1], None],
         )
         return layout.predicts_actions(hidden)[torch.arange(len(mask)), steps - 1, 0]
 
@@ -93,6 +93,22 @@ class AgentFeatures(BaseFeaturesExtractor):
             first, which = _distinct(told)
             return encode(first)[which]
         return self._encoded.of(told, encode, sum(parameter._version for parameter in self._encoder))
+
+
+def _whole(observations: dict[str, Tensor], name: str, dtype: torch.dtype) -> Tensor:
+    """That observation in whole numbers, as it was before Stable-Baselines3 made floats of it.
+
+    Raises UserError where a wrapper made something else of it, which its space need not say.
+    """
+    values = observations[name]
+    whole = values.to(dtype)
+    if not torch.equal(whole.to(values.dtype), values):
+        low, high = float(values.min()), float(values.max())
+        raise UserError(
+            f"the observation's '{name}' is from {low:.3g} to {high:.3g}, not the whole numbers of HistoryObservation: "
+            "leave it out of the wrapper that changes it (of VecNormalize's norm_obs_keys)"
+        )
+    return whole
 
 
 class VisualTokenCache:

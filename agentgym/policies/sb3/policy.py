@@ -1,6 +1,5 @@
 """The policies: an agent as actor with a value head beside it, free or held to what it knew."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.policies.sb3.features import AgentFeatures
+from agentgym.policies.sb3.restoring import note_of
 
 
 class AgentActorCriticPolicy(ActorCriticPolicy):
@@ -61,12 +61,16 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
 
         Raises UserError when there is something in the folder.
         """
-        folder, recipe = Path(path), Path(self.checkpoint) / "recipe.json"
+        folder, note = Path(path), note_of(self.observation_space, self.checkpoint)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder}: exists; choose another folder for the tuned agent")
         folder.mkdir(parents=True, exist_ok=True)
-        if recipe.is_file():
-            shutil.copy(recipe, folder)
+        now = Path(self.checkpoint) / "recipe.json"
+        recipe = note.recipe if note else None  # of when the agent was read: the run may have been trained anew since
+        if recipe is None and now.is_file():
+            recipe = now.read_text("utf-8")
+        if recipe is not None:
+            (folder / "recipe.json").write_text(recipe, "utf-8")
             folder = folder / "model"
         self.features_extractor.agent.save_pretrained(folder)
         self.features_extractor.tokenizer.save_pretrained(folder)
@@ -82,9 +86,19 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
             {"params": list(self.value_net.parameters()), "rate": self.value_rate},
         ]
         self.optimizer = self.optimizer_class(groups, lr=lr_schedule(1), **self.optimizer_kwargs)
-        # The algorithms set one learning rate for all groups before they train: the groups' rates act on each step.
-        self.optimizer.register_step_pre_hook(lambda optimizer, *_: _scale_rates(optimizer, 1))
-        self.optimizer.register_step_post_hook(lambda optimizer, *_: _scale_rates(optimizer, -1))
+        self._rate_groups()
+
+    def _rate_groups(self) -> None:
+        """The algorithms set one learning rate for all groups before they train: the groups' rates act on each step."""
+        if not hasattr(self.optimizer, "has_rates"):
+            self.optimizer.register_step_pre_hook(_raise_rates)
+            self.optimizer.register_step_post_hook(_lower_rates)
+            self.optimizer.has_rates = True
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, also in another process; PyTorch's optimisers leave hooks and what they do not know behind."""
+        super().__setstate__(state)
+        self._rate_groups()
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
         return self.action_dist.proba_distribution(
@@ -129,6 +143,11 @@ def _action_logits(agent: AgentModel, hidden: Float[Tensor, "rows width"]) -> Fl
     return agent.logits(hidden)[:, agent.config.num_text_tokens :]
 
 
-def _scale_rates(optimizer: torch.optim.Optimizer, power: int) -> None:
+def _raise_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     for group in optimizer.param_groups:
-        group["lr"] *= group["rate"] ** power
+        group["lr"] *= group["rate"]
+
+
+def _lower_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] /= group["rate"]

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from agentgym.errors import UserError
 from agentgym.model.sequence import kept_steps
+from agentgym.spaces.from_zero import from_zero
 
 
 class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, dict[str, NDArray[Any]], np.int64]):
     """Shows the window that the agent sees: its frames, the actions between them, and which places are taken.
 
-    {"frames": uint8[M, H, W, 3], "actions": int64[M], "mask": int8[M], "instruction": uint8[L]}; actions count from 0,
-    the action at a place is the one taken on its frame, and 0 where none has been taken yet.
+    {"frames": uint8[M, H, W, 3], "actions": int64[M], "mask": int8[M], "instruction": uint8[L]}; the action at a place
+    is the one taken on its frame, and 0 where none has been taken yet. Actions count from 0, here and in `step`, also
+    where the environment's do not: that is how Stable-Baselines3 counts.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, window: int) -> None:
@@ -37,7 +39,7 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
                 "instruction": seen["instruction"],
             }
         )
-        self._first_action = int(actions.start)
+        self.action_space, self._first_action = from_zero(actions)
         self._frames = np.zeros((window, *shape), np.uint8)
         self._actions = np.zeros(window, np.int64)
         self._steps = 0
@@ -52,8 +54,8 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
 
     def step(self, action: np.int64) -> tuple[dict[str, NDArray[Any]], Any, bool, bool, dict[str, Any]]:
         """The window with the next frame; a full one moves first."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self._actions[self._steps - 1] = int(action) - self._first_action
+        observation, reward, terminated, truncated, info = self.env.step(action + self._first_action)
+        self._actions[self._steps - 1] = int(action)
         window, kept = len(self._actions), kept_steps(len(self._actions))
         if self._steps == window:
             for values in (self._frames, self._actions):
