@@ -12,8 +12,9 @@ LEARNING_RATES = {"muon": 4e-3, "adamw": 1e-3}
 
 def with_later_keys(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a run's recipe.json, and of keys that an older agentgym did not write, what it did without them."""
-    training = values.get("training")
-    return {**values, "training": {"optimizer": "adamw", **training}} if isinstance(training, dict) else values
+    added = {"training": {"optimizer": "adamw"}, "losses": {"masked_frames": "all"}}
+    older = {key: {**keys, **values[key]} for key, keys in added.items() if isinstance(values.get(key), dict)}
+    return {**values, **older}
 
 
 class InitRecipe(Recipe):
@@ -64,7 +65,7 @@ class LossRecipe(Recipe):
     action: Annotated[float, Field(ge=0)] = 1.0
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
     pixel_reduction: Literal["mean", "sum"] = "mean"
-    masked_frames: Annotated[Literal["all", "targets", "one"], Field(exclude_if=lambda frames: frames == "all")] = "all"
+    masked_frames: Literal["all", "targets", "one"] = "targets"
 
 
 class PartRates(Recipe):

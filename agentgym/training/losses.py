@@ -52,11 +52,12 @@ class Losses:
 def frames_to_mask(
     batch: Batch, noise: Float[Tensor, "batch time patches"], recipe: LossRecipe
 ) -> Bool[Tensor, "batch time"]:
-    """Which frames enter L_mae. "one" is the real frame whose noise has the largest sum."""
+    """Which frames enter L_mae. "one" is the target frame whose noise has the largest sum."""
+    targets = batch.step_mask & ~batch.context_mask
     if recipe.masked_frames == "one":
-        sums = noise.sum(2).masked_fill(~batch.step_mask, -1)
+        sums = noise.sum(2).masked_fill(~targets, -1)
         return F.one_hot(sums.argmax(1), sums.shape[1]).bool()
-    return batch.step_mask & ~batch.context_mask if recipe.masked_frames == "targets" else batch.step_mask
+    return targets if recipe.masked_frames == "targets" else batch.step_mask
 
 
 def compute_losses(

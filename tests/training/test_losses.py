@@ -267,7 +267,7 @@ def test_which_frames_are_masked():
         step_mask=torch.tensor([[True, True, True], [True, True, False], [True, False, False]]),
         context_mask=torch.tensor([[True, False, False], [False] * 3, [False] * 3]),
     )
-    noise = torch.tensor([[0.2, 0.9, 0.1], [0.3, 0.2, 0.9], [0.1, 0.5, 0.6]])[..., None].expand(-1, -1, PATCHES)
+    noise = torch.tensor([[0.95, 0.9, 0.1], [0.3, 0.2, 0.9], [0.1, 0.5, 0.6]])[..., None].expand(-1, -1, PATCHES)
 
     def chosen(which):
         return frames_to_mask(inputs, noise, LossRecipe(masked_frames=which)).int().tolist()

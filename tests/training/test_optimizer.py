@@ -129,15 +129,18 @@ def test_muon_is_the_default_from_scratch_and_adamw_beside_weights_that_were_tra
     assert (chosen.optimizer, chosen.learning_rate) == ("adamw", 1e-3)
 
 
-def test_a_run_of_an_older_version_goes_on_with_adamw(tmp_path):
-    recipe = experiment_recipe("training.optimizer=adamw")
+def test_a_run_of_an_older_version_resumes_as_it_began(tmp_path):
+    recipe = experiment_recipe("training.optimizer=adamw", "losses.masked_frames=all")
     values = recipe.model_dump(mode="json")
-    del values["training"]["optimizer"]
+    del values["training"]["optimizer"], values["losses"]["masked_frames"]
     (tmp_path / "recipe.json").write_text(json.dumps(values))
     assert read_recipe(tmp_path).training.optimizer == "adamw"
+    assert read_recipe(tmp_path).losses.masked_frames == "all"
     assert recipes.load_experiment(str(tmp_path / "recipe.json")).training.optimizer == "adamw"
     open_run(tmp_path, recipe)
-    assert "training.optimizer" in refusal(open_run, tmp_path, experiment_recipe("training.optimizer=muon"))
+    assert "training.optimizer" in refusal(
+        open_run, tmp_path, experiment_recipe("training.optimizer=muon", "losses.masked_frames=all")
+    )
 
 
 def test_muon_is_refused_where_fsdp_cuts_matrices(monkeypatch, tmp_path):
