@@ -103,7 +103,8 @@ def train(
             distributed.beside(count, imitation.train_run, recipe, data, run),
         ):
             imitation.train_run(recipe, data, run, on_progress=on_progress)
-        output.print(f"{run}/model: trained for {recipe.training.updates:,} updates", markup=False)
+        frames = read_json(run / "training.json")["frames"] if distributed.is_first() else ""
+        output.print(f"{run}/model: trained for {recipe.training.updates:,} updates; {frames}", markup=False)
     distributed.wait()
     return {"run": str(run), "training": read_json(run / "training.json")}
 

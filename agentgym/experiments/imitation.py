@@ -20,6 +20,7 @@ from agentgym.errors import UserError
 from agentgym.evaluation.rollouts import rollout
 from agentgym.files import write_json
 from agentgym.model.agent import AgentModel
+from agentgym.model.presets import describe_frames
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 from agentgym.training.datasets import open_parts, sources_of
@@ -44,6 +45,7 @@ def train_run(
     started = time.perf_counter()
     torch.manual_seed(recipe.training.seed)
     model, tokenizer = first_model(recipe, parts)
+    on_progress(0, describe_frames(model.config))
     reading = window_config_of(model, tokenizer)
     training, testing = sources_of(parts, recipe.dataset.held_out, reading)
 
@@ -72,6 +74,7 @@ def train_run(
             "targets": int(windows * training.targets_per_window),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "seconds": round(time.perf_counter() - started, 1),
+            "frames": describe_frames(model.config),
             "precision": "bfloat16" if uses_bfloat16(recipe.training.precision, model.width) else "float32",
             "data": str(data),
             "versions": installed_versions(LEARNING),

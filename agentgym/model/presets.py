@@ -11,12 +11,15 @@ from agentgym.model.agent import AgentConfig, AgentModel
 from agentgym.spaces import TextTokenSpace
 from agentgym.spaces.domains import Domain, action_tokens
 
-# `image` None: the side of the data set's own frames.
+MOST_MERGED = 14  # patches a side: a token of more would need a projector larger than the rest of a small model
+
+# `image` None: the side of the data set's own frames. `patch_merge` None: as few tokens a frame as MOST_MERGED allows,
+# one up to 112 pixels.
 PRESETS: dict[str, dict[str, Any]] = {
     # From scratch on two cores: 8-pixel patches are the cells of a 56x56 grid world. One token a frame learns fastest.
     "tiny": {
         "image": None,
-        "patch_merge": 7,
+        "patch_merge": None,
         "vision": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
                    "patch_size": 8, "hidden_act": "relu"},
         "language": {"hidden_size": 128, "ffn_dim": 512, "num_hidden_layers": 3, "num_attention_heads": 4},
@@ -68,7 +71,7 @@ def make_config(
     patch = vision["patch_size"]
     if image % patch:
         raise UserError(f"preset '{preset}' cuts frames into patches of {patch} pixels, which do not divide {image}")
-    merge = patch_merge or sizes["patch_merge"]
+    merge = patch_merge or sizes["patch_merge"] or _few_tokens(-(-image // patch))
     side = -(-(image // patch) // merge)
     tokens = action_tokens(domains)
     window = max(domain.window for domain in domains)
@@ -94,6 +97,21 @@ def make_config(
         domains=[domain.to_json() for domain in domains],
         window=window,
     )
+
+
+def describe_frames(config: AgentConfig) -> str:
+    """What becomes of a frame, for people: the preset may have chosen it by the frame's size."""
+    vision: Any = config.vision_config
+    patch, image = vision.patch_size, vision.image_size
+    side = -(-image // patch)
+    tokens = (-(-side // config.patch_merge)) ** 2
+    many = f"{tokens} visual tokens" if tokens > 1 else "1 visual token"
+    return f"frames of {image}x{image}: {side**2} patches of {patch}x{patch}, patch_merge {config.patch_merge}: {many}"
+
+
+def _few_tokens(side: int) -> int:
+    """How many patches a side are merged, so that a frame of that many is as few tokens as may be."""
+    return -(-side // -(-side // MOST_MERGED))
 
 
 def _vision_config(sizes: Mapping[str, Any], image: int) -> dict[str, Any]:

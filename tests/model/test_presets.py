@@ -5,7 +5,7 @@ import torch
 from worlds import refusal
 
 from agentgym.model.agent import AgentModel
-from agentgym.model.presets import PRESETS, make_config
+from agentgym.model.presets import PRESETS, describe_frames, make_config
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.domains import Domain
 
@@ -82,3 +82,18 @@ def test_frames_that_do_not_divide_into_patches_are_refused():
     assert refusal(config_of, "tiny", frame_side=60) == (
         "preset 'tiny' cuts frames into patches of 8 pixels, which do not divide 60"
     )
+
+
+@pytest.mark.parametrize(
+    ("side", "merge", "tokens"), [(56, 7, 1), (80, 10, 1), (112, 14, 1), (120, 8, 4), (224, 14, 4)]
+)
+def test_tiny_makes_few_tokens_of_a_frame_of_any_size(side, merge, tokens):
+    model = model_of("tiny", frame_side=side)
+    assert (model.config.patch_merge, model.visual_tokens) == (merge, tokens)
+
+
+def test_what_a_preset_makes_of_a_frame_is_said():
+    assert describe_frames(config_of("tiny", frame_side=80)) == (
+        "frames of 80x80: 100 patches of 8x8, patch_merge 10: 1 visual token"
+    )
+    assert describe_frames(config_of("small", frame_side=80)).endswith("patch_merge 2: 25 visual tokens")
