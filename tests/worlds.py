@@ -1,5 +1,6 @@
 """The smallest worlds that several test files share: a few recorded episodes, a model two layers deep, a run folder."""
 
+from itertools import count
 from pathlib import Path
 
 import gymnasium
@@ -15,7 +16,6 @@ from agentgym.experts import collection
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import tokenize, train_tokenizer
-from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 from agentgym.spaces.domains import Domain
 from agentgym.training.windows import WindowSource, split_episodes
@@ -92,15 +92,9 @@ def sources_of(dataset: EpisodeDataset, *, window: int = 4) -> tuple[WindowSourc
 
 def logits_of(policy, monkeypatch):
     """The logits of every later call, while action (call number) % 7 is taken."""
-    seen = []
-
-    def choose(logits, deterministic):
-        seen.append(np.asarray(logits).copy())
-        chosen = np.full(len(logits), len(seen) % 7)
-        return chosen[:, None] if isinstance(policy, AgentPolicy) else chosen
-
-    monkeypatch.setattr(policy, "_choose", choose)
-    return seen
+    sampler = ScriptedSampler(number % 7 for number in count(1))
+    monkeypatch.setattr(policy, "sampler", sampler)
+    return sampler.seen
 
 
 class CountingEnv(gymnasium.Env):
@@ -143,3 +137,20 @@ def refusal(function, *arguments, **keywords) -> str:
     assert "\n" not in text
     assert text
     return text
+
+
+class ScriptedSampler:
+    """Chooses what the script says, one number or one for each row, and keeps the logits that it was shown."""
+
+    def __init__(self, script=()):
+        self.script, self.seen = iter(script), []
+
+    def choose(self, logits):
+        self.seen.append(logits.copy())
+        return np.broadcast_to(next(self.script), len(logits)).copy()
+
+    def start(self, row, seed):
+        pass
+
+    def select(self, rows):
+        pass

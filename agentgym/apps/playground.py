@@ -27,7 +27,7 @@ from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
-    from agentgym.policies.inspection import InspectedAgent
+    from agentgym.policies.agent_policy import AgentPolicy
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_SUITE = "babyai-goto-redball"
@@ -75,7 +75,7 @@ class Playground:
 
     tasks: Mapping[str, TaskRecipe]
     frame: FrameRecipe
-    agent: "InspectedAgent | None" = None
+    agent: "AgentPolicy | None" = None
     name: str = ""
     known: Sequence[str] = ()  # the tasks that the agent was trained on
     writer: DatasetWriter | None = None
@@ -291,16 +291,14 @@ def _others(suite: SuiteRecipe) -> list[TaskRecipe]:
     return [TaskRecipe(id=task) for task in ids]
 
 
-def _load(run: Path) -> "tuple[InspectedAgent, str, SuiteRecipe | None]":
+def _load(run: Path) -> "tuple[AgentPolicy, str, SuiteRecipe | None]":
     """The agent of a run or checkpoint folder, its name, and the suite that it was trained on where that is known."""
     from agentgym.evaluation import policy_registry  # torch, which people alone do without
-    from agentgym.policies.inspection import InspectedAgent
+    from agentgym.policies.agent_policy import AgentPolicy
     from agentgym.training.run_folder import read_recipe
 
     player = policy_registry.resolve_policy(str(run))
     if player.kind != "agent":
         raise UserError(f"{run}: the playground shows a run or a checkpoint folder")
     suite = read_recipe(player.run).dataset.suite if player.run else None
-    agent = InspectedAgent.from_pretrained(run)
-    assert isinstance(agent, InspectedAgent)
-    return agent, player.name, suite
+    return AgentPolicy.from_pretrained(run), player.name, suite

@@ -23,7 +23,8 @@ from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 
 if TYPE_CHECKING:
-    from agentgym.policies.inspection import InspectedAgent, Prediction
+    from agentgym.policies.agent_policy import AgentPolicy
+    from agentgym.policies.inspection import Prediction
 
 HUMAN = "human"
 SEEDS = (1_000_000_000, 2_000_000_000)  # levels played by people: none of the evaluations' or recipes' own
@@ -65,7 +66,7 @@ class Session:
     """One environment and the episode in hand. Raises UserError when the task is unknown or the agent unfit for it."""
 
     def __init__(
-        self, task: str | TaskRecipe, *, frame: FrameRecipe, agent: "InspectedAgent | None" = None, name: str = ""
+        self, task: str | TaskRecipe, *, frame: FrameRecipe, agent: "AgentPolicy | None" = None, name: str = ""
     ) -> None:
         env = environments.make(task, frame=frame)
         space = SpaceCodec.of(env.action_space, env.action_names)
@@ -110,7 +111,7 @@ class Session:
         else:
             chosen, who = self._checked(action), HUMAN
         self._actors.append(who)
-        state = self._agent.led(thought.state, chosen) if self._agent and thought else None
+        state = self._agent.executed(thought.state, [chosen]) if self._agent and thought else None
         self._observation, reward, terminated, truncated, info = self._recorder.step(chosen)
         self._total += float(reward)
         over = terminated or truncated
@@ -145,7 +146,7 @@ class Session:
 
     def _look(self, *, state: Any, reward: float, over: bool, success: bool) -> SessionView:
         """The view after a step, with the agent's thought on what comes next."""
-        thought = self._agent.look(self._observation, state) if self._agent and not over else None
+        thought = _think(self._agent, self._observation, state) if self._agent and not over else None
         self.view = SessionView(
             task=self.task,
             seed=self._seed,
@@ -184,6 +185,12 @@ def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) ->
         name=played.name, description="Episodes that people kept", suite=played, expert=HUMAN, episodes=1, keep="all"
     )
     return DatasetWriter(path, Header(space, shape, recipe.model_dump(mode="json")))
+
+
+def _think(agent: "AgentPolicy", observation: Observation, state: Any) -> "Prediction":
+    from agentgym.policies.inspection import look  # torch, which people alone do without
+
+    return look(agent, observation, state)
 
 
 class _Instructed(gymnasium.Wrapper[Observation, Any, Observation, Any]):

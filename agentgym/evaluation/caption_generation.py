@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from agentgym.model.agent import AgentModel
-from agentgym.model.reading import Reader
+from agentgym.model.kv_cache import KVCache, Prefill
 from agentgym.model.sequence import pack
-from agentgym.policies.constrained_decoding import Writer
+from agentgym.policies.constrained_decoding import ConstrainedDecoder
 from agentgym.spaces import NO_TOKEN
 from agentgym.training.captions import CaptionSource
 from agentgym.training.windows import Batch
@@ -24,33 +25,33 @@ from agentgym.training.windows import Batch
 BATCH = 64
 
 
-@torch.inference_mode()
 def write_captions(model: AgentModel, tokenizer: PreTrainedTokenizerFast, source: CaptionSource) -> list[str]:
     """The likeliest words for each episode of the source."""
-    reader = Reader(model.eval())
-    writer = Writer(model, reader, source.codec)
+    decoder = ConstrainedDecoder(model.eval(), source.codec)
     captions = []
     for start in range(0, len(source), BATCH):
-        batch = source.batch(np.arange(start, min(start + BATCH, len(source))))
-        for tokens in _write(model, reader, writer, batch):
+        batch = source.batch(np.arange(start, min(start + BATCH, len(source)))).to(model.device)
+        with torch.inference_mode():
+            written = _write(model, decoder, batch)
+        for tokens in written:
             captions.append(tokenizer.decode(source.codec.decode(tokens[tokens != NO_TOKEN])).strip())
     return captions
 
 
-def _write(model: AgentModel, reader: Reader, writer: Writer, batch: Batch) -> np.ndarray:
+def _write(model: AgentModel, decoder: ConstrainedDecoder, batch: Batch) -> NDArray[np.int64]:
     """The tokens of a batch's captions: everything is read but the answers, which are written."""
     time = batch.step_mask.shape[1]
-    rows = torch.arange(batch.step_mask.numel()) // time
-    words = model.words(batch.instruction, batch.instruction_mask, rows)
-    visual = reader.encode(batch.frames.flatten(0, 1), time=time, words=words).unflatten(0, batch.step_mask.shape)
+    of_frame = torch.arange(batch.step_mask.numel(), device=model.device) // time
+    words = model.words(batch.instruction, batch.instruction_mask, of_frame)
+    visual = model.encode(batch.frames.flatten(0, 1), time=time, words=words).unflatten(0, batch.step_mask.shape)
     layout, padded = model.embed(batch.instruction, visual, batch.actions.clamp(min=0))
-    real = layout.real(batch.instruction_mask, torch.zeros_like(batch.actions, dtype=torch.bool))
-    sequence = pack(padded, real)
-    lengths = batch.instruction_mask.sum(1) + batch.step_mask.sum(1) * visual.shape[2]
-    cache = reader.empty_cache(len(sequence), sequence.shape[1] + writer.longest)
-    hidden = reader.read_on(sequence, cache, np.zeros(len(sequence), np.int64))
-    latest = hidden[torch.arange(len(hidden)), lengths - 1]
-    return writer.write(latest, cache, lengths.numpy(), lambda logits: logits.argmax(-1, keepdim=True).numpy())
+    real = layout.real(batch.instruction_mask, torch.zeros_like(batch.actions, dtype=torch.bool), batch.step_mask)
+    lengths = real.sum(1).cpu().numpy()
+    packed = pack(padded, real, int(lengths.max()))
+    cache = KVCache.empty(model.language_model, len(packed), packed.shape[1] + decoder.longest)
+    hidden = model.language_model(packed, Prefill(cache, np.arange(len(packed))))
+    latest = hidden[torch.arange(len(hidden)), torch.from_numpy(lengths - 1).to(hidden.device)]
+    return decoder.decode(latest, cache, lengths, lambda logits: logits.argmax(-1).cpu().numpy())
 
 
 def score(true: Sequence[str], answers: Sequence[str]) -> dict[str, float]:

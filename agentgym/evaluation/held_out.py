@@ -38,7 +38,7 @@ def score_next_actions(checkpoint: Path, dataset: EpisodeDataset, held_out: floa
         episodes,
         window=next(domain.window for domain in model.config.all_domains() if domain.space == space),
         tokenize=lambda text: tokenize(tokenizer, text),
-        patches_per_frame=model.vision.num_patches,
+        patches_per_frame=model.vision_encoder.num_patches,
         codec=space.within(model.config.action_tokens or ()),
         frame_side=model.frame_side,
     )
@@ -82,7 +82,7 @@ def score_captions(checkpoint: Path, dataset: EpisodeDataset, held_out: float) -
         episodes,
         window=domain.window,
         tokenize=lambda text: tokenize(tokenizer, text),
-        patches_per_frame=model.vision.num_patches,
+        patches_per_frame=model.vision_encoder.num_patches,
         codec=domain.space.within(model.config.action_tokens or ()),
         frame_side=model.frame_side,
     )

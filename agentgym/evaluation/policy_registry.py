@@ -12,10 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from gymnasium.spaces import Discrete
-from numpy.typing import NDArray
 
 from agentgym import experts
 from agentgym.environments import Task
@@ -23,7 +21,6 @@ from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.sb3 import describe, load_policy, shapes_of
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.sampling import PerEpisodeSampler
-from agentgym.policies.state import PolicyState
 from agentgym.spaces import Integers, SpaceCodec
 from agentgym.spaces.from_zero import from_zero
 
@@ -105,7 +102,7 @@ def load(spec: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3P
         return _load_onnx(spec.path, sampled=sampled)
     if spec.kind == "sb3":
         return SB3Policy(spec.path, sampled=sampled)
-    return (StochasticPolicy if sampled else AgentPolicy).from_pretrained(spec.path)
+    return AgentPolicy.from_pretrained(spec.path, sampler=PerEpisodeSampler() if sampled else None)
 
 
 def load_once(spec: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
@@ -121,11 +118,10 @@ def _load_weights(spec: PolicySpec, fingerprint: str | None, sampled: bool) -> "
 def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
     try:
         from agentgym.policies.onnx_runtime import onnx_policy
-        from agentgym.policies.onnx_sampling import StochasticOnnxPolicy
     except ImportError as error:
         raise UserError(f"{file}: needs {error.name}: pip install 'agentgym[onnx]'") from None
     try:
-        return (StochasticOnnxPolicy if sampled else onnx_policy.OnnxPolicy)(file, threads=1)
+        return onnx_policy.OnnxPolicy(file, threads=1, sampler=PerEpisodeSampler() if sampled else None)
     except Exception as error:  # a damaged graph raises whatever onnxruntime raises
         raise UserError(f"{file}: cannot be loaded: {str(error).splitlines()[0]}") from None
 
@@ -141,28 +137,9 @@ def check_fit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> None
         return
     if space.root != SpaceCodec.discrete(policy.action_names, policy.action_start).root:
         raise UserError(f"{env.task}: its actions are {space}; the policy was exported for {policy.action_names}")
-    if shape != (policy.frame_side, policy.frame_side, 3):
-        side = policy.frame_side
-        raise UserError(f"{env.task}: its frames are {list(shape or ())}; the policy takes [{side}, {side}, 3]")
-
-
-class StochasticPolicy(AgentPolicy):
-    """An agent that draws by the episodes' seeds."""
-
-    def start(self, row: int, seed: int) -> None:
-        """An episode of that seed has begun in that row."""
-        self._sampler = getattr(self, "_sampler", None) or PerEpisodeSampler()
-        self._sampler.start(row, seed)
-
-    def select(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
-        """See `AgentPolicy`."""
-        self._sampler.select(rows)
-        return super().select(state, rows)
-
-    def _choose(self, logits: torch.Tensor, deterministic: bool) -> NDArray[np.int64]:
-        if deterministic:
-            return super()._choose(logits, deterministic)
-        return self._sampler.sample((logits.double() / self._temperature).softmax(-1).numpy())[:, None]
+    expected = (*policy.frame_shape, 3)
+    if shape != expected:
+        raise UserError(f"{env.task}: its frames are {list(shape or ())}; the policy takes {list(expected)}")
 
 
 class SB3Policy:
@@ -193,7 +170,7 @@ class SB3Policy:
         with torch.no_grad():
             tensors, _ = self._policy.obs_to_tensor(observation)
             probabilities = self._policy.get_distribution(tensors).distribution.probs
-        return self._sampler.sample(probabilities.double().numpy()) + self._first_action, state
+        return self._sampler.sample(probabilities.cpu().double().numpy()) + self._first_action, state
 
     def playing(self, space: SpaceCodec, task: str) -> "SB3Policy":
         """The policy as it plays environments with that space, whose actions may begin with another number than 0."""

@@ -117,12 +117,12 @@ def _save_reconstructions(model: AgentModel, source: Source, recipe: ExperimentR
     """Eight frames, their masked input and the autoencoder's reconstruction of the masked patches, as arrays."""
     model.eval()
     batch = source.batch(np.arange(min(8, len(source))))
-    patches = model.vision.patchify(batch.frames[:, 0].to(model.device))
+    patches = model.vision_encoder.patchify(batch.frames[:, 0].to(model.device))
     noise = torch.rand(patches.shape[:2], generator=torch.Generator().manual_seed(0)).to(model.device)
     result = model.reconstruct(patches, noise, recipe.losses.mask_ratio)
     hidden = result.masked[..., None]
-    masked = model.vision.unpatchify(patches.masked_fill(hidden, 0.0))
-    predicted = model.vision.unpatchify(torch.where(hidden, result.predicted, patches))
-    frames = model.vision.unpatchify(patches)  # at the size that the encoder sees
+    masked = model.vision_encoder.unpatchify(patches.masked_fill(hidden, 0.0))
+    predicted = model.vision_encoder.unpatchify(torch.where(hidden, result.predicted, patches))
+    frames = model.vision_encoder.unpatchify(patches)  # at the size that the encoder sees
     arrays = [row.cpu().numpy() for row in (frames, masked, predicted)]
     np.savez_compressed(run / "reconstructions.npz", frames=arrays[0], masked=arrays[1], predicted=arrays[2])

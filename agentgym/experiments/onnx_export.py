@@ -1,6 +1,6 @@
 """A trained agent as a folder that runs with onnxruntime and numpy alone.
 
-policy.onnx         one step (`agentgym.model.step`), float32      policy-int8.onnx    the same with int8 weights
+policy.onnx         one step (`model.exported_step`), float32      policy-int8.onnx    the same with int8 weights
 policy.json         names of actions, sizes, window, tokenizer     onnx_policy.py      what runs them
 example.npz         an episode as PyTorch plays it                 example.py          plays it again: thirty lines
 """
@@ -21,11 +21,12 @@ from agentgym.errors import UserError
 from agentgym.evaluation.results import replay_frames
 from agentgym.evaluation.rollouts import rollout
 from agentgym.files import write_json
-from agentgym.model.sequence import kept_steps
+from agentgym.model.exported_step import ExportedStep
+from agentgym.model.sequence import SlidingWindow
 from agentgym.model.single_domain import of_one_domain
-from agentgym.model.step import ExportedStep
 from agentgym.model.tokenizer import START
-from agentgym.policies.agent_policy import AgentPolicy, fingerprint
+from agentgym.model.weights import fingerprint
+from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import ExperimentRecipe
 from agentgym.training.run_folder import read_recipe
 
@@ -44,7 +45,7 @@ def export_onnx(run: Path, out: Path) -> dict[str, Any]:
     recipe = read_recipe(run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists; choose another folder for the exported policy")
-    policy = AgentPolicy.from_pretrained(run)
+    policy = AgentPolicy.from_pretrained(run, device="cpu")
     policy = AgentPolicy(*of_one_domain(policy.model, policy.tokenizer, policy.domains[0]))
     folder = out.with_name(out.name + ".tmp")
     shutil.rmtree(folder, ignore_errors=True)
@@ -100,7 +101,7 @@ def _require_onnx() -> None:
 
 def _sizes(policy: AgentPolicy) -> dict[str, Any]:
     """What a host needs beside the graph, as plain values."""
-    config, language = policy.model.config, policy.model.language.config
+    config, language = policy.model.config, policy.model.language_model.config
     root = policy.codec.discrete_root("an exported policy")
     policy.model.check_reads_images("an exported policy")
     heads = language.num_attention_heads
@@ -110,10 +111,9 @@ def _sizes(policy: AgentPolicy) -> dict[str, Any]:
         "tasks": list(policy.tasks),
         "action_names": list(root.names[0]),
         "action_start": root.starts[0],
-        "frame_side": policy.frame_side,
-        "window": config.window,
+        "frame_shape": list(policy.domain.frame_shape),
         "instruction_attention": config.instruction_attention,
-        "kept_steps": kept_steps(config.window),
+        "window_table": list(SlidingWindow(config.window).table),
         "visual": [policy.model.visual_tokens, language.word_embed_proj_dim],
         "keys_values": [language.num_hidden_layers, 2, heads, 0, language.hidden_size // heads],
     }
@@ -151,10 +151,10 @@ def _bytes_by_sign() -> dict[str, int]:
 
 
 def _write_graph(policy: AgentPolicy, file: Path) -> None:
-    step, language = ExportedStep(policy.model).eval(), policy.model.language.config
+    step, language = ExportedStep(policy.model).eval(), policy.model.language_model.config
     heads, width = language.num_attention_heads, language.hidden_size
     example = (
-        torch.zeros(policy.frame_side, policy.frame_side, 3, dtype=torch.uint8),
+        torch.zeros(*policy.domain.frame_shape, 3, dtype=torch.uint8),
         torch.zeros(3, dtype=torch.long),
         torch.zeros(2, policy.model.visual_tokens, language.word_embed_proj_dim),
         torch.zeros(2, 1, dtype=torch.long),

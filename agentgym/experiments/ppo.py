@@ -220,12 +220,11 @@ def _first(recipe: FinetuningRecipe, env: VecMonitor, task: str) -> PPO:
 
 
 def _let_learn(agent: AgentModel, ppo: PPORecipe, *, warm: bool) -> None:
-    """Which weights of the agent learn: none before the value head is warm; its fixed positions never."""
+    """Which weights of the agent learn: none before the value head is warm."""
     agent.requires_grad_(warm)
     if ppo.freeze_vision:
-        agent.vision.requires_grad_(False)
+        agent.vision_encoder.requires_grad_(False)
         agent.projector.requires_grad_(False)
-    agent.vision.clip.embeddings.position_embedding.weight.requires_grad_(False)
 
 
 def _play(model: PPO, recipe: FinetuningRecipe) -> tuple[float, float]:

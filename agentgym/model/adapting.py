@@ -10,7 +10,7 @@ from agentgym.model.agent import AgentConfig, AgentModel
 from agentgym.model.tokenizer import replace_actions
 from agentgym.spaces.domains import Domain, action_tokens
 
-TABLE = "language.decoder.embed_tokens.weight"
+TABLE = "language_model.embeddings.weight"
 
 
 @torch.no_grad()

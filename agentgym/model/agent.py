@@ -1,6 +1,8 @@
-"""AgentModel: E_θ, ℓ and F_φ as one model, with the masked autoencoder's D_θ beside them.
+"""AgentModel: vision encoder, projector and language model as one, with the decoder of the masked autoencoder beside.
 
     Â_t = F_φ(W, ℓ(E_θ(V_1)), A_1, ..., A_{t-1}, ℓ(E_θ(V_t)))                          (arXiv 2402.05929, section 3)
+
+    E_θ vision_encoder    ℓ projector    F_φ language_model    D_θ mae_decoder
 
 The order of the sequence is drawn in `agentgym.model.sequence`. A checkpoint is a folder with config.json,
 model.safetensors and tokenizer files. This module knows neither text nor environments: tokens, frames and actions come
@@ -9,7 +11,6 @@ in as tensors.
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,43 +19,16 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, OPTConfig, OPTModel, PreTrainedConfig, PreTrainedModel
+from transformers import CLIPVisionConfig, OPTConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from agentgym.errors import UserError
+from agentgym.model.config import AgentConfig
 from agentgym.model.grounding import InstructionContext
+from agentgym.model.language import LanguageModel
+from agentgym.model.older_formats import CHECKPOINT_FORMAT, read_older
 from agentgym.model.sequence import Layout, pack, unpack
-from agentgym.model.vision import MaskedAutoencoder, VisualEncoder, split_patches
-from agentgym.spaces import SpaceCodec
-from agentgym.spaces.domains import Domain
-
-CHECKPOINT_FORMAT = 2
-
-
-class AgentConfig(PreTrainedConfig):
-    """The sizes of the parts, the text vocabulary, and the actions and tasks that the agent knows."""
-
-    model_type = "agentgym"
-    sub_configs_defaults = {"vision_config": CLIPVisionConfig, "language_config": OPTConfig}  # noqa: RUF012
-
-    vision_config: dict | CLIPVisionConfig | None = None
-    language_config: dict | OPTConfig | None = None
-    frame_side: int | None = None  # of the data's frames, which E_θ resizes; None: they are as the encoder takes them
-    temporal_attention: bool = False  # E_θ reads the window as a clip, else frame by frame
-    instruction_attention: bool = False  # E_θ reads each frame for the instruction, else for nothing in particular
-    patch_merge: int = 1  # neighbouring patches merged into one visual token: a square of this side
-    decoder_width: int = 64
-    decoder_layers: int = 1
-    decoder_heads: int = 2
-    num_text_tokens: int = 1
-    action_tokens: list[str] | None = None  # of all domains, in the order of their rows in F_φ's table
-    domains: list[dict] | None = None  # what the agent was trained on, as `agentgym.spaces.domains` writes it
-    window: int = 8  # M, the most steps that the agent sees in any domain
-    checkpoint_format: int = CHECKPOINT_FORMAT
-
-    def all_domains(self) -> tuple[Domain, ...]:
-        """What the agent was trained on; the first is what its recipe's own dataset is of."""
-        return tuple(Domain.from_json(values) for values in self.domains or ())
+from agentgym.model.vision import MAEDecoder, VisionEncoder, split_patches
 
 
 @dataclass(frozen=True)
@@ -87,40 +61,51 @@ class AgentModel(PreTrainedModel):
     base_model_prefix = "agent"
     _supports_sdpa = True
     supports_gradient_checkpointing = True
-    _no_split_modules = ["CLIPEncoderLayer", "OPTDecoderLayer"]  # noqa: RUF012  (what FSDP shards one by one)
+    _no_split_modules = ["Block"]  # noqa: RUF012  (what FSDP shards one by one)
 
     def __init__(self, config: AgentConfig) -> None:
+        if config.checkpoint_format != CHECKPOINT_FORMAT:
+            raise UserError(
+                f"checkpoint format {config.checkpoint_format}: put the folder on this machine and load that"
+            )
         super().__init__(config)
         vision, language = config.vision_config, config.language_config
         assert isinstance(vision, CLIPVisionConfig)
         assert isinstance(language, OPTConfig)
-        self.vision = VisualEncoder(
+        self.vision_encoder = VisionEncoder(
             vision,
             clip_frames=config.window if config.temporal_attention else None,
             word_width=language.word_embed_proj_dim if config.instruction_attention else None,
         )
         self.frame_side = int(config.frame_side or vision.image_size)
         self.patch_merge = int(config.patch_merge)
-        self.merged_side = math.ceil(self.vision.side / config.patch_merge)
+        self.merged_side = math.ceil(self.vision_encoder.side / config.patch_merge)
         self.visual_tokens = self.merged_side**2
         self.projector = nn.Linear(vision.hidden_size * config.patch_merge**2, language.word_embed_proj_dim)
-        self.language = OPTModel(language)
-        self.decoder = MaskedAutoencoder(
+        nn.init.xavier_uniform_(self.projector.weight)
+        nn.init.zeros_(self.projector.bias)
+        self.language_model = LanguageModel(language)
+        self.mae_decoder = MAEDecoder(
             vision.hidden_size,
-            self.vision.num_patches,
-            3 * self.vision.patch_size**2,
+            self.vision_encoder.num_patches,
+            3 * self.vision_encoder.patch_size**2,
             width=config.decoder_width,
             layers=config.decoder_layers,
             heads=config.decoder_heads,
         )
         self.post_init()
 
+    @classmethod
+    def from_pretrained(cls, path: Any, *arguments: Any, **keywords: Any) -> Any:
+        """The model of a checkpoint folder, as `transformers` loads it; older formats too."""
+        older = read_older(Path(path))
+        if older is None:
+            return super().from_pretrained(path, *arguments, **keywords)
+        keywords["config"] = AgentConfig.from_dict(older.config)
+        return super().from_pretrained(None, *arguments, state_dict=older.tensors(), **keywords)
+
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, VisualEncoder | MaskedAutoencoder):
-            module.initialize()
-        elif module is self.projector:
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+        """Draws nothing: the modules draw their weights when they are made."""
 
     def get_input_embeddings(self) -> None:
         """None, so that FSDP shards the table with the model: both input and output read it."""
@@ -132,7 +117,7 @@ class AgentModel(PreTrainedModel):
 
     def check_reads_images(self, what: str) -> None:
         """Raises UserError for a model whose encoder reads clips, which `what` cannot hold."""
-        if self.vision.temporal is not None:
+        if self.vision_encoder.temporal is not None:
             raise UserError(f"{what} reads frames one by one; this agent was trained with model.temporal_attention")
 
     def words(
@@ -141,16 +126,16 @@ class AgentModel(PreTrainedModel):
         mask: Int[Tensor, "instructions tokens"],
         of_frame: Int[Tensor, "frames"],
     ) -> InstructionContext | None:
-        """What E_θ reads frames for, `of_frame` saying which instruction is whose; None where it reads for none."""
-        if self.vision.grounding is None:
+        """What the encoder reads frames for, `of_frame` saying which instruction is whose; None: for nothing."""
+        if self.vision_encoder.grounding is None:
             return None
-        return InstructionContext(self.language.get_input_embeddings()(instruction), mask.bool(), of_frame)
+        return InstructionContext(self.language_model.embeddings(instruction), mask.bool(), of_frame)
 
     def encode(
         self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: InstructionContext | None = None
     ) -> Float[Tensor, "frames visual width"]:
-        """ℓ(E_θ(V)): the visual tokens of each frame, of clips of `time` frames where E_θ reads clips."""
-        return self.project(self.vision(self.vision.patchify(frames), time=time, words=words))
+        """The visual tokens of each frame, of clips of `time` frames where the encoder reads clips."""
+        return self.project(self.vision_encoder(self.vision_encoder.patchify(frames), time=time, words=words))
 
     def reconstruct(
         self,
@@ -160,9 +145,9 @@ class AgentModel(PreTrainedModel):
         *,
         time: int = 1,
     ) -> Reconstruction:
-        """D_θ(E_θ(M(V))): the patches with the most noise are masked, the same ones in all `time` frames of a clip."""
+        """The masked autoencoder: the patches with the most noise are masked, the same ones in all `time` frames."""
         visible, masked = split_patches(noise[::time].repeat_interleave(time, 0), mask_ratio)
-        predicted = self.decoder(self.vision(patches, visible, time=time), visible)
+        predicted = self.mae_decoder(self.vision_encoder(patches, visible, time=time), visible)
         return Reconstruction(patches, predicted, masked)
 
     def embed(
@@ -171,12 +156,12 @@ class AgentModel(PreTrainedModel):
         visual: Float[Tensor, "batch time visual width"],
         actions: Int[Tensor, "batch time action"],
     ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
-        """The whole sequence before F_φ: its layout and the embeddings.
+        """The whole sequence before the language model: its layout and the embeddings.
 
         Tokens of `actions` count from the first action token; those of text, which come before it, are negative.
         """
         layout = Layout(instruction.shape[1], visual.shape[2], actions.shape[2], visual.shape[1])
-        embed = self.language.get_input_embeddings()
+        embed = self.language_model.embeddings
         return layout, layout.join(
             embed(instruction), visual.to(embed.weight.dtype), embed(actions + self.config.num_text_tokens)
         )
@@ -189,23 +174,24 @@ class AgentModel(PreTrainedModel):
         actions: Int[Tensor, "batch time action"],
         action_mask: Bool[Tensor, "batch time action"] | None = None,
     ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
-        """F_φ over the whole sequence: its layout and the hidden states. `actions` are as in `embed`.
+        """The language model over the whole sequence: its layout and the hidden states. `actions` are as in `embed`.
 
-        `action_mask` says which of their places are not empty; None: all of them.
+        `action_mask` says which of their places are not empty; None: all of them. Each row is read without its empty
+        places, so that one causal mask does for all rows.
         """
         layout, embeddings = self.embed(instruction, visual, actions)
-        if action_mask is not None:
-            real = layout.real(instruction_mask, action_mask)
-            packed = self.language(inputs_embeds=pack(embeddings, real), use_cache=False).last_hidden_state
-            return layout, unpack(packed, real)
-        padded = not bool(instruction_mask.all())
-        mask = layout.attention_mask(instruction_mask) if padded else None
-        hidden = self.language(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
-        return layout, hidden
+        if action_mask is None and bool(instruction_mask.all()):
+            return layout, self.language_model(embeddings)
+        real = layout.real(instruction_mask, torch.ones_like(actions).bool() if action_mask is None else action_mask)
+        return layout, unpack(self.language_model(pack(embeddings, real)), real)
 
     def logits(self, hidden: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes vocabulary"]:
         """The tied output head: text tokens first, then action tokens."""
-        return F.linear(hidden, self.language.get_input_embeddings().weight)
+        return self.language_model.logits(hidden)
+
+    def action_logits(self, hidden: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes actions"]:
+        """Those of the action tokens alone."""
+        return self.language_model.logits(hidden, int(self.config.num_text_tokens))
 
     def forward(
         self,
@@ -225,12 +211,12 @@ class AgentModel(PreTrainedModel):
         too.
         """
         real = step_mask.flatten().nonzero().squeeze(1)
-        clips = self.vision.temporal is not None
+        clips = self.vision_encoder.temporal is not None
         time = step_mask.shape[1] if clips else 1
         read = torch.arange(step_mask.numel(), device=real.device) if clips else real
-        patches = self.vision.patchify(frames.flatten(0, 1)[read])
+        patches = self.vision_encoder.patchify(frames.flatten(0, 1)[read])
         words = self.words(instruction, instruction_mask, read // step_mask.shape[1])
-        tokens = self.project(self.vision(patches, time=time, words=words))
+        tokens = self.project(self.vision_encoder(patches, time=time, words=words))
         visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, read, tokens)
         seen = visual.unflatten(0, step_mask.shape)
         layout, hidden = self.read(instruction, instruction_mask, seen, actions, action_mask)
@@ -250,12 +236,12 @@ class AgentModel(PreTrainedModel):
         )
 
     def project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:
-        """ℓ on CLIP's normalised features."""
-        return self.projector(self.merge(self.vision.clip.post_layernorm(features)))
+        """Visual tokens of the encoder's features, after its last norm."""
+        return self.projector(self.merge(self.vision_encoder.last_norm(features)))
 
     def merge(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual inputs"]:
-        """What ℓ takes: squares of `patch_merge` patches at a time (zeros beyond the edge)."""
-        merge, side, merged = self.patch_merge, self.vision.side, self.merged_side
+        """What the projector takes: squares of `patch_merge` patches at a time (zeros beyond the edge)."""
+        merge, side, merged = self.patch_merge, self.vision_encoder.side, self.merged_side
         if merge > 1:
             if merged * merge > side:
                 beyond = merged * merge - side
@@ -265,8 +251,10 @@ class AgentModel(PreTrainedModel):
         return features
 
 
-def load_agent(path: str | Path) -> AgentModel:
-    """The model of a checkpoint folder, in float32, ready to act. Raises UserError unless each tensor has its place."""
+def load_agent(
+    path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> AgentModel:
+    """The model of a checkpoint folder, ready to act. Raises UserError unless each tensor has its place."""
     path = Path(path)
     config_file = path / "config.json"
     if not config_file.is_file():
@@ -279,11 +267,11 @@ def load_agent(path: str | Path) -> AgentModel:
         raise UserError(
             f"{config_file}: model_type is {values.get('model_type')!r}, not 'agentgym': another kind of model"
         )
-    if values.get("checkpoint_format") == 1:
-        values = _from_format_1(values)
-    if values.get("checkpoint_format") != CHECKPOINT_FORMAT:
+    if values.get("checkpoint_format") not in (1, 2, CHECKPOINT_FORMAT):
         found = values.get("checkpoint_format")
-        raise UserError(f"{config_file}: checkpoint format {found}; this agentgym reads formats 1 and 2")
+        raise UserError(
+            f"{config_file}: checkpoint format {found}; this agentgym reads formats 1 to {CHECKPOINT_FORMAT}"
+        )
     if not list(path.glob("*.safetensors")):
         raise UserError(f"{path}: has no model.safetensors; the weights are missing")
     transformers_logging.disable_progress_bar()
@@ -292,8 +280,7 @@ def load_agent(path: str | Path) -> AgentModel:
     try:
         model, report = AgentModel.from_pretrained(
             path,
-            config=AgentConfig.from_dict(values),
-            dtype=torch.float32,
+            dtype=dtype,
             output_loading_info=True,
             local_files_only=True,
             ignore_mismatched_sizes=True,
@@ -311,14 +298,4 @@ def load_agent(path: str | Path) -> AgentModel:
             raise UserError(
                 f"{path}: tensor {min(str(key) for key in report[keys])} is {problem} ({len(report[keys])} in all)"
             )
-    return model.eval()
-
-
-def _from_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of an agent of one Discrete space, whose names were all that it held of its actions."""
-    kept = {key: value for key, value in values.items() if key not in ("action_names", "action_start", "action_length")}
-    space = SpaceCodec.discrete(values["action_names"], values["action_start"])
-    side = values["frame_side"] or values["vision_config"]["image_size"]
-    domain = Domain(space, (side, side), values["window"], tuple(kept.pop("tasks") or ()))
-    changed = {"action_tokens": list(space.tokens), "domains": [domain.to_json()], "checkpoint_format": 2}
-    return {**kept, **changed}
+    return model.to(device).eval()

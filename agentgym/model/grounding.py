@@ -1,6 +1,6 @@
 """Attention to the instruction in the visual encoder, so that a frame is read for what was asked.
 
-In each layer, before CLIP's own attention among patches, every patch attends to the words of the instruction (as in
+In each layer, before the attention among patches, every patch attends to the words of the instruction (as in
 the deep fusion of Li et al. 2022, arXiv 2112.03857, from image to text alone). A patch then knows whether it shows
 what was named before the frame becomes a few tokens. Beside a published image encoder it adds 0 at the start, so that
 the features are those that the encoder gave without it.
@@ -38,20 +38,22 @@ class InstructionAttention(nn.Module):
         self.queries = nn.Linear(width, width)
         self.keys_values = nn.Linear(word_width, 2 * width)
         self.out = nn.Linear(width, width)
+        self._initialize()
 
     def forward(self, hidden: Float[Tensor, "frames tokens width"], words: InstructionContext) -> Tensor:
         """[frames, tokens, width]: what came in and what was found in the words, whose order counts."""
-        named = self.word_norm(words.embeddings) + positions(words.mask, words.embeddings.shape[2])
+        places = positions(words.mask, words.embeddings.shape[2])
+        named = self.word_norm(words.embeddings) + places.to(words.embeddings.dtype)
         keys, values = self.keys_values(named).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         queries = self.queries(self.norm(hidden)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         of, seen = words.of_frame, None
-        if not bool(words.mask.all()):
+        if words.mask.device.type != "cpu" or not bool(words.mask.all()):  # elsewhere asking would wait for the device
             seen = words.mask[of][:, None, None]
         found = F.scaled_dot_product_attention(queries, keys[of], values[of], attn_mask=seen)
         return hidden + self.out(found.transpose(1, 2).flatten(2))
 
     @torch.no_grad()
-    def initialize(self) -> None:
+    def _initialize(self) -> None:
         """As in He et al. 2022."""
         for layer in (self.queries, self.keys_values, self.out):
             nn.init.xavier_uniform_(layer.weight)

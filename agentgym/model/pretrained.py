@@ -1,8 +1,10 @@
-"""Pretrained parts: a published CLIP becomes E_θ and a published OPT becomes F_φ, as in arXiv 2402.05929, section 4.
+"""Pretrained parts: a published CLIP becomes the vision encoder and a published OPT the language model.
+
+So does the paper (arXiv 2402.05929, section 4).
 
 It owns the formats in which these models are published: a local folder or a Hub id, safetensors or .bin, whole or in
 shards, in float16 or float32, with the names of transformers 4 or 5. It is strict: a tensor that is missing, left over
-or of another shape is an error that names it. These alone differ from the files, and `Part.set_aside` lists them:
+or of another shape is an error that names it. These alone differ from the files (`set_aside` lists them):
 
 * CLIP's learned positions, for which the sine-cosine ones of `vision` stand;
 * CLIP's text tower and projections, which an agent does not have;
@@ -12,7 +14,7 @@ or of another shape is an error that names it. These alone differ from the files
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +24,24 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, OPTConfig, PreTrainedTokenizerFast
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    OPTConfig,
+    OPTModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
 from agentgym.model.grounding import InstructionAttention
 from agentgym.model.presets import make_config
+from agentgym.model.published_names import POSITIONS, clip_tensors, opt_tensors
 from agentgym.model.tokenizer import read_pretrained_tokenizer
 from agentgym.spaces import CompositeSpace, SpaceCodec
 from agentgym.spaces.domains import Domain
 
-POSITIONS = "embeddings.position_embedding.weight"
 EMBEDDING = "decoder.embed_tokens.weight"
 HEAD = "lm_head.weight"
 TEXT_TOWER = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
@@ -41,7 +50,7 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """A published model: its folder, its sizes, and its tensors under the names that an AgentModel gives them."""
+    """A published model: its folder, its sizes, and its tensors under the names that transformers gives them."""
 
     source: str
     folder: Path
@@ -72,16 +81,18 @@ class PretrainedParts:
 
     def copy_into(self, model: AgentModel) -> None:
         """Puts the tensors in their places. Raises UserError naming one that is missing, left over or misshapen."""
-        _copy(self.vision, model.vision.clip, kept=(POSITIONS,))
-        for attention in model.vision.grounding or ():
+        _check(self.vision, CLIPVisionModel, without=POSITIONS)
+        _check(self.language, OPTModel)
+        _copy(clip_tensors(self.vision.tensors), model.vision_encoder)
+        for attention in model.vision_encoder.grounding or ():
             assert isinstance(attention, InstructionAttention)
             attention.silence()
-        table = model.language.get_input_embeddings().weight
-        text = self.language.tensors[EMBEDDING]
+        language = opt_tensors(self.language.tensors)
+        text, table = language.pop("embeddings.weight"), model.language_model.embeddings.weight
+        _copy(language, model.language_model)
         with torch.no_grad():
+            table[: len(text)] = text
             table[len(text) :] += text.mean(0)
-        grown = torch.cat([text, table[len(text) :].detach().cpu()])
-        _copy(self.language, model.language, replaced={EMBEDDING: grown})
 
 
 def read_parts(vision: str | Path, language: str | Path) -> PretrainedParts:
@@ -219,13 +230,11 @@ def _weight_files(folder: Path) -> list[tuple[Path, Callable[[Path], dict[str, T
     raise UserError(f"{folder}: has no weights; put model.safetensors or pytorch_model.bin there")
 
 
-@torch.no_grad()
-def _copy(
-    part: PretrainedWeights, target: nn.Module, *, kept: tuple[str, ...] = (), replaced: dict[str, Tensor] | None = None
-) -> None:
-    """Copies a part's tensors into a module, except those that it keeps."""
-    tensors = {**part.tensors, **(replaced or {})}
-    places = {name: tensor for name, tensor in target.state_dict().items() if name not in kept}
+def _check(part: PretrainedWeights, kind: type[PreTrainedModel], without: str = "") -> None:
+    """Raises UserError unless the part has the tensors that its configuration says, `without` one of them."""
+    with torch.device("meta"):
+        places = {name: tensor for name, tensor in kind(part.config).state_dict().items() if name != without}
+    tensors = part.tensors
     for problem, names in (("missing", places.keys() - tensors.keys()), ("left over", tensors.keys() - places.keys())):
         if names:
             raise UserError(f"{part.source}: tensor {min(names)} is {problem} ({len(names)} in all)")
@@ -233,4 +242,11 @@ def _copy(
         if tensors[name].shape != place.shape:
             found, expected = list(tensors[name].shape), list(place.shape)
             raise UserError(f"{part.source}: tensor {name} is {found}; its config.json says {expected}")
-        place.copy_(tensors[name])
+
+
+@torch.no_grad()
+def _copy(tensors: Mapping[str, Tensor], target: nn.Module) -> None:
+    """Copies tensors to the places of those names."""
+    places = target.state_dict()
+    for name, tensor in tensors.items():
+        places[name].copy_(tensor)

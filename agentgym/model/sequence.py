@@ -4,19 +4,19 @@
     <-- L ---->|<-- k -->|<n>|
                |   step 1    |   step 2    |   step 3
 
-* W, the instruction: L tokens, padded on the left, so that every step stands at the same place in each row of a batch
-  and positions (counted without padding) do not depend on the padding.
+* W, the instruction: L tokens, padded on the left, so that every step stands at the same place in each row of a batch.
 * then, per step t: the k visual tokens of V_t and the n tokens of A_t.
 * Steps that pad a short window stand at the end; under the causal mask nothing real sees them.
-* Where actions have different lengths, n is the longest, and the places behind a shorter one are empty: F_φ reads each
-  row without its empty places, so that what it computes does not depend on the other rows.
+* Where actions have different lengths, n is the longest, and the places behind a shorter one are empty.
+* The language model reads each row without its empty places (`pack`), so that positions and what it computes do not
+  depend on the other rows, and one causal mask is all the attention structure there is.
 
 What predicts what: the logits at w_{j-1} give w_j; those at the last visual token of V_t give the first token of A_t;
-those at (a_t)_i give (a_t)_{i+1}. One causal mask over the whole sequence is all the attention structure there is.
+those at (a_t)_i give (a_t)_{i+1}.
 
-Of a longer episode the agent sees a window of at most M steps, which moves by blocks: it grows until it is full, then
-forgets all but the latest third and grows again. So what F_φ has computed stays true until the window moves, and
-training cuts its windows at the same places.
+Of a longer episode the agent sees a window (`SlidingWindow`) of at most M steps, which moves by blocks: it grows until
+it is full, then forgets all but the latest third and grows again. So what the language model has computed stays true
+until the window moves, and training cuts its windows at the same places.
 
     M = 6    steps 0 1 2 3 4 5          predicts 0 to 5
                            4 5 6 7 8 9          predicts 6 to 9
@@ -24,13 +24,53 @@ training cuts its windows at the same places.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
-def kept_steps(window: int) -> int:
-    """How many of its M steps a full window keeps when it moves: a third, rounded down."""
-    return window // 3
+@dataclass(frozen=True)
+class SlidingWindow:
+    """The rule by which a window of at most `longest` steps moves over an episode."""
+
+    longest: int
+
+    @property
+    def kept(self) -> int:
+        """How many of its steps a full window keeps when it moves: a third, rounded down."""
+        return self.longest // 3
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """How many of 0, 1, ..., `longest` steps seen so far are still seen when one more comes."""
+        return (*range(self.longest), self.kept)
+
+    def before_next(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same of each of those numbers of steps."""
+        return np.asarray(self.table)[steps]
+
+    def starts(self, steps: int) -> NDArray[np.int64]:
+        """For each step of an episode the first step of the window that it is acted on."""
+        number = np.arange(steps)
+        moves = np.where(number < self.longest, 0, (number - self.longest) // self._stride + 1)
+        return moves * self._stride
+
+    def cut(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[windows, 3]: the windows of episodes of those lengths: episode, first step, the one after the last.
+
+        Each begins with the steps that the one before kept, which were targets there.
+        """
+        counts = np.maximum(1, -(-(lengths - self.kept) // self._stride)) * (lengths > 0)
+        episodes = np.repeat(np.arange(len(lengths)), counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        starts = (np.arange(len(episodes)) - first) * self._stride
+        stops = np.minimum(starts + self.longest, lengths[episodes])
+        return np.stack([episodes, starts, stops], axis=1).astype(np.int64)
+
+    @property
+    def _stride(self) -> int:
+        return self.longest - self.kept
 
 
 @dataclass(frozen=True)
@@ -66,21 +106,27 @@ class Layout:
         steps = hidden[:, self.instruction :].unflatten(1, (self.steps, self.step))
         return steps[:, :, self.visual - 1 : self.step - 1]
 
-    def real(self, instruction_mask: Tensor, action_mask: Tensor) -> Tensor:
-        """bool[batch, length]: the places that are not empty, from masks [batch, L] and [batch, T, n]."""
+    def real(self, instruction_mask: Tensor, action_mask: Tensor, step_mask: Tensor | None = None) -> Tensor:
+        """bool[batch, length]: the places that are not empty, from masks [batch, L], [batch, T, n] and [batch, T].
+
+        Without `step_mask` all visual tokens count, those of steps that pad a window too.
+        """
         visual = action_mask.new_ones(*action_mask.shape[:2], self.visual)
+        if step_mask is not None:
+            visual = visual & step_mask[..., None]
         steps = torch.cat([visual, action_mask], dim=2).flatten(1)
         return torch.cat([instruction_mask.bool(), steps], dim=1)
 
-    def attention_mask(self, instruction_mask: Tensor) -> Tensor:
-        """[batch, length]: 1 where a token counts; only the instruction's padding does not."""
-        ones = instruction_mask.new_ones(len(instruction_mask), self.length - self.instruction)
-        return torch.cat([instruction_mask, ones], dim=1)
 
+def pack(sequence: Tensor, real: Tensor, longest: int | None = None) -> Tensor:
+    """Rows [batch, longest, width] of the real places alone, in order; beyond a row's end stands anything.
 
-def pack(sequence: Tensor, real: Tensor) -> Tensor:
-    """Rows [batch, longest, width] of the real places alone, in order; beyond a row's end stands anything."""
-    places = (~real).to(torch.uint8).argsort(dim=1, stable=True)[:, : int(real.sum(1).max())]
+    `longest` is how many places are kept; None: as many as the longest row has, or all where counting them would wait
+    for the device.
+    """
+    if longest is None:
+        longest = int(real.sum(1).max()) if real.device.type == "cpu" else real.shape[1]
+    places = (~real).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
     return sequence.gather(1, places[..., None].expand(-1, -1, sequence.shape[2]))
 
 

@@ -23,6 +23,7 @@ class TemporalAttention(nn.Module):
         self.positions = nn.Parameter(torch.zeros(frames, width))
         self.queries_keys_values = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
+        self._initialize()
 
     def forward(self, hidden: Float[Tensor, "frames tokens width"], time: int) -> Float[Tensor, "frames tokens width"]:
         """`frames` are clips of `time` frames, one behind the other. Raises ValueError where a clip is too long."""
@@ -35,7 +36,7 @@ class TemporalAttention(nn.Module):
         return hidden + self.out(seen.movedim(1, 3).flatten(-2)).transpose(1, 2).flatten(0, 1)
 
     @torch.no_grad()
-    def initialize(self) -> None:
+    def _initialize(self) -> None:
         """Adds nothing at the start; the inner layers as in He et al. 2022."""
         nn.init.zeros_(self.positions)
         nn.init.xavier_uniform_(self.queries_keys_values.weight)

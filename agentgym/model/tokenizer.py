@@ -17,6 +17,7 @@ from agentgym.errors import UserError
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 PAD, START = 1, 2
+REMEMBERED = 10_000  # instructions
 
 
 def train_tokenizer(
@@ -146,6 +147,27 @@ def tokenize(tokenizer: PreTrainedTokenizerFast, instruction: str) -> NDArray[np
     parts = backend.pre_tokenizer.pre_tokenize_str(text)
     tokens = [token.id for part, _ in parts for token in backend.model.tokenize(part)]
     return np.array([START, *tokens], dtype=np.int64)
+
+
+def most_tokens(text_bytes: int) -> int:
+    """The most tokens of a text of so many bytes: one each, the start token, and the space before the first word."""
+    return text_bytes + 2
+
+
+class Instructions:
+    """The tokens of instructions, as `tokenize` gives them; those of the latest thousands are remembered."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[str, NDArray[np.int64]] = {}
+
+    def __call__(self, instruction: str) -> NDArray[np.int64]:
+        """W: the start token and the tokens of the instruction."""
+        if instruction not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known = {}
+            self._known[instruction] = tokenize(self._tokenizer, instruction)
+        return self._known[instruction]
 
 
 def pad_left(rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

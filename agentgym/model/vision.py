@@ -1,29 +1,31 @@
-"""The visual encoder E_θ and the decoder D_θ of the masked autoencoder.
+"""The visual encoder and the decoder of the masked autoencoder.
 
-E_θ is `transformers.CLIPVisionModel` whose learned positions are replaced by fixed two-dimensional sine-cosine ones
-(He et al. 2022, arXiv 2111.06377), so that it can run on all patches to act and on the visible ones alone for the
-masked autoencoder. Frames come in as uint8 and are normalised here, with CLIP's own constants.
+The encoder is CLIP's, whose learned positions are replaced by fixed two-dimensional sine-cosine ones (He et al. 2022,
+arXiv 2111.06377), so that it can run on all patches to act and on the visible ones alone for the masked autoencoder.
+Frames come in as uint8 and are normalised here, with CLIP's own constants.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel
-from transformers.models.clip.modeling_clip import CLIPEncoder
+from transformers import CLIPVisionConfig
 
 from agentgym.model.grounding import InstructionAttention, InstructionContext
 from agentgym.model.temporal import TemporalAttention
+from agentgym.model.transformer import Context, Everything, Transformer, TransformerSizes
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # Radford et al. 2021, the preprocessing of the published weights
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-class VisualEncoder(nn.Module):
+class VisionEncoder(nn.Module):
     """Frames to patch features."""
 
+    positions: Tensor
     mean: Tensor
     std: Tensor
 
@@ -35,38 +37,36 @@ class VisualEncoder(nn.Module):
         With `word_width` it reads frames for an instruction, whose embedded words have that width.
         """
         super().__init__()
+        self.config = config
         self.patch_size = int(config.patch_size)
         self.side = int(config.image_size) // self.patch_size
         self.num_patches = self.side**2
-        self.clip = CLIPVisionModel(config)
-        positions = self.clip.embeddings.position_embedding
-        positions.weight.requires_grad_(False)
-        width, heads = int(config.hidden_size), int(config.num_attention_heads)
-        layers = range(int(config.num_hidden_layers))
+        sizes = TransformerSizes.of_clip(config)
+        self.patch_embedding = nn.Linear(3 * self.patch_size**2, sizes.width, bias=False)
+        self.start = nn.Parameter(torch.zeros(sizes.width))  # the token before the patches, CLIP's class embedding
+        self.register_buffer("positions", torch.zeros(self.num_patches, sizes.width))
+        self.first_norm = nn.LayerNorm(sizes.width, eps=sizes.epsilon)
+        self.transformer = Transformer(sizes)
+        self.last_norm = nn.LayerNorm(sizes.width, eps=sizes.epsilon)  # of what acts; the autoencoder goes without
+        layers = range(sizes.layers)
         self.temporal: nn.ModuleList | None = None
         if clip_frames is not None:
-            self.temporal = nn.ModuleList(TemporalAttention(width, heads, clip_frames) for _ in layers)
+            self.temporal = nn.ModuleList(TemporalAttention(sizes.width, sizes.heads, clip_frames) for _ in layers)
         self.grounding: nn.ModuleList | None = None
         if word_width is not None:
-            self.grounding = nn.ModuleList(InstructionAttention(width, heads, word_width) for _ in layers)
+            self.grounding = nn.ModuleList(InstructionAttention(sizes.width, sizes.heads, word_width) for _ in layers)
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1))
+        self._initialize()
 
     def patchify(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames patches pixels"]:
         """Normalised patches, row by row; a patch's pixels in the order (channel, y, x) of CLIP's convolution.
 
         Frames of another size are resized first (bilinear, smoothed where they shrink).
         """
-        image = self.side * self.patch_size
-        pixels = frames.permute(0, 3, 1, 2).float() / 255
-        if pixels.shape[2:] != (image, image):
-            pixels = F.interpolate(pixels, (image, image), mode="bilinear", antialias=True)
-        return self.cut((pixels - self.mean) / self.std)
-
-    def cut(self, pixels: Float[Tensor, "frames 3 side side"]) -> Float[Tensor, "frames patches pixels"]:
-        """Normalised frames of the encoder's size as patches."""
-        size = self.patch_size
-        grid = pixels.unflatten(3, (self.side, size)).unflatten(2, (self.side, size))
+        image, size = self.side * self.patch_size, self.patch_size
+        pixels = resize(frames.permute(0, 3, 1, 2).to(self.mean.dtype) / 255, image)
+        grid = ((pixels - self.mean) / self.std).unflatten(3, (self.side, size)).unflatten(2, (self.side, size))
         return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
     def unpatchify(self, patches: Float[Tensor, "frames patches pixels"]) -> UInt8[Tensor, "frames height width 3"]:
@@ -84,65 +84,44 @@ class VisualEncoder(nn.Module):
         *,
         time: int = 1,
         words: InstructionContext | None = None,
+        context: Context | None = None,
     ) -> Float[Tensor, "frames visible width"]:
-        """CLIP's last hidden state at the patches, all of them or the visible ones alone.
+        """The hidden states at the patches, all of them or the visible ones alone, before the last norm.
 
         With attention over time the frames are clips of `time` frames, one behind the other, whose visible patches are
         the same; without it every frame is read alone. Without `words` frames are read for nothing in particular.
         """
-        hidden = self.embed(patches, visible)
-        if self.temporal is None and words is None:
-            return self.clip.encoder(inputs_embeds=hidden).last_hidden_state[:, 1:]
-        for number, spatial in enumerate(self.clip.encoder.layers):
-            hidden = self.look_back(number, spatial(self.look_up(number, hidden, words), None), time)
+        hidden, context = self.embed(patches, visible), context or Everything()
+        for layer, block in enumerate(self.transformer.blocks):
+            if self.grounding is not None and words is not None:
+                hidden = self.grounding[layer](hidden, words)
+            hidden = block(hidden, context, layer)
+            if self.temporal is not None:
+                hidden = self.temporal[layer](hidden, time)
         return hidden[:, 1:]
-
-    def look_up(
-        self, number: int, hidden: Float[Tensor, "frames tokens width"], words: InstructionContext | None
-    ) -> Tensor:
-        """[frames, tokens, width]: with what that layer finds in the words, where there are any."""
-        if words is None:
-            return hidden
-        assert self.grounding is not None, "an encoder that reads frames for no instruction"
-        found: Tensor = self.grounding[number](hidden, words)
-        return found
-
-    def look_back(self, number: int, hidden: Float[Tensor, "frames tokens width"], time: int) -> Tensor:
-        """[frames, tokens, width]: with what that layer finds in the frames before, where frames are clips."""
-        if self.temporal is None:
-            return hidden
-        found: Tensor = self.temporal[number](hidden, time)
-        return found
 
     def embed(
         self, patches: Float[Tensor, "frames patches pixels"], visible: Int[Tensor, "frames visible"] | None = None
     ) -> Float[Tensor, "frames tokens width"]:
-        """What CLIP's layers take: the start token, then the patches, all of them or the visible ones alone."""
-        embeddings = self.clip.embeddings
-        positions = embeddings.position_embedding.weight
-        hidden = F.linear(patches, embeddings.patch_embedding.weight.flatten(1)) + positions[1:]
+        """What the blocks take: the start token, then the patches, all of them or the visible ones alone."""
+        hidden = self.patch_embedding(patches) + self.positions
         if visible is not None:
             hidden = take(hidden, visible)
-        start = (embeddings.class_embedding + positions[0]).to(hidden.dtype).expand(len(hidden), 1, -1)
-        embedded: Tensor = self.clip.pre_layrnorm(torch.cat([start, hidden], dim=1))
+        start = self.start.to(hidden.dtype).expand(len(hidden), 1, -1)
+        embedded: Tensor = self.first_norm(torch.cat([start, hidden], dim=1))
         return embedded
 
     @torch.no_grad()
-    def initialize(self) -> None:
-        """Fixed positions, and a patch embedding drawn as a linear layer's (as in He et al. 2022)."""
-        embeddings = self.clip.embeddings
-        positions = embeddings.position_embedding.weight
-        positions[0] = 0
-        positions[1:] = sine_cosine_positions(self.side, positions.shape[1])
-        nn.init.xavier_uniform_(embeddings.patch_embedding.weight.view(embeddings.embed_dim, -1))
-        nn.init.normal_(embeddings.class_embedding, std=0.02)
-        for attention in (*(self.temporal or ()), *(self.grounding or ())):
-            assert isinstance(attention, TemporalAttention | InstructionAttention)
-            attention.initialize()
+    def _initialize(self) -> None:
+        """Blocks as CLIP's are drawn; fixed positions, and a patch embedding drawn as a linear layer's (He et al.)."""
+        self.positions.copy_(sine_cosine_positions(self.side, self.positions.shape[1]))
+        nn.init.xavier_uniform_(self.patch_embedding.weight)
+        nn.init.normal_(self.start, std=0.02)
+        initialize_as_clip(self.transformer)
 
 
-class MaskedAutoencoder(nn.Module):
-    """D_θ: from the encoder's features of the visible patches to the pixels of all."""
+class MAEDecoder(nn.Module):
+    """From the encoder's features of the visible patches to the pixels of all."""
 
     positions: Tensor
 
@@ -154,17 +133,10 @@ class MaskedAutoencoder(nn.Module):
         self.embed = nn.Linear(encoder_width, width)
         self.mask_token = nn.Parameter(torch.zeros(width))
         self.register_buffer("positions", torch.zeros(num_patches, width))
-        config = CLIPVisionConfig(
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            hidden_act="gelu",
-        )
-        config._attn_implementation = "sdpa"
-        self.layers = CLIPEncoder(config)
+        self.transformer = Transformer(TransformerSizes(width, 4 * width, layers, heads, "gelu"))
         self.norm = nn.LayerNorm(width)
         self.to_pixels = nn.Linear(width, pixels)
+        self._initialize()
 
     def forward(
         self, visible_features: Float[Tensor, "frames visible width"], visible: Int[Tensor, "frames visible"]
@@ -173,17 +145,34 @@ class MaskedAutoencoder(nn.Module):
         embedded = self.embed(visible_features)
         tokens = self.mask_token.to(embedded.dtype).expand(len(visible), len(self.positions), -1)
         tokens = tokens.scatter(1, visible[..., None].expand_as(embedded), embedded) + self.positions
-        return self.to_pixels(self.norm(self.layers(inputs_embeds=tokens).last_hidden_state))
+        return self.to_pixels(self.norm(self.transformer(tokens, Everything())))
 
     @torch.no_grad()
-    def initialize(self) -> None:
+    def _initialize(self) -> None:
         """Fixed positions; linear layers as in He et al. 2022."""
         self.positions.copy_(sine_cosine_positions(self.side, self.positions.shape[1]))
         nn.init.normal_(self.mask_token, std=0.02)
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+                for matrix in module.weight.chunk(3 if name.endswith("queries_keys_values") else 1):
+                    nn.init.xavier_uniform_(matrix)
                 nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def initialize_as_clip(transformer: Transformer) -> None:
+    """Weights drawn as Radford et al. 2021 draw them; biases 0."""
+    width, depth = transformer.sizes.width, (2 * transformer.sizes.layers) ** -0.5
+    for block in transformer.blocks:
+        for linear, std in (
+            (block.queries_keys_values, width**-0.5 * depth),
+            (block.attention_out, width**-0.5),
+            (block.widen, (2 * width) ** -0.5),
+            (block.narrow, width**-0.5 * depth),
+        ):
+            assert isinstance(linear, nn.Linear)
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
 
 
 def split_patches(
@@ -210,10 +199,11 @@ def sine_cosine_positions(side: int, width: int) -> Float[Tensor, "patches width
     quarter = width // 4
     if width % 4:
         raise ValueError(f"sine-cosine positions need a width that 4 divides, not {width}")
-    frequency = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
-    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    angle_x, angle_y = x.flatten()[:, None] * frequency, y.flatten()[:, None] * frequency
-    return torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1).float()
+    with torch.device("cpu"):  # float64 is not known to every device
+        frequency = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+        y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        angle_x, angle_y = x.flatten()[:, None] * frequency, y.flatten()[:, None] * frequency
+        return torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1).float()
 
 
 def resize_frames(
@@ -222,6 +212,23 @@ def resize_frames(
     """Frames of that side, as training and acting both see them (bilinear, smoothed where they shrink)."""
     if frames.shape[2:4] == (side, side):
         return frames
-    pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
-    resized = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-    return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).unflatten(0, frames.shape[:2])
+    resized = resize(frames.movedim(-1, -3).float(), side)
+    return resized.round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
+
+
+def resize(pixels: Float[Tensor, "*axes height width"], side: int) -> Float[Tensor, "*axes side side"]:
+    """Pixels as squares of that side, by two matrices: so it is the same on every device and in every runtime."""
+    height, width = pixels.shape[-2:]
+    if (height, width) == (side, side):
+        return pixels
+    rows, columns = (_resizing(int(length), side, pixels.device, pixels.dtype) for length in (height, width))
+    return rows @ pixels @ columns.T
+
+
+@lru_cache(maxsize=16)
+def _resizing(length: int, side: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "side length"]:
+    """What maps a line of `length` pixels to one of `side`: bilinear, smoothed where it shrinks."""
+    with torch.device("cpu"), torch.inference_mode(mode=False):
+        basis = torch.eye(length)[None, None]
+        matrix = F.interpolate(basis, (side, length), mode="bilinear", antialias=True)[0, 0]
+        return matrix.to(device, dtype)

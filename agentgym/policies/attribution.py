@@ -1,15 +1,14 @@
 """Why an agent did what it did: the probabilities of all actions at each step of an episode, and where it looked.
 
-"Where" is E_θ's attention over the patches of the latest frame, as far as it spoke for the chosen action: attention
-weighted by gradients (Chefer et al. 2021, arXiv 2103.15679). Attention weights alone are the same whatever is chosen,
-and F_φ's tell no patches apart where `patch_merge` makes one token of many.
+"Where" is the vision encoder's attention over the patches of the latest frame, as far as it spoke for the chosen
+action: attention weighted by gradients (Chefer et al. 2021, arXiv 2103.15679). Attention weights alone are the same
+whatever is chosen, and the language model's tell no patches apart where `patch_merge` makes one token of many.
 
     s_L = (f ⊙ ∇_f log p)⁺ summed over the width, for the features f of the patches after layer L, the last
     s_(l-1) = s_l + s_l · mean over heads of (A_l ⊙ ∇_A_l log p)⁺
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,8 +22,10 @@ from transformers import PreTrainedTokenizerFast
 
 from agentgym.model.agent import AgentModel
 from agentgym.model.grounding import InstructionContext
-from agentgym.model.sequence import kept_steps
+from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import tokenize
+from agentgym.model.transformer import Observed
+from agentgym.model.vision import resize_frames
 from agentgym.spaces.domains import Domain
 
 METHOD = "attention weighted by gradients (Chefer et al. 2021)"
@@ -53,31 +54,29 @@ def explain(
     """
     domain = domain or model.config.all_domains()[0]
     domain.space.discrete_root("an explanation")
-    choices = torch.tensor(domain.space.within(model.config.action_tokens or ()).allowed())
     model.eval()
-    words = torch.tensor(tokenize(tokenizer, instruction))
-    pixels, chosen = torch.from_numpy(frames), torch.from_numpy(actions)
+    choices, words, pixels, chosen = (
+        torch.as_tensor(each).to(model.device)
+        for each in (
+            domain.space.within(model.config.action_tokens or ()).allowed(),
+            tokenize(tokenizer, instruction),
+            frames,
+            actions,
+        )
+    )
+    pixels = resize_frames(pixels[None], model.frame_side)[0]
     with torch.no_grad():
         visual = torch.cat([model.encode(part, words=_words(model, words, len(part))) for part in pixels.split(BATCH)])
     acted = _Acted(words, pixels, visual, chosen, choices, domain.window)
     parts = [
-        _explain_steps(model, acted, torch.tensor(steps))
+        _explain_steps(model, acted, torch.from_numpy(steps).to(model.device))
         for steps in np.array_split(np.arange(len(frames)), -(-len(frames) // BATCH))
     ]
-    side = model.vision.side
+    side = model.vision_encoder.side
     return Explanation(
-        probabilities=torch.cat([probabilities for probabilities, _ in parts]).numpy(),
-        patches=torch.cat([patches for _, patches in parts]).unflatten(1, (side, side)).numpy(),
+        probabilities=torch.cat([probabilities for probabilities, _ in parts]).cpu().numpy(),
+        patches=torch.cat([patches for _, patches in parts]).unflatten(1, (side, side)).cpu().numpy(),
     )
-
-
-def window_starts(steps: int, window: int) -> Iterator[int]:
-    """For each step of an episode the first step of the window that it is acted on (see `agentgym.model.sequence`)."""
-    start = 0
-    for step in range(steps):
-        if step - start == window:
-            start = step - kept_steps(window)
-        yield start
 
 
 class _Acted(NamedTuple):
@@ -93,52 +92,34 @@ class _Acted(NamedTuple):
 
 def _words(model: AgentModel, words: Tensor, frames: int) -> InstructionContext | None:
     """One instruction, for all frames."""
-    return model.words(words[None], torch.ones_like(words[None]), torch.zeros(frames, dtype=torch.long))
+    return model.words(words[None], torch.ones_like(words[None]), words.new_zeros(frames))
 
 
 def _explain_steps(model: AgentModel, acted: _Acted, steps: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities [rows, actions] and patch maps [rows, patches] of those steps, one row of the batch each."""
     words, pixels, visual, chosen, choices, window = acted
     rows, tokens = len(steps), choices[chosen]
-    with _attention_of(model) as attention:
-        features = model.vision(model.vision.patchify(pixels[steps]), words=_words(model, words, rows))
+    encoder, observed = model.vision_encoder, Observed()
+    features = encoder(encoder.patchify(pixels[steps]), words=_words(model, words, rows), context=observed)
     features.requires_grad_()  # where all weights stand still
     latest = model.project(features)
     seen = visual.new_zeros(rows, window, *visual.shape[1:])
     actions = chosen.new_zeros(rows, window, 1)
     places = torch.zeros_like(steps)
-    starts = list(window_starts(int(steps[-1]) + 1, window))
+    starts = SlidingWindow(window).starts(int(steps[-1]) + 1).tolist()
     for row, step in enumerate(steps.tolist()):
         start = starts[step]
         places[row] = step - start
         seen[row, : step - start] = visual[start:step]
         actions[row, : step - start, 0] = tokens[start:step]
-    seen = seen.index_put((torch.arange(rows), places), latest)
+    seen = seen.index_put((torch.arange(rows, device=steps.device), places), latest)
     instruction = words.expand(rows, -1)
     layout, hidden = model.read(instruction, torch.ones_like(instruction), seen, actions)
-    at = layout.predicts_actions(hidden)[torch.arange(rows), places, 0]
+    at = layout.predicts_actions(hidden)[torch.arange(rows, device=steps.device), places, 0]
     logs = model.logits(at)[:, model.config.num_text_tokens + choices].log_softmax(-1)
-    taken = logs[torch.arange(rows), chosen[steps]].sum()
-    share = spoke_for(taken, features, attention)[:, 1:]
+    taken = logs[torch.arange(rows, device=steps.device), chosen[steps]].sum()
+    share = spoke_for(taken, features, observed.weights)[:, 1:]
     return logs.exp().detach(), share / share.sum(1, keepdim=True).clamp(min=1e-12)
-
-
-@contextmanager
-def _attention_of(model: AgentModel) -> Iterator[list[Tensor]]:
-    """The attention weights of E_θ's layers in what runs inside, [frames, heads, tokens, tokens] each."""
-    config, seen = model.vision.clip.config, list[Tensor]()
-    quick = config._attn_implementation
-    hooks = [
-        layer.self_attn.register_forward_hook(lambda _, __, output: seen.append(output[1]))
-        for layer in model.vision.clip.encoder.layers
-    ]
-    config._attn_implementation = "eager"  # the quick ones keep no weights
-    try:
-        yield seen
-    finally:
-        config._attn_implementation = quick
-        for hook in hooks:
-            hook.remove()
 
 
 def spoke_for(
@@ -146,9 +127,11 @@ def spoke_for(
     features: Float[Tensor, "rows patches width"],
     attention: Sequence[Float[Tensor, "rows heads tokens tokens"]],
 ) -> Float[Tensor, "rows tokens"]:
-    """How much each token of E_θ, the start token and the patches, spoke for what was taken (see above)."""
+    """How much each token of the encoder, the start token and the patches, spoke for what was taken (see above)."""
     gradient, *by_layer = torch.autograd.grad(taken, [features, *attention])
-    share = F.pad((features * gradient).sum(-1).clamp(min=0), (1, 0)).detach()  # ℓ does not read the start token
+    share = F.pad(
+        (features * gradient).sum(-1).clamp(min=0), (1, 0)
+    ).detach()  # 0 for the start token, which is not projected
     for weights, slope in reversed(list(zip(attention, by_layer, strict=True))):
         passed = (weights * slope).clamp(min=0).mean(1).detach()
         share = share + (share[:, None] @ passed)[:, 0]

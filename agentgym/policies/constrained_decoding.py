@@ -1,11 +1,10 @@
-"""Writing an action token by token: each is one that the grammar allows, and F_φ reads it before the next is chosen.
+"""Writing an action token by token: each is one that the grammar allows, and the model reads it before the next.
 
-So no sequence that the model can write is an invalid action. What the writer reads on the way is forgotten: the next
-step reads the whole action, which may be another's by then (`AgentPolicy.executed`).
+So no sequence that the model can write is an invalid action. What is read on the way is forgotten: the next step reads
+the whole action, which may be another's by then (`AgentPolicy.executed`).
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,30 +13,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentgym.model.agent import AgentModel
-from agentgym.model.reading import Reader
+from agentgym.model.kv_cache import Continued, KVCache
 from agentgym.spaces import NO_TOKEN, SpaceCodec, State, TextTokenSpace
 
 Choose = Callable[[Tensor], NDArray[np.int64]]
+REMEMBERED = 10_000  # states of the grammar
 
 
-class Writer:
+class ConstrainedDecoder:
     """Writes actions of one space, of which the model's vocabulary may hold more than the tokens."""
 
-    def __init__(self, model: AgentModel, reader: Reader, codec: SpaceCodec) -> None:
-        self._reader, self._codec = reader, codec
+    def __init__(self, model: AgentModel, codec: SpaceCodec) -> None:
+        self._language, self._codec = model.language_model, codec
         self.longest = codec.longest
         text = model.config.num_text_tokens
         self._first = (
             0 if isinstance(codec.root, TextTokenSpace) else text
         )  # the first token of the vocabulary that may come
         self._below = text - self._first  # tokens count from the first action token
-        self._following = lru_cache(maxsize=10_000)(codec.follow)
-        self._allowed = lru_cache(maxsize=10_000)(self._mask_of)
+        self._following: dict[State, dict[int, State]] = {}
+        self._allowed: dict[State, Tensor] = {}
 
-    def write(
+    def decode(
         self,
         hidden: Float[Tensor, "rows width"],
-        cache: Float[Tensor, "layers 2 rows heads places head"],
+        cache: KVCache,
         lengths: Int[NDArray[np.int64], "rows"],
         choose: Choose,
     ) -> Int[NDArray[np.int64], "rows tokens"]:
@@ -46,25 +46,35 @@ class Writer:
         The cache holds the `lengths` tokens read so far and has room for an action more. `choose` takes the logits of
         all rows, −inf where a token may not stand; a row whose action is whole has one token left to choose from.
         """
-        text = self._first + self._below
+        language, text = self._language, self._first + self._below
         states = [self._codec.first] * len(hidden)
         written = np.full((len(hidden), self.longest), NO_TOKEN, np.int64)
         for place in range(self.longest):
-            allowed = torch.stack([self._allowed(state) for state in states])
-            logits = self._reader.logits(hidden, self._first).masked_fill(~allowed, -torch.inf)
-            chosen = choose(logits)[:, 0] - self._below
-            unfinished = [bool(self._following(state)) for state in states]
+            allowed = torch.stack([self._mask(state) for state in states]).to(hidden.device)
+            logits = language.logits(hidden, self._first).masked_fill(~allowed, -torch.inf)
+            chosen = choose(logits) - self._below
+            unfinished = [bool(self._follow(state)) for state in states]
             written[unfinished, place] = chosen[unfinished]
             for row in np.flatnonzero(unfinished):
-                states[row] = self._following(states[row])[int(chosen[row])]
-            if not any(self._following(state) for state in states):
+                states[row] = self._follow(states[row])[int(chosen[row])]
+            if not any(self._follow(state) for state in states):
                 break
-            new = self._reader.embed(torch.from_numpy(chosen)[:, None] + text)
-            hidden = self._reader.read_on(new, cache, lengths + place)[:, -1]
+            new = language.embeddings(torch.from_numpy(chosen + text)[:, None].to(hidden.device))
+            hidden = language(new, Continued(cache, lengths + place, 1))[:, -1]
         return written
 
-    def _mask_of(self, state: State) -> Tensor:
+    def _follow(self, state: State) -> dict[int, State]:
+        """What may come next, and the state after it."""
+        if state not in self._following:
+            self._following = {} if len(self._following) == REMEMBERED else self._following
+            self._following[state] = self._codec.follow(state)
+        return self._following[state]
+
+    def _mask(self, state: State) -> Tensor:
         """bool[tokens]: what may come next, and one token where nothing may."""
-        mask = torch.zeros(self._below + self._codec.num_tokens, dtype=torch.bool)
-        mask[[token + self._below for token in self._codec.follow(state)] or [0]] = True
-        return mask
+        if state not in self._allowed:
+            self._allowed = {} if len(self._allowed) == REMEMBERED else self._allowed
+            mask = torch.zeros(self._below + self._codec.num_tokens, dtype=torch.bool)
+            mask[[token + self._below for token in self._follow(state)] or [0]] = True
+            self._allowed[state] = mask
+        return self._allowed[state]

@@ -1,22 +1,58 @@
-"""Draws: what a policy draws in an episode is a function of the episode's seed, whatever else is in the batch."""
+"""Samplers: how a policy draws an action from logits. Numbers and generators are the host's, whatever the device is."""
+
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agentgym.errors import UserError
 
-class PerEpisodeSampler:
-    """One generator a row, started by the seed of the row's episode."""
 
-    def __init__(self) -> None:
-        self._rows: dict[int, np.random.Generator] = {}
+class Sampler(Protocol):
+    """Chooses one of each row's actions. A policy takes one and tells it of the rows of its batch."""
+
+    def choose(self, logits: NDArray[np.floating]) -> NDArray[np.int64]:
+        """A place of each row of logits [N, A]; those that are −inf are never chosen."""
+        ...
 
     def start(self, row: int, seed: int) -> None:
         """An episode of that seed has begun in that row."""
-        self._rows[row] = np.random.default_rng(seed)
+        ...
 
     def select(self, rows: NDArray[np.int64]) -> None:
         """Those rows are all there are now, in that order."""
-        self._rows = {place: self._rows[row] for place, row in enumerate(rows.tolist())}
+        ...
+
+
+class TemperatureSampler:
+    """One generator for all rows: the same calls in the same order draw the same."""
+
+    def __init__(self, temperature: float = 1.0, seed: int = 0) -> None:
+        self._temperature = checked(temperature)
+        self._generator = np.random.default_rng(seed)
+
+    def choose(self, logits: NDArray[np.floating]) -> NDArray[np.int64]:
+        """See `Sampler`."""
+        chosen: NDArray[np.int64] = (logits + self._temperature * self._generator.gumbel(size=logits.shape)).argmax(-1)
+        return chosen
+
+    def start(self, row: int, seed: int) -> None:
+        """Changes nothing."""
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        """Changes nothing."""
+
+
+class PerEpisodeSampler:
+    """One generator a row, started by the seed of the row's episode, so that draws do not depend on the batch."""
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        self._temperature = checked(temperature)
+        self._rows: dict[int, np.random.Generator] = {}
+
+    def choose(self, logits: NDArray[np.floating]) -> NDArray[np.int64]:
+        """See `Sampler`."""
+        return self.sample(softmax(logits / self._temperature))
 
     def sample(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """A place of each row of probabilities [N, A], drawn by them."""
@@ -24,3 +60,25 @@ class PerEpisodeSampler:
         draws = np.array([[0.0 if forced[row] else self._rows[row].random()] for row in range(len(probabilities))])
         chosen: NDArray[np.int64] = (probabilities.cumsum(axis=1) < draws).sum(axis=1)
         return np.minimum(chosen, probabilities.shape[1] - 1)  # the sum of rounded probabilities may fall short of 1
+
+    def start(self, row: int, seed: int) -> None:
+        """See `Sampler`."""
+        self._rows[row] = np.random.default_rng(seed)
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        """See `Sampler`."""
+        self._rows = {place: self._rows[row] for place, row in enumerate(rows.tolist())}
+
+
+def checked(temperature: float) -> float:
+    """The temperature. Raises UserError unless it is more than 0."""
+    if not temperature > 0:
+        raise UserError(f"temperature {temperature}: expected more than 0; for the likeliest action: deterministic")
+    return temperature
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities of each row, in float64."""
+    shifted = logits.astype(np.float64)
+    powers = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

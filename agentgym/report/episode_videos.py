@@ -123,7 +123,7 @@ def _explain(
 ) -> Explanation | None:
     """None for actions that have no one distribution to show, and for agents that read clips."""
     root = policy.domain.space.root
-    if not isinstance(root, Integers) or root.shape is not None or policy.model.vision.temporal is not None:
+    if not isinstance(root, Integers) or root.shape is not None or policy.model.vision_encoder.temporal is not None:
         return None
     actions = np.array(places, np.int64)
     return explain(policy.model, policy.tokenizer, episode.instruction, seen[: len(places)], actions, policy.domain)

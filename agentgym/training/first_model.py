@@ -10,7 +10,7 @@ from agentgym.model.adapting import with_domains
 from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.presets import make_config
 from agentgym.model.pretrained import read_parts
-from agentgym.model.tokenizer import load_tokenizer, tokenize, train_tokenizer
+from agentgym.model.tokenizer import load_tokenizer, most_tokens, tokenize, train_tokenizer
 from agentgym.policies.agent_policy import find_checkpoint
 from agentgym.recipes import INSTRUCTION_BYTES, ExperimentRecipe
 from agentgym.training.datasets import MixtureComponent, WindowConfig, domains_of, own_header, tokens_of
@@ -41,7 +41,7 @@ def first_model(
     config = make_config(
         recipe.model.preset,
         num_text_tokens=num_text_tokens,
-        instruction_tokens=INSTRUCTION_BYTES,
+        instruction_tokens=most_tokens(INSTRUCTION_BYTES),
         domains=domains_of(parts, first, num_text_tokens),
         frame_side=side,
         patch_merge=recipe.model.patch_merge,
@@ -61,7 +61,7 @@ def window_config_of(model: AgentModel, tokenizer: PreTrainedTokenizerFast) -> W
         tokenize=lambda text: tokenize(tokenizer, text),
         tokens=tuple(model.config.action_tokens or ()),
         num_text_tokens=model.config.num_text_tokens,
-        patches_per_frame=model.vision.num_patches,
+        patches_per_frame=model.vision_encoder.num_patches,
         frame_side=model.frame_side,
     )
 

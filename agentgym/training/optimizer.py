@@ -23,6 +23,8 @@ SMALLEST_SIDE = 32  # of a matrix that Muon moves
 STACKED = {"queries_keys_values": 3, "keys_values": 2}  # layers that are several matrices in one product
 NO_MATRICES = ("patch_embedding", "to_pixels")  # linear layers that embed what comes in, or are heads
 WIDE = 512  # from this width on a CPU is quicker in bfloat16
+PARTS = {"vision_encoder": "vision", "projector": "projector", "language_model": "language", "mae_decoder": "decoder"}
+"""The model's parts, and what a recipe calls them."""
 
 
 class Muon(Optimizer):
@@ -174,7 +176,7 @@ def parameter_groups(
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
-        rate = factors[name.split(".")[0]]
+        rate = factors[PARTS[name.split(".")[0]]]
         if rate == 0:
             parameter.requires_grad_(False)
         if parameter.requires_grad:

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentgym.data.store import EpisodeDataset, window_table
+from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
-from agentgym.model.sequence import kept_steps
+from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import pad_left
 from agentgym.model.vision import resize_frames
 from agentgym.spaces import NO_TOKEN, SpaceCodec
@@ -99,8 +99,8 @@ class WindowSource:
         self._dataset = dataset
         self._codec = dataset.header.space if codec is None else codec
         self._patches_per_frame = patches_per_frame
-        self._kept = kept_steps(window)
-        rows = window_table(dataset.lengths[episodes], window, self._kept)
+        self._kept = SlidingWindow(window).kept
+        rows = SlidingWindow(window).cut(dataset.lengths[episodes])
         self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
         self._frame_side = frame_side
         self._targets = int(dataset.lengths[episodes].sum())

@@ -21,7 +21,7 @@ from worlds import TASK, model_of, tokenizer_of
 from agentgym.apps.playground import Playground, make_app, serve
 from agentgym.apps.session import open_dataset
 from agentgym.data.store import EpisodeDataset
-from agentgym.policies.inspection import InspectedAgent
+from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 OTHER = "BabyAI-GoToObj-v0"
@@ -32,7 +32,7 @@ TASKS = {task: TaskRecipe(id=task) for task in (TASK, OTHER)}
 def playground(dataset, tmp_path):
     """A playground with an untrained agent, which records."""
     torch.manual_seed(0)
-    agent = InspectedAgent(model_of(dataset), tokenizer_of(dataset))
+    agent = AgentPolicy(model_of(dataset), tokenizer_of(dataset))
     writer = open_dataset(tmp_path / "kept", [TASKS[TASK]], FrameRecipe())
     playground = Playground(TASKS, FrameRecipe(), agent, "tiny", [TASK], writer, max_sessions=2)
     yield playground

@@ -11,7 +11,7 @@ from agentgym import environments, experts
 from agentgym.apps.session import SEEDS, Session, keys_of, open_dataset
 from agentgym.data.store import EpisodeDataset
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.policies.inspection import InspectedAgent
+from agentgym.policies.inspection import look
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 FRAME = FrameRecipe()
@@ -21,7 +21,7 @@ TASKS = [TaskRecipe(id=TASK)]
 @pytest.fixture(scope="module")
 def agent(dataset):
     torch.manual_seed(0)
-    return InspectedAgent(model_of(dataset), tokenizer_of(dataset))
+    return AgentPolicy(model_of(dataset), tokenizer_of(dataset))
 
 
 @pytest.fixture
@@ -49,11 +49,12 @@ def test_a_person_who_takes_over_is_in_the_agents_history(session, agent):
     taken = (session.view.thought.choice + 1) % 7
     seen = [session.view.frame, session.act(taken).frame]
     words = environments.encode_instruction(session.view.instruction)
-    own = agent.look({"frame": seen[0], "instruction": words}, None).state
-    misled = agent.look({"frame": seen[1], "instruction": words}, own)
-    assert session.view.thought.probabilities != misled.probabilities
-    led = agent.look({"frame": seen[1], "instruction": words}, agent.led(own, taken))
-    assert session.view.thought.probabilities == led.probabilities
+    own = look(agent, {"frame": seen[0], "instruction": words}, None)
+    other = agent.executed(own.state, [own.choice])
+    misled = look(agent, {"frame": seen[1], "instruction": words}, other)
+    assert session.view.thought.probabilities != pytest.approx(misled.probabilities, abs=1e-6)
+    led = look(agent, {"frame": seen[1], "instruction": words}, agent.executed(own.state, [taken]))
+    assert session.view.thought.probabilities == pytest.approx(led.probabilities, abs=1e-6)
 
 
 def test_a_typed_instruction_is_what_the_agent_reads_and_what_is_kept(session):

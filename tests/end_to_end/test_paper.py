@@ -102,5 +102,5 @@ def test_the_paper_preset_trains_a_step_saves_loads_and_acts_within_16_gib(tmp_p
     observation = {"frame": sample.frames[0], "instruction": np.frombuffer(sample.instruction.encode(), np.uint8)}
     action, _ = policy.predict(observation, deterministic=True)
     assert 0 <= action < data.header.space.num_tokens
-    assert policy.model.vision.num_patches == 196
+    assert policy.model.vision_encoder.num_patches == 196
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 16 * 2**20  # kilobytes

@@ -20,7 +20,7 @@ from agentgym.experiments import onnx_export
 from agentgym.experiments.onnx_export import export_onnx
 from agentgym.model.adapting import with_domains
 from agentgym.model.agent import AgentModel
-from agentgym.model.step import ExportedStep
+from agentgym.model.exported_step import ExportedStep
 from agentgym.model.tokenizer import tokenize
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy, Tokenizer
@@ -39,7 +39,7 @@ def run(dataset, tmp_path_factory):
     torch.manual_seed(0)
     model = model_of(dataset, window=M)
     torch.nn.init.normal_(model.projector.weight, std=1.0)
-    torch.nn.init.normal_(model.language.get_input_embeddings().weight[-7:], std=1.0)
+    torch.nn.init.normal_(model.language_model.embeddings.weight[-7:], std=1.0)
     model.save_pretrained(path / "model")
     tokenizer_of(dataset).save_pretrained(path / "model")
     return path

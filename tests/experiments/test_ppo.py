@@ -79,7 +79,7 @@ def test_it_learns_what_pays_and_gives_a_run_back(init, tmp_path):
 
 def test_the_value_head_alone_learns_at_first_and_the_encoder_never_where_it_is_frozen(init, tmp_path):
     before = AgentPolicy.from_pretrained(init).model.state_dict()
-    for warm, moved in ((9, set()), (0, {"language"})):
+    for warm, moved in ((9, set()), (0, {"language_model"})):
         run = tmp_path / str(warm)
         held = ("ppo.steps=16", "ppo.final_learning_rate=1e-4", "ppo.freeze_vision=true")
         finetune(recipe_of(init, f"ppo.value_warmup_rollouts={warm}", *held), run)

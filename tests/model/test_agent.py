@@ -1,7 +1,10 @@
 """AgentModel: causal, blind to padding, the same for a batch as for singles, and exact on disk."""
 
 import json
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,6 +20,7 @@ TEXT, ACTIONS = 20, 3
 VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 LANGUAGE = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+FORMAT_2 = Path(__file__).parent / "format_2"
 
 
 SPACE = SpaceCodec.discrete(("left", "right", "forward"))
@@ -168,7 +172,7 @@ def test_the_reconstruction_is_of_the_real_frames_in_order(model):
     inputs["step_mask"][0, 1:] = False
     reconstruction = run(model, inputs, mask_noise=torch.rand(4, 9)).reconstruction
     real = inputs["frames"][inputs["step_mask"]]
-    assert torch.equal(model.vision.unpatchify(reconstruction.patches), real)
+    assert torch.equal(model.vision_encoder.unpatchify(reconstruction.patches), real)
     assert reconstruction.predicted.shape == reconstruction.patches.shape
     assert reconstruction.masked.sum(1).tolist() == [7] * 4  # of 9 patches 25 % are seen
 
@@ -201,8 +205,8 @@ def test_reading_the_encoded_frames_is_the_forward_pass(model):
 def test_patches_are_merged_in_squares_and_every_patch_counts(merge, tokens):
     model = model_of(patch_merge=merge)
     frames = inputs_of()["frames"].flatten(0, 1)[:1]
-    patches = model.vision.patchify(frames).requires_grad_()
-    visual = model.project(model.vision(patches))
+    patches = model.vision_encoder.patchify(frames).requires_grad_()
+    visual = model.project(model.vision_encoder(patches))
     assert visual.shape == (1, tokens, 32)
     visual.square().sum().backward()
     assert (patches.grad.abs().sum(-1) > 0).all()
@@ -228,7 +232,7 @@ def test_every_parameter_but_the_positions_learns_from_the_three_losses(model):
 
 def test_the_vocabulary_is_tied(model):
     names = [name for name, value in model.named_parameters() if value.shape[0] == TEXT + ACTIONS]
-    assert names == ["language.decoder.embed_tokens.weight"]
+    assert names == ["language_model.embeddings.weight"]
 
 
 def test_a_model_depends_on_its_seed_alone():
@@ -306,22 +310,45 @@ def test_another_kind_of_model_is_refused(saved):
     assert refusal(load_agent, saved) == expected
 
 
-def test_a_checkpoint_of_format_1_is_the_same_agent(model, saved):
-    file = saved / "config.json"
+@pytest.mark.parametrize("kind", ["grounded", "clips"])
+def test_a_checkpoint_of_format_2_gives_the_numbers_that_it_gave(kind, tmp_path):
+    """The folders were written by an agentgym that had transformers' modules, and so were the numbers beside them."""
+    folder = FORMAT_2 / kind
+    told = {name: torch.from_numpy(value) for name, value in np.load(folder / "expected.npz").items()}
+    loaded = load_agent(folder)
+    loaded.save_pretrained(tmp_path)
+    for model in (loaded, load_agent(tmp_path), AgentModel.from_pretrained(folder).eval()):
+        assert model.config.checkpoint_format == 3
+        with torch.no_grad():
+            output = model(
+                told["words"],
+                told["mask"],
+                told["frames"],
+                told["actions"],
+                torch.ones(2, 4, dtype=torch.bool),
+                mask_noise=told["noise"],
+                mask_ratio=0.5,
+            )
+        torch.testing.assert_close(output.action_logits, told["action_logits"], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(output.reconstruction.predicted, told["predicted"], atol=1e-5, rtol=1e-5)
+
+
+def test_a_checkpoint_of_format_1_is_the_same_agent(tmp_path):
+    shutil.copytree(FORMAT_2 / "grounded", tmp_path / "old")
+    file = tmp_path / "old" / "config.json"
     values = json.loads(file.read_text())
     del values["action_tokens"], values["domains"]
-    named = {"action_names": ["left", "right", "forward"], "action_start": 0, "action_length": 1}
-    old = {**values, **named, "tasks": ["Count-v0"], "checkpoint_format": 1}
-    file.write_text(json.dumps(old))
-    loaded = load_agent(saved)
-    assert loaded.config.all_domains() == model.config.all_domains()
-    assert torch.equal(run(loaded, inputs_of()).action_logits, run(model, inputs_of()).action_logits)
+    named = {"action_names": ["left", "right", "wait"], "action_start": 0, "action_length": 1}
+    file.write_text(json.dumps({**values, **named, "tasks": ["T"], "checkpoint_format": 1}))
+    old, new = load_agent(tmp_path / "old"), load_agent(FORMAT_2 / "grounded")
+    assert old.config.all_domains() == new.config.all_domains()
+    assert all(torch.equal(tensor, new.state_dict()[name]) for name, tensor in old.state_dict().items())
 
 
 def test_another_checkpoint_format_is_refused(saved):
-    change_config(saved, checkpoint_format=3)
+    change_config(saved, checkpoint_format=4)
     file = saved / "config.json"
-    assert refusal(load_agent, saved) == f"{file}: checkpoint format 3; this agentgym reads formats 1 and 2"
+    assert refusal(load_agent, saved) == f"{file}: checkpoint format 4; this agentgym reads formats 1 to 3"
 
 
 def test_a_config_that_is_no_json_is_refused(saved):

@@ -11,7 +11,7 @@ from agentgym.environments import encode_instruction
 from agentgym.experiments.onnx_export import export_onnx
 from agentgym.model.grounding import InstructionContext, positions
 from agentgym.model.tokenizer import tokenize
-from agentgym.model.vision import VisualEncoder
+from agentgym.model.vision import VisionEncoder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy
 from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation
@@ -26,8 +26,7 @@ CONFIG = CLIPVisionConfig(
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    made = VisualEncoder(CONFIG, word_width=12)
-    made.initialize()
+    made = VisionEncoder(CONFIG, word_width=12)
     return made.eval()
 
 
@@ -44,7 +43,7 @@ def words(*rows: list[int], of_frame=(0, 1, 0)) -> InstructionContext:
 
 
 def test_a_silent_one_leaves_the_features_of_the_image_encoder(encoder, patches):
-    image = VisualEncoder(CONFIG).eval()
+    image = VisionEncoder(CONFIG).eval()
     image.load_state_dict({k: v for k, v in encoder.state_dict().items() if not k.startswith("grounding")})
     said = words([1, 2, 3], [4, 5, 6])
     assert not torch.allclose(encoder(patches, words=said), image(patches), atol=1e-3)
@@ -82,7 +81,7 @@ def run(dataset, tmp_path_factory):
     torch.manual_seed(0)
     model = model_of(dataset, window=M, instruction_attention=True)
     torch.nn.init.normal_(model.projector.weight, std=1.0)
-    torch.nn.init.normal_(model.language.get_input_embeddings().weight, std=1.0)
+    torch.nn.init.normal_(model.language_model.embeddings.weight, std=1.0)
     model.save_pretrained(path / "model")
     tokenizer_of(dataset).save_pretrained(path / "model")
     return path

@@ -30,8 +30,8 @@ def count(module):
 def test_the_paper_preset_is_clip_b_16_and_opt_125m():
     opt_vocabulary = 50_272
     model = model_of("paper", num_text_tokens=opt_vocabulary, window=9)
-    assert count(model.vision) == 85_799_424  # openai/clip-vit-base-patch16's vision model
-    assert count(model.language) - CODEC.num_tokens * 768 == 125_239_296  # facebook/opt-125m
+    assert count(model.vision_encoder) + 197 * 768 == 85_799_424  # openai/clip-vit-base-patch16's vision model
+    assert count(model.language_model) - CODEC.num_tokens * 768 == 125_239_296  # facebook/opt-125m
     assert model.visual_tokens == 196
     assert count(model.projector) == 768 * 768 + 768
 
@@ -45,7 +45,7 @@ def test_the_nine_frames_of_the_paper_fit_and_eleven_do_not():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_can_be_built_and_knows_its_actions(preset):
     model = model_of(preset)
-    assert model.language.get_input_embeddings().num_embeddings == 500 + 7
+    assert model.language_model.embeddings.num_embeddings == 500 + 7
     config = model.config
     assert config.action_tokens == [f"<action:{name}>" for name in "abcdefg"]
     assert config.all_domains() == (Domain(CODEC, (56, 56), 4, ("t",)),)

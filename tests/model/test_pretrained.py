@@ -77,14 +77,15 @@ def test_with_text_alone_the_logits_are_those_of_the_language_part(folders):
 def test_with_clips_positions_put_back_the_patch_features_are_clips(folders):
     agent, clip = agent_of(folders), CLIPVisionModel.from_pretrained(folders / "clip", dtype=torch.float32).eval()
     frames = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
-    patches = agent.vision.patchify(frames)
-    pixels = (frames.permute(0, 3, 1, 2) / 255 - agent.vision.mean) / agent.vision.std
+    patches = agent.vision_encoder.patchify(frames)
+    pixels = (frames.permute(0, 3, 1, 2) / 255 - agent.vision_encoder.mean) / agent.vision_encoder.std
     expected = clip(pixels).last_hidden_state[:, 1:]
-    assert not torch.allclose(agent.vision(patches), expected, atol=1e-2)
-    place = agent.vision.clip.embeddings.position_embedding.weight
-    place.copy_(clip.embeddings.position_embedding.weight)
-    assert torch.allclose(agent.vision(patches), expected, atol=1e-5)
-    normalised = agent.vision.clip.post_layernorm(expected)
+    assert not torch.allclose(agent.vision_encoder(patches), expected, atol=1e-2)
+    places = clip.embeddings.position_embedding.weight
+    agent.vision_encoder.positions.copy_(places[1:])
+    agent.vision_encoder.start += places[0]
+    assert torch.allclose(agent.vision_encoder(patches), expected, atol=1e-5)
+    normalised = agent.vision_encoder.last_norm(expected)
     assert torch.allclose(normalised, clip.post_layernorm(expected), atol=1e-6)
 
 
@@ -99,7 +100,7 @@ def test_what_differs_from_the_files_is_listed(folders):
 
 
 def test_new_token_rows_are_the_mean_row_and_noise(folders):
-    table = agent_of(folders).language.get_input_embeddings().weight
+    table = agent_of(folders).language_model.embeddings.weight
     text, actions = table[:VOCABULARY], table[VOCABULARY:]
     assert len(actions) == CODEC.num_tokens
     assert (actions - text.mean(0)).abs().max() < 0.1
@@ -151,8 +152,8 @@ def test_float16_bin_files_with_a_head_are_read_as_float32(folders, tmp_path):
     agent, original = agent_of(folders, language=other), agent_of(folders)
     assert {parameter.dtype for parameter in agent.parameters()} == {torch.float32}
     assert agent.config.language_config.dropout == 0
-    weight = "decoder.layers.1.fc1.weight"
-    assert torch.equal(agent.language.state_dict()[weight], original.language.state_dict()[weight].half().float())
+    found, whole = (each.language_model.transformer.blocks[1].widen.weight for each in (agent, original))
+    assert torch.equal(found, whole.half().float())
 
 
 @pytest.mark.parametrize("form", ["safetensors", "bin"])

@@ -8,7 +8,7 @@ from worlds import experiment_recipe, model_of, record, sources_of, tokenizer_of
 
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
-from agentgym.model.vision import VisualEncoder
+from agentgym.model.vision import VisionEncoder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.training.losses import compute_losses
 
@@ -17,11 +17,10 @@ CONFIG = CLIPVisionConfig(
 )
 
 
-def encoder(*, trained: bool) -> VisualEncoder:
+def encoder(*, trained: bool) -> VisionEncoder:
     """An encoder of clips of up to 5 frames; `trained`: what time adds is no longer 0."""
     torch.manual_seed(0)
-    made = VisualEncoder(CONFIG, clip_frames=5)
-    made.initialize()
+    made = VisionEncoder(CONFIG, clip_frames=5)
     if trained:
         for parameter in made.temporal.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
@@ -35,7 +34,7 @@ def patches():
 
 def test_at_the_start_the_features_are_those_of_the_image_encoder(patches):
     of_clips = encoder(trained=False)
-    images = VisualEncoder(CONFIG).eval()
+    images = VisionEncoder(CONFIG).eval()
     images.load_state_dict({k: v for k, v in of_clips.state_dict().items() if not k.startswith("temporal")})
     assert torch.allclose(of_clips(patches, time=4), images(patches), atol=1e-6)
 
@@ -74,7 +73,7 @@ def world(tmp_path_factory):
     dataset = record(tmp_path_factory.mktemp("data") / "small")
     torch.manual_seed(0)
     model = model_of(dataset, temporal_attention=True)
-    for parameter in model.vision.temporal.parameters():
+    for parameter in model.vision_encoder.temporal.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model, sources_of(dataset)[0]
 
@@ -108,7 +107,7 @@ def test_a_clip_is_masked_in_tubes_and_reconstructed_where_it_is_real(world):
     assert output.reconstruction.masked.sum(1).unique().tolist() == [37]
     losses = compute_losses(output, batch, experiment_recipe().losses)
     losses.total.backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.vision.temporal.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.vision_encoder.temporal.parameters())
 
 
 def test_an_agent_that_reads_clips_acts_as_it_was_trained(world):

@@ -4,11 +4,12 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from agentgym.model.published_names import POSITIONS, clip_tensors
 from agentgym.model.vision import (
     CLIP_MEAN,
     CLIP_STD,
-    MaskedAutoencoder,
-    VisualEncoder,
+    MAEDecoder,
+    VisionEncoder,
     sine_cosine_positions,
     split_patches,
     take,
@@ -19,8 +20,7 @@ CONFIG = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "n
 
 def encoder_of(image_size=12, patch_size=4):
     torch.manual_seed(0)
-    encoder = VisualEncoder(CLIPVisionConfig(**CONFIG, image_size=image_size, patch_size=patch_size))
-    encoder.initialize()
+    encoder = VisionEncoder(CLIPVisionConfig(**CONFIG, image_size=image_size, patch_size=patch_size))
     return encoder.eval()
 
 
@@ -34,7 +34,9 @@ def test_with_clips_own_positions_put_back_the_features_are_clips():
     config = CLIPVisionConfig(**CONFIG, image_size=12, patch_size=4)
     clip = CLIPVisionModel(config).eval()
     encoder = encoder_of()
-    encoder.clip.load_state_dict(clip.state_dict())
+    state = clip.state_dict()
+    encoder.load_state_dict({**encoder.state_dict(), **clip_tensors(state), "positions": state[POSITIONS][1:]})
+    encoder.start += state[POSITIONS][0]  # CLIP's class token has a position
     frames = some_frames()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     pixels = (frames.permute(0, 3, 1, 2) / 255 - mean) / std
@@ -80,10 +82,10 @@ def test_a_patch_holds_the_pixels_of_its_square():
 
 def test_positions_are_fixed_and_the_start_has_none():
     encoder = encoder_of()
-    positions = encoder.clip.embeddings.position_embedding.weight
-    assert not positions.requires_grad
-    assert not positions[0].any()
-    assert torch.equal(positions[1:], sine_cosine_positions(3, 16))
+    assert "positions" not in dict(encoder.named_parameters())
+    assert torch.equal(encoder.positions, sine_cosine_positions(3, 16))
+    patches = encoder.patchify(some_frames())
+    assert torch.equal(encoder.embed(patches)[:, 0], encoder.first_norm(encoder.start).expand(3, -1))
 
 
 def test_positions_are_the_sines_and_cosines_of_column_and_row():
@@ -113,8 +115,7 @@ def test_the_patches_with_the_least_noise_are_visible_and_the_others_masked(rati
 @torch.no_grad()
 def test_the_decoder_puts_every_visible_patch_at_its_place():
     torch.manual_seed(0)
-    decoder = MaskedAutoencoder(16, 9, 48, width=8, layers=1, heads=2)
-    decoder.initialize()
+    decoder = MAEDecoder(16, 9, 48, width=8, layers=1, heads=2)
     features, visible = torch.randn(2, 3, 16), torch.tensor([[0, 4, 8], [2, 1, 7]])
     order = torch.tensor([[2, 0, 1], [1, 2, 0]])
     predicted = decoder(features, visible)

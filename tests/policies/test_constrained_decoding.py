@@ -11,7 +11,7 @@ from test_action_spaces import SPACES
 from agentgym.environments import encode_instruction
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
-from agentgym.model.sequence import kept_steps
+from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import tokenize, train_tokenizer
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.spaces import SpaceCodec
@@ -35,7 +35,7 @@ def policy_of(space, seed, **changes):
         **changes,
     )
     model = AgentModel(config)
-    torch.nn.init.normal_(model.language.get_input_embeddings().weight, std=1.0)
+    torch.nn.init.normal_(model.language_model.embeddings.weight, std=1.0)
     return AgentPolicy(model, tokenizer, seed=seed)
 
 
@@ -99,7 +99,7 @@ def test_actions_of_several_tokens_are_those_of_the_whole_forward_pass(space, ch
     space.seed(0)
     for step, frame in enumerate(frames):
         if step - start == M:
-            start = step - kept_steps(M)
+            start = step - SlidingWindow(M).kept
         written, state = policy.predict(observe(frame), state, deterministic=True)
         for row, action in enumerate(written):
             ids = likeliest(policy, [f[row] for f in frames[start : step + 1]], past[row][start:step], TEXT)

@@ -8,13 +8,13 @@ import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
-from worlds import TASK, model_of, record, sources_of, tokenizer_of
+from worlds import TASK, ScriptedSampler, model_of, record, sources_of, tokenizer_of
 
 import agentgym
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
 from agentgym.evaluation.rollouts import rollout
-from agentgym.model.sequence import kept_steps
+from agentgym.model.sequence import SlidingWindow
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import FrameRecipe
 from agentgym.spaces import SpaceCodec
@@ -46,31 +46,25 @@ def longest(dataset, count):
 
 def act_as_recorded(policy, samples, monkeypatch):
     """The logits of every step while the recorded actions are the ones taken: [steps][sample, action]."""
-    seen = []
     steps = min(len(sample) for sample in samples)
-    tokens = iter([np.array([[sample.actions[t]] for sample in samples]) for t in range(steps)])
-
-    def choose(logits, deterministic):
-        seen.append(logits.clone())
-        return next(tokens)
-
-    monkeypatch.setattr(policy, "_choose", choose)
+    scripted = ScriptedSampler([sample.actions[t] for sample in samples] for t in range(steps))
+    monkeypatch.setattr(policy, "sampler", scripted)
     state = None
     for t in range(steps):
         _, state = policy.predict(observation_of(samples, t), state)
     monkeypatch.undo()
-    return seen
+    return [torch.from_numpy(logits) for logits in scripted.seen]
 
 
 def window_start(step):
     """The first step the agent sees at that one: 0, then M - kept more each time a window of M is full."""
-    moved = M - kept_steps(M)
+    moved = M - SlidingWindow(M).kept
     return 0 if step < M else moved * -(-(step + 1 - M) // moved)
 
 
 def trained_logits(policy, instruction, window):
     """The training forward's logits at the last step of a window."""
-    tokens = torch.from_numpy(policy._tokens(instruction))[None]
+    tokens = torch.from_numpy(policy._instructions(instruction))[None]
     output = policy.model(
         tokens,
         torch.ones_like(tokens),
@@ -103,13 +97,12 @@ def test_an_instruction_may_change_in_mid_episode(policy, dataset, monkeypatch):
     observations = [observation_of([sample], t) for t in range(6)]
     for observation in observations[2:]:
         observation["instruction"] = encode_instruction(other)[None]
-    seen = []
-    monkeypatch.setattr(
-        policy, "_choose", lambda logits, _: (seen.append(logits.clone()), sample.actions[[len(seen) - 1]][None])[1]
-    )
+    scripted = ScriptedSampler([action] for action in sample.actions)
+    monkeypatch.setattr(policy, "sampler", scripted)
     state = None
     for observation in observations:
         _, state = policy.predict(observation, state)
+    seen = [torch.from_numpy(logits) for logits in scripted.seen]
     for t, instruction in enumerate([sample.instruction] * 2 + [other] * 4):
         trained = trained_logits(policy, instruction, sample[window_start(t) : t + 1])
         torch.testing.assert_close(seen[t][0], trained, atol=1e-4, rtol=0)
@@ -130,33 +123,38 @@ def test_episode_start_resets_its_row_and_no_other(policy, dataset):
     _, state = policy.predict(observation_of([first, second], 1), state, np.array([False, True]))
     assert state.steps.tolist() == [2, 1]
     _, alone = policy.predict(observation_of([second], 1))
-    np.testing.assert_allclose(state.visual[1, :1], alone.visual[0, :1], atol=1e-5)
+    torch.testing.assert_close(state.visual[-1][1], alone.visual[-1][0], atol=1e-5, rtol=0)
 
 
 def test_staggered_episode_ends_change_nothing(policy, dataset, monkeypatch):
     samples = longest(dataset, 3)
     alone = [act_as_recorded(policy, [sample], monkeypatch) for sample in samples]
     delays = np.array([0, 2, 5])
-    seen, state, chosen = [], None, np.zeros((3, 1), np.int64)
-    monkeypatch.setattr(policy, "_choose", lambda logits, _: (seen.append(logits.clone()), chosen)[1])
+    state = None
     for t in range(7):
         steps = np.maximum(t - delays, 0)  # a row that waits shows its first frame again and again
-        chosen = np.array([[sample.actions[step]] for sample, step in zip(samples, steps, strict=True)])
+        chosen = [sample.actions[step] for sample, step in zip(samples, steps, strict=True)]
+        monkeypatch.setattr(policy, "sampler", ScriptedSampler([chosen]))
         rows = [observation_of([sample], step) for sample, step in zip(samples, steps, strict=True)]
         observation = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
         _, state = policy.predict(observation, state, t <= delays)
         for row, step in enumerate(steps):
-            torch.testing.assert_close(seen[-1][row], alone[row][step][0], atol=1e-4, rtol=0)
+            seen = torch.from_numpy(policy.sampler.seen[0][row])
+            torch.testing.assert_close(seen, alone[row][step][0], atol=1e-4, rtol=0)
 
 
 def test_predict_changes_neither_the_state_nor_episode_start_that_it_got(policy, dataset):
     samples = longest(dataset, 2)
     start = np.array([True, True])
     _, state = policy.predict(observation_of(samples, 0), None, start)
-    before = pickle.dumps(state)
-    _, after = policy.predict(observation_of(samples, 1), state, np.array([False, False]))
-    assert pickle.dumps(state) == before
-    assert after is not state
+    expected, after = policy.predict(observation_of(samples, 1), state, np.array([False, False]), True)
+    further, _ = policy.predict(observation_of(samples, 2), after, deterministic=True)
+    for _ in range(2):  # as often as one likes, whatever was read since
+        again, other = policy.predict(observation_of(samples, 1), state, np.array([False, False]), True)
+        np.testing.assert_array_equal(again, expected)
+        np.testing.assert_array_equal(policy.predict(observation_of(samples, 2), other, None, True)[0], further)
+        np.testing.assert_array_equal(policy.predict(observation_of(samples, 2), after, None, True)[0], further)
+    assert state.steps.tolist() == [1, 1]
     assert start.tolist() == [True, True]
 
 
@@ -174,7 +172,7 @@ def test_frames_may_come_channels_first(policy, dataset):
     observation = observation_of([dataset[0]], 0)
     turned = {**observation, "frame": observation["frame"].transpose(0, 3, 1, 2)}
     states = [policy.predict(each)[1] for each in (observation, turned)]
-    np.testing.assert_array_equal(states[0].visual, states[1].visual)
+    assert torch.equal(states[0].visual[-1], states[1].visual[-1])
 
 
 def test_sampling_is_a_function_of_the_seed(dataset):
@@ -249,7 +247,10 @@ def test_a_state_goes_on_where_it_was_after_pickling_and_in_another_copy_of_the_
         each.predict(observation_of(samples, 1), pickle.loads(pickle.dumps(state)), deterministic=True)
         for each in (policy, copy)
     ]
-    assert pickle.dumps(results[0]) == pickle.dumps(results[1])
+    (actions, one), (others, other) = results
+    np.testing.assert_array_equal(actions, others)
+    assert torch.equal(one.cache.keys_values, other.cache.keys_values)
+    assert (one.policy, one.read.tolist()) == (other.policy, other.read.tolist())
 
 
 def test_a_high_temperature_draws_evenly_and_a_low_one_takes_the_likeliest(policy, dataset):
@@ -277,7 +278,7 @@ def test_a_saved_policy_acts_as_the_one_in_memory(policy, dataset, tmp_path):
     observation = observation_of(longest(dataset, 3), 0)
     states = [each.predict(observation, deterministic=True) for each in (policy, loaded)]
     np.testing.assert_array_equal(states[0][0], states[1][0])
-    np.testing.assert_array_equal(states[0][1].visual, states[1][1].visual)
+    assert torch.equal(states[0][1].visual[-1], states[1][1].visual[-1])
 
 
 def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path):

@@ -18,7 +18,7 @@ def policy(dataset):
     torch.manual_seed(0)
     model = model_of(dataset)
     torch.nn.init.normal_(model.projector.weight, std=1.0)
-    torch.nn.init.normal_(model.language.get_input_embeddings().weight[-7:], std=1.0)
+    torch.nn.init.normal_(model.language_model.embeddings.weight[-7:], std=1.0)
     return AgentPolicy(model, tokenizer_of(dataset))
 
 

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize, VecTransposeImage
-from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of
+from worlds import CountingEnv, ScriptedSampler, experiment_recipe, model_of, refusal, tokenizer_of
 
 from agentgym.evaluation import evaluate, protocol
 from agentgym.model.adapting import with_domains
@@ -66,17 +66,17 @@ def test_the_weights_after_construction_are_the_checkpoints_to_the_last_bit(run)
         assert torch.equal(built[name], value), name
 
 
-def test_the_distribution_is_that_of_the_agent_policy_at_every_step(run, monkeypatch):
+def test_the_distribution_is_that_of_the_agent_policy_at_every_step(run):
     model, policy = make(PPO, run, make_env()), AgentPolicy.from_pretrained(run)
-    seen = []
-    monkeypatch.setattr(policy, "_choose", lambda logits, _: (seen.append(logits.clone()), np.array([[action]]))[1])
+    scripted = policy.sampler = ScriptedSampler([(3 * t + 1) % 7] for t in range(100))
     plain, wrapped = CountingEnv(), make_env()
     one, other, state, done, t = plain.reset(seed=11)[0], wrapped.reset(seed=11)[0], None, False, 0
     while not done:
         action = (3 * t + 1) % 7
         _, state = policy.predict(one, state)
         distribution = model.policy.get_distribution(model.policy.obs_to_tensor(other)[0]).distribution
-        torch.testing.assert_close(distribution.logits.detach(), seen[-1].log_softmax(-1), atol=1e-4, rtol=0)
+        seen = torch.from_numpy(scripted.seen[-1]).log_softmax(-1)
+        torch.testing.assert_close(distribution.logits.detach(), seen, atol=1e-4, rtol=0)
         one, _, done, _, _ = plain.step(action)
         other, _, _, _, _ = wrapped.step(action)
         t += 1
@@ -130,7 +130,7 @@ def test_a_tethered_policy_counts_how_far_it_is_from_the_checkpoint(run):
     actions = torch.tensor([2])
     assert policy.evaluate_actions(observation, actions)[2].tolist() == pytest.approx([0.0], abs=1e-6)
     with torch.no_grad():
-        policy.features_extractor.agent.language.get_input_embeddings().weight[-7:] += torch.randn(7, 128)
+        policy.features_extractor.agent.language_model.embeddings.weight[-7:] += torch.randn(7, 128)
     values, log_prob, nearness = policy.evaluate_actions(observation, actions)
     after = policy.get_distribution(observation).distribution
     torch.testing.assert_close(nearness, -torch.distributions.kl_divergence(after, before))

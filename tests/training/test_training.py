@@ -49,7 +49,7 @@ def test_only_matrices_decay_and_frozen_positions_are_left_out(dataset):
     model = fresh_model(dataset)
     decayed, others = (group["params"] for group in parameter_groups(model, 0.1))
     assert all(parameter.ndim >= 2 for parameter in decayed)
-    assert any(parameter is model.language.get_input_embeddings().weight for parameter in others)
+    assert any(parameter is model.language_model.embeddings.weight for parameter in others)
     assert len(decayed) + len(others) == sum(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -171,7 +171,7 @@ def test_a_part_has_its_own_rate_and_a_rate_of_zero_freezes_it(dataset, loop):
     before = {name: tensor.clone() for name, tensor in fresh_model(dataset).state_dict().items()}
     after = train(fresh_model(dataset), with_recipe(loop, part_rates=rates, updates=2)).state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"projector", "language", "decoder"}
+    assert moved == {"projector", "language_model", "mae_decoder"}
 
 
 def test_gradient_checkpointing_changes_no_weight(dataset, loop, tmp_path):
@@ -180,9 +180,9 @@ def test_gradient_checkpointing_changes_no_weight(dataset, loop, tmp_path):
         for flag in (False, True)
     ]
     kept, computed_again = (train(fresh_model(dataset), each) for each in loops)
-    assert computed_again.language.decoder.gradient_checkpointing
-    assert computed_again.vision.clip.encoder.gradient_checkpointing
-    assert computed_again.decoder.layers.gradient_checkpointing
+    assert computed_again.language_model.transformer.blocks[0].gradient_checkpointing
+    assert computed_again.vision_encoder.transformer.blocks[0].gradient_checkpointing
+    assert computed_again.mae_decoder.transformer.blocks[0].gradient_checkpointing
     for name, tensor in kept.state_dict().items():
         assert torch.allclose(tensor, computed_again.state_dict()[name], atol=1e-6), name
 

@@ -152,16 +152,12 @@ class Windows(Sequence[Episode]):
         return self.dataset.steps(episode, start, stop)
 
 
-def window_table(lengths: NDArray[np.int64], length: int, kept: int = 0) -> NDArray[np.int64]:
-    """int64[windows, 3]: episode, first step and the step after the last one, of windows of at most `length` steps.
-
-    Each window begins with the last `kept` steps of the one before.
-    """
-    stride = length - kept
-    counts = np.maximum(1, -(-(lengths - kept) // stride)) * (lengths > 0)
+def window_table(lengths: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """int64[windows, 3]: episode, first step and the step after the last one, of windows of at most `length` steps."""
+    counts = -(-lengths // length)
     episodes = np.repeat(np.arange(len(lengths)), counts)
     first = np.repeat(np.cumsum(counts) - counts, counts)
-    starts = (np.arange(len(episodes)) - first) * stride
+    starts = (np.arange(len(episodes)) - first) * length
     stops = np.minimum(starts + length, lengths[episodes])
     return np.stack([episodes, starts, stops], axis=1).astype(np.int64)
 

@@ -9,16 +9,16 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 FORMAT = 1
+REMEMBERED = 10_000  # instructions
 INPUTS = ("frame", "instruction", "visual", "actions", "keys_values")
 
 
@@ -37,21 +37,29 @@ class History:
 class OnnxPolicy:
     """The policy of a file `policy.onnx` or `policy-int8.onnx` with policy.json beside it.
 
-    `threads` 0 leaves their number to onnxruntime. Raises ValueError when the folder is of another format.
+    `threads` 0 leaves their number to onnxruntime. `sampler` draws what is not to be the likeliest; None: at that
+    temperature and seed. Raises ValueError when the folder is of another format.
     """
 
-    def __init__(self, file: str | Path, *, threads: int = 0, temperature: float = 1.0, seed: int = 0) -> None:
-        file = Path(file)
+    def __init__(
+        self,
+        file: str | Path,
+        *,
+        threads: int = 0,
+        temperature: float = 1.0,
+        seed: int = 0,
+        sampler: "Sampler | None" = None,
+    ) -> None:
+        self._file, self._threads = file, threads = Path(file), threads
         values = json.loads((file.parent / "policy.json").read_text(encoding="utf-8"))
         if values.get("format") != FORMAT:
             raise ValueError(f"{file.parent}/policy.json: format {values.get('format')}; this file reads {FORMAT}")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        self._session = _open(file, threads)
         self.action_names: tuple[str, ...] = tuple(values["action_names"])
         self.action_start: int = values["action_start"]
-        self.frame_side: int = values["frame_side"]
-        self._window, self._kept = values["window"], values["kept_steps"]
+        self.frame_shape: tuple[int, int] = tuple(values.get("frame_shape") or [values["frame_side"]] * 2)
+        # Of how many steps of a window how many are still seen when one more comes: all, until it is full.
+        self._kept = values.get("window_table") or [*range(values["window"]), values["kept_steps"]]
         self._reads_for_words: bool = values["instruction_attention"]
         self._fingerprint = f"{values['fingerprint']}/{file.stem}"
         self._nothing = History(
@@ -60,11 +68,21 @@ class OnnxPolicy:
             np.zeros((0, *values["visual"]), np.float32),
             np.zeros((0, 1), np.int64),
             np.zeros(values["keys_values"], np.float32),
-            np.zeros((0, self.frame_side, self.frame_side, 3), np.uint8),
+            np.zeros((0, *self.frame_shape, 3), np.uint8),
         )
-        self._tokens = lru_cache(maxsize=10_000)(Tokenizer(**values["tokenizer"]).encode)
+        self._tokens = Tokenizer(**values["tokenizer"])
         self._temperature = temperature
         self._generator = np.random.default_rng(seed)
+        self.sampler = sampler
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the session, which another process opens again from the same file."""
+        return {name: value for name, value in self.__dict__.items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """See `__getstate__`."""
+        self.__dict__.update(state)
+        self._session = _open(self._file, self._threads)
 
     def act(
         self, frame: NDArray[np.uint8], instruction: str, history: History | None = None, *, deterministic: bool = True
@@ -99,8 +117,15 @@ class OnnxPolicy:
         actions = chosen + self.action_start
         return (actions[0] if single else actions), new
 
+    def start(self, row: int, seed: int) -> None:
+        """Tells the sampler that an episode of that seed has begun in that row."""
+        if self.sampler is not None:
+            self.sampler.start(row, seed)
+
     def select(self, state: Sequence[History], rows: NDArray[np.int64]) -> tuple[History, ...]:
         """The state of those rows alone, in that order, for a batch in which some environments are done."""
+        if self.sampler is not None:
+            self.sampler.select(rows)
         return tuple(state[row] for row in rows)
 
     def _step(
@@ -110,14 +135,14 @@ class OnnxPolicy:
         history = self._nothing if history is None else history
         if not isinstance(history, History) or history.policy != self._fingerprint:
             raise ValueError("the history is not of this policy: pass None at first, then what it gave back")
-        side = self.frame_side
-        if frame.shape == (3, side, side):
+        if frame.shape == (3, *self.frame_shape):
             frame = np.ascontiguousarray(frame.transpose(1, 2, 0))
-        if frame.dtype != np.uint8 or frame.shape != (side, side, 3):
-            raise ValueError(f"the frame is {frame.dtype}{list(frame.shape)}; expected uint8[{side}, {side}, 3]")
+        if frame.dtype != np.uint8 or frame.shape != (*self.frame_shape, 3):
+            expected = [*self.frame_shape, 3]
+            raise ValueError(f"the frame is {frame.dtype}{list(frame.shape)}; expected uint8{expected}")
         visual, actions, known, frames = history.visual, history.actions, history.keys_values, history.frames
-        if len(actions) == self._window:  # full: all but the latest steps are forgotten, and what stays is read again
-            moved = self._window - self._kept
+        moved = len(actions) - self._kept[len(actions)]
+        if moved:  # the window was full: all but the latest steps are forgotten, and what stays is read again
             visual, actions, frames = visual[moved:], actions[moved:], frames[moved:]
         if len(visual) != len(history.visual) or instruction != history.instruction:
             known = self._nothing.keys_values
@@ -135,10 +160,28 @@ class OnnxPolicy:
         return self._session.run(None, dict(zip(INPUTS, (frame, self._tokens(instruction), *history), strict=True)))
 
     def _choose(self, logits: NDArray[np.float32], deterministic: bool) -> NDArray[np.int64]:
-        """Of each row the likeliest, or one drawn at the policy's temperature."""
+        """Of each row the likeliest, or one drawn."""
+        if self.sampler is not None and not deterministic:
+            return self.sampler.choose(logits)
         noise = 0.0 if deterministic else self._temperature * self._generator.gumbel(size=logits.shape)
         chosen: NDArray[np.int64] = (logits + noise).argmax(-1)
         return chosen
+
+
+class Sampler(Protocol):
+    """Draws the actions of a batch. It is told which episode begins in a row, and which rows are left."""
+
+    def choose(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
+        """A place of each row of logits [N, A]."""
+        ...
+
+    def start(self, row: int, seed: int) -> None:
+        """An episode of that seed has begun in that row."""
+        ...
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        """Those rows are all there are now, in that order."""
+        ...
 
 
 class Tokenizer:
@@ -151,6 +194,14 @@ class Tokenizer:
         self._ranks = {(first, second): rank for rank, (first, second) in enumerate(merges)}
         self._start = start
         self._prefix = " " if prefix_space else ""
+        self._known: dict[str, NDArray[np.int64]] = {}
+
+    def __call__(self, text: str) -> NDArray[np.int64]:
+        """The same as `encode`, remembered."""
+        if text not in self._known:
+            self._known = {} if len(self._known) >= REMEMBERED else self._known
+            self._known[text] = self.encode(text)
+        return self._known[text]
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """The start token and the tokens of a text."""
@@ -170,6 +221,12 @@ class Tokenizer:
             place = ranks.index(best)
             tokens[place : place + 2] = [tokens[place] + tokens[place + 1]]
         return [self._ids[token] for token in tokens]
+
+
+def _open(file: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 def _append(history: History, action: Any) -> History:

@@ -1,11 +1,9 @@
 """The features of Stable-Baselines3's policies: the agent's hidden state at the latest frame of each window."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import gymnasium
-import numpy as np
 import torch
 from gymnasium.spaces import Dict
 from jaxtyping import Float, Int, UInt8
@@ -15,22 +13,24 @@ from torch import Tensor
 from agentgym.environments import decode_instruction
 from agentgym.errors import UserError
 from agentgym.model.grounding import InstructionContext
-from agentgym.model.tokenizer import pad_left, tokenize
+from agentgym.model.tokenizer import Instructions, pad_left
+from agentgym.model.vision import resize_frames
+from agentgym.model.weights import WeightsMark
 from agentgym.policies.sb3.restoring import load_or_rebuild
 
 REMEMBERED_BYTES = 64_000_000  # of frames that were encoded
 
 
 class AgentFeatures(BaseFeaturesExtractor):
-    """F_φ's hidden state at the latest frame of each window; the model of a checkpoint, without dropout."""
+    """The language model's hidden state at the latest frame of each window."""
 
     def __init__(
         self, observation_space: Dict, checkpoint: str, action_space: gymnasium.Space[Any], task: str | None = None
     ) -> None:
         agent, tokenizer = load_or_rebuild(observation_space, checkpoint, action_space, task)
         agent.check_reads_images("a Stable-Baselines3 policy")
-        super().__init__(observation_space, features_dim=agent.language.config.word_embed_proj_dim)
-        expected = (agent.config.window, agent.frame_side, agent.frame_side, 3)
+        super().__init__(observation_space, features_dim=agent.language_model.outer_width)
+        expected = (agent.config.window, *agent.config.all_domains()[0].frame_shape, 3)
         frames = observation_space.spaces.get("frames") if isinstance(observation_space, Dict) else None
         if frames is None or frames.shape != expected:
             found = "no 'frames'" if frames is None else f"frames {list(frames.shape or ())}"
@@ -38,19 +38,15 @@ class AgentFeatures(BaseFeaturesExtractor):
                 f"the observation has {found}; {checkpoint} takes {list(expected)}: "
                 f"wrap the environment in HistoryObservation(env, window={expected[0]})"
             )
-        for module in agent.modules():
-            for name in ("dropout", "attention_dropout", "layerdrop"):
-                if isinstance(getattr(module, name, None), float):
-                    setattr(module, name, 0.0)
         self.agent = agent
         self.tokenizer = tokenizer
-        self._encoder = [*agent.vision.parameters(), *agent.projector.parameters()]
-        if agent.vision.grounding is not None:
-            self._encoder.append(agent.language.get_input_embeddings().weight)
+        encoder = [agent.vision_encoder, agent.projector]
+        if agent.vision_encoder.grounding is not None:
+            encoder.append(agent.language_model.embeddings)
+        self._encoder = [parameter for module in encoder for parameter in module.parameters()]
+        self._mark = WeightsMark(*encoder)
         self._encoded = VisualTokenCache()
-        self._tokens = lru_cache(maxsize=10_000)(
-            lambda raw: tokenize(self.tokenizer, decode_instruction(np.frombuffer(raw, np.uint8)))
-        )
+        self._instructions = Instructions(tokenizer)
 
     def forward(self, observations: dict[str, Tensor]) -> Float[Tensor, "rows width"]:
         """From the observations of `HistoryObservation`, in the float32 that Stable-Baselines3 makes of them."""
@@ -60,8 +56,9 @@ class AgentFeatures(BaseFeaturesExtractor):
         real = mask.flatten().nonzero().squeeze(1)
         frames = _whole(observations, "frames", torch.uint8)[:, : mask.shape[1]].flatten(0, 1)[real]
         raw = _whole(observations, "instruction", torch.uint8)
-        padded = pad_left([self._tokens(row.tobytes()) for row in raw.cpu().numpy()])
+        padded = pad_left([self._instructions(decode_instruction(row)) for row in raw.cpu().numpy()])
         instruction, instruction_mask = (torch.from_numpy(each).to(mask.device) for each in padded)
+        frames = resize_frames(frames[:, None], self.agent.frame_side)[:, 0]
         of_frame = real // mask.shape[1]
         words = self.agent.words(instruction, instruction_mask, of_frame)
         encoded = self._encode(frames, words, raw[of_frame])
@@ -72,7 +69,7 @@ class AgentFeatures(BaseFeaturesExtractor):
             visual.unflatten(0, mask.shape),
             _whole(observations, "actions", torch.long)[:, : mask.shape[1], None],
         )
-        return layout.predicts_actions(hidden)[torch.arange(len(mask)), steps - 1, 0]
+        return layout.predicts_actions(hidden)[torch.arange(len(mask), device=mask.device), steps - 1, 0]
 
     def _encode(
         self,
@@ -92,7 +89,7 @@ class AgentFeatures(BaseFeaturesExtractor):
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self._encoder):
             first, which = _distinct(told)
             return encode(first)[which]
-        return self._encoded.of(told, encode, sum(parameter._version for parameter in self._encoder))
+        return self._encoded.of(told, encode, self._mark.now())
 
 
 def _whole(observations: dict[str, Tensor], name: str, dtype: torch.dtype) -> Tensor:
@@ -116,14 +113,14 @@ class VisualTokenCache:
 
     def __init__(self) -> None:
         self._tokens: dict[bytes, Tensor] = {}
-        self._version = 0
+        self._mark: tuple[Any, ...] = ()
 
     def of(
-        self, told: UInt8[Tensor, "frames bytes"], encode: Callable[[Tensor], Tensor], version: int
+        self, told: UInt8[Tensor, "frames bytes"], encode: Callable[[Tensor], Tensor], mark: tuple[Any, ...]
     ) -> Float[Tensor, "frames visual width"]:
-        """The tokens; `encode` computes those of the places that are new to this version of the encoder's weights."""
-        if version != self._version or len(self._tokens) * self._bytes_each() > REMEMBERED_BYTES:
-            self._tokens, self._version = {}, version
+        """The tokens; `encode` computes those of the places that are new to the encoder's weights of this `mark`."""
+        if mark != self._mark or len(self._tokens) * self._bytes_each() > REMEMBERED_BYTES:
+            self._tokens, self._mark = {}, mark
         keys = [row.tobytes() for row in told.cpu().numpy()]
         new = {key: place for place, key in enumerate(keys) if key not in self._tokens}
         if new:

@@ -140,7 +140,7 @@ class TetheredPolicy(AgentActorCriticPolicy):
 
 
 def _action_logits(agent: AgentModel, hidden: Float[Tensor, "rows width"]) -> Float[Tensor, "rows actions"]:
-    return agent.logits(hidden)[:, agent.config.num_text_tokens :]
+    return agent.action_logits(hidden)
 
 
 def _raise_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:

@@ -8,7 +8,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from numpy.typing import NDArray
 
 from agentgym.errors import UserError
-from agentgym.model.sequence import kept_steps
+from agentgym.model.sequence import SlidingWindow
 from agentgym.spaces.from_zero import from_zero
 
 
@@ -42,6 +42,7 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
         self.action_space, self._first_action = from_zero(actions)
         self._frames = np.zeros((window, *shape), np.uint8)
         self._actions = np.zeros(window, np.int64)
+        self._window = SlidingWindow(window)
         self._steps = 0
 
     def reset(
@@ -56,11 +57,10 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
         """The window with the next frame; a full one moves first."""
         observation, reward, terminated, truncated, info = self.env.step(action + self._first_action)
         self._actions[self._steps - 1] = int(action)
-        window, kept = len(self._actions), kept_steps(len(self._actions))
-        if self._steps == window:
-            for values in (self._frames, self._actions):
-                values[:kept] = values[window - kept :]
-            self._steps = kept
+        kept = int(self._window.before_next(np.asarray(self._steps)))
+        for values in (self._frames, self._actions):
+            values[:kept] = values[self._steps - kept : self._steps].copy()
+        self._steps = kept
         return self._append(observation), reward, terminated, truncated, info
 
     def _append(self, observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

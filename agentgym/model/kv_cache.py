@@ -1,0 +1,125 @@
+"""KVCache: keys and values of the tokens that the language model has read, so that each is read once.
+
+The cache is one tensor on the model's device, allocated once for as many tokens as an episode's window may have. Three
+contexts (see `agentgym.model.transformer`) write into it: `Prefill` reads rows from their beginning, `Continued` reads
+a few tokens more in every row, whatever the rows' lengths, and `Grown` does that for one row without a fixed size, as
+the exported graph does. What a row holds beyond its length is never seen.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agentgym.model.language import LanguageModel
+from agentgym.model.transformer import Heads
+
+
+class KVCache:
+    """Room for `places` tokens in each row. The caller knows how many of each row are true."""
+
+    def __init__(self, keys_values: Float[Tensor, "layers 2 rows heads places head"]) -> None:
+        """Of zeros, since places that are masked still enter the products."""
+        self.keys_values = keys_values
+        self.turn = 0  # how often it was written; tells the latest reader from others
+
+    @staticmethod
+    def empty(language: LanguageModel, rows: int, places: int) -> "KVCache":
+        """One for that model, on its device and in its precision."""
+        sizes, table = language.transformer.sizes, language.embeddings.weight
+        shape = sizes.layers, 2, rows, sizes.heads, places, sizes.width // sizes.heads
+        return KVCache(torch.zeros(shape, dtype=table.dtype, device=table.device))
+
+    @property
+    def places(self) -> int:
+        """How many tokens a row has room for."""
+        return self.keys_values.shape[4]
+
+    def select(self, rows: NDArray[np.int64]) -> "KVCache":
+        """A cache of those rows, in that order."""
+        return KVCache(self.keys_values[:, :, torch.from_numpy(rows).to(self.keys_values.device)])
+
+
+class Prefill:
+    """Rows that are read from their beginning; their tokens attend to each other alone."""
+
+    def __init__(self, cache: KVCache, rows: NDArray[np.int64]) -> None:
+        whole = len(rows) == cache.keys_values.shape[2]
+        self._rows = None if whole else torch.from_numpy(rows).to(cache.keys_values.device)
+        self._held = cache.keys_values
+
+    def positions(self, new: int) -> slice:
+        """Which rows of the table of positions are those of the `new` tokens."""
+        return slice(0, new)
+
+    def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:
+        """See `agentgym.model.transformer.Context`."""
+        for held, new in zip(self._held[layer].unbind(), (keys, values), strict=True):
+            if self._rows is None:
+                held[:, :, : new.shape[2]] = new
+            else:
+                held[self._rows, :, : new.shape[2]] = new.to(held.dtype)
+        return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+
+
+class Continued:
+    """All rows read `new` tokens more, behind the first `lengths` of each."""
+
+    def __init__(self, cache: KVCache, lengths: Int[NDArray[np.int64], "rows"], new: int) -> None:
+        held, first = cache.keys_values, int(lengths[0])
+        self._held, self._new, self._first = held, new, first
+        self._places: Tensor | None = None
+        self._end = int(lengths.max()) + new
+        unseen = _unseen(cache.places, held.device, held.dtype)[:, : self._end]
+        if len(lengths) == 1 or (lengths == first).all():  # rows of one length: slices, which are quicker
+            self._unseen = unseen[first : first + new] if new > 1 else None
+        else:
+            self._places = torch.from_numpy(lengths[:, None] + np.arange(new)).to(held.device)
+            self._unseen = unseen[self._places][:, None]
+            self._rows = torch.arange(len(lengths), device=held.device)[:, None]
+
+    def positions(self, new: int) -> "slice | Tensor":
+        """See `Prefill`."""
+        return slice(self._first, self._first + new) if self._places is None else self._places
+
+    def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:
+        """See `agentgym.model.transformer.Context`."""
+        held_keys, held_values = self._held[layer].unbind()
+        if self._places is None:
+            held_keys[:, :, self._first : self._end] = keys
+            held_values[:, :, self._first : self._end] = values
+        else:
+            held_keys[self._rows, :, self._places] = keys.transpose(1, 2)
+            held_values[self._rows, :, self._places] = values.transpose(1, 2)
+        return F.scaled_dot_product_attention(
+            queries, held_keys[:, :, : self._end], held_values[:, :, : self._end], attn_mask=self._unseen
+        )
+
+
+class Grown:
+    """One row as a graph reads it: `keys_values` of what it has read come in, those of all tokens go out."""
+
+    def __init__(self, keys_values: Float[Tensor, "layers 2 heads read head"], places: Int[Tensor, "all"]) -> None:
+        self._known, self.layers = keys_values, list[Tensor]()
+        self._new = places[keys_values.shape[3] :]
+        self._seen = places <= self._new[:, None]
+
+    def positions(self, new: int) -> Tensor:
+        """See `Prefill`."""
+        return self._new
+
+    def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:
+        """See `agentgym.model.transformer.Context`."""
+        grown = torch.cat([self._known[layer], torch.cat([keys, values])], dim=2)
+        self.layers.append(grown)
+        return F.scaled_dot_product_attention(queries, grown[:1], grown[1:], attn_mask=self._seen)
+
+
+@lru_cache(maxsize=8)
+def _unseen(places: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "places places"]:
+    """Added to the attention of each place to each: −inf to those that come after it."""
+    return torch.full((places, places), -torch.inf, device=device, dtype=dtype).triu(1)
