@@ -71,7 +71,10 @@ class Visitor:
 
 @dataclass
 class Playground:
-    """What a server offers. `tasks` are those that a session may play, by id, the first one when it starts."""
+    """What a server offers. `tasks` are those that a session may play, by id, the first one when it starts.
+
+    A task has the frames of its suite, named in `frames`, or else `frame`.
+    """
 
     tasks: Mapping[str, TaskRecipe]
     frame: FrameRecipe
@@ -83,6 +86,7 @@ class Playground:
     visitors: dict[str, Visitor] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)  # the agent and the writer are for one at a time
     kept: int = 0
+    frames: Mapping[str, FrameRecipe] = field(default_factory=dict)
 
     def options(self) -> dict[str, Any]:
         """What the page needs to know before it starts."""
@@ -95,7 +99,7 @@ class Playground:
         if task not in self.tasks:
             raise UserError(f"task '{task}' is not offered here; choose one of the list")
         self._make_place()
-        session = Session(self.tasks[task], frame=self.frame, agent=self.agent, name=self.name)
+        session = Session(self.tasks[task], frame=self.frames.get(task, self.frame), agent=self.agent, name=self.name)
         try:
             view = session.begin(asked.seed, asked.instruction)
         except UserError:
@@ -268,18 +272,21 @@ def serve(playground: Playground, *, host: str, port: int, announce: Any) -> Non
 
 
 def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessions: int = MAX_SESSIONS) -> Playground:
-    """The playground of a run, or of a suite for people alone. Raises UserError."""
-    chosen = recipes.load_suite(suite) if suite else None
-    agent, name, trained_on = _load(run) if run else (None, "", None)
-    chosen = chosen or trained_on or recipes.load_suite(DEFAULT_SUITE)
-    environments.check_suite(chosen)
+    """The playground of a run, with the tasks of all its suites, or of a suite for people alone. Raises UserError."""
+    agent, name, trained_on = _load(run) if run else (None, "", [])
+    suites = [recipes.load_suite(suite)] if suite else trained_on or [recipes.load_suite(DEFAULT_SUITE)]
+    for each in suites:
+        environments.check_suite(each)
+    first, offered = suites[0], {task.id: (task, each.frame) for each in suites for task in each.tasks}
+    others = [] if suite else [task for task in _others(first) if task.id not in offered]
     return Playground(
-        tasks={task.id: task for task in [*chosen.tasks, *([] if suite else _others(chosen))]},
-        frame=chosen.frame,
+        tasks={**{name: task for name, (task, _) in offered.items()}, **{task.id: task for task in others}},
+        frame=first.frame,
+        frames={name: frame for name, (_, frame) in offered.items()},
         agent=agent,
         name=name,
-        known=[task.id for task in trained_on.tasks] if trained_on else [],
-        writer=open_dataset(record, chosen.tasks, chosen.frame) if record else None,
+        known=[task.id for each in trained_on for task in each.tasks],
+        writer=open_dataset(record, first.tasks, first.frame) if record else None,
         max_sessions=max_sessions,
     )
 
@@ -291,8 +298,8 @@ def _others(suite: SuiteRecipe) -> list[TaskRecipe]:
     return [TaskRecipe(id=task) for task in ids]
 
 
-def _load(run: Path) -> "tuple[AgentPolicy, str, SuiteRecipe | None]":
-    """The agent of a run or checkpoint folder, its name, and the suite that it was trained on where that is known."""
+def _load(run: Path) -> "tuple[AgentPolicy, str, list[SuiteRecipe]]":
+    """The agent of a run or checkpoint folder, its name, and the suites that it was trained on where they are known."""
     from agentgym.evaluation import policy_registry  # torch, which people alone do without
     from agentgym.policies.agent_policy import AgentPolicy
     from agentgym.training.run_folder import read_recipe
@@ -300,5 +307,5 @@ def _load(run: Path) -> "tuple[AgentPolicy, str, SuiteRecipe | None]":
     player = policy_registry.resolve_policy(str(run))
     if player.kind != "agent":
         raise UserError(f"{run}: the playground shows a run or a checkpoint folder")
-    suite = read_recipe(player.run).dataset.suite if player.run else None
-    return AgentPolicy.from_pretrained(run), player.name, suite
+    suites = read_recipe(player.run).suites if player.run else []
+    return AgentPolicy.from_pretrained(run), player.name, suites

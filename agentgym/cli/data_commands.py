@@ -95,6 +95,7 @@ def export(
     ],
     out: Annotated[Path | None, typer.Argument(help="A new folder; FORMAT in the source's when not given.")] = None,
     to: Annotated[Format | None, typer.Option(help="What to write.")] = None,
+    task: Annotated[str | None, typer.Option(help="For onnx: the task to play, of an agent of several kinds.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnx.")] = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -104,8 +105,15 @@ def export(
     if chosen is None or (onnx and to not in (None, Format.ONNX)):
         raise UserError("export: expected one of --to minari, --to hub, --to agent and --onnx")
     folder = out or _beside(source, chosen)
-    write = {Format.ONNX: _export_onnx, Format.AGENT: _export_agent}.get(chosen, _export_dataset)
-    write(source, folder, chosen, CommandOutput(quiet, json_))
+    if task and chosen != Format.ONNX:
+        raise UserError(f"--task {task}: is for --to onnx; 'agentgym select' takes the episodes of a task")
+    output = CommandOutput(quiet, json_)
+    if chosen == Format.ONNX:
+        _export_onnx(source, folder, task, output)
+    elif chosen == Format.AGENT:
+        _export_agent(source, folder, output)
+    else:
+        _export_dataset(source, folder, chosen, output)
 
 
 def _beside(source: Path, chosen: Format) -> Path:
@@ -122,7 +130,7 @@ def _export_dataset(source: Path, folder: Path, to: Format, output: CommandOutpu
     _tell(output, folder, EpisodeDataset(source), notes)
 
 
-def _export_agent(source: Path, folder: Path, to: Format, output: CommandOutput) -> None:
+def _export_agent(source: Path, folder: Path, output: CommandOutput) -> None:
     from agentgym.data import store
     from agentgym.report.agent_folder import write_agent_folder
 
@@ -132,11 +140,11 @@ def _export_agent(source: Path, folder: Path, to: Format, output: CommandOutput)
     output.result({"folder": str(folder), "bytes": size_})
 
 
-def _export_onnx(source: Path, folder: Path, to: Format, output: CommandOutput) -> None:
+def _export_onnx(source: Path, folder: Path, task: str | None, output: CommandOutput) -> None:
     from agentgym.data import store
     from agentgym.experiments.onnx_export import export_onnx
 
-    found = export_onnx(store.require_local(source, "name a run's folder there"), folder)
+    found = export_onnx(store.require_local(source, "name a run's folder there"), folder, task=task)
     sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["bytes"].items() if name.endswith(".onnx"))
     output.print(f"{folder}: {sizes}; {found['steps_compared']} steps with the actions of PyTorch", markup=False)
     output.result(found)

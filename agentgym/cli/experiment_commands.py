@@ -113,11 +113,10 @@ def train(
     """Train the agent of an experiment on its recorded dataset."""
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
-    if data and not resolved.mixture:
-        from agentgym.experiments import imitation
-
-        resolved = imitation.adopt_dataset(resolved, data)
-    data = data or Path("data") / resolved.dataset.name
+    if data and resolved.parts:
+        raise UserError(f"--data {data}: is for an experiment of one dataset; the parts of {resolved.name} name theirs")
+    resolved = stages.adopt(resolved, data)
+    data = data or Path(resolved.trained_on[0].folder)
     stages.check_trainable(resolved, data)
     from agentgym.training import distributed
 
@@ -139,7 +138,12 @@ def evaluate(
     environments: Annotated[int | None, typer.Option(help="Environments stepped at once.")] = None,
     vector: Annotated[Vector | None, typer.Option(help="Step them in turns, or each in its own process.")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Draw actions instead of taking the likeliest.")] = False,
-    expert: Annotated[str | None, typer.Option(help="Whose score is 1; the run's, or the BabyAI bot.")] = None,
+    expert: Annotated[
+        str | None, typer.Option(help="Whose score is 1; who demonstrated the task, or a usual one, when not given.")
+    ] = None,
+    expert_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="What an expert's episode may cost, in seconds of a core.")
+    ] = None,
     data: Recorded = None,
     trust: Trust = False,
     workers: Workers = None,
@@ -161,6 +165,7 @@ def evaluate(
         to=to,
         data=data,
         expert=expert,
+        expert_seconds=expert_seconds,
         trust=trust,
         deterministic=False if sample else None,
         vector=vector,

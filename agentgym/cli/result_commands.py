@@ -83,18 +83,11 @@ def publish(
 
 def _film(run: Path, count: int, output: CommandOutput) -> None:
     """Films that many of a run's evaluated episodes."""
-    from agentgym.evaluation.results import RolloutResult
-    from agentgym.files import read_json
-    from agentgym.policies.agent_policy import find_checkpoint
+    from agentgym.evaluation.protocol import configure_evaluation
     from agentgym.report import episode_videos
-    from agentgym.training.run_folder import read_recipe
 
-    recipe = read_recipe(run)
     if not (run / "evaluation.json").is_file():
         raise UserError(f"{run}: is not evaluated yet; 'agentgym evaluate {run}' plays the episodes to film")
-    played = [RolloutResult.from_json(values) for values in read_json(run / "episodes.json")["agent"]]
-    chosen = episode_videos.choose(played, count)
-    with output.progress("filming", len(chosen), "films") as on_progress:
-        episode_videos.write_films(
-            run / "videos", chosen, recipe.dataset.suite, find_checkpoint(run), lambda count: on_progress(count, "")
-        )
+    config = configure_evaluation(str(run), videos=count)
+    with output.progress("filming", count, "films") as on_progress:
+        episode_videos.write_videos_of(config, lambda done: on_progress(done, ""))

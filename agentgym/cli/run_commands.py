@@ -58,17 +58,19 @@ def run_experiment(
 ) -> None:
     """Do all of it: record, train, evaluate, report. Goes on where it was interrupted."""
     resolved = recipes.load_experiment(experiment, set_ or ())
-    data_folder = data or Path("data") / resolved.dataset.name
     folder = run or Path("runs") / resolved.name
-    recordable = stages.check_recordable(resolved.dataset, trust)
-    for path in (data_folder, folder):
+    recordables = stages.check_all_recordable(resolved, data, trust)
+    data_folder = next(iter(recordables), Path())
+    for path in (*recordables, folder):
         stages.make_room(path, overwrite)
     from agentgym.evaluation import protocol
 
     output, page = CommandOutput(quiet, json_), folder / "report.html"
     done = page.is_file()
+    recorded = [stages.record(each, path, workers, engine, output) for path, each in recordables.items()]
+    resolved = stages.adopt(resolved)
     found = {
-        "collect": stages.record(recordable, data_folder, workers, engine, output),
+        "collect": recorded[0] if len(recorded) == 1 else recorded,
         "train": stages.train(resolved, data_folder, folder, processes, output),
         "evaluate": stages.score(
             protocol.configure_evaluation(str(folder)), workers, engine, overwrite=False, output=output

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Recordable(NamedTuple):
-    """A recipe that was found good: the header of its dataset, and what makes the agent of its DAgger."""
+    """A recipe that was found good: the headers of what it records, and what makes the agent of its DAgger."""
 
     recipe: DatasetRecipe
-    header: "Header"
+    headers: "list[Header]"
     make_agent: Any
 
 
@@ -32,7 +32,32 @@ def check_recordable(recipe: DatasetRecipe, trust: bool) -> Recordable:
     from agentgym.experts import collection
 
     experts.check_trust(recipe.expert, trust=trust)
-    return Recordable(recipe, collection.make_header(recipe), _agent_maker(recipe))
+    return Recordable(recipe, collection.make_headers(recipe), _agent_maker(recipe))
+
+
+def check_all_recordable(recipe: ExperimentRecipe, data: Path | None, trust: bool) -> dict[Path, Recordable]:
+    """What an experiment records, by the folder that it is recorded into; of parts that are folders nothing.
+
+    Raises UserError for what is wrong with any of it, a part's folder that is not there, and what cannot be scored.
+    """
+    from agentgym.data.store import locate
+
+    if recipe.parts and data:
+        raise UserError(f"--data {data}: is for an experiment of one dataset; the parts of {recipe.name} name theirs")
+    wanted = {Path(part.folder): part.dataset for part in recipe.parts if part.dataset}
+    if recipe.dataset:
+        wanted[data or Path("data") / recipe.dataset.name] = recipe.dataset
+    for part in recipe.parts:
+        if part.dataset is None and not locate(part.folder).is_dir() and Path(part.folder) not in wanted:
+            raise UserError(f"{part.folder}: there is no such dataset folder; record it, or name a recipe as `dataset`")
+    return {folder: check_recordable(each, trust) for folder, each in wanted.items()}
+
+
+def adopt(recipe: ExperimentRecipe, data: Path | None = None) -> ExperimentRecipe:
+    """The experiment, whose parts that are folders say what they were recorded in; and so its dataset in `data`."""
+    from agentgym.training import datasets
+
+    return datasets.adopt_dataset(recipe, data) if data else datasets.adopt(recipe)
 
 
 def _agent_maker(recipe: DatasetRecipe) -> Any:
@@ -51,10 +76,11 @@ def record(
     from agentgym.data import store
     from agentgym.experts import collection
 
-    recipe, header, make_agent = recordable
+    recipe, headers, make_agent = recordable
     collection.check_same_recipe(path, recipe)
     if collection.is_complete(recipe, path):
-        outcomes = store.EpisodeDataset(path).outcomes()
+        datasets = [store.EpisodeDataset(folder) for folder in store.dataset_folders(path)]
+        outcomes = {name: sum(dataset.outcomes()[name] for dataset in datasets) for name in store.OUTCOMES}
         output.print(f"{path} is complete", markup=False)
     else:
         for low_success_warning in collection.warnings_about(recipe):
@@ -68,7 +94,7 @@ def record(
                 engine=engine,
                 trust=True,  # or it would not be recordable
                 on_progress=lambda count: on_progress(count, ""),
-                header=header,
+                headers=headers,
                 make_agent=make_agent,
             )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())

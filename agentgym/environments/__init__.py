@@ -30,11 +30,14 @@ __all__ = [
     "MiniGridTask",
     "Observation",
     "Task",
-    "check_seeding",
     "check_suite",
+    "declares_success",
     "decode_instruction",
+    "defines_success",
     "encode_instruction",
     "make",
+    "packages_of",
+    "refuse_unseeded",
     "task_ids",
 ]
 
@@ -154,6 +157,32 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
     if task.action_names and family.names_actions:
         return "action_names", f"{task.id} names its actions itself; remove the key"
     return None
+
+
+def packages_of(task: TaskRecipe) -> tuple[str, ...]:
+    """The packages that decide what a task's episodes look like. Raises UserError when it cannot be made."""
+    env = make(task)
+    env.close()
+    return tuple(env.packages)
+
+
+def defines_success(task: TaskRecipe) -> bool:
+    """Whether an episode of a task can succeed, as far as that is known before it is played.
+
+    Raises UserError when its package is missing.
+    """
+    family = family_of(task.id)
+    family.check_installed()
+    return family.load().knows_success or task.success_return is not None
+
+
+def declares_success(task: TaskRecipe) -> bool:
+    """Whether that is certain: a family of its own says so, or the recipe's `success_return`.
+
+    Any other environment may set `info["is_success"]` at the end of an episode, or never.
+    """
+    own = bool(family_of(task.id).prefixes[0])
+    return defines_success(task) and (own or task.success_return is not None)
 
 
 def family_of(task: str) -> Family:

@@ -2,29 +2,29 @@
 
     evaluation.json    the scores            episodes.json    the episodes behind them, those of the references too
 
-The random policy and the expert play the same seeds as who is scored. An interrupted evaluation goes on with the next
-of the three.
+The references play the same seeds as who is scored (see `agentgym.evaluation.role_rollouts`). Only what is missing is
+played: an interrupted evaluation resumes with the next task or player, and one to which an expert, a task or episodes
+are added keeps the others.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from agentgym import executors
-from agentgym.data.store import EpisodeDataset
+from agentgym import environments, executors
 from agentgym.errors import UserError
 from agentgym.evaluation.held_out import score_captions, score_next_actions
-from agentgym.evaluation.protocol import EvaluationConfig, check_seed_overlap, check_tasks_fit, datasets_of
-from agentgym.evaluation.role_rollouts import rollout_agent, rollout_reference
-from agentgym.evaluation.task_scores import score_over_tasks, score_task
+from agentgym.evaluation.protocol import EvaluationConfig, check_seed_overlap, check_tasks_fit, present_cache_key
+from agentgym.evaluation.role_rollouts import ROLES, Workers, has_role, play_role
+from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks, score_task
 from agentgym.executors import ExecutorName
 from agentgym.files import read_json, write_json
 from agentgym.recipes import differences
 from agentgym.versions import LEARNING, installed_versions
 
-EVALUATION_FORMAT = 1
-ROLES = ("agent", "random", "expert")  # "agent" is who is scored, whoever it is
+EVALUATION_FORMAT = 2  # 1 knew one suite, one expert and no trivial players
 
 OnProgress = Callable[[int, str], None]
+Episodes = dict[str, Any]  # what episodes.json holds: the protocol, and the episodes of each role as plain values
 
 
 def evaluate(
@@ -35,7 +35,7 @@ def evaluate(
     overwrite: bool = False,
     on_progress: OnProgress = lambda count, note: None,
 ) -> dict[str, Any]:
-    """Plays the plan, the random policy and the expert on the same seeds; writes the folder and returns its evaluation.
+    """Plays the plan and its references on the same seeds; writes the folder and returns its evaluation.
 
     Without `workers` a policy is played by this process, whose threads it uses, and experts by all cores; a Ray cluster
     is used whole. Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or
@@ -43,110 +43,126 @@ def evaluate(
     """
     checked = check_seed_overlap(config)
     check_tasks_fit(config)
-    _make_room(config, overwrite)
-    if (config.folder / "evaluation.json").is_file():
-        found: dict[str, Any] = read_json(config.folder / "evaluation.json")
+    episodes = _known_episodes(config, overwrite)
+    file = config.folder / "evaluation.json"
+    if not _play_what_is_missing(config, episodes, workers, engine, on_progress) and file.is_file():
+        found: dict[str, Any] = read_json(file)
         return found
-    episodes = _play_missing_roles(config, workers, engine, on_progress)
+    packages = {package for play in config.plays for package in environments.packages_of(play.task)}
     evaluation = {
         "format": EVALUATION_FORMAT,
         "policy": config.policy.who,
         "kind": config.policy.kind,
         "name": config.policy.name,
-        "suite": config.suite.name,
+        "suite": ", ".join(config.suites),
         "deterministic": config.protocol.deterministic,
         "seeds_checked_against": checked,
-        "versions": installed_versions(LEARNING),
-        "tasks": [score_task(task, episodes, config) for task in config.suite.tasks],
-        "over_tasks": score_over_tasks(episodes, config),
-        "next_action": _score_next_actions(config),
-        **_score_captions(config),
+        "versions": installed_versions({*LEARNING, *packages}),
+        "tasks": [score_task(play, episodes, config) for play in config.plays],
+        "over_tasks": score_over_tasks(episodes, config.plays),
+        **score_over_suites(episodes, config),
+        **_score_held_out(config),
     }
-    write_json(config.folder / "evaluation.json", evaluation)
+    write_json(file, evaluation)
     return evaluation
 
 
-def _make_room(config: EvaluationConfig, overwrite: bool) -> None:
-    """Makes room for an evaluation. Raises UserError when there is one by another protocol, unless overwriting."""
+def _known_episodes(config: EvaluationConfig, overwrite: bool) -> Episodes:
+    """The episodes that the folder has of this plan. Raises UserError when they are by another protocol."""
     file = config.folder / "episodes.json"
     if overwrite:
         for name in ("episodes.json", "evaluation.json"):
             (config.folder / name).unlink(missing_ok=True)
-    elif file.is_file():
-        changed = differences(read_json(file)["protocol"], config.cache_key)
-        if changed:
-            raise UserError(
-                f"{config.folder}: holds an evaluation by another protocol ({changed[0]}); --overwrite replaces it"
-            )
+    if not file.is_file():
+        return {"protocol": config.cache_key}
+    stored: Episodes = read_json(file)
+    changed = _contradictions(present_cache_key(stored["protocol"]), config.cache_key)
+    if changed:
+        raise UserError(
+            f"{config.folder}: holds an evaluation by another protocol ({changed[0]}); --overwrite replaces it"
+        )
+    return {**stored, "protocol": config.cache_key}
 
 
-def _play_missing_roles(
-    config: EvaluationConfig, workers: int | None, engine: str, on_progress: OnProgress
-) -> dict[str, Any]:
-    """What is in episodes.json once every role has played."""
+def _contradictions(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What of a stored protocol cannot stay in the wanted one, which may have more episodes, tasks and experts."""
+    agreed = {**stored, "tasks": {}}
+    if stored["first_seed"] == wanted["first_seed"] and stored["episodes"] < wanted["episodes"]:
+        agreed["episodes"] = wanted["episodes"]
+    for name, task in wanted["tasks"].items():
+        before = stored["tasks"].get(name, task)
+        agreed["tasks"][name] = {**before, "expert": before["expert"] or task["expert"]}
+    gone = {name: task for name, task in stored["tasks"].items() if name not in wanted["tasks"]}
+    return differences({**agreed, "tasks": {**agreed["tasks"], **gone}}, wanted)
+
+
+def _play_what_is_missing(
+    config: EvaluationConfig, episodes: Episodes, workers: int | None, engine: str, on_progress: OnProgress
+) -> bool:
+    """Completes the episodes of every role, and the file with them; whether anything was missing."""
+    missing = {}
+    for role in ROLES:
+        there = {(episode["task"], episode["seed"]) for episode in episodes.get(role, ())}
+        for play in config.plays:
+            if has_role(play, role):
+                seeds = [seed for seed in config.seeds if (play.task.id, seed) not in there]
+                on_progress(len(config.seeds) - len(seeds), role)
+                if seeds:
+                    missing[role, play.task.id] = seeds
+    if not missing:
+        return False
     config.folder.mkdir(parents=True, exist_ok=True)
-    file = config.folder / "episodes.json"
-    episodes = read_json(file) if file.is_file() else {"protocol": config.cache_key}
-    roles = [role for role in ROLES if role != "expert" or config.expert]
-    for role in roles:
-        if role in episodes:
-            on_progress(len(episodes[role]), role)
-    missing = [role for role in roles if role not in episodes]
-    if missing:
-        with executors.start(engine, workers=workers) as executor:
-            alone = workers in (None, 1) and engine == ExecutorName.PROCESSES
-            for role in missing:
-                episodes[role] = _play(config, role, episodes, executor, alone, on_progress)
-                write_json(file, episodes)
-    return episodes
+    with executors.start(engine, workers=workers) as started:
+        crew = Workers(started, alone=workers in (None, 1) and engine == ExecutorName.PROCESSES)
+        for (role, task), seeds in missing.items():
+            played = _played(config, role, task, seeds, episodes, crew, on_progress)
+            episodes[role] = _in_order(config, [*episodes.get(role, ()), *played])
+            write_json(config.folder / "episodes.json", episodes)
+    return True
 
 
-def _play(
+def _played(
     config: EvaluationConfig,
     role: str,
-    episodes: dict[str, Any],
-    executor: executors.Executor,
-    alone: bool,
+    task: str,
+    seeds: list[int],
+    episodes: Episodes,
+    workers: Workers,
     on_progress: OnProgress,
 ) -> list[dict[str, Any]]:
-    """The episodes of a role over all tasks; an expert that is scored is its own reference and plays once."""
-    expert = {"agent": config.policy.who if config.policy.kind == "expert" else None, "expert": config.expert}.get(
-        role, role
-    )
-    if role != "agent" and config.policy.kind == "expert" and config.policy.who == expert:
-        on_progress(len(episodes["agent"]), role)
-        played: list[dict[str, Any]] = episodes["agent"]
-        return played
-
-    def step(count: int) -> None:
-        on_progress(count, role)
-
-    found = (
-        rollout_reference(config, expert, executor, step)
-        if expert
-        else rollout_agent(config, None if alone else executor, step)
-    )
+    """The missing episodes of a role; an expert that is scored is its own reference and plays once."""
+    play = config.play(task)
+    same = {"random": "random", "repeat": "repeat", "expert": play.expert}.get(role)
+    if role != "agent" and config.policy.kind == "expert" and config.policy.who == same:
+        on_progress(len(seeds), role)
+        return [e for e in episodes["agent"] if e["task"] == task and e["seed"] in set(seeds)]
+    found = play_role(config, play, role, seeds, workers, lambda count: on_progress(count, role))
     return [episode.to_json() for episode in found]
 
 
-def _score_next_actions(config: EvaluationConfig) -> dict[str, Any] | None:
-    """The agent on the held-out recordings of its dataset, where that is there."""
-    datasets, run = datasets_of(config), config.policy.run
-    if not datasets or run is None or config.trained_on is None:
-        return None
-    like = [dataset for dataset in datasets if _shapes(dataset) == _shapes(datasets[0])]
-    return score_next_actions(run / "model", EpisodeDataset.join(like), config.trained_on.held_out)
+def _in_order(config: EvaluationConfig, played: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Task by task, seed by seed, however they came to be played."""
+    places = {play.task.id: place for place, play in enumerate(config.plays)}
+    return sorted(played, key=lambda episode: (places[episode["task"]], episode["seed"]))
 
 
-def _shapes(dataset: EpisodeDataset) -> tuple[Any, ...]:
-    return dataset.header.space, dataset.header.frame_shape
+def _score_held_out(config: EvaluationConfig) -> dict[str, Any]:
+    """The agent on the held-out recordings of each part whose tasks are played, as far as they are there.
 
-
-def _score_captions(config: EvaluationConfig) -> dict[str, Any]:
-    """What the agent says of the held-out episodes that it was trained to caption, by task; nothing of other agents."""
-    run, trained_on = config.policy.run, config.trained_on
-    there = all(any(folder.glob("shard-*.arrow")) for folder in config.captioned)
-    if run is None or trained_on is None or not config.captioned or not there:
-        return {}
-    scored = [score_captions(run / "model", EpisodeDataset(folder), trained_on.held_out) for folder in config.captioned]
-    return {"captions": [task for tasks in scored for task in tasks or []]}
+    `next_action` is of the first part, `held_out` of each by its name.
+    """
+    run, played = config.policy.run, {play.task.id for play in config.plays}
+    own = [part for each in config.trained_on if each.own for part in each.parts if played & set(part.tasks)]
+    if run is None or not own:
+        return {"next_action": None}
+    scored = {
+        part.name: score_next_actions(run / "model", part.dataset, part.held_out) for part in own if not part.caption
+    }
+    parts = [{"part": name, **scores} for name, scores in scored.items() if scores]
+    captions = [score_captions(run / "model", part.dataset, part.held_out) for part in own if part.caption]
+    said = [task for tasks in captions for task in tasks or []]
+    return {
+        "next_action": next(iter(scored.values()), None),
+        **({"held_out": parts} if len(scored) > 1 else {}),
+        **({"captions": said} if captions else {}),
+    }

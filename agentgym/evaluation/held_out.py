@@ -1,10 +1,12 @@
 """What a trained agent makes of the recordings that its training never saw: every next action, and captions."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from agentgym.data.store import EpisodeDataset
@@ -15,20 +17,22 @@ from agentgym.model.agent import load_agent
 from agentgym.model.tokenizer import load_tokenizer, tokenize
 from agentgym.recipes import LossRecipe
 from agentgym.training.captions import CAPTION, CaptionSource
-from agentgym.training.losses import compute_losses, likeliest_tokens
+from agentgym.training.forward import read_windows
+from agentgym.training.losses import likeliest_tokens
 from agentgym.training.windows import WindowSource, split_episodes
 
 BATCH = 64
+ACTIONS = LossRecipe(masked_image=0.0)  # the autoencoder has no part in it
 
 
-@torch.inference_mode()
 def score_next_actions(checkpoint: Path, dataset: EpisodeDataset, held_out: float) -> dict[str, Any] | None:
     """The next-action metrics over all held-out episodes, by the windows of training; None when none are held out.
 
     Every action (the expert's label where there is one) is predicted from the recorded steps before it in its window,
-    not from the agent's own.
+    not from the agent's own. Beside them stand two that need no agent: always the action that is commonest in training,
+    and the action that was executed last, again.
     """
-    _, episodes = split_episodes(dataset, held_out)
+    trained, episodes = split_episodes(dataset, held_out)
     if not len(episodes):
         return None
     model, tokenizer = load_agent(checkpoint).eval(), load_tokenizer(checkpoint)
@@ -45,24 +49,37 @@ def score_next_actions(checkpoint: Path, dataset: EpisodeDataset, held_out: floa
     true: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
     predicted: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
     nats = 0.0
-    for start in range(0, len(source), BATCH):
-        batch = source.batch(np.arange(start, min(start + BATCH, len(source))))
-        output = model(
-            batch.instruction,
-            batch.instruction_mask,
-            batch.frames,
-            batch.actions,
-            batch.step_mask,
-            action_mask=batch.action_mask,
-        )
-        nats += compute_losses(output, batch, LossRecipe()).action.sum.item()
+    everything = np.arange(len(source))  # windows come in the order of their steps
+    for batch, output, losses in read_windows(model, source, everything, ACTIONS, size=BATCH, device=model.device):
+        nats += losses.action.sum.item()
         likeliest = likeliest_tokens(output.action_logits, model.config.num_text_tokens, batch.targets)
-        for row, episode in enumerate(batch.episodes):  # windows come in the order of their steps
+        for row, episode in enumerate(batch.episodes):
             taken = batch.step_mask[row] & ~batch.context_mask[row]
             there = torch.ones_like(batch.targets[row]) if batch.target_mask is None else batch.target_mask[row]
             true[episode] += _actions(batch.targets[row, taken], there[taken])
             predicted[episode] += _actions(likeliest[row, taken], there[taken])
-    return next_action_scores(list(true.values()), list(predicted.values()), nats=nats)
+    scores = next_action_scores(list(true.values()), list(predicted.values()), nats=nats)
+    return {**scores, "trivial": _trivial_accuracies(dataset, trained, episodes)}
+
+
+def _trivial_accuracies(
+    dataset: EpisodeDataset, trained: NDArray[np.int64], held_out: NDArray[np.int64]
+) -> dict[str, float]:
+    """How often the action that is commonest in training is right, and how often the one executed last."""
+    executed, labels = dataset.column("actions"), dataset.column("labels")
+
+    def targets(episode: int) -> list[str]:
+        return list(map(repr, labels[episode] or executed[episode]))
+
+    counts = Counter(action for episode in trained for action in targets(episode))
+    [(commonest, _)] = counts.most_common(1) or [("", 0)]
+    expected = [targets(episode) for episode in held_out]
+    before = [["", *map(repr, executed[episode])][:-1] for episode in held_out]
+    steps = sum(map(len, expected))
+    return {
+        "commonest": sum(actions.count(commonest) for actions in expected) / steps,
+        "last": sum(a == b for x, y in zip(expected, before, strict=True) for a, b in zip(x, y, strict=True)) / steps,
+    }
 
 
 def score_captions(checkpoint: Path, dataset: EpisodeDataset, held_out: float) -> list[dict[str, Any]] | None:

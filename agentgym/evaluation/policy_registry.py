@@ -78,7 +78,8 @@ def resolve_policy(who: str, *, trust: bool = False) -> PolicySpec:
             raise UserError(f"{who}: there is no file {path}; name the zip that Stable-Baselines3's save wrote")
         experts.check_trust(who, trust=trust)
         return PolicySpec(who, "sb3", path)
-    if who in experts.EXPERTS:
+    if who in experts.EXPERTS or who.startswith(experts.CONSTANT):
+        experts.make(who)
         return PolicySpec(who, "expert")
     if who.startswith(experts.TRAINED):
         return PolicySpec(who, "expert", Path(who.removeprefix(experts.TRAINED)))

@@ -1,38 +1,51 @@
-"""Plans of evaluations: who plays which suite by which protocol, and what may not be: seeds of demonstrations, misfits.
+"""Plans of evaluations: who plays which tasks by which protocol, and what may not be: seeds of demonstrations, misfits.
 
-A plan is known before anything is played, and what in it decides the result is its `identity`.
+A plan is known before anything is played, and what in it decides the result is its `cache_key`. It may have several
+suites, whose tasks differ in actions, frames and experts.
 """
 
-import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentgym import environments, experts, recipes
-from agentgym.data.store import EpisodeDataset, locate
+from agentgym.data.store import locate
 from agentgym.errors import UserError
 from agentgym.evaluation import policy_registry
+from agentgym.evaluation.demonstrations import Demonstrations, demonstrations_of
 from agentgym.evaluation.policy_registry import PolicySpec
-from agentgym.files import read_json
-from agentgym.recipes import DatasetRecipe, EvaluationRecipe, SuiteRecipe, differences
+from agentgym.recipes import BudgetRecipe, DatasetRecipe, EvaluationRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.training.run_folder import read_recipe
 
-DEFAULT_EXPERT = "babyai-bot"
+USUAL_EXPERTS = ("babyai-bot", "minigrid-planner", "trained", "atari-ram")  # the first that can act in a task
+
+
+@dataclass(frozen=True)
+class Play:
+    """One task as it is played: its suite, its frames, and the expert whose score is 1, with its budget."""
+
+    suite: str
+    task: TaskRecipe
+    frame: FrameRecipe
+    expert: str | None
+    budget: BudgetRecipe
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """An evaluation before it is done. `data` is the folder of the dataset that an agent was trained on."""
+    """An evaluation before it is done. `trained_on` is what an agent, and those that it came from, were trained on."""
 
     policy: PolicySpec
-    suite: SuiteRecipe
-    expert: str | None
+    plays: tuple[Play, ...]
     protocol: EvaluationRecipe
     folder: Path
-    trained_on: DatasetRecipe | None
-    data: Path | None
-    mixture: tuple[Path, ...] = ()  # the folders, where the agent was trained on several
-    captioned: tuple[Path, ...] = ()  # those that it was trained to caption
+    trained_on: tuple[Demonstrations, ...] = ()
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The names of the suites."""
+        return tuple(dict.fromkeys(play.suite for play in self.plays))
 
     @property
     def seeds(self) -> range:
@@ -42,19 +55,30 @@ class EvaluationConfig:
     @property
     def num_episodes(self) -> int:
         """How many episodes there are to advance over, the references' among them."""
-        return len(self.suite.tasks) * len(self.seeds) * (3 if self.expert else 2)
+        return sum(len(self.seeds) * (5 if play.expert else 4) for play in self.plays)
 
     @property
     def cache_key(self) -> dict[str, Any]:
         """What decides the result: everything but how many environments run at once, and where."""
         return {
-            **self.protocol.model_dump(mode="json", exclude={"environments", "vector"}),
+            "deterministic": self.protocol.deterministic,
             "player": self.policy.name,
             "weights": self.policy.fingerprint,
-            "tasks": [task.model_dump(mode="json", exclude={"reference"}) for task in self.suite.tasks],
-            "frame": self.suite.frame.model_dump(mode="json"),
-            "expert": self.expert,
+            "first_seed": self.protocol.first_seed,
+            "episodes": self.protocol.episodes,
+            "tasks": {
+                play.task.id: {
+                    **play.task.model_dump(mode="json", exclude={"id", "reference"}),
+                    "frame": play.frame.model_dump(mode="json"),
+                    "expert": play.expert,
+                }
+                for play in self.plays
+            },
         }
+
+    def play(self, task: str) -> Play:
+        """How that task is played."""
+        return {play.task.id: play for play in self.plays}[task]
 
 
 def configure_evaluation(
@@ -62,74 +86,134 @@ def configure_evaluation(
     *,
     suite: str | None = None,
     to: Path | None = None,
-    data: Path | None = None,
+    data: Path | str | None = None,
     expert: str | None = None,
+    expert_seconds: float | None = None,
     trust: bool = False,
     **changes: Any,
 ) -> EvaluationConfig:
-    """The plan of scoring WHO on a suite, or a run on its own; `changes` are values of the protocol, None as it is.
+    """The plan of scoring WHO on a suite, or a run on those of all its parts; `changes` are values of the protocol.
 
-    Raises UserError when there is no such player, suite or expert, or nothing says what to play.
+    Without `expert`, a task's is the one that demonstrated it, or the first usual one that can act there. An expert may
+    spend `expert_seconds` of a core on an episode. Raises UserError when there is no such player, suite or expert, or
+    nothing says what to play.
     """
     spec = policy_registry.resolve_policy(who, trust=trust)
     run = spec.run
     recipe = read_recipe(run) if run else None
+    trained_on = demonstrations_of(run, locate(data) if data else None)
+    own = [each.recipe for each in trained_on if each.own and each.recipe]
+    demonstrated = [*(recipe.datasets if recipe else ()), *own]
     if suite:
-        tasks = recipes.load_suite(suite)
-        environments.check_suite(tasks)
+        suites = [recipes.load_suite(suite)]
         protocol = (recipe.evaluation if recipe else EvaluationRecipe()).model_copy(update={"videos": 0})
-        folder = to or Path("evaluations") / tasks.name / spec.name
+        folder = to or Path("evaluations") / suites[0].name / spec.name
     elif recipe and run:
-        tasks, protocol, folder = recipe.dataset.suite, recipe.evaluation, to or run
+        suites, protocol, folder = _each_once(each.suite for each in demonstrated), recipe.evaluation, to or run
+        if not suites:
+            raise UserError(f"{run}: none of its parts says what it was recorded in; name what to play with --suite")
     else:
         raise UserError(
             f"{who}: name what to play with --suite NAME; only a run folder (with recipe.json) brings its own"
         )
-    trained_on = recipe.dataset if recipe else None
-    if data is not None:
-        trained_on = _recorded_recipe(data, trained_on)
+    for each in suites:
+        environments.check_suite(each)
     return EvaluationConfig(
         policy=spec,
-        suite=tasks,
-        expert=_choose_expert(expert, recipe.dataset.expert if recipe else DEFAULT_EXPERT, tasks),
+        plays=tuple(_plays(suites, demonstrated, expert, expert_seconds, trust=trust)),
         protocol=protocol.model_copy(update={k: v for k, v in changes.items() if v is not None}),
         folder=folder,
-        trained_on=trained_on,
-        data=_data_of(run) if run and data is None else data,
-        mixture=tuple(dict.fromkeys(locate(part.data) for part in recipe.mixture)) if recipe and data is None else (),
-        captioned=tuple(dict.fromkeys(locate(part.data) for part in recipe.mixture if part.caption)) if recipe else (),
+        trained_on=tuple(trained_on),
     )
 
 
+def _each_once(suites: Iterator[SuiteRecipe]) -> list[SuiteRecipe]:
+    found: list[SuiteRecipe] = []
+    for suite in suites:
+        found += [] if suite in found else [suite]
+    return found
+
+
+def _plays(
+    suites: Sequence[SuiteRecipe],
+    demonstrated: Sequence[DatasetRecipe],
+    asked: str | None,
+    seconds: float | None,
+    *,
+    trust: bool,
+) -> Iterator[Play]:
+    """Every task of every suite. Raises UserError when a task is in two suites that play it otherwise."""
+    played: dict[str, Play] = {}
+    for suite in suites:
+        for task in suite.tasks:
+            named = next((each for each in demonstrated if task in each.suite.tasks), None)
+            expert = _choose_expert(asked, named, task, suite.frame, trust=trust)
+            budget = named.budget if named and named.expert == expert else BudgetRecipe()
+            if seconds is not None:
+                budget = budget.model_copy(update={"seconds": seconds})
+            play = Play(suite.name, task, suite.frame, expert, budget)
+            before = played.setdefault(task.id, play)
+            if (before.task, before.frame) != (task, suite.frame):
+                raise UserError(
+                    f"{task.id} is in the suites {before.suite} and {suite.name}, which play it otherwise: "
+                    "evaluate them one at a time, with --suite"
+                )
+            if before is play:
+                yield play
+
+
+def _choose_expert(
+    asked: str | None, named: DatasetRecipe | None, task: TaskRecipe, frame: FrameRecipe, *, trust: bool
+) -> str | None:
+    """Whose score is 1: the one asked for, else the one that demonstrated the task, else a usual one; None without."""
+    env = environments.make(task, frame=frame)
+    try:
+        if asked:
+            experts.check_trust(asked, trust=trust)
+            experts.make(asked).check(env)
+            return asked
+        for name in dict.fromkeys([*([named.expert] if named else ()), *USUAL_EXPERTS]):
+            if _can_act(name, env):
+                return name
+        return None
+    finally:
+        env.close()
+
+
+def _can_act(expert: str, env: environments.Task) -> bool:
+    """Whether an expert that need not be trusted acts in an environment."""
+    try:
+        experts.check_trust(expert, trust=False)
+        experts.make(expert).check(env)
+    except UserError:
+        return False
+    return True
+
+
 def check_seed_overlap(config: EvaluationConfig) -> str | None:
-    """What the seeds were checked against: the dataset's folder, or "recipe" where that is not there; None for nothing.
+    """What the seeds were checked against: the folders of datasets, or "recipe" where one is gone; None for nothing.
 
     Raises UserError when a demonstration of one of the tasks came from one of the seeds.
     """
-    trained_on = config.trained_on
-    if trained_on is None:
-        return None
-    datasets = datasets_of(config)
-    if config.mixture and not datasets:
-        return None
-    demonstrated = range(trained_on.first_seed, trained_on.first_seed + trained_on.episodes)
-    for task in {task.id for task in config.suite.tasks} & {task.id for task in trained_on.suite.tasks}:
-        seeds = set[int]().union(*(dataset.seeds(task) for dataset in datasets)) if datasets else demonstrated
-        common = [seed for seed in config.seeds if seed in seeds]
-        if common:
-            raise UserError(
-                f"evaluation seeds [{config.seeds.start}, {config.seeds.stop}) overlap the demonstrations' of {task} "
-                f"in {len(common)} seeds, from {common[0]} on; choose another evaluation.first_seed (--first-seed)"
-            )
-    return "recipe" if not datasets else ", ".join(map(str, config.mixture or (config.data,)))
+    for each in config.trained_on:
+        for play in config.plays:
+            common = sorted(each.seeds(play.task.id) & set(config.seeds))
+            if common:
+                whose = "" if each.own else f" ({each.name}, of the agent that it started from)"
+                raise UserError(
+                    f"evaluation seeds [{config.seeds.start}, {config.seeds.stop}) overlap the demonstrations' of "
+                    f"{play.task.id} in {len(common)} seeds, from {common[0]} on{whose}; choose another "
+                    "evaluation.first_seed (--first-seed)"
+                )
+    return ", ".join(dict.fromkeys(each.name for each in config.trained_on if each.known)) or None
 
 
 def check_tasks_fit(config: EvaluationConfig) -> None:
     """Raises UserError when a task does not fit who plays it."""
     sampled = not config.protocol.deterministic
     policy = None if config.policy.kind == "expert" else policy_registry.load_once(config.policy, sampled=sampled)
-    for task in config.suite.tasks:
-        env = environments.make(task, frame=config.suite.frame)
+    for play in config.plays:
+        env = environments.make(play.task, frame=play.frame)
         if policy is None:
             experts.make(config.policy.who).check(env)
         else:
@@ -137,43 +221,11 @@ def check_tasks_fit(config: EvaluationConfig) -> None:
         env.close()
 
 
-def _choose_expert(asked: str | None, usual: str, suite: SuiteRecipe) -> str | None:
-    """Whose score is 1: the one asked for, else the usual one where it can act in every task."""
-    expert = experts.make(asked or usual)
-    try:
-        for task in suite.tasks:
-            expert.check(environments.make(task, frame=suite.frame))
-    except UserError:
-        if asked:
-            raise
-        return None
-    return asked or usual
-
-
-def _recorded_recipe(data: Path, expected: DatasetRecipe | None) -> DatasetRecipe:
-    """The recipe of a dataset folder. Raises UserError when it is another than the agent was trained on."""
-    recipe = dict(EpisodeDataset(data).header.recipe)
-    changed = differences(recipe, expected.model_dump(mode="json")) if expected else []
-    if changed:
-        raise UserError(f"{data}: is not the dataset that the agent was trained on ({changed[0]})")
-    return DatasetRecipe.model_validate_json(json.dumps(recipe))
-
-
-def _data_of(run: Path) -> Path | None:
-    """The dataset that a run was trained on, by what the run says of it."""
-    if not (run / "training.json").is_file():
-        return None
-    named = read_json(run / "training.json").get("data")  # runs of before it was written down have none
-    return locate(named) if named else None
-
-
-def datasets_of(config: EvaluationConfig) -> list[EpisodeDataset]:
-    """The datasets that the agent was trained on, where they are all still there and still those; else none."""
-    if config.mixture:
-        there = all(any(folder.glob("shard-*.arrow")) for folder in config.mixture)
-        return [EpisodeDataset(folder) for folder in config.mixture] if there else []
-    if config.data is None or config.trained_on is None or not any(config.data.glob("shard-*.arrow")):
-        return []
-    dataset = EpisodeDataset(config.data)
-    same = not differences(dict(dataset.header.recipe), config.trained_on.model_dump(mode="json"))
-    return [dataset] if same else []
+def present_cache_key(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The cache key of a stored evaluation as it is written now; older ones had one suite and one expert."""
+    if isinstance(stored["tasks"], dict):
+        return dict(stored)
+    kept = {key: stored[key] for key in ("deterministic", "player", "weights", "first_seed", "episodes")}
+    common = {"frame": stored["frame"], "expert": stored["expert"]}
+    tasks = {each["id"]: {**{k: v for k, v in each.items() if k != "id"}, **common} for each in stored["tasks"]}
+    return {**kept, "tasks": tasks}

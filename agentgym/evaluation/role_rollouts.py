@@ -1,45 +1,114 @@
-"""A plan's episodes, by the workers of an engine: the same for any number of them, on any engine."""
+"""The episodes of an evaluation by who plays them: who is scored, and the references beside.
+
+    agent      who is scored, whoever it is        random     uniformly random actions
+    expert     whose score is 1                    constant   the best constant action, chosen on other seeds
+    repeat     the last action again
+
+The same for any number of workers, on any engine.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import gymnasium
+
+from agentgym import environments
 from agentgym.evaluation import policy_registry
 from agentgym.evaluation.expert_rollouts import rollout_expert
 from agentgym.evaluation.policy_registry import PolicySpec
-from agentgym.evaluation.protocol import EvaluationConfig
+from agentgym.evaluation.protocol import EvaluationConfig, Play
 from agentgym.evaluation.results import RolloutResult
 from agentgym.evaluation.rollouts import rollout
 from agentgym.executors import Executor
-from agentgym.recipes import EvaluationRecipe, FrameRecipe, TaskRecipe
+from agentgym.experts import CONSTANT
+from agentgym.recipes import BudgetRecipe, EvaluationRecipe
+
+ROLES = ("agent", "random", "expert", "constant", "repeat")
+CHOICE = range(1_900_000_000, 1_900_000_008)  # seeds on which the constant action is chosen: of no evaluation
+CHOICE_STEPS = 1000  # of each of them: a constant action may never end a game
+UNHURRIED = BudgetRecipe(seconds=1e6)  # what costs no thought is not cut by the clock
 
 OnProgress = Callable[[int], None]
 
 
-def rollout_reference(
-    config: EvaluationConfig, expert: str, engine: Executor, on_progress: OnProgress
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work: an executor's workers, and whether a policy is played by this process alone."""
+
+    executor: Executor
+    alone: bool
+
+
+def play_role(
+    config: EvaluationConfig, play: Play, role: str, seeds: Sequence[int], workers: Workers, on_progress: OnProgress
 ) -> list[RolloutResult]:
-    """The episodes of an expert, or of the random policy, over all tasks."""
-    return [
-        episode
-        for task in config.suite.tasks
-        for episode in rollout_expert(
-            expert, task, frame=config.suite.frame, seeds=config.seeds, engine=engine, on_progress=on_progress
+    """The episodes of those seeds of a task, by who has that role."""
+    if role == "agent" and config.policy.kind != "expert":
+        return _rollout_agent(config, play, seeds, None if workers.alone else workers.executor, on_progress)
+    who, budget = _expert_of(config, play, role, workers)
+    return rollout_expert(
+        who, play.task, frame=play.frame, seeds=seeds, engine=workers.executor, budget=budget, on_progress=on_progress
+    )
+
+
+def has_role(play: Play, role: str) -> bool:
+    """Whether a task has such a player: not all have an expert, or actions one of which can be constant."""
+    if role == "constant":
+        return num_actions(play) is not None
+    return role != "expert" or play.expert is not None
+
+
+def num_actions(play: Play) -> int | None:
+    """How many actions a task has; None where they are not of a Discrete space."""
+    env = environments.make(play.task, frame=play.frame)
+    space = env.action_space
+    env.close()
+    return int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else None
+
+
+def best_constant(play: Play, engine: Executor) -> int:
+    """The action that has the highest mean return where nothing else is ever done, on seeds of their own."""
+    key = play.task.model_dump_json(), play.frame.model_dump_json()
+    if key not in _chosen:
+        _chosen[key] = _choose_constant(play, engine)
+    return _chosen[key]
+
+
+_chosen: dict[tuple[str, str], int] = {}  # the choice depends on the task alone, and costs more than a few episodes
+
+
+def _choose_constant(play: Play, engine: Executor) -> int:
+    budget = BudgetRecipe(seconds=UNHURRIED.seconds, steps=CHOICE_STEPS)
+    totals = []
+    for place in range(num_actions(play) or 0):
+        played = rollout_expert(
+            f"{CONSTANT}{place}", play.task, frame=play.frame, seeds=CHOICE, engine=engine, budget=budget
         )
-    ]
+        totals.append(sum(episode.total_reward for episode in played))
+    return totals.index(max(totals))
 
 
-def rollout_agent(config: EvaluationConfig, engine: Executor | None, on_progress: OnProgress) -> list[RolloutResult]:
-    """The episodes of the plan's policy over all tasks; without an engine by this process, whose threads it uses."""
-    size = len(config.seeds) if engine is None else -(-len(config.seeds) // engine.workers)
-    parts = [config.seeds[first : first + size] for first in range(0, len(config.seeds), size)]
-    jobs = [
-        (config.policy, task, config.suite.frame, config.protocol, part)
-        for task in config.suite.tasks
-        for part in parts
-    ]
-    if engine is None:
-        return [episode for job in jobs for episode in _play_seeds(*job, on_progress)]
+def _expert_of(config: EvaluationConfig, play: Play, role: str, workers: Workers) -> tuple[str, BudgetRecipe]:
+    """The expert that plays a role, and what its episodes may cost."""
+    if role == "agent":
+        own = play.budget if config.policy.who == play.expert else BudgetRecipe()
+        return config.policy.who, own
+    if role == "expert":
+        assert play.expert
+        return play.expert, play.budget
+    return f"{CONSTANT}{best_constant(play, workers.executor)}" if role == "constant" else role, UNHURRIED
+
+
+def _rollout_agent(
+    config: EvaluationConfig, play: Play, seeds: Sequence[int], executor: Executor | None, on_progress: OnProgress
+) -> list[RolloutResult]:
+    """The episodes of the policy that is scored; without an executor by this process, whose threads it uses."""
+    if executor is None:
+        return _play_seeds(config.policy, play, config.protocol, seeds, on_progress)
+    size = -(-len(seeds) // executor.workers)
+    jobs = [(config.policy, play, config.protocol, seeds[first : first + size]) for first in range(0, len(seeds), size)]
     episodes: list[RolloutResult] = []
-    for played in engine.map(_play_seeds, jobs):
+    for played in executor.map(_play_seeds, jobs):
         episodes += played
         on_progress(len(played))
     return episodes
@@ -47,16 +116,15 @@ def rollout_agent(config: EvaluationConfig, engine: Executor | None, on_progress
 
 def _play_seeds(
     spec: PolicySpec,
-    task: TaskRecipe,
-    frame: FrameRecipe,
+    play: Play,
     protocol: EvaluationRecipe,
     seeds: Sequence[int],
     on_progress: OnProgress = lambda count: None,
 ) -> list[RolloutResult]:
     return rollout(
         policy_registry.load_once(spec, sampled=not protocol.deterministic),
-        task,
-        frame=frame,
+        play.task,
+        frame=play.frame,
         seeds=seeds,
         num_environments=protocol.environments,
         deterministic=protocol.deterministic,

@@ -17,7 +17,7 @@ from agentgym.environments import decode_instruction
 from agentgym.environments.vector import SeededEnvironments, Vector
 from agentgym.evaluation.results import RolloutBuilder, RolloutResult
 from agentgym.policies.protocol import Policy
-from agentgym.recipes import FrameRecipe, TaskRecipe
+from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 
 
@@ -84,6 +84,26 @@ def rollout(
     finally:
         envs.close()
     return [finished[number] for number in range(len(seeds))]
+
+
+def play_suite(
+    policy: Policy, suite: SuiteRecipe, seeds: Sequence[int], *, num_environments: int, deterministic: bool
+) -> list[RolloutResult]:
+    """The episodes of those seeds of each task of a suite, in this process."""
+    if not len(seeds):
+        return []
+    return [
+        episode
+        for task in suite.tasks
+        for episode in rollout(
+            policy,
+            task,
+            frame=suite.frame,
+            seeds=seeds,
+            num_environments=num_environments,
+            deterministic=deterministic,
+        )
+    ]
 
 
 class _Rows:

@@ -1,58 +1,104 @@
-"""Scores of an evaluation's episodes: task by task beside random, expert and what others published; over all tasks.
+"""Scores of an evaluation's episodes: task by task beside the references and what others published; over all tasks.
 
-`episodes` are those of episodes.json: by role ("agent" is who is scored, "random", "expert"), as plain values.
+`episodes` are those of episodes.json: by role, as plain values. A score is told as its task asks for: as success where
+the task says what that is, else as return.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from agentgym import recipes
+from agentgym import environments, recipes
 from agentgym.evaluation import statistics
-from agentgym.evaluation.protocol import EvaluationConfig
+from agentgym.evaluation.protocol import EvaluationConfig, Play
+from agentgym.evaluation.role_rollouts import ROLES
 from agentgym.recipes import TaskRecipe
+from agentgym.spaces import SpaceCodec, values
+
+Episodes = dict[str, Any]
 
 
-def score_task(task: TaskRecipe, episodes: dict[str, Any], config: EvaluationConfig) -> dict[str, Any]:
-    def scored(role: str) -> dict[str, Any]:
-        mine = [episode for episode in episodes[role] if episode["task"] == task.id]
-        found = statistics.score(
-            [e["success"] for e in mine], [e["total_reward"] for e in mine], [e["length"] for e in mine]
-        )
-        return {**found, "errors": sum(e["error"] is not None for e in mine)}
-
+def score_task(play: Play, episodes: Episodes, config: EvaluationConfig) -> dict[str, Any]:
+    """The scores of one task, as plain values."""
+    task = play.task
     normalised = normalised_returns(task, episodes)
     published = task.reference or recipes.published_reference(task.id)
+    references = {
+        role: {**_name(role, play, episodes), **_score(role, task, episodes)}
+        for role in ("random", "expert", "constant", "repeat")
+        if any(episode["task"] == task.id for episode in episodes.get(role, ()))
+    }
     return {
         "task": task.id,
+        "suite": play.suite,
+        "defines_success": _defines_success(task, episodes),
         "first_seed": config.protocol.first_seed,
-        **scored("agent"),
+        **_score("agent", task, episodes),
         "normalised": None if normalised is None else float(normalised.mean()),
-        "random": scored("random"),
-        **({"expert": {"name": config.expert, **scored("expert")}} if config.expert else {}),
+        "normalised_ci95": None if normalised is None else statistics.bootstrap_interval(normalised),
+        **references,
         "published": published.model_dump(mode="json") if published else None,
     }
 
 
-def normalised_returns(task: TaskRecipe, episodes: dict[str, Any]) -> np.ndarray | None:
+def normalised_returns(task: TaskRecipe, episodes: Episodes) -> np.ndarray | None:
     """Who is scored, episode by episode, on the scale of random = 0 and expert = 1, or of the published human = 1.
 
     None without an expert above and a human's return.
     """
 
     def returns(role: str) -> list[float]:
-        return [episode["total_reward"] for episode in episodes[role] if episode["task"] == task.id]
+        return [episode["total_reward"] for episode in episodes.get(role, ()) if episode["task"] == task.id]
 
     if task.reference and task.reference.human is not None:
         return statistics.normalise(returns("agent"), random=task.reference.random, expert=task.reference.human)
-    if "expert" not in episodes:
+    if not returns("expert"):
         return None
     random, expert = float(np.mean(returns("random"))), float(np.mean(returns("expert")))
     return statistics.normalise(returns("agent"), random=random, expert=expert)
 
 
-def score_over_tasks(episodes: dict[str, Any], config: EvaluationConfig) -> dict[str, Any] | None:
+def score_over_tasks(episodes: Episodes, plays: Sequence[Play]) -> dict[str, Any] | None:
     """The scores over the tasks that have a normalised one; None when none has."""
-    found = [normalised_returns(task, episodes) for task in config.suite.tasks]
+    found = [normalised_returns(play.task, episodes) for play in plays]
     normalised = [task for task in found if task is not None]
     return statistics.over_tasks(normalised) if normalised else None
+
+
+def score_over_suites(episodes: Episodes, config: EvaluationConfig) -> dict[str, Any]:
+    """The scores over the tasks of each suite by its name, where there is more than one."""
+    if len(config.suites) == 1:
+        return {}
+    of_suite = {name: [play for play in config.plays if play.suite == name] for name in config.suites}
+    scored = {name: score_over_tasks(episodes, plays) for name, plays in of_suite.items()}
+    return {"over_suites": {name: found for name, found in scored.items() if found}}
+
+
+def _defines_success(task: TaskRecipe, episodes: Episodes) -> bool:
+    """Whether success is what a task's score is told by. An environment that may say it says it once an episode has."""
+    if environments.declares_success(task):
+        return True
+    played = [episode for role in ROLES for episode in episodes.get(role, ()) if episode["task"] == task.id]
+    return environments.defines_success(task) and any(episode["success"] for episode in played)
+
+
+def _score(role: str, task: TaskRecipe, episodes: Episodes) -> dict[str, Any]:
+    mine = [episode for episode in episodes[role] if episode["task"] == task.id]
+    found = statistics.score(
+        [e["success"] for e in mine], [e["total_reward"] for e in mine], [e["length"] for e in mine]
+    )
+    return {**found, "errors": sum(e["error"] is not None for e in mine)}
+
+
+def _name(role: str, play: Play, episodes: Episodes) -> dict[str, str]:
+    """Who has a role, where that is not said by its name: the expert, or the constant action."""
+    if role == "expert":
+        return {"name": play.expert or role}
+    if role != "constant":
+        return {}
+    env = environments.make(play.task, frame=play.frame)
+    space = SpaceCodec.of(env.action_space, env.action_names)
+    env.close()
+    action = next(episode["actions"][0] for episode in episodes[role] if episode["task"] == play.task.id)
+    return {"name": values.name(space.root, action)}

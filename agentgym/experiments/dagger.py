@@ -16,7 +16,7 @@ from typing import Any
 from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.evaluation import statistics
-from agentgym.evaluation.rollouts import rollout
+from agentgym.evaluation.rollouts import play_suite
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
 from agentgym.experts.dagger import agent_maker
@@ -66,7 +66,7 @@ def read_points(run: Path) -> list[Point]:
 
 def dataset_of(recipe: RoundsRecipe, run: Path, number: int) -> DatasetRecipe:
     """What a round records: seeds of its own, and from the second one on the last agent's steps."""
-    whole = recipe.experiment.dataset
+    whole = recipe.dataset
     acting = number > 0 and recipe.probability > 0
     agent = DaggerRecipe(agent=str(run / f"round-{number - 1}"), probability=recipe.probability) if acting else None
     return whole.model_copy(update={"first_seed": whole.first_seed + number * whole.episodes, "dagger": agent})
@@ -81,7 +81,7 @@ def experiment_of(recipe: RoundsRecipe, run: Path, number: int) -> ExperimentRec
         update={
             "name": f"{recipe.name}-{number}",
             "dataset": dataset_of(recipe, run, number),
-            "mixture": [PartRecipe(data=str(run / f"data-{part}")) for part in range(number + 1)],
+            "parts": [PartRecipe(data=str(run / f"data-{part}")) for part in range(number + 1)],
             "model": model,
         }
     )
@@ -89,7 +89,7 @@ def experiment_of(recipe: RoundsRecipe, run: Path, number: int) -> ExperimentRec
 
 def check_seed_overlap(recipe: RoundsRecipe) -> None:
     """Raises UserError when a level that is played for the score is one that is recorded."""
-    data, played = recipe.experiment.dataset, recipe.experiment.evaluation
+    data, played = recipe.dataset, recipe.experiment.evaluation
     end = data.first_seed + recipe.rounds * data.episodes
     if played.first_seed < end and data.first_seed < played.first_seed + played.episodes:
         raise UserError(
@@ -107,7 +107,7 @@ def _open(run: Path, recipe: RoundsRecipe) -> None:
         return
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise UserError(f"{run}: exists and holds no rounds; choose another folder")
-    collection.make_header(recipe.experiment.dataset)  # before anything is made
+    collection.make_headers(recipe.dataset)  # before anything is made
     run.mkdir(parents=True, exist_ok=True)
     write_json(file, values)
 
@@ -115,16 +115,20 @@ def _open(run: Path, recipe: RoundsRecipe) -> None:
 def _do_round(recipe: RoundsRecipe, run: Path, number: int, workers: int | None) -> Point:
     """Records, trains and scores one round; its point. `cpu_seconds` are of this process."""
     began, cpu_began = time.perf_counter(), time.process_time()
-    experiment, data = experiment_of(recipe, run, number), run / f"data-{number}"
-    make_agent = agent_maker(experiment.dataset)
-    collection.collect(experiment.dataset, data, workers=workers or os.cpu_count(), make_agent=make_agent)
+    experiment, recorded, data = (
+        experiment_of(recipe, run, number),
+        dataset_of(recipe, run, number),
+        run / f"data-{number}",
+    )
+    make_agent = agent_maker(recorded)
+    collection.collect(recorded, data, workers=workers or os.cpu_count(), make_agent=make_agent)
     folder = run / f"round-{number}"
     open_run(folder, experiment)
     train_run(experiment, data, folder)
     datasets = [EpisodeDataset(run / f"data-{part}") for part in range(number + 1)]
     return {
         "round": number,
-        "episodes": (number + 1) * recipe.experiment.dataset.episodes * len(experiment.dataset.suite.tasks),
+        "episodes": (number + 1) * recipe.dataset.episodes * len(recorded.suite.tasks),
         "labels": sum(int(dataset.lengths.sum()) for dataset in datasets),
         "updates": (number + 1) * experiment.training.updates,
         **_score(experiment, folder),
@@ -139,12 +143,11 @@ def _score(experiment: ExperimentRecipe, folder: Path) -> Point:
     seeds = range(protocol.first_seed, protocol.first_seed + protocol.episodes)
     played = [
         episode
-        for task in experiment.dataset.suite.tasks
-        for episode in rollout(
+        for suite in experiment.suites
+        for episode in play_suite(
             policy,
-            task,
-            frame=experiment.dataset.suite.frame,
-            seeds=seeds,
+            suite,
+            seeds,
             num_environments=protocol.environments,
             deterministic=protocol.deterministic,
         )

@@ -3,26 +3,24 @@
 Training resumes where it was interrupted and does nothing that is done.
 """
 
-import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from pydantic import ValidationError
 from transformers.utils.logging import disable_progress_bar
 
-from agentgym.data.store import EpisodeDataset
-from agentgym.errors import UserError
-from agentgym.evaluation.rollouts import rollout
+from agentgym import environments
+from agentgym.evaluation.results import RolloutResult
+from agentgym.evaluation.rollouts import play_suite
 from agentgym.files import write_json
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import describe_frames
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.recipes import DatasetRecipe, ExperimentRecipe
+from agentgym.recipes import ExperimentRecipe, SuiteRecipe
 from agentgym.training.datasets import open_parts, sources_of
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.loop import Loop, train
@@ -47,13 +45,13 @@ def train_run(
     model, tokenizer = first_model(recipe, parts)
     on_progress(0, describe_frames(model.config))
     reading = window_config_of(model, tokenizer)
-    training, testing = sources_of(parts, recipe.dataset.held_out, reading)
+    training, held_out = sources_of(parts, reading)
 
-    def score_now(model: AgentModel, index: int, count: int) -> list[float]:
-        return _periodic_score(AgentPolicy(model, tokenizer), recipe, index, count)
+    def score_now(model: AgentModel, index: int, count: int) -> list[tuple[str, float]]:
+        return _periodic_scores(AgentPolicy(model, tokenizer), recipe, index, count)
 
     rollouts = score_now if recipe.training.evaluate_episodes else None
-    loop = Loop(recipe.training, recipe.losses, training, testing, run, rollouts)
+    loop = Loop(recipe.training, recipe.losses, training, held_out, run, rollouts)
     model = train(model, loop, on_progress=on_progress)
     if not PartialState().is_main_process:
         return
@@ -64,7 +62,7 @@ def train_run(
     tokenizer.save_pretrained(temporary)
     shutil.rmtree(run / "model", ignore_errors=True)
     temporary.rename(run / "model")
-    _save_reconstructions(model, testing if len(testing) else training, recipe, run)
+    _save_reconstructions(model, next(iter(held_out.values()), training), recipe, run)
     windows = recipe.training.updates * recipe.training.accumulation * recipe.training.batch_size
     write_json(
         run / "training.json",
@@ -82,34 +80,29 @@ def train_run(
     )
 
 
-def adopt_dataset(recipe: ExperimentRecipe, data: Path) -> ExperimentRecipe:
-    """The experiment on the dataset in that folder, whatever made it: recorded, merged, selected or imported.
-
-    Its own recipe takes the place of the experiment's `dataset`, held_out and suite among it, so that the run says what
-    it was trained on. Raises UserError when it has none that can be played.
-    """
-    recorded = EpisodeDataset(data).header.recipe
-    try:
-        return recipe.model_copy(update={"dataset": DatasetRecipe.model_validate_json(json.dumps(recorded))})
-    except ValidationError:
-        raise UserError(f"{data}: says neither suite nor expert, so nothing can be trained on it here") from None
-
-
-def _periodic_score(policy: AgentPolicy, recipe: ExperimentRecipe, index: int, count: int) -> list[float]:
-    """Who succeeded of every `count`-th of a few levels of each task, the same ones every time."""
+def _periodic_scores(policy: AgentPolicy, recipe: ExperimentRecipe, index: int, count: int) -> list[tuple[str, float]]:
+    """What every `count`-th of a few levels of each task is worth, by the name of its curve; always the same levels."""
     seeds = range(ROLLOUT_SEED, ROLLOUT_SEED + recipe.training.evaluate_episodes)[index::count]
+    deterministic = recipe.evaluation.deterministic
     return [
-        float(episode.success)
-        for task in recipe.dataset.suite.tasks
-        for episode in rollout(
-            policy,
-            task,
-            frame=recipe.dataset.suite.frame,
-            seeds=seeds,
-            num_environments=min(32, len(seeds)),
-            deterministic=recipe.evaluation.deterministic,
-        )
+        score
+        for suite in recipe.suites
+        for episode in play_suite(policy, suite, seeds, num_environments=32, deterministic=deterministic)
+        for score in _scores_of(episode, suite, recipe.suites)
     ]
+
+
+def _scores_of(
+    episode: RolloutResult, suite: SuiteRecipe, suites: Sequence[SuiteRecipe]
+) -> Iterator[tuple[str, float]]:
+    """An episode's success where its task says what that is, else its return; one curve for all, and one for each."""
+    many_tasks = sum(len(each.tasks) for each in suites) > 1
+    if environments.defines_success(suite.task(episode.task)):
+        yield "success_rate", float(episode.success)
+        if len(suites) > 1:
+            yield f"success_rate/{suite.name}", float(episode.success)
+    else:  # the returns of different tasks have no common mean
+        yield f"return/{episode.task}" if many_tasks else "return", episode.total_reward
 
 
 @torch.inference_mode()

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from agentgym.errors import UserError
+from agentgym import environments
+from agentgym.errors import UserError, did_you_mean
 from agentgym.evaluation.results import replay_frames
 from agentgym.evaluation.rollouts import rollout
 from agentgym.files import write_json
@@ -27,7 +28,9 @@ from agentgym.model.single_domain import of_one_domain
 from agentgym.model.tokenizer import START
 from agentgym.model.weights import fingerprint
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.recipes import ExperimentRecipe
+from agentgym.recipes import ExperimentRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
+from agentgym.spaces import SpaceCodec
+from agentgym.spaces.domains import Domain
 from agentgym.training.run_folder import read_recipe
 
 FORMAT = 1
@@ -35,23 +38,25 @@ OPSET = 18
 COPIED = ("onnx_policy.py", "example.py")
 
 
-def export_onnx(run: Path, out: Path) -> dict[str, Any]:
+def export_onnx(run: Path, out: Path, *, task: str | None = None) -> dict[str, Any]:
     """Writes the folder, whole or not at all; says what is in it and on how many steps its actions were PyTorch's.
 
-    Of an agent of several domains it is the first, its recipe's own. Raises UserError when `run` is no run, `out` holds
-    something, or the extra is missing.
+    Of an agent of several kinds of actions or frames it is what plays that task, of the run's first one when not given.
+    Raises UserError when `run` is no run or knows no such task, `out` holds something, or the extra is missing.
     """
     _require_onnx()
     recipe = read_recipe(run)
+    suite, chosen = _find_task(recipe, task, run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists; choose another folder for the exported policy")
     policy = AgentPolicy.from_pretrained(run, device="cpu")
-    policy = AgentPolicy(*of_one_domain(policy.model, policy.tokenizer, policy.domains[0]))
+    domain = _domain_of(policy, chosen, suite.frame)
+    policy = AgentPolicy(*of_one_domain(policy.model, policy.tokenizer, domain))
     folder = out.with_name(out.name + ".tmp")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        steps = _fill(folder, policy, recipe)
+        steps = _fill(folder, policy, suite, chosen, recipe.evaluation.first_seed)
         if out.exists():
             out.rmdir()
         folder.rename(out)
@@ -61,15 +66,33 @@ def export_onnx(run: Path, out: Path) -> dict[str, Any]:
     return {"folder": str(out), "bytes": sizes, "steps_compared": steps}
 
 
-def _fill(folder: Path, policy: AgentPolicy, recipe: ExperimentRecipe) -> int:
+def _find_task(recipe: ExperimentRecipe, task: str | None, run: Path) -> tuple[SuiteRecipe, TaskRecipe]:
+    """The task of that id among those of a run's suites, or the first one. Raises UserError when there is none."""
+    known = {each.id: (suite, each) for suite in reversed(recipe.suites) for each in reversed(suite.tasks)}
+    if not known:
+        raise UserError(f"{run}: does not say which tasks it plays")
+    if task is None:
+        return list(known.values())[-1]
+    if task not in known:
+        raise UserError(f"{run}: was not trained on {task}{did_you_mean(task, known) or f'; known: {sorted(known)}'}")
+    return known[task]
+
+
+def _domain_of(policy: AgentPolicy, task: TaskRecipe, frame: FrameRecipe) -> Domain:
+    """The actions and frames by which an agent plays a task. Raises UserError when it knows none such."""
+    env = environments.make(task, frame=frame)
+    space = SpaceCodec.of(env.action_space, env.action_names)
+    env.close()
+    return policy.fitted(space, env.frame_shape, env.task).domain
+
+
+def _fill(folder: Path, policy: AgentPolicy, suite: SuiteRecipe, task: TaskRecipe, seed: int) -> int:
     """Policy and example; how many steps that has. Raises UserError when the graph plays it otherwise than PyTorch."""
     write_policy(policy, folder)
     for name in COPIED:
         (folder / name).write_text(
             (resources.files("agentgym.policies.onnx_runtime") / name).read_text("utf-8"), "utf-8"
         )
-    suite, seed = recipe.dataset.suite, recipe.evaluation.first_seed
-    task = suite.tasks[0]
     [episode] = rollout(policy, task, frame=suite.frame, seeds=[seed], num_environments=1, deterministic=True)
     frames = replay_frames(episode, task, suite.frame)[0][:-1]
     np.savez_compressed(

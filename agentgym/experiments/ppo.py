@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from agentgym import environments
 from agentgym.errors import UserError
-from agentgym.evaluation.rollouts import rollout
+from agentgym.evaluation.rollouts import play_suite
 from agentgym.files import read_json, write_json
 from agentgym.model.agent import AgentModel
 from agentgym.policies.agent_policy import AgentPolicy
@@ -232,13 +232,7 @@ def _play(model: PPO, recipe: FinetuningRecipe) -> tuple[float, float]:
     features = model.policy.features_extractor
     policy: Policy = FramePolicy(model) if recipe.start == "cnn" else AgentPolicy(features.agent, features.tokenizer)
     seeds = range(recipe.evaluation.first_seed, recipe.evaluation.first_seed + recipe.evaluation.episodes)
-    played = [
-        episode
-        for task in recipe.suite.tasks
-        for episode in rollout(
-            policy, task, frame=recipe.suite.frame, seeds=seeds, num_environments=50, deterministic=True
-        )
-    ]
+    played = play_suite(policy, recipe.suite, seeds, num_environments=50, deterministic=True)
     success = float(np.mean([episode.success for episode in played]))
     return success, float(np.mean([episode.total_reward for episode in played]))
 

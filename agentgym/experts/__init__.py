@@ -12,6 +12,7 @@ from agentgym.experts.planner import MiniGridPlanner
 from agentgym.experts.random import RandomExpert
 from agentgym.experts.sb3 import SB3Expert
 from agentgym.experts.trained import TrainedExpert
+from agentgym.experts.trivial import ConstantExpert, RepeatExpert
 
 
 class Expert(Protocol):
@@ -53,11 +54,13 @@ EXPERTS: dict[str, tuple[Callable[[], Expert], str]] = {
     "rollout-iw": (RolloutIW, "a planner on the emulator's saved states, for every ALE/* game"),
     "trained": (TrainedExpert, "networks that come with the package, for the MinAtar/*-v1 games"),
     "random": (RandomExpert, "uniformly random actions, by the episode's seed"),
+    "repeat": (RepeatExpert, "the last action again: one action an episode, drawn by its seed"),
 }
 
 
-SB3, AGENT, TRAINED = "sb3:", "agent:", "trained:"  # and a path
+SB3, AGENT, TRAINED, CONSTANT = "sb3:", "agent:", "trained:", "constant:"
 BY_PATH = {
+    f"{CONSTANT}N": "action number N of a Discrete space (0 is the first) at every step",
     f"{TRAINED}PATH": "the network of a .safetensors file that 'agentgym train-expert' wrote",
     f"{SB3}PATH": "the agent of a Stable-Baselines3 zip, wherever it was trained; with --trust",
     f"{AGENT}PATH": "agentgym's own agent of a run or checkpoint folder, by its likeliest actions",
@@ -65,7 +68,7 @@ BY_PATH = {
 
 
 def make(name: str) -> Expert:
-    """The expert of that name, or what `trained:PATH`, `sb3:PATH` or `agent:PATH` names, or UserError."""
+    """The expert of that name, or what `trained:PATH`, `sb3:PATH`, `agent:PATH` or `constant:N` means, or UserError."""
     if name.startswith(SB3):
         return SB3Expert(Path(name.removeprefix(SB3)))
     if name.startswith(TRAINED):
@@ -74,6 +77,8 @@ def make(name: str) -> Expert:
         from agentgym.experts.agent import AgentExpert  # which needs torch
 
         return AgentExpert(name.removeprefix(AGENT))
+    if name.startswith(CONSTANT) and name.removeprefix(CONSTANT).isdecimal():
+        return ConstantExpert(int(name.removeprefix(CONSTANT)))
     if name not in EXPERTS:
         hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join([*EXPERTS, *BY_PATH])}"
         raise UserError(f"no expert is named '{name}'{hint}")

@@ -5,6 +5,7 @@ time there are enough of them, so the dataset is the same for any number of work
 goes on with the first episode that is missing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from agentgym.data.store import (
     Header,
     Row,
     count_outcomes,
+    dataset_folders,
 )
 from agentgym.errors import UserError
 from agentgym.experts import outcomes
@@ -42,30 +44,45 @@ def collect(
     engine: str = executors.ExecutorName.PROCESSES,
     trust: bool = False,
     on_progress: OnProgress = lambda count: None,
-    header: Header | None = None,
+    headers: Sequence[Header] | None = None,
     make_agent: MakeAgent | None = None,
 ) -> dict[str, int]:
     """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
 
-    `on_progress(n)` is called as episodes are done; `header` is what `make_header` made of the recipe, where it was
+    `on_progress(n)` is called as episodes are done; `headers` are what `make_headers` made of the recipe, where it was
     called before; `make_agent` makes the agent of the recipe's `dagger` in each worker.
     Raises UserError for an unknown task or expert, an expert that does not fit the environment or is not trusted
     (`trust`, for a zip), or a folder that holds something else.
     """
     experts.check_trust(recipe.expert, trust=trust)
-    header = header or make_header(recipe)
+    headers = headers or make_headers(recipe)
     check_same_recipe(path, recipe)
-    if any(Path(path).glob("shard-*.arrow")):  # the rest is recorded as it was begun, budget and all
-        header = EpisodeDataset(path).header
-        recipe = DatasetRecipe.model_validate(dict(header.recipe))
-    with executors.start(engine, workers=workers) as executor, DatasetWriter(path, header) as writer:
+    counts: Counter[str] = Counter()
+    with executors.start(engine, workers=workers) as executor:
+        for folder, header in folders_of(path, headers).items():
+            counts.update(_collect_kind(recipe, folder, header, executor, make_agent, on_progress))
+    return dict(counts)
+
+
+def _collect_kind(
+    recipe: DatasetRecipe,
+    folder: Path,
+    header: Header,
+    executor: executors.Executor,
+    make_agent: MakeAgent | None,
+    on_progress: OnProgress,
+) -> dict[str, int]:
+    """Records what is missing of the tasks of one header; the count of each outcome."""
+    part = recipe.of_tasks(tasks_of(header))
+    if dataset_folders(folder) == [folder]:  # the rest is recorded as it was begun, budget and all
+        header = EpisodeDataset(folder).header
+        part = DatasetRecipe.model_validate(dict(header.recipe))
+    with DatasetWriter(folder, header) as writer:
         done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}
-        chunks = [
-            rest for chunk in make_chunks(recipe, workers=executor.workers) if (rest := without(chunk, done)).seeds
-        ]
+        chunks = [rest for chunk in make_chunks(part, workers=executor.workers) if (rest := without(chunk, done)).seeds]
         on_progress(len(done))
         shards = _Shards(writer)
-        for played in executor.map(record_chunk, [(recipe, chunk, make_agent) for chunk in chunks]):
+        for played in executor.map(record_chunk, [(part, chunk, make_agent) for chunk in chunks]):
             for attempt, row in played:
                 shards.add(attempt, row)
             on_progress(len(played))
@@ -101,34 +118,41 @@ class _Shards:
 
 def is_complete(recipe: DatasetRecipe, path: str | Path) -> bool:
     """Whether every episode of the recipe is in the dataset."""
-    if not any(Path(path).glob("shard-*.arrow")):
-        return False
-    dataset, seeds = EpisodeDataset(path), range(recipe.first_seed, recipe.first_seed + recipe.episodes)
-    return all(dataset.seeds(task.id).issuperset(seeds) for task in recipe.suite.tasks)
+    datasets = [EpisodeDataset(folder) for folder in dataset_folders(Path(path))]
+    tried = {task.id: set[int]().union(*(each.seeds(task.id) for each in datasets)) for task in recipe.suite.tasks}
+    return all(seeds.issuperset(recipe.seeds) for seeds in tried.values())
 
 
 def check_same_recipe(path: str | Path, recipe: DatasetRecipe) -> None:
     """Raises UserError, naming the first difference, when the folder holds another recipe's dataset or other files."""
     path = Path(path)
-    if any(path.glob("shard-*.arrow")):
-        changed = differences(dict(EpisodeDataset(path).header.recipe), recipe.model_dump(mode="json"))
+    folders = dataset_folders(path)
+    for folder in folders:
+        header = EpisodeDataset(folder).header
+        expected = recipe if folder == path else recipe.of_tasks(tasks_of(header))
+        changed = differences(dict(header.recipe), expected.model_dump(mode="json"))
         if changed:
             raise UserError(
-                f"{path}: holds a dataset of another recipe ({changed[0]}); choose another folder or --overwrite"
+                f"{folder}: holds a dataset of another recipe ({changed[0]}); choose another folder or --overwrite"
             )
-    elif path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
+    if not folders and path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
         raise UserError(f"{path}: exists and is no dataset; choose another folder or --overwrite")
 
 
 def _is_foreign(file: Path) -> bool:
-    """Whether a file is none of those that stay when a dataset has lost every episode."""
+    """Whether a file is none of those that stay when a dataset has lost every episode, or a folder holds such a one."""
+    if file.is_dir():
+        return any(map(_is_foreign, file.iterdir()))
     return file.name != ".lock" and file.suffix not in (".tmp", ".lost")
 
 
-def make_header(recipe: DatasetRecipe) -> Header:
-    """The header of the recipe's dataset; all tasks of its suite share frames and actions, or UserError."""
+def make_headers(recipe: DatasetRecipe) -> list[Header]:
+    """The headers of what the recipe records: one for each kind of actions and frames that its tasks have.
+
+    Raises UserError when a task cannot be made or recorded, or the expert cannot act in it.
+    """
     environments.check_suite(recipe.suite)
-    found = []
+    kinds: dict[tuple[SpaceCodec, tuple[int, int, int]], list[str]] = {}
     for task in recipe.suite.tasks:
         env = environments.make(task, frame=recipe.suite.frame)
         environments.check_seeding(env)
@@ -139,15 +163,23 @@ def make_header(recipe: DatasetRecipe) -> Header:
                 f"suite {recipe.suite.name}: {task.id} does not say what success is; set its `success_return`, "
                 'or keep = "all" in the dataset\'s recipe'
             )
-        space = SpaceCodec.of(env.action_space, env.action_names)
-        found.append(Header(space, env.frame_shape, recipe.model_dump(mode="json")))
+        kinds.setdefault((SpaceCodec.of(env.action_space, env.action_names), env.frame_shape), []).append(task.id)
         env.close()
-        if found[-1] != found[0]:
-            first = recipe.suite.tasks[0].id
-            raise UserError(
-                f"suite {recipe.suite.name}: {task.id} and {first} differ in frame size or actions; use two suites"
-            )
-    return found[0]
+    return [
+        Header(space, shape, recipe.of_tasks(tasks).model_dump(mode="json")) for (space, shape), tasks in kinds.items()
+    ]
+
+
+def folders_of(path: str | Path, headers: Sequence[Header]) -> dict[Path, Header]:
+    """Where what is recorded goes: the folder itself, or in it one for each kind, named by its first task."""
+    if len(headers) == 1:
+        return {Path(path): headers[0]}
+    return {Path(path) / tasks_of(header)[0].lower().replace("/", "-"): header for header in headers}
+
+
+def tasks_of(header: Header) -> list[str]:
+    """The tasks that a dataset was recorded of."""
+    return [task["id"] for task in header.recipe["suite"]["tasks"]]
 
 
 def warnings_about(recipe: DatasetRecipe) -> list[str]:

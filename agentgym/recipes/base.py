@@ -1,14 +1,26 @@
 """What all recipes share: unknown keys are errors, a value of another type too, and values are frozen."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Recipe(BaseModel):
     """What all recipes share: unknown keys are errors, a value of another type too, and values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    former_names: ClassVar[Mapping[str, str]] = {}  # keys as older recipes and runs write them, and their names now
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        return cls.with_present_names(values) if isinstance(values, Mapping) else values
+
+    @classmethod
+    def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The same values, those with a former key under its present name."""
+        return {cls.former_names.get(key, key): value for key, value in values.items()}
 
 
 def absent() -> Any:

@@ -1,11 +1,14 @@
 """datasets/*.toml: who acts where and what is kept; datasets/experts/*.toml: experts to be trained."""
 
-from typing import Annotated, Literal
+from collections.abc import Collection
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from agentgym.recipes.base import Recipe, absent
 from agentgym.recipes.suites import SuiteRecipe
+
+HELD_OUT = 0.02
 
 
 class BudgetRecipe(Recipe):
@@ -41,10 +44,20 @@ class DatasetRecipe(Recipe):
     episodes: Annotated[int, Field(ge=1)]
     first_seed: Annotated[int, Field(ge=0)] = 1_000_000
     keep: Literal["solved", "all"] = "solved"
-    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    held_out: Annotated[float, Field(ge=0, lt=1)] = HELD_OUT
     budget: BudgetRecipe = BudgetRecipe()
     noise: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda noise: noise == 0)] = 0.0
     dagger: Annotated[DaggerRecipe | None, Field(exclude_if=lambda dagger: dagger is None)] = None
+
+    def of_tasks(self, tasks: Collection[str]) -> Self:
+        """The same recipe of those tasks of its suite alone."""
+        kept = [task for task in self.suite.tasks if task.id in tasks]
+        return self.model_copy(update={"suite": self.suite.model_copy(update={"tasks": kept})})
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of each task."""
+        return range(self.first_seed, self.first_seed + self.episodes)
 
 
 class PPORecipe(Recipe):

@@ -1,11 +1,13 @@
 """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentgym.recipes.base import Recipe
-from agentgym.recipes.datasets import DatasetRecipe
+from agentgym.recipes.base import Recipe, absent
+from agentgym.recipes.datasets import HELD_OUT, DatasetRecipe
+from agentgym.recipes.suites import SuiteRecipe
 
 LEARNING_RATES = {"muon": 4e-3, "adamw": 1e-3}
 
@@ -137,29 +139,48 @@ class EvaluationRecipe(Recipe):
 
 
 class PartRecipe(Recipe):
-    """A part of a mixture: the folder of a dataset that is there, and its share of the windows beside the others'.
+    """One of the things that an agent is trained on: a dataset, and its share of the windows beside the others'.
 
-    `window` is for parts that are seen in other windows than `training.window`. With `caption` the agent learns to say
-    which instruction was followed, of an episode's frames, instead of acting (see `agentgym.training.captions`).
+    A `dataset` is a recipe, recorded into data/NAME, or into the folder `data`. With `data` alone the folder says what
+    it is: recorded, merged, selected or imported. A dataset of several kinds of actions or frames shares the weight by
+    tasks. `window` and `held_out` are for parts with other ones than the experiment has. With `caption` the agent
+    learns to say which instruction was followed, of an episode's frames, instead of acting (see
+    `agentgym.training.captions`).
     """
 
-    data: str
+    dataset: DatasetRecipe | None = absent()
+    data: str | None = absent()
     weight: Annotated[float, Field(gt=0)] = 1.0
     window: Annotated[int | None, Field(ge=1, exclude_if=lambda window: window is None)] = None
+    held_out: Annotated[float | None, Field(ge=0, lt=1, exclude_if=lambda share: share is None)] = None
     caption: Annotated[bool, Field(exclude_if=lambda caption: not caption)] = False
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.dataset is None and self.data is None:
+            raise ValueError("expected 'dataset' (a recipe) or 'data' (a folder)")
+        return self
+
+    @property
+    def folder(self) -> str:
+        """Where it is, or is going to be recorded."""
+        return self.data or f"data/{self.dataset.name if self.dataset else ''}"
 
 
 class ExperimentRecipe(Recipe):
     """experiments/*.toml: data, model, losses, training and evaluation: everything that makes a run.
 
-    A `mixture` is what is trained on in place of the dataset's own folder; the suite stays the dataset's. Its parts may
-    have other actions and frames; one of them at least has those of the suite.
+    An agent of one dataset names it as `dataset`. An agent of many worlds names its `parts`, which may have other
+    actions, frames and limits than one another; every suite of every part is scored. With both, the parts are what is
+    trained on, and the dataset's suite is scored with theirs.
     """
+
+    former_names: ClassVar[Mapping[str, str]] = {"mixture": "parts"}
 
     name: str
     description: str
-    dataset: DatasetRecipe
-    mixture: list[PartRecipe] = Field(default_factory=list, exclude_if=lambda parts: not parts)
+    dataset: DatasetRecipe | None = absent()
+    parts: list[PartRecipe] = Field(default_factory=list, exclude_if=lambda parts: not parts)
     model: ModelRecipe = ModelRecipe()
     losses: LossRecipe = LossRecipe()
     training: TrainingRecipe
@@ -177,3 +198,35 @@ class ExperimentRecipe(Recipe):
         optimizer = training.get("optimizer", "adamw" if starts_trained else "muon")
         chosen = {"optimizer": optimizer, "learning_rate": LEARNING_RATES.get(str(optimizer), 1e-3)}
         return {**values, "training": {**chosen, **training}}
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.dataset is None and not self.parts:
+            raise ValueError("expected a 'dataset' or [[parts]]")
+        return self
+
+    @property
+    def trained_on(self) -> list[PartRecipe]:
+        """The parts, or the dataset as the one that there is."""
+        return self.parts or [PartRecipe(dataset=self.dataset)]
+
+    @property
+    def datasets(self) -> list[DatasetRecipe]:
+        """The recipes of all datasets that are known by one, each once, the experiment's own first."""
+        named = [self.dataset, *(part.dataset for part in self.parts)]
+        return [each for place, each in enumerate(named) if each is not None and each not in named[:place]]
+
+    @property
+    def suites(self) -> list[SuiteRecipe]:
+        """What is scored: the suites of all datasets, each once."""
+        found: list[SuiteRecipe] = []
+        for each in self.datasets:
+            found += [each.suite] if each.suite not in found else []
+        return found
+
+    def held_out_of(self, part: PartRecipe) -> float:
+        """The share of a part's episodes that training never sees; without one of its own the dataset's."""
+        if part.held_out is not None:
+            return part.held_out
+        known = self.dataset or part.dataset
+        return known.held_out if known else HELD_OUT

@@ -5,7 +5,7 @@ Everything is checked at once. A wrong recipe is a `UserError` that names the fi
 
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +19,17 @@ from agentgym.recipes.base import Recipe
 from agentgym.recipes.datasets import DatasetRecipe, ExpertRecipe
 from agentgym.recipes.experiments import ExperimentRecipe, with_later_keys
 from agentgym.recipes.finetuning import FinetuningRecipe
+from agentgym.recipes.overrides import EVERY, Override, everywhere, parse, put, value_at
 from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import ReferenceRecipe, SuiteRecipe
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of recipe: its folder, its type, and the keys by which it names recipes of other kinds."""
+    """A kind of recipe: its folder, its type, and the keys by which it names recipes of other kinds.
+
+    A key is dotted; `*` in it stands for every place of a list.
+    """
 
     folder: str
     recipe: type[Recipe]
@@ -36,13 +40,12 @@ KINDS = {
     "suite": Kind("envs", SuiteRecipe, {}),
     "dataset": Kind("datasets", DatasetRecipe, {"suite": "suite"}),
     "expert": Kind("datasets/experts", ExpertRecipe, {"suite": "suite"}),
-    "experiment": Kind("experiments", ExperimentRecipe, {"dataset": "dataset"}),
+    "experiment": Kind("experiments", ExperimentRecipe, {"dataset": "dataset", "parts.*.dataset": "dataset"}),
     "finetuning": Kind("experiments/ppo", FinetuningRecipe, {"suite": "suite"}),
     "dagger": Kind("experiments/dagger", RoundsRecipe, {"experiment": "experiment"}),
 }
 
 R = TypeVar("R", bound=Recipe)
-Override = tuple[tuple[str, ...], Any]  # the parts of a dotted key, and the value
 
 
 def load_suite(reference: str, overrides: Sequence[str] = ()) -> SuiteRecipe:
@@ -113,7 +116,7 @@ def describe(path: Path) -> str:
 
 def _load(recipe_type: type[R], kind: str, reference: str, overrides: Sequence[str]) -> R:
     files: dict[tuple[str, ...], Path] = {}
-    parsed = [_parse_override(override) for override in overrides]
+    parsed = [parse(override) for override in overrides]
     if reference.endswith(".json"):
         values = _read_resolved(kind, Path(reference), parsed)
         files[()] = Path(reference)
@@ -138,22 +141,53 @@ def _resolve(
     """The raw values of a recipe with everything it names put in its place; remembers which file each part is from."""
     path = _find(kind, reference, relative_to)
     files[at] = path
-    values = _read_toml(path)
-    for keys, value in overrides:
-        if len(keys) == 1:
-            _put(values, keys, value, path)
+    values = KINDS[kind].recipe.with_present_names(_read_toml(path))
+    deeper = []
+    for override in everywhere(_present(kind, overrides), values):
+        if _reference(kind, override[0][:-1], within=True):  # it goes to the recipe that stands there in the end
+            deeper.append(override)
+        else:
+            put(values, *override, path)
     if "name" in values:
         raise UserError(f"{path}: key 'name': a recipe is named by its file; remove the key")
-    below: dict[str, list[Override]] = {key: [] for key in KINDS[kind].references if isinstance(values.get(key), str)}
-    for keys, value in overrides:
-        if len(keys) > 1 and keys[0] in below:
-            below[keys[0]].append((keys[1:], value))
-        elif len(keys) > 1:
-            _put(values, keys, value, path)
-    for key, deeper in below.items():
-        other = KINDS[kind].references[key]
-        values[key] = _resolve(other, values[key], deeper, at=(*at, key), relative_to=path.parent, files=files)
+    below: dict[tuple[str, ...], list[Override]] = {place: [] for place in _named(kind, values)}
+    for keys, value in deeper:
+        place = next((place for place in below if keys[: len(place)] == place), None)
+        if place:
+            below[place].append((keys[len(place) :], value))
+        else:
+            put(values, keys, value, path)
+    for place, more in below.items():
+        other = _reference(kind, place)
+        assert other
+        name = value_at(values, place)
+        found = _resolve(other, name, more, at=(*at, *place), relative_to=path.parent, files=files)
+        put(values, place, found, path)
     return {"name": path.stem, **values}
+
+
+def _present(kind: str, overrides: Sequence[Override]) -> list[Override]:
+    """The overrides by the present names of the keys."""
+    names = KINDS[kind].recipe.former_names
+    return [((names.get(keys[0], keys[0]), *keys[1:]), value) for keys, value in overrides]
+
+
+def _reference(kind: str, place: tuple[str, ...], *, within: bool = False) -> str | None:
+    """The kind of recipe that is named at a place, or, `within`, at it or above it; None where there is none."""
+    for pattern, other in KINDS[kind].references.items():
+        keys = pattern.split(".")
+        here = place[: len(keys)] if within else place
+        if len(here) == len(keys) and all(key in (EVERY, own) for key, own in zip(keys, here, strict=True)):
+            return other
+    return None
+
+
+def _named(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The places at which another recipe is named."""
+    for pattern in KINDS[kind].references:
+        for keys, _ in everywhere([(tuple(pattern.split(".")), None)], values):
+            if isinstance(value_at(values, keys), str):
+                yield keys
 
 
 def _read_resolved(kind: str, path: Path, overrides: list[Override]) -> dict[str, Any]:
@@ -166,8 +200,9 @@ def _read_resolved(kind: str, path: Path, overrides: list[Override]) -> dict[str
         raise UserError(f"{path}: not valid JSON: {error}") from None
     if kind == "experiment" and isinstance(values, dict):
         values = with_later_keys(values)
-    for keys, value in overrides:
-        _put(values, keys, value, path)
+    values = KINDS[kind].recipe.with_present_names(values)
+    for keys, value in everywhere(_present(kind, overrides), values):
+        put(values, keys, value, path)
     return values
 
 
@@ -200,39 +235,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid TOML: {error}") from None
 
 
-def _parse_override(override: str) -> Override:
-    """`a.b=1` as (("a", "b"), 1); what is no TOML value is taken as a string."""
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set {override}: expected key=value, for example --set training.updates=100")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    return tuple(key.strip().split(".")), value
-
-
-def _put(values: dict[str, Any], keys: tuple[str, ...], value: Any, path: Path) -> None:
-    """Sets the value at a dotted key; tables that are missing are made, places in a list have to be there."""
-    table: Any = values
-    for depth, key in enumerate(keys):
-        if isinstance(table, list):
-            if not (key.isdecimal() and int(key) < len(table)):
-                places = f"0 to {len(table) - 1}"
-                raise UserError(f"--set {'.'.join(keys)}: '{key}' is no place in a list of {path}; known: {places}")
-            place: Any = int(key)
-        elif isinstance(table, dict):
-            place = key
-        else:
-            raise UserError(f"--set {'.'.join(keys)}: '{keys[depth - 1]}' of {path} is a value, not a table")
-        if depth == len(keys) - 1:
-            table[place] = value
-        elif isinstance(table, dict):
-            table = table.setdefault(place, {})
-        else:
-            table = table[place]
-
-
 def _first_problem(
     recipe_type: type[Recipe],
     error: ValidationError,
@@ -253,7 +255,7 @@ def _first_problem(
 
 def _say(recipe_type: type[Recipe], problem: ErrorDetails, location: tuple[str, ...]) -> str:
     if problem["type"] == "extra_forbidden":
-        known = _fields_at(recipe_type, location[:-1])
+        known = _fieldsvalue_at(recipe_type, location[:-1])
         hint = did_you_mean(location[-1], known) or f"; known keys: {', '.join(sorted(known))}"
         return f"unknown key (value {problem['input']!r}){hint}"
     if problem["type"] == "missing":
@@ -267,7 +269,7 @@ def _say(recipe_type: type[Recipe], problem: ErrorDetails, location: tuple[str, 
     return f"found {problem['input']!r}; {expected}{hint}"
 
 
-def _fields_at(recipe_type: type[Recipe], location: tuple[str, ...]) -> set[str]:
+def _fieldsvalue_at(recipe_type: type[Recipe], location: tuple[str, ...]) -> set[str]:
     """The known keys of the table at a location."""
     here: Any = recipe_type
     for key in location:

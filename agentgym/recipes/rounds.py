@@ -1,10 +1,11 @@
 """experiments/dagger/*.toml: rounds of recording beside the last agent and training it further."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agentgym.recipes.base import Recipe
+from agentgym.recipes.datasets import DatasetRecipe
 from agentgym.recipes.experiments import ExperimentRecipe
 
 
@@ -20,3 +21,15 @@ class RoundsRecipe(Recipe):
     experiment: ExperimentRecipe
     rounds: Annotated[int, Field(ge=1)] = 4
     probability: Annotated[float, Field(ge=0, le=1)] = 0.75
+
+    @model_validator(mode="after")
+    def _one_dataset(self) -> Self:
+        if self.experiment.dataset is None or self.experiment.parts:
+            raise ValueError("expected an experiment of one 'dataset', which the rounds record")
+        return self
+
+    @property
+    def dataset(self) -> DatasetRecipe:
+        """What a round records, but for its seeds and its agent."""
+        assert self.experiment.dataset is not None
+        return self.experiment.dataset

@@ -41,7 +41,7 @@ def verdict(curves: Curves) -> list[str]:
 
 def _page(recipe: RoundsRecipe, curves: Curves) -> str:
     experiment = recipe.experiment
-    data, loop, played = experiment.dataset, experiment.training, experiment.evaluation
+    data, loop, played = recipe.dataset, experiment.training, experiment.evaluation
     rows = [_row(name, point) for name, curve in curves.items() for point in curve]
     lines = [
         f"# {recipe.name}",

@@ -8,7 +8,7 @@ A film ends after FILM_STEPS steps and says how long the episode was. This modul
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agentgym import environments
-from agentgym.evaluation.protocol import EvaluationConfig
+from agentgym.evaluation.protocol import EvaluationConfig, Play
 from agentgym.evaluation.results import RolloutResult, replay_frames
 from agentgym.files import read_json, write_json
 from agentgym.policies.agent_policy import AgentPolicy, find_checkpoint
 from agentgym.policies.attribution import METHOD, Explanation, explain
-from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
+from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.report import video
 from agentgym.spaces import Integers, SpaceCodec, values
 
@@ -45,7 +45,7 @@ class Sheet:
 def write_films(
     folder: Path,
     episodes: Sequence[RolloutResult],
-    suite: SuiteRecipe,
+    plays: Mapping[str, Play],
     checkpoint: Path | None,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> None:
@@ -59,9 +59,9 @@ def write_films(
     agent = AgentPolicy.from_pretrained(checkpoint) if checkpoint else None
     films = []
     for episode in episodes:
-        task = suite.task(episode.task)
-        seen, world = replay_frames(episode, task, suite.frame)
-        space = _space_of(task, suite.frame)
+        task, frame = plays[episode.task].task, plays[episode.task].frame
+        seen, world = replay_frames(episode, task, frame)
+        space = _space_of(task, frame)
         names, places = _named(space, episode.actions[:FILM_STEPS])
         explanation = _explain(agent.playing(space, task.id), episode, seen, places) if agent else None
         films.append(_write_film(temporary, episode, names, places, seen, world, explanation))
@@ -75,10 +75,16 @@ def write_evaluation_videos(config: EvaluationConfig, *, again: bool = False) ->
     """Videos of some failures and successes of who was scored, into the evaluation's folder, unless they are there."""
     if not config.protocol.videos or ((config.folder / "videos" / "videos.json").is_file() and not again):
         return
+    write_videos_of(config)
+
+
+def write_videos_of(config: EvaluationConfig, on_progress: Callable[[int], None] = lambda count: None) -> None:
+    """Films as many of the evaluated episodes of a plan as its protocol says."""
     played = [RolloutResult.from_json(values) for values in read_json(config.folder / "episodes.json")["agent"]]
-    spec = config.policy
-    checkpoint = find_checkpoint(spec.path) if spec.kind == "agent" and spec.path else None
-    write_films(config.folder / "videos", choose(played, config.protocol.videos), config.suite, checkpoint)
+    player = config.policy
+    checkpoint = find_checkpoint(player.path) if player.kind == "agent" and player.path else None
+    plays = {play.task.id: play for play in config.plays}
+    write_films(config.folder / "videos", choose(played, config.protocol.videos), plays, checkpoint, on_progress)
 
 
 def choose(played: Sequence[RolloutResult], count: int) -> list[RolloutResult]:

@@ -41,10 +41,12 @@ class Group:
         return wilson_interval(self.solved, self.episodes)
 
 
-def find_failures(episodes: Sequence[Mapping[str, Any]], suite: Mapping[str, Any]) -> list[Group]:
+def find_failures(
+    episodes: Sequence[Mapping[str, Any]], tasks: Sequence[TaskRecipe], frames: Mapping[str, FrameRecipe]
+) -> list[Group]:
     """The groups by which the episodes differ, each kind in its own order; a kind with one group is left out."""
     outcomes: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    starts = _starts(episodes, suite)
+    starts = _starts(episodes, tasks, frames)
     for episode, start in zip(episodes, starts, strict=True):
         for by, name in [("task", episode["task"]), *_words(episode["instruction"]), *start]:
             outcomes[by][name].append(episode["success"])
@@ -69,18 +71,20 @@ def _words(instruction: str) -> Iterator[tuple[str, str]]:
             yield "word", word
 
 
-def _starts(episodes: Sequence[Mapping[str, Any]], suite: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
+def _starts(
+    episodes: Sequence[Mapping[str, Any]], tasks: Sequence[TaskRecipe], frames: Mapping[str, FrameRecipe]
+) -> list[list[tuple[str, str]]]:
     """For each episode what is known of its start."""
     found: dict[int, list[tuple[str, str]]] = {}
-    for task in suite["tasks"]:
-        if not task["id"].startswith("BabyAI-"):
+    for task in tasks:
+        if not task.id.startswith("BabyAI-"):
             continue
         try:
-            env = environments.make(TaskRecipe(**task), frame=FrameRecipe(**suite["frame"]))
+            env = environments.make(task, frame=frames[task.id])
         except UserError:  # not of this machine: the page does without
             continue
         for number, episode in enumerate(episodes):
-            if episode["task"] == task["id"]:
+            if episode["task"] == task.id:
                 env.reset(seed=episode["seed"])
                 found[number] = list(_start(env))
         env.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentgym.evaluation.statistics import normalised_mean
+from agentgym.recipes import DatasetRecipe
 from agentgym.report.wording import count, percent
 
 PUBLISHED = Path(__file__).parent / "published.toml"
@@ -75,12 +76,12 @@ def read_scores(evaluation: Mapping[str, Any]) -> Iterator[Score]:
             )
 
 
-def headline(scores: Sequence[Score], training_seeds: range) -> str | None:
+def headline(scores: Sequence[Score], datasets: Sequence[DatasetRecipe]) -> str | None:
     """The result in one sentence; levels are called held out only when no training seed is among theirs."""
     agent = [score for score in scores if score.role == "agent"]
     if not agent:
         return None
-    held_out = all(s.last_seed < training_seeds.start or s.first_seed >= training_seeds.stop for s in agent)
+    held_out = not any(_demonstrated(score, dataset) for score in agent for dataset in datasets)
     tasks = f" of {len(agent)} tasks" if len(agent) > 1 else ""
     levels = f"{count(sum(s.episodes for s in agent))} {'held-out ' if held_out else ''}levels{tasks}"
     return f"{percent(_solved_share(agent))} of {levels} solved"
@@ -91,6 +92,12 @@ def peers_of(tasks: Sequence[str]) -> list[Peer]:
     rows = tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))["result"]
     peers = [Peer(**{**row, "tasks": tuple(row["tasks"])}) for row in rows]
     return [peer for peer in peers if any(fnmatchcase(task, each) for task in tasks for each in peer.tasks)]
+
+
+def _demonstrated(score: Score, dataset: DatasetRecipe) -> bool:
+    """Whether a dataset has episodes of some of the seeds."""
+    shared = any(task.id == score.task for task in dataset.suite.tasks)
+    return shared and score.first_seed < dataset.seeds.stop and score.last_seed >= dataset.seeds.start
 
 
 def _solved_share(scores: Sequence[Score]) -> float:

@@ -35,14 +35,15 @@ def write_report(run: Path) -> Path:
         .get_template("report.html")
         .render(
             recipe=folder.recipe,
+            datasets=folder.experiment.datasets,
             recipe_text="\n".join(_toml_lines(folder.recipe)).strip(),
-            headline=headline(scores, folder.training_seeds),
+            headline=headline(scores, folder.experiment.datasets),
             training=folder.training,
             evaluation=evaluation,
             scores=scores,
             overall=overall,
             profile=profile_curve([overall["profile"]]) if overall else None,
-            peers=peers_of([task["id"] for task in folder.recipe["dataset"]["suite"]["tasks"]]),
+            peers=peers_of([task.id for task in folder.tasks]),
             failures=_failures(folder),
             unsolved=_unsolved(folder.episodes),
             curves=learning_curves([folder.metrics]),
@@ -79,7 +80,7 @@ def _failures(run: RunFolder) -> dict[str, list[Group]]:
     """The groups of the agent's episodes by what they differ in."""
     groups: dict[str, list[Group]] = {}
     if run.episodes and run.episodes.get("agent"):
-        for group in find_failures(run.episodes["agent"], run.recipe["dataset"]["suite"]):
+        for group in find_failures(run.episodes["agent"], run.tasks, run.frames):
             groups.setdefault(group.by, []).append(group)
     return groups
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from agentgym.errors import UserError
+from agentgym.recipes import ExperimentRecipe, FrameRecipe, TaskRecipe, with_later_keys
 from agentgym.report.plots import reconstructions
 
 
@@ -25,10 +26,19 @@ class RunFolder:
     films: tuple[Mapping[str, Any], ...]
 
     @property
-    def training_seeds(self) -> range:
-        """The seeds that demonstrations came from."""
-        first = self.recipe["dataset"]["first_seed"]
-        return range(first, first + self.recipe["dataset"]["episodes"])
+    def experiment(self) -> ExperimentRecipe:
+        """The recipe, typed."""
+        return ExperimentRecipe.model_validate(with_later_keys(dict(self.recipe)))
+
+    @property
+    def frames(self) -> dict[str, FrameRecipe]:
+        """How the frames of each task look, by the suites of the recipe."""
+        return {task.id: suite.frame for suite in self.experiment.suites for task in suite.tasks}
+
+    @property
+    def tasks(self) -> list[TaskRecipe]:
+        """The tasks of all suites of the recipe."""
+        return [task for suite in self.experiment.suites for task in suite.tasks]
 
     @property
     def reconstructions(self) -> bytes | None:

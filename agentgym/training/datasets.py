@@ -1,19 +1,22 @@
-"""What an experiment is trained on: the dataset of its recipe, or the parts of its mixture, and the domains they make.
+"""What an experiment is trained on: the dataset of its recipe, or its parts, and the domains that they make.
 
 Parts may differ in actions, frames and window. Those that have all three in common make one domain; all that are to be
-captioned make another, whose actions are words.
+captioned make another, whose actions are words. A dataset's header says all that is needed: no environment is made.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from agentgym.data.store import EpisodeDataset, Header
+from agentgym.data.store import EpisodeDataset, Header, dataset_folders, locate
 from agentgym.errors import UserError
-from agentgym.recipes import ExperimentRecipe, differences
+from agentgym.recipes import DatasetRecipe, ExperimentRecipe, PartRecipe, differences
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.domains import Domain, action_tokens
 from agentgym.training.captions import CAPTION, PROMPT, CaptionSource
@@ -25,15 +28,17 @@ from agentgym.training.windows import Source, WindowSource, split_episodes
 class MixtureComponent:
     """A dataset, its share of the windows, and what is learned of it: its actions, or to say what was done."""
 
+    name: str
     dataset: EpisodeDataset
     weight: float
     window: int
+    held_out: float
     caption: bool = False
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks that were recorded."""
-        return tuple(task["id"] for task in self.dataset.header.recipe["suite"]["tasks"])
+        return tuple(tasks_of(self.dataset))
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -48,20 +53,25 @@ class MixtureComponent:
 
 
 def open_parts(data: Path, recipe: ExperimentRecipe) -> list[MixtureComponent]:
-    """What an experiment is trained on: the folder of its dataset, or the parts of its mixture.
+    """What an experiment is trained on: the dataset of its recipe, which is in the folder `data`, or its parts.
 
     Raises UserError when a folder holds what another recipe made, is damaged or has nothing to learn from.
     """
-    window = recipe.training.window
-    parts = [
-        MixtureComponent(EpisodeDataset(part.data), part.weight, part.window or window, part.caption)
-        for part in recipe.mixture
-    ] or [MixtureComponent(EpisodeDataset(data), 1.0, window)]
-    changed = differences(dict(parts[0].dataset.header.recipe), recipe.dataset.model_dump(mode="json"))
-    if changed and not recipe.mixture:
-        raise UserError(
-            f"{data}: was recorded by another recipe ({changed[0]}); name its folder with --data, or record it"
+    opened = [
+        part
+        for named in recipe.trained_on
+        for part in open_part(
+            named,
+            locate(named.folder) if recipe.parts else data,
+            window=named.window or recipe.training.window,
+            held_out=recipe.held_out_of(named),
         )
+    ]
+    names = [part.name for part in opened]
+    parts = [
+        replace(part, name=f"{part.name} {names[: place + 1].count(part.name)}") if part.name in names[:place] else part
+        for place, part in enumerate(opened)
+    ]
     for part in parts:
         if part.dataset.lost:
             raise UserError(part.dataset.lost[0])
@@ -71,12 +81,92 @@ def open_parts(data: Path, recipe: ExperimentRecipe) -> list[MixtureComponent]:
     return parts
 
 
+def open_part(named: PartRecipe, folder: Path, *, window: int, held_out: float) -> Iterator[MixtureComponent]:
+    """The datasets of a part: one, or one for each kind of actions and frames. They share its weight by their tasks.
+
+    Raises UserError when the folder holds what another recipe made.
+    """
+    datasets = open_datasets(folder)
+    if named.dataset:
+        check_same_recipe(folder, datasets, named.dataset)
+    counts = [len(tasks_of(dataset)) for dataset in datasets]
+    for dataset, count in zip(datasets, counts, strict=True):
+        kind = f"/{dataset.path.name}" if len(datasets) > 1 else ""
+        yield MixtureComponent(
+            name=(named.dataset.name if named.dataset else folder.name) + kind + (" captions" if named.caption else ""),
+            dataset=dataset,
+            weight=named.weight * count / sum(counts),
+            window=window,
+            held_out=held_out,
+            caption=named.caption,
+        )
+
+
+def open_datasets(folder: Path) -> list[EpisodeDataset]:
+    """What was recorded into a folder: a dataset, or one for each kind of actions and frames. Raises UserError."""
+    return [EpisodeDataset(each) for each in dataset_folders(folder) or [folder]]
+
+
+def check_same_recipe(folder: Path, datasets: Sequence[EpisodeDataset], expected: DatasetRecipe) -> None:
+    """Raises UserError when the datasets of a folder were recorded by another recipe, or not whole."""
+    for dataset in datasets:
+        of_it = expected if len(datasets) == 1 else expected.of_tasks(tasks_of(dataset))
+        changed = differences(dict(dataset.header.recipe), of_it.model_dump(mode="json"))
+        if changed:
+            raise UserError(
+                f"{folder}: was recorded by another recipe ({changed[0]}); name its folder with --data, or record it"
+            )
+    recorded = {task for dataset in datasets for task in tasks_of(dataset)}
+    missing = [task.id for task in expected.suite.tasks if task.id not in recorded]
+    if missing:
+        raise UserError(f"{folder}: holds no episode of {missing[0]} yet; 'agentgym collect' records what is missing")
+
+
+def recipe_of(datasets: Sequence[EpisodeDataset]) -> DatasetRecipe | None:
+    """The recipe by which the datasets of a folder were recorded; None where they say no suite or no expert."""
+    first = dict(datasets[0].header.recipe)
+    tasks = [task for each in datasets for task in each.header.recipe.get("suite", {}).get("tasks", ())]
+    try:
+        whole = {**first, "suite": {**first.get("suite", {}), "tasks": tasks}}
+        return DatasetRecipe.model_validate_json(json.dumps(whole))
+    except ValidationError:
+        return None
+
+
+def adopt(recipe: ExperimentRecipe) -> ExperimentRecipe:
+    """The experiment, whose parts that are folders say by what recipe they were made, where they say it."""
+    parts = [part if part.dataset else _adopted(part) for part in recipe.parts]
+    return recipe.model_copy(update={"parts": parts})
+
+
+def _adopted(part: PartRecipe) -> PartRecipe:
+    return part.model_copy(update={"dataset": recipe_of(open_datasets(locate(part.folder)))})
+
+
+def adopt_dataset(recipe: ExperimentRecipe, data: Path) -> ExperimentRecipe:
+    """The experiment on the dataset in that folder, whatever made it: recorded, merged, selected or imported.
+
+    Its own recipe takes the place of the experiment's `dataset`, held_out and suite among it, so that the run says what
+    it was trained on. Raises UserError when it has none that can be played.
+    """
+    recorded = recipe_of(open_datasets(data))
+    if recorded is None:
+        raise UserError(f"{data}: says neither suite nor expert, so nothing can be trained on it here")
+    return recipe.model_copy(update={"dataset": recorded})
+
+
+def tasks_of(dataset: EpisodeDataset) -> list[str]:
+    """The tasks that a dataset was recorded of."""
+    recorded: Mapping[str, Any] = dataset.header.recipe.get("suite", {})
+    return [task["id"] for task in recorded.get("tasks", ())] or list(dict.fromkeys(dataset.column("task")))
+
+
 def own_header(parts: Sequence[MixtureComponent], recipe: ExperimentRecipe) -> Header:
     """The header of the recipe's own suite: of the first part that recorded its tasks, else of the first part.
 
     A dataset says what actions and frames it has, so that no environment is made and none has to be installed.
     """
-    own = {task.id for task in recipe.dataset.suite.tasks}
+    own = {task.id for task in recipe.datasets[0].suite.tasks} if recipe.datasets else set()
     of_suite = (part for part in parts if not part.caption and own & set(part.tasks))
     return next(of_suite, parts[0]).dataset.header
 
@@ -113,15 +203,13 @@ class WindowConfig:
     frame_side: int
 
 
-def sources_of(parts: Sequence[MixtureComponent], held_out: float, reading: WindowConfig) -> tuple[Source, Source]:
-    """Windows to train on, and windows held out."""
-    split = [split_episodes(part.dataset, held_out) for part in parts]
-    weights = [part.weight for part in parts]
-    first, second = (
-        MixedSource([_source(part, sides[side], reading) for part, sides in zip(parts, split, strict=True)], weights)
-        for side in (0, 1)
-    )
-    return (first.sources[0], second.sources[0]) if len(parts) == 1 else (first, second)
+def sources_of(parts: Sequence[MixtureComponent], reading: WindowConfig) -> tuple[Source, dict[str, Source]]:
+    """Windows to train on, and windows held out by the name of their part, of those parts that hold some out."""
+    split = [split_episodes(part.dataset, part.held_out) for part in parts]
+    training = [_source(part, trained, reading) for part, (trained, _) in zip(parts, split, strict=True)]
+    held_out = {part.name: _source(part, kept, reading) for part, (_, kept) in zip(parts, split, strict=True)}
+    mixed = training[0] if len(parts) == 1 else MixedSource(training, [part.weight for part in parts])
+    return mixed, {name: source for name, source in held_out.items() if len(source)}
 
 
 def _source(part: MixtureComponent, episodes: NDArray[np.int64], reading: WindowConfig) -> Source:

@@ -28,8 +28,7 @@ def first_model(
     side = recipe.model.frame_side or height
     if height != width and not recipe.model.frame_side:
         raise UserError(
-            f"{recipe.dataset.name}: frames are {height}x{width}; the visual encoder takes square ones: "
-            "set model.frame_side"
+            f"{parts[0].name}: frames are {height}x{width}; the visual encoder takes square ones: set model.frame_side"
         )
     if init and init.agent:
         return _adapted(init.agent, parts, first, side)

@@ -6,7 +6,7 @@ processes share every batch of the recipe and every evaluation, so that their nu
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,15 +24,20 @@ from agentgym.model.agent import AgentModel
 from agentgym.recipes import LossRecipe, TrainingRecipe
 from agentgym.training.allocator import keep_freed_memory
 from agentgym.training.augmentation import draw, jitter_colours
-from agentgym.training.losses import Losses, compute_losses, frames_to_mask
+from agentgym.training.forward import forward, read_windows, some_windows
+from agentgym.training.losses import Losses
 from agentgym.training.metrics import MetricAccumulator, MetricLogger, StepTimer
 from agentgym.training.optimizer import learning_rate, optimizers_of, uses_bfloat16
-from agentgym.training.windows import Batch, Source, order, prefetch
+from agentgym.training.windows import Batch, Source, prefetch
 
-HELD_OUT_WINDOWS = 256  # enough for two digits of accuracy, in seconds
+HELD_OUT_WINDOWS = 256  # of all parts together: enough for two digits of accuracy, in seconds
+FEWEST_WINDOWS = 64  # of a part
 
-Rollout = Callable[[AgentModel, int, int], Sequence[float]]
-"""rollout(model, index, count): the scores of the levels index, index + count, ...: one process's share of them."""
+Rollout = Callable[[AgentModel, int, int], Sequence[tuple[str, float]]]
+"""rollout(model, index, count): the scores of the levels index, index + count, ...: one process's share of them.
+
+A score is a value and the name of the curve that it belongs to, whose point is the mean of all of its values.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Loop:
     recipe: TrainingRecipe
     losses: LossRecipe
     source: Source
-    held_out: Source
+    held_out: Mapping[str, Source]  # by the name of the part
     path: Path  # the run folder: checkpoints/, tensorboard/ and metrics.jsonl go there
     rollout: Rollout | None = None  # scores the model now and then
 
@@ -79,7 +84,7 @@ def train(
             batch, noise = next(batches)
             batch, noise = batch.to(accelerator.device), noise.to(accelerator.device)
             timer.lap("batch")
-            losses = _forward(model, batch, noise, loop.losses, accelerator)
+            _, losses = forward(model, batch, noise, loop.losses, accelerator.autocast)
             metrics.add(losses, len(batch.episodes))
             timer.lap("forward")
             last = micro == recipe.accumulation - 1
@@ -166,25 +171,6 @@ def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple
     return prefetch(make, numbers, workers=recipe.loader_workers)
 
 
-def _forward(
-    model: torch.nn.Module, batch: Batch, noise: Tensor, recipe: LossRecipe, accelerator: Accelerator
-) -> Losses:
-    frames = frames_to_mask(batch, noise, recipe)
-    with accelerator.autocast():
-        output = model(
-            batch.instruction,
-            batch.instruction_mask,
-            batch.frames,
-            batch.actions,
-            batch.step_mask,
-            action_mask=batch.action_mask,
-            mask_noise=noise[frames] if recipe.masked_image > 0 else None,
-            masked_frames=frames,
-            mask_ratio=recipe.mask_ratio,
-        )
-    return compute_losses(output, batch, recipe, frames)
-
-
 def _not_finite(losses: Losses, batch: Batch, update: int, path: Path) -> UserError:
     what = "gradient" if torch.isfinite(losses.total) else "loss"
     means = {"language": losses.language, "masked image": losses.masked_image, "action": losses.action}
@@ -200,27 +186,40 @@ def _means_of_all(metrics: MetricAccumulator, accelerator: Accelerator) -> dict[
     return MetricAccumulator.means(accelerator.reduce(metrics.values().to(accelerator.device), reduction="sum").cpu())
 
 
-@torch.no_grad()
 def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[str, float]:
-    """Losses and accuracy on held-out windows, and what the rollout says. The same windows and masks every time."""
+    """Losses and accuracy on held-out windows, of all and part by part, and what the rollouts say.
+
+    A name ends in /PART or /TASK where there is more than one.
+    """
     model.eval()
     scores: dict[str, float] = {}
-    source, size = loop.held_out, loop.recipe.batch_size
-    count = min(len(source), HELD_OUT_WINDOWS)
-    chosen = order(len(source), 0, 0, count) if count else np.zeros(0, np.int64)
-    index, processes = accelerator.process_index, accelerator.num_processes
-    metrics = MetricAccumulator()
-    for start in list(range(0, count, size))[index::processes]:
-        windows = chosen[start : start + size]
-        batch = source.batch(windows).to(accelerator.device)
-        noise, _ = draw(batch, 0, windows)
-        losses = _forward(model, batch, noise.to(accelerator.device), loop.losses, accelerator)
-        metrics.add(losses, len(batch.episodes))
-    if count:
-        scores |= {f"held_out/{name}": value for name, value in _means_of_all(metrics, accelerator).items()}
+    share = accelerator.process_index, accelerator.num_processes
+    count = max(FEWEST_WINDOWS, HELD_OUT_WINDOWS // max(1, len(loop.held_out)))
+    whole = MetricAccumulator().values()
+    for part, source in loop.held_out.items():
+        metrics = MetricAccumulator()
+        for batch, _, losses in read_windows(
+            model,
+            source,
+            some_windows(source, count),
+            loop.losses,
+            size=loop.recipe.batch_size,
+            device=accelerator.device,
+            autocast=accelerator.autocast,
+            share=share,
+        ):
+            metrics.add(losses, len(batch.episodes))
+        values = accelerator.reduce(metrics.values().to(accelerator.device), reduction="sum").cpu()
+        whole = whole + values
+        if len(loop.held_out) > 1:
+            scores |= {f"held_out/{name}/{part}": value for name, value in MetricAccumulator.means(values).items()}
+    if loop.held_out:
+        scores |= {f"held_out/{name}": value for name, value in MetricAccumulator.means(whole).items()}
     if loop.rollout:
-        played = gather_object(list(loop.rollout(model, index, processes)))
-        scores["rollout/success_rate"] = float(np.mean(played))
+        played: dict[str, list[float]] = {}
+        for name, value in gather_object(list(loop.rollout(model, *share))):
+            played.setdefault(name, []).append(value)
+        scores |= {f"rollout/{name}": float(np.mean(values)) for name, values in played.items()}
     model.train()
     return scores
 

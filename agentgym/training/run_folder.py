@@ -19,7 +19,7 @@ def open_run(run: Path, recipe: ExperimentRecipe) -> None:
     file = run / "recipe.json"
     values = recipe.model_dump(mode="json")
     if file.is_file():
-        changed = differences(with_later_keys(read_json(file)), values)
+        changed = differences(read_recipe(run).model_dump(mode="json"), values)
         if changed:
             raise UserError(
                 f"{run}: holds a run of another recipe ({changed[0]}); choose another folder or --overwrite"

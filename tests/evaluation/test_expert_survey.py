@@ -10,7 +10,7 @@ from agentgym.evaluation import expert_survey as surveying
 from agentgym.evaluation.expert_survey import survey, write_survey
 from agentgym.evaluation.expert_survey_log import SurveyLog
 from agentgym.experts import collection, outcomes
-from agentgym.experts.collection import collect, make_header
+from agentgym.experts.collection import collect, make_headers
 from agentgym.recipes import BudgetRecipe, SuiteRecipe, TaskRecipe, load_dataset
 
 SUITE = SuiteRecipe(
@@ -108,8 +108,8 @@ def whole(path, **terms):
 def test_a_survey_that_was_cut_goes_on_and_plays_no_seed_twice(tmp_path, played):
     cut(tmp_path, after=2)
     cut(tmp_path, after=1)
-    journal = tmp_path / "minigrid-planner.jsonl"
-    with journal.open("a") as stream:
+    logger = tmp_path / "minigrid-planner.jsonl"
+    with logger.open("a") as stream:
         stream.write('{"task": "MiniGr')  # a line that a crash cut short
     found = whole(tmp_path)
     assert sorted(played) == list(range(6))
@@ -144,7 +144,7 @@ def test_a_recording_counts_what_ran_out_of_steps_as_timeout(slow, tmp_path):
 def test_an_expert_that_solved_nothing_of_a_task_is_refused_before_recording(table):
     recipe = load_dataset("babyai-goto-redball")
     table(solved=0)
-    assert refusal(make_header, recipe) == (
+    assert refusal(make_headers, recipe) == (
         f"expert 'babyai-bot' cannot do {TASK}: it solved none of 4 episodes (datasets/experts/babyai-bot.md); "
         "take the task out of the suite or choose another expert"
     )
@@ -157,4 +157,4 @@ def test_an_expert_that_solves_less_than_half_of_a_task_is_doubted(table):
     table(solved=1)
     line = f"expert 'babyai-bot' solved only 1 of 4 episodes of {TASK} (datasets/experts/babyai-bot.md)"
     assert collection.warnings_about(recipe) == [line]
-    make_header(recipe)
+    make_headers(recipe)

@@ -63,7 +63,7 @@ def test_a_round_goes_on_from_the_last_agent_on_all_that_was_recorded(tmp_path):
     recipe = rounds_recipe()
     second = experiment_of(recipe, tmp_path, 1)
     assert second.model.init.agent == str(tmp_path / "round-0") == second.dataset.dagger.agent
-    assert [part.data for part in second.mixture] == [str(tmp_path / "data-0"), str(tmp_path / "data-1")]
+    assert [part.data for part in second.parts] == [str(tmp_path / "data-0"), str(tmp_path / "data-1")]
     assert experiment_of(recipe, tmp_path, 0).model.init is None
 
 

@@ -128,7 +128,7 @@ def test_an_agent_is_an_expert_by_its_folder(agent, tmp_path):
 
 def test_an_expert_agent_that_does_not_fit_is_refused_before_anything_is_recorded(agent):
     recipe = dataset_recipe(f"expert=agent:{agent}", "suite.frame.tile_size=4")
-    assert "the agent was trained on [56, 56, 3]" in refusal(collection.make_header, recipe)
+    assert "the agent was trained on [56, 56, 3]" in refusal(collection.make_headers, recipe)
 
 
 class Constant:

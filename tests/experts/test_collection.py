@@ -12,12 +12,14 @@ import pytest
 from worlds import TASK, refusal
 
 from agentgym import experts
-from agentgym.data.store import EpisodeDataset, check
+from agentgym.data.store import EpisodeDataset, check, dataset_folders
 from agentgym.environments import make
 from agentgym.experts import collection
 from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
 from agentgym.experts.collection import collect, is_complete, make_chunks, replay
 from agentgym.recipes import BudgetRecipe, load_dataset
+from agentgym.training.datasets import open_datasets
+from agentgym.training.datasets import recipe_of as recipe_of_datasets
 
 # A recording in its own process: in small shards, and slow enough to be met in mid-course.
 RECORD = """
@@ -264,7 +266,33 @@ def test_what_cannot_be_recorded_is_refused_before_anything_is_made(tmp_path):
     assert "unknown environment id 'zzz'" in refusal(collect, recipe_of("suite.tasks.0.id=zzz"), path)
     assert "no expert is named" in refusal(collect, recipe_of("expert=zzz"), path)
     assert "cannot act in" in refusal(collect, recipe_of("suite.tasks.0.id=MiniGrid-Empty-5x5-v0"), path)
-    mixed = 'suite.tasks=[{id="MiniGrid-Empty-5x5-v0"}, {id="MiniGrid-Empty-8x8-v0"}]'
-    line = refusal(collect, recipe_of(mixed, "suite.frame.view=full", "expert=random"), path)
-    assert "differ in frame size or actions; use two suites" in line
     assert not path.exists()
+
+
+def test_tasks_of_other_actions_or_frames_are_recorded_side_by_side_a_folder_for_each_kind(tmp_path):
+    ids = ("MiniGrid-Empty-5x5-v0", "MiniGrid-Empty-8x8-v0", "MiniGrid-Empty-Random-5x5-v0")
+    tasks = "suite.tasks=[" + ", ".join(f'{{id="{name}"}}' for name in ids) + "]"
+    recipe = recipe_of(tasks, "suite.frame.view=full", "expert=random", "keep=all", "episodes=3")
+    assert not is_complete(recipe, tmp_path / "data")
+    outcomes = collect(recipe, tmp_path / "data", workers=1)
+    assert sum(outcomes.values()) == 9
+    small, large = (EpisodeDataset(folder) for folder in dataset_folders(tmp_path / "data"))
+    assert [dataset.path.name for dataset in (small, large)] == ["minigrid-empty-5x5-v0", "minigrid-empty-8x8-v0"]
+    assert [dataset.header.frame_shape for dataset in (small, large)] == [(40, 40, 3), (64, 64, 3)]
+    assert set(small.column("task")) == {"MiniGrid-Empty-5x5-v0", "MiniGrid-Empty-Random-5x5-v0"}
+    assert is_complete(recipe, tmp_path / "data")
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.arrow")}
+    assert collect(recipe, tmp_path / "data", workers=1) == outcomes
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.arrow")} == before
+    other = recipe.model_copy(update={"expert": "repeat"})
+    assert "holds a dataset of another recipe (expert" in refusal(collect, other, tmp_path / "data")
+    assert recipe_kinds(tmp_path / "data") == recipe
+
+
+def recipe_kinds(path):
+    """The recipe by which a folder of several kinds was recorded, its tasks in the order of the folders."""
+    found = recipe_of_datasets(open_datasets(path))
+    order = [task.id for task in found.suite.tasks]
+    assert order == ["MiniGrid-Empty-5x5-v0", "MiniGrid-Empty-Random-5x5-v0", "MiniGrid-Empty-8x8-v0"]
+    tasks = sorted(found.suite.tasks, key=lambda task: "Random" in task.id)
+    return found.model_copy(update={"suite": found.suite.model_copy(update={"tasks": tasks})})

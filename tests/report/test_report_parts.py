@@ -7,11 +7,13 @@ from test_run_page import EVALUATION, RECIPE, TRAINING, an_episode
 from worlds import TASK
 
 from agentgym.errors import UserError
+from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.report import write_comparison
 from agentgym.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw, learning_curves, ticks
 from agentgym.report.failures import find_failures
 
-SUITE = {"frame": {"view": "partial", "tile_size": 8}, "tasks": [{"id": "GoTo-v0"}, {"id": TASK}]}
+TASKS = [TaskRecipe(id="GoTo-v0"), TaskRecipe(id=TASK)]
+FRAMES = {task.id: FrameRecipe(view="partial", tile_size=8) for task in TASKS}
 
 
 def test_ticks_are_round_and_end_below_the_highest_value():
@@ -43,7 +45,7 @@ def test_failures_are_counted_by_the_words_of_the_instruction():
         *episodes("open the blue box", [True] * 3 + [False] * 3),
         *episodes("fetch the blue box", [False] * 6),
     ]
-    groups = {(group.by, group.name): (group.solved, group.episodes) for group in find_failures(played, SUITE)}
+    groups = {(group.by, group.name): (group.solved, group.episodes) for group in find_failures(played, TASKS, FRAMES)}
     assert groups == {
         ("colour", "red"): (6, 6),
         ("colour", "blue"): (3, 12),
@@ -56,7 +58,7 @@ def test_failures_are_counted_by_the_words_of_the_instruction():
 
 def test_the_start_of_a_babyai_level_says_how_far_its_object_is_and_whether_it_is_seen():
     played = [{**an_episode(seed, True, 3), "task": TASK, "instruction": "go"} for seed in range(40)]
-    groups = find_failures(played, SUITE)
+    groups = find_failures(played, TASKS, FRAMES)
     assert {group.by for group in groups} == {"distance", "first view"}
     assert sum(group.episodes for group in groups if group.by == "first view") == 40
 

@@ -23,7 +23,12 @@ RECIPE: dict[str, Any] = {
     "dataset": {
         "name": "goto-data",
         "description": "a hundred episodes",
-        "suite": {"name": "goto-suite", "frame": {"view": "partial", "tile_size": 8}, "tasks": [{"id": "GoTo-v0"}]},
+        "suite": {
+            "name": "goto-suite",
+            "description": "one task",
+            "frame": {"view": "partial", "tile_size": 8},
+            "tasks": [{"id": "GoTo-v0"}],
+        },
         "expert": "bot",
         "episodes": 100,
         "first_seed": 1_000_000,

@@ -17,7 +17,7 @@ from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import LossRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.training.captions import CAPTION, shown_frames
-from agentgym.training.datasets import open_parts, sources_of
+from agentgym.training.datasets import adopt_dataset, open_parts, sources_of
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.losses import compute_losses
 from agentgym.training.run_folder import open_run
@@ -57,7 +57,7 @@ def test_a_recipe_without_a_mixture_says_nothing_of_one():
 def test_a_selected_dataset_is_trained_on_once_it_is_named(folders):
     recipe = experiment_recipe()
     assert "was recorded by another recipe" in refusal(open_parts, folders[1], recipe)
-    adopted = imitation.adopt_dataset(recipe, folders[1])
+    adopted = adopt_dataset(recipe, folders[1])
     assert adopted.dataset.name == "good"
     assert len(open_parts(folders[1], adopted)[0].dataset) == len(EpisodeDataset(folders[1]))
 
@@ -109,7 +109,7 @@ def test_names_are_shared_and_every_domain_is_remembered(mixed):
 
 def test_a_mixed_batch_is_its_rows_one_by_one(mixed):
     _, parts, model, tokenizer = mixed
-    source, _ = sources_of(parts, 0.25, window_config_of(model, tokenizer))
+    source, _ = sources_of(parts, window_config_of(model, tokenizer))
     ends = np.cumsum([len(each) for each in source.sources])
     rows = np.array([ends[1], 0, ends[0], ends[1] + 1, 1])
     batch = source.batch(rows)

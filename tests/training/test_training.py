@@ -26,7 +26,7 @@ def dataset(tmp_path_factory):
 def loop(dataset, tmp_path):
     recipe = experiment_recipe()
     source, held_out = sources_of(dataset)
-    return Loop(recipe.training, recipe.losses, source, held_out, tmp_path)
+    return Loop(recipe.training, recipe.losses, source, {"small": held_out}, tmp_path)
 
 
 def fresh_model(dataset):
@@ -91,11 +91,16 @@ def test_the_loss_falls_on_a_few_episodes(dataset, loop):
 
 
 def test_every_loss_the_accuracy_the_rate_and_the_rollout_are_logged(dataset, loop):
-    train(fresh_model(dataset), dataclasses.replace(loop, rollout=lambda model, index, count: [1.0, 0.0]))
+    train(
+        fresh_model(dataset),
+        dataclasses.replace(
+            loop, rollout=lambda model, index, count: [("success_rate", 1.0), ("success_rate", 0.0), ("return", 7.0)]
+        ),
+    )
     lines = read_metrics(loop.path)
     assert {"loss/total", "loss/language", "loss/masked_image", "loss/action", "accuracy/action"} <= lines[0].keys()
     assert {"learning_rate", "targets_per_second"} <= lines[0].keys()
-    assert lines[-1]["rollout/success_rate"] == 0.5
+    assert (lines[-1]["rollout/success_rate"], lines[-1]["rollout/return"]) == (0.5, 7.0)
     assert {"held_out/loss/action", "held_out/accuracy/action"} <= lines[-1].keys()
     assert list((loop.path / "tensorboard").glob("events.*"))
 
@@ -110,16 +115,16 @@ def test_two_batches_accumulated_equal_one_of_twice_the_size(dataset, loop, tmp_
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(dataset, loop, monkeypatch):
-    real = training_loop.compute_losses
+    real = training_loop.forward
     calls = 0
 
-    def explode(output, batch, recipe, frames):
+    def explode(*arguments):
         nonlocal calls
         calls += 1
-        losses = real(output, batch, recipe)
-        return dataclasses.replace(losses, total=losses.total * math.inf) if calls == 5 else losses
+        output, losses = real(*arguments)
+        return output, dataclasses.replace(losses, total=losses.total * math.inf) if calls == 5 else losses
 
-    monkeypatch.setattr(training_loop, "compute_losses", explode)
+    monkeypatch.setattr(training_loop, "forward", explode)
     with pytest.raises(UserError, match=r"update 5: the loss is not finite .* episodes \[\d+") as error:
         train(fresh_model(dataset), loop)
     assert "\n" not in str(error.value)

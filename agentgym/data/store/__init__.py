@@ -3,6 +3,7 @@
     data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of blocks of frames, actions and rewards
     data/NAME/shard-000000.parity  what restores a damaged shard
     data/NAME/manifest.json        what the shards hold, for people and for a quick look
+    data/NAME/KIND/...             a dataset for each kind of actions and frames, where a suite has several kinds
 
 `format` says what a shard is, `blocks` has its frames, `steps` its actions, `files` the folder. `writer` makes it
 durable; `dataset` reads it, by `shard` and `columns`. `checking` finds damage and mends it, by `parity`; `structure` is
@@ -13,7 +14,7 @@ from agentgym.data.store.blocks import FrameEncoder
 from agentgym.data.store.checking import check, repair
 from agentgym.data.store.composing import merge, select
 from agentgym.data.store.dataset import EpisodeDataset, Windows, window_table
-from agentgym.data.store.files import locate, require_local
+from agentgym.data.store.files import dataset_folders, locate, require_local
 from agentgym.data.store.format import NAMES, OUTCOMES, Attempt, Header, Row, count_outcomes, encode_row, schema_of
 from agentgym.data.store.samples import sample_dataset
 from agentgym.data.store.shard import Shard
@@ -32,6 +33,7 @@ __all__ = [
     "Windows",
     "check",
     "count_outcomes",
+    "dataset_folders",
     "encode_row",
     "locate",
     "merge",

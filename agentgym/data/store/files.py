@@ -36,6 +36,13 @@ def require_local(path: Path, remedy: str) -> Path:
     return path
 
 
+def dataset_folders(path: Path) -> list[Path]:
+    """The folders of what was recorded there: itself, or one for each kind of actions and frames; none without."""
+    if shard_files(path):
+        return [path]
+    return sorted(folder for folder in path.glob("*") if shard_files(folder)) if path.is_dir() else []
+
+
 def shard_file(path: Path, number: int) -> Path:
     """Where a dataset's shard of that number is."""
     return path / f"shard-{number:06d}.arrow"
