@@ -1,5 +1,7 @@
 """Experts for Atari: where a ball arrives, where a chicken crosses, and a search whose best plan is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from worlds import refusal
@@ -8,6 +10,7 @@ from agentgym import experts
 from agentgym.environments import make
 from agentgym.experts.atari.arrival import Place, arrival
 from agentgym.experts.atari.crossing import first_move, hit
+from agentgym.experts.atari.paddles import PONG, PaddlePlayer, PongRest
 from agentgym.experts.atari.search import Outcome, Search, Settings
 
 
@@ -45,6 +48,22 @@ def test_a_car_is_a_danger_where_it_will_be():
     assert not hit(cars, 16, 100)
     assert not hit(cars, 6, 50)  # beside the road
     assert hit(cars, 8 + 16 * 9, 138)  # from right to left: at 160 - 110
+
+
+@pytest.mark.parametrize(("action", "push"), [("left", 1), ("leftfire", 1), ("right", -1), ("noop", 0), ("fire", 0)])
+def test_a_player_goes_on_from_the_action_that_was_executed(action, push):
+    asked = []
+
+    class Rest(PongRest):
+        def at(self, ram, push):
+            asked.append(push)
+            return super().at(ram, push)
+
+    player = PaddlePlayer(replace(PONG, rest=Rest))
+    player.choose(np.full(128, 100, np.uint8))
+    player.executed(action)
+    player.choose(np.full(128, 100, np.uint8))
+    assert asked == [0, push]
 
 
 class Corridor:

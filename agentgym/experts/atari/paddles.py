@@ -113,6 +113,10 @@ class PaddlePlayer:
         self._push = int(np.sign(short))
         return {-1: self._game.less, 0: "noop", 1: self._game.more}[self._push]
 
+    def executed(self, action: str) -> None:
+        """The paddle was pushed as that action pushes it, `leftfire` as `left`."""
+        self._push = int(action.startswith(self._game.more)) - int(action.startswith(self._game.less))
+
     def _short_of_its_aim(self, ram: NDArray[np.uint8], rest: float) -> float:
         """How far the paddle would rest from where it should; 0 when that is near enough."""
         game = self._game

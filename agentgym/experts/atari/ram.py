@@ -19,6 +19,10 @@ class RamPlayer(Protocol):
         """The name of the action for a state of the memory, uint8[128]; called once a step."""
         ...
 
+    def executed(self, action: str) -> None:
+        """Called after each step with the name of the action that was executed, chosen or not."""
+        ...
+
 
 PLAYERS: dict[str, Callable[[], RamPlayer]] = {
     "ALE/Breakout-v5": lambda: PaddlePlayer(BREAKOUT),
@@ -53,3 +57,8 @@ class AtariRam:
         names = self._task.action_names
         assert names is not None
         return names.index(self._player.choose(self._task.ale.getRAM()))
+
+    def executed(self, action: int) -> None:
+        """The player goes on from what was executed."""
+        assert self._task.action_names is not None
+        self._player.executed(self._task.action_names[action])
