@@ -78,7 +78,7 @@ def test_one_command_records_trains_scores_and_reports(finished):
     folder, result = finished
     run = folder / "runs/babyai-goto-redball"
     evaluation = json.loads((run / "evaluation.json").read_text())
-    assert evaluation["format"] == 1
+    assert evaluation["format"] == 2
     assert evaluation["deterministic"] is True
     task = evaluation["tasks"][0]
     assert task["task"] == "BabyAI-GoToRedBall-v0"
