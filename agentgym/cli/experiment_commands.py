@@ -64,7 +64,7 @@ def check(
 ) -> None:
     """Say whether a dataset is whole; what is damaged is named, and the exit code is 1."""
     from agentgym.data import store
-    from agentgym.experts import collection
+    from agentgym.experts.replay import replay_episodes
 
     output = CommandOutput(quiet, json_)
     problems = store.repair(data) if repair else store.check(data)
@@ -80,7 +80,7 @@ def check(
     dataset = store.EpisodeDataset(data)
     replays = []
     with output.progress("replaying", min(replay, len(dataset)), "episodes") as on_progress:
-        for replayed in collection.replay_episodes(dataset, replay) if replay else ():
+        for replayed in replay_episodes(dataset, replay) if replay else ():
             replays.append(replayed)
             on_progress(1, "")
     differing = [str(result) for result in replays if result.problem]

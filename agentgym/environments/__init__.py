@@ -114,8 +114,8 @@ def _first_line(error: Exception) -> str:
     return str(error).partition(" was raised from the environment creator")[0].partition("\n")[0]
 
 
-def remake(task: TaskRecipe, frame: FrameRecipe, render_mode: str = "rgb_array") -> Task:
-    """What Gymnasium calls to make an environment again from its `spec`; there is one render mode."""
+def remake(task: str | TaskRecipe, frame: FrameRecipe | None = None, render_mode: str = "rgb_array") -> Task:
+    """What `gymnasium.make("agentgym/ID")` and an environment's `spec` call; there is one render mode."""
     return make(task, frame=frame)
 
 
@@ -144,7 +144,8 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
         except ImportError as error:
             return "id", f"{task.id}: {error}; install it, or put the folder of '{module}' on PYTHONPATH"
     if name not in gymnasium.registry:
-        known = (*task_ids(), *(name for name in gymnasium.registry if family_of(name).prefixes == ("",)))
+        others = (name for name in gymnasium.registry if family_of(name).prefixes == ("",))
+        known = (*task_ids(), *(name for name in others if not name.startswith("agentgym/")))
         hint = did_you_mean(name, known) or "; any id of Gymnasium's registry is known, and MODULE:ID of your own"
         return "id", f"unknown environment id '{task.id}'{hint}"
     for key in type(frame).model_fields:

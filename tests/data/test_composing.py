@@ -8,7 +8,7 @@ from worlds import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
 from agentgym.data.store import Attempt, DatasetWriter, EpisodeDataset, check, format, merge, sample_dataset, select
-from agentgym.experts.collection import replay_episodes
+from agentgym.experts.replay import replay_episodes
 from agentgym.spaces import SpaceCodec
 from agentgym.training.windows import split_episodes
 

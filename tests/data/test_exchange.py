@@ -16,7 +16,7 @@ from agentgym.cli import main
 from agentgym.data.exchange import export_hub, export_minari, import_minari
 from agentgym.data.exchange.spaces import batch, space_of, unbatch
 from agentgym.data.store import EpisodeDataset, check, sample_dataset
-from agentgym.experts.collection import replay_episodes
+from agentgym.experts.replay import replay_episodes
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import as_plain
 

@@ -16,7 +16,8 @@ from agentgym.data.store import EpisodeDataset, check
 from agentgym.environments import make
 from agentgym.experts import collection
 from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
-from agentgym.experts.collection import collect, is_complete, make_chunks, replay
+from agentgym.experts.collection import collect, is_complete, make_chunks
+from agentgym.experts.replay import replay
 from agentgym.recipes import BudgetRecipe, load_dataset
 
 # A recording in its own process: in small shards, and slow enough to be met in mid-course.

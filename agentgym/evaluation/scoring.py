@@ -7,13 +7,20 @@ of the three.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from agentgym import executors
 from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.evaluation.held_out import score_captions, score_next_actions
-from agentgym.evaluation.protocol import EvaluationConfig, check_seed_overlap, check_tasks_fit, datasets_of
+from agentgym.evaluation.protocol import (
+    EvaluationConfig,
+    check_seed_overlap,
+    check_tasks_fit,
+    configure_evaluation,
+    datasets_of,
+)
 from agentgym.evaluation.role_rollouts import rollout_agent, rollout_reference
 from agentgym.evaluation.task_scores import score_over_tasks, score_task
 from agentgym.executors import ExecutorName
@@ -28,19 +35,23 @@ OnProgress = Callable[[int, str], None]
 
 
 def evaluate(
-    config: EvaluationConfig,
+    who: EvaluationConfig | str | Path,
     *,
     workers: int | None = None,
     engine: str = ExecutorName.PROCESSES,
     overwrite: bool = False,
     on_progress: OnProgress = lambda count, note: None,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Plays the plan, the random policy and the expert on the same seeds; writes the folder and returns its evaluation.
+    """Scores WHO beside the random policy and the expert on the same seeds; writes the folder, returns its evaluation.
 
+    WHO is a run, checkpoint or exported folder, an expert or `sb3:PATH`; `settings` are those of
+    `protocol.configure_evaluation`: suite, to, data, expert, trust, and values of the protocol such as episodes.
     Without `workers` a policy is played by this process, whose threads it uses, and experts by all cores; a Ray cluster
     is used whole. Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or
     the folder holds an evaluation by another protocol that may not be overwritten.
     """
+    config = who if isinstance(who, EvaluationConfig) else configure_evaluation(str(who), **settings)
     checked = check_seed_overlap(config)
     check_tasks_fit(config)
     _make_room(config, overwrite)
