@@ -43,6 +43,7 @@ def record(
     from agentgym.experts import collection
 
     recipe, header, make_agent = recordable
+    told: list[str] = []
     collection.check_same_recipe(path, recipe)
     if collection.is_complete(recipe, path):
         outcomes = store.EpisodeDataset(path).outcomes()
@@ -59,12 +60,18 @@ def record(
                 engine=engine,
                 trust=True,  # or it would not be recordable
                 on_progress=lambda count: on_progress(count, ""),
+                tell=told.append,
                 header=header,
                 make_agent=make_agent,
             )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
     output.print(f"{path}: {counts}", markup=False)
-    return {"data": str(path), "outcomes": outcomes}
+    for line in told:
+        output.warn(line)
+    episodes = len(store.EpisodeDataset(path))
+    if not episodes:
+        output.warn(f"{path}: no attempt left an episode; there is nothing to train on")
+    return {"data": str(path), "episodes": episodes, "outcomes": outcomes, "errors": told}
 
 
 def check_trainable(recipe: ExperimentRecipe, data: Path) -> None:

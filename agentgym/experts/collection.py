@@ -5,6 +5,7 @@ time there are enough of them, so the dataset is the same for any number of work
 goes on with the first episode that is missing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from agentgym.spaces import SpaceCodec
 CHUNK, CHUNK_STEPS = 100, 10_000  # a shard has so many seeds, or so many recorded steps: what a crash can cost
 
 OnProgress = Callable[[int], None]
+Tell = Callable[[str], None]
 
 
 def collect(
@@ -38,14 +40,16 @@ def collect(
     engine: str = executors.ExecutorName.PROCESSES,
     trust: bool = False,
     on_progress: OnProgress = lambda count: None,
+    tell: Tell = lambda line: None,
     header: Header | None = None,
     make_agent: MakeAgent | None = None,
 ) -> dict[str, int]:
     """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
 
     `recipe` is a recipe, the name of one that ships, or a TOML file, to which `overrides` ("episodes=100") apply;
-    `path` is data/NAME when not given. `on_progress(n)` is called as episodes are done. `header` is what `make_header`
-    made of the recipe, and `make_agent` makes the agent of its `dagger` in each worker, where a caller has them.
+    `path` is data/NAME when not given. `on_progress(n)` is called as episodes are done, `tell` at the end with a line on
+    the errors, if there were any. `header` is what `make_header` made of the recipe, and `make_agent` makes the agent
+    of its `dagger` in each worker, where a caller has them.
     Raises UserError for an unknown task or expert, an expert that does not fit the environment or is not trusted
     (`trust`, for a zip), or a folder that holds something else.
     """
@@ -65,12 +69,16 @@ def collect(
             rest for chunk in make_chunks(recipe, workers=executor.workers) if (rest := without(chunk, done)).seeds
         ]
         on_progress(len(done))
-        shards = _Shards(writer)
+        shards, errors = _Shards(writer), Counter[str]()
         for played in executor.map(record_chunk, [(recipe, chunk, make_agent) for chunk in chunks]):
-            for attempt, row in played:
+            for attempt, row, reason in played:
                 shards.add(attempt, row)
+                errors.update([reason] if reason else [])
             on_progress(len(played))
         shards.commit()
+        if errors:
+            (commonest, times), total = errors.most_common(1)[0], errors.total()
+            tell(f"{total:,} episodes ended in an error, {times:,} of them in: {commonest}")
         return count_outcomes(writer.attempts())
 
 

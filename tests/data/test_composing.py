@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_episode import same
 from typer.testing import CliRunner
-from worlds import counted_header, counted_sample, refusal
+from worlds_light import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
 from agentgym.data.store import Attempt, DatasetWriter, EpisodeDataset, check, format, merge, sample_dataset, select
