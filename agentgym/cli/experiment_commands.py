@@ -95,7 +95,8 @@ def check(
         counts = ", ".join(f"{outcome} {count:,}" for outcome, count in dataset.outcomes().items())
         output.warn(f"{data}: holds no episode, of these attempts: {counts}")
     if replays:
-        verdict = f"{len(differing)} episodes differ" if differing else "frames, rewards and ends are the recorded ones"
+        same = "every frame is the recorded one, and so are rewards and ends"
+        verdict = f"{len(differing)} episodes differ" if differing else same
         frames = sum(result.frames for result in replays)
         output.print(f"replayed {len(replays)} episodes, {frames:,} frames: {verdict}", markup=False)
     for line in (*differing, *changes):

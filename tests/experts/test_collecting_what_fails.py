@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 from worlds_light import counted_header, counted_sample, refusal
 
-from agentgym import environments, experts
+from agentgym import environments
 from agentgym.cli import main
 from agentgym.data.store import DatasetWriter, EpisodeDataset
 from agentgym.experts import collection
@@ -101,7 +101,10 @@ def test_an_environment_that_raises_in_a_replay_is_a_difference(tmp_path, monkey
 def test_rewards_that_are_not_finite_replay_as_they_were(tmp_path):
     collection.collect(recipe_of("NotANumber"), tmp_path / "data", workers=1)
     assert [replay.problem for replay in replay_episodes(EpisodeDataset(tmp_path / "data"), 3)] == [""] * 3
-    assert "frames, rewards and ends are the recorded ones" in run("check", tmp_path / "data", "--replay", 3).output
+    assert (
+        "every frame is the recorded one, and so are rewards and ends"
+        in run("check", tmp_path / "data", "--replay", 3).output
+    )
 
 
 def test_a_dataset_without_a_recipe_is_not_replayed(tmp_path):
