@@ -168,7 +168,7 @@ def test_an_export_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("agentgym.data.exchange.hub._card", full)
+        patch.setattr("agentgym.data.exchange.hub.dataset_card", full)
         assert "No space left on device; nothing is left there" in refusal(export_hub, path, tmp_path / "out")
     with monkeypatch.context() as patch:
         patch.setattr(folders, "ROOM", 1e15)
