@@ -26,7 +26,7 @@ def replace_file(file: Path, text: str) -> None:
     replace_bytes(file, text.encode())
 
 
-def replace_bytes(file: Path, content: bytes) -> None:
+def replace_bytes(file: Path, content: bytes | memoryview) -> None:
     """The file holds these bytes, or what it held before, whatever happens. Raises OSError."""
     temporary = file.with_name(file.name + ".tmp")
     try:

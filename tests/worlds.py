@@ -5,13 +5,11 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
-import pytest
-from worlds_light import counted_header, counted_sample  # noqa: F401  (all worlds are found here)
+from worlds_light import counted_header, counted_sample, refusal  # noqa: F401  (all worlds are found here)
 
 from agentgym import recipes
 from agentgym.data.store import EpisodeDataset
 from agentgym.environments import encode_instruction
-from agentgym.errors import UserError
 from agentgym.experts import collection
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
@@ -127,16 +125,6 @@ class CountingEnv(gymnasium.Env):
         frame = np.random.default_rng([self.number, self.steps, last_action]).integers(0, 256, (56, 56, 3), np.uint8)
         frame[0, 0] = self.number
         return {"frame": frame, "instruction": encode_instruction(f"count to {self.number % 6}", 32)}
-
-
-def refusal(function, *arguments, **keywords) -> str:
-    """The one line with which a call is refused."""
-    with pytest.raises(UserError) as caught:
-        function(*arguments, **keywords)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert text
-    return text
 
 
 class ScriptedSampler:

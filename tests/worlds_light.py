@@ -1,9 +1,11 @@
 """The smallest worlds that need no torch: episodes whose frames count, for processes that must start quickly."""
 
 import numpy as np
+import pytest
 
 from agentgym.data.episode import Episode
 from agentgym.data.store import Header
+from agentgym.errors import UserError
 from agentgym.spaces import SpaceCodec
 
 
@@ -34,3 +36,13 @@ def counted_header(**changes) -> Header:
         "recipe": {"name": "count"},
     }
     return Header(**{**values, **changes})
+
+
+def refusal(function, *arguments, **keywords) -> str:
+    """The one line with which a call is refused."""
+    with pytest.raises(UserError) as caught:
+        function(*arguments, **keywords)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text
+    return text

@@ -51,20 +51,25 @@ def collect(
     recordable = stages.check_recordable(resolved, trust)
     stages.make_room(path, overwrite)
     output = CommandOutput(quiet, json_)
-    output.result(stages.record(recordable, path, workers, engine, output))
+    recorded = stages.record(recordable, path, workers, engine, output)
+    output.result(recorded)
+    if not recorded["episodes"]:
+        raise typer.Exit(1)
 
 
 @app.command()
 def check(
     data: Source,
-    repair: Annotated[bool, typer.Option("--repair", help="Keep the longest good prefix; set the rest aside.")] = False,
-    replay: Annotated[int, typer.Option(min=0, help="Replay that many random episodes, frame by frame.")] = 0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Keep every episode that is right; set the rest aside.")
+    ] = False,
+    replay: Annotated[int, typer.Option(min=0, help="Play that many random episodes again, and compare.")] = 0,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Say whether a dataset is whole; what is damaged is named, and the exit code is 1."""
     from agentgym.data import store
-    from agentgym.experts import collection
+    from agentgym.experts.replay import replay_episodes
 
     output = CommandOutput(quiet, json_)
     problems = store.repair(data) if repair else store.check(data)
@@ -80,22 +85,26 @@ def check(
     dataset = store.EpisodeDataset(data)
     replays = []
     with output.progress("replaying", min(replay, len(dataset)), "episodes") as on_progress:
-        for replayed in collection.replay_episodes(dataset, replay) if replay else ():
+        for replayed in replay_episodes(dataset, replay) if replay else ():
             replays.append(replayed)
             on_progress(1, "")
     differing = [str(result) for result in replays if result.problem]
     changes = sorted({line for result in replays for line in result.version_changes})
-    output.print(f"{data}: whole; {size(dataset)}")
-    if replay:
-        verdict = f"{len(differing)} episodes differ" if differing else "every frame is the recorded one"
-        output.print(
-            f"replayed {len(replays)} episodes, {sum(result.frames for result in replays):,} frames: {verdict}"
-        )
+    output.print(f"{data}: whole; {size(dataset)}", markup=False)
+    if not len(dataset):
+        counts = ", ".join(f"{outcome} {count:,}" for outcome, count in dataset.outcomes().items())
+        output.warn(f"{data}: holds no episode, of these attempts: {counts}")
+    if replays:
+        same = "every frame is the recorded one, and so are rewards and ends"
+        verdict = f"{len(differing)} episodes differ" if differing else same
+        frames = sum(result.frames for result in replays)
+        output.print(f"replayed {len(replays)} episodes, {frames:,} frames: {verdict}", markup=False)
     for line in (*differing, *changes):
         (err.print if quiet else output.print)(line, style="yellow", markup=False, soft_wrap=True)
     values = {"data": str(data), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}
-    output.result({**values, "problems": differing, "lost": problems, "version_changes": changes})
-    if differing:
+    counted = {"replayed": len(replays)} if replay else {}
+    output.result({**values, **counted, "problems": differing, "lost": problems, "version_changes": changes})
+    if differing or (replay and not replays):
         raise typer.Exit(1)
 
 

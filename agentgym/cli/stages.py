@@ -32,7 +32,7 @@ def check_recordable(recipe: DatasetRecipe, trust: bool) -> Recordable:
     from agentgym.experts import collection
 
     experts.check_trust(recipe.expert, trust=trust)
-    return Recordable(recipe, collection.make_headers(recipe), _agent_maker(recipe))
+    return Recordable(recipe, collection.make_headers(recipe), collection.agent_maker_of(recipe))
 
 
 def check_all_recordable(recipe: ExperimentRecipe, data: Path | None, trust: bool) -> dict[Path, Recordable]:
@@ -60,15 +60,6 @@ def adopt(recipe: ExperimentRecipe, data: Path | None = None) -> ExperimentRecip
     return datasets.adopt_dataset(recipe, data) if data else datasets.adopt(recipe)
 
 
-def _agent_maker(recipe: DatasetRecipe) -> Any:
-    """What makes the agent of the recipe's DAgger. Raises UserError when it does not fit."""
-    if recipe.dagger is None:
-        return None  # without importing torch
-    from agentgym.experts.dagger import agent_maker
-
-    return agent_maker(recipe)
-
-
 def record(
     recordable: Recordable, path: Path, workers: int | None, engine: ExecutorName, output: CommandOutput
 ) -> dict[str, Any]:
@@ -77,6 +68,7 @@ def record(
     from agentgym.experts import collection
 
     recipe, headers, make_agent = recordable
+    told: list[str] = []
     collection.check_same_recipe(path, recipe)
     if collection.is_complete(recipe, path):
         datasets = [store.EpisodeDataset(folder) for folder in store.dataset_folders(path)]
@@ -94,12 +86,18 @@ def record(
                 engine=engine,
                 trust=True,  # or it would not be recordable
                 on_progress=lambda count: on_progress(count, ""),
+                tell=told.append,
                 headers=headers,
                 make_agent=make_agent,
             )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
     output.print(f"{path}: {counts}", markup=False)
-    return {"data": str(path), "outcomes": outcomes}
+    for line in told:
+        output.warn(line)
+    episodes = len(store.EpisodeDataset(path))
+    if not episodes:
+        output.warn(f"{path}: no attempt left an episode; there is nothing to train on")
+    return {"data": str(path), "episodes": episodes, "outcomes": outcomes, "errors": told}
 
 
 def check_trainable(recipe: ExperimentRecipe, data: Path) -> None:
@@ -114,36 +112,27 @@ def train(
 ) -> dict[str, Any]:
     """Trains to the last update by that many processes; the folder, and what `training.json` says."""
     from agentgym.experiments import imitation
-    from agentgym.files import read_json
-    from agentgym.training import distributed
-    from agentgym.training.run_folder import open_run
 
-    count = distributed.choose(processes, recipe.training.batch_size)
-    if distributed.is_first():
-        open_run(run, recipe)
-    if (run / "training.json").is_file():
+    done = (run / "training.json").is_file()
+    with output.progress("training", recipe.training.updates, "updates") as on_progress:
+        training = imitation.train(recipe, data, run, processes=processes, on_progress=on_progress)
+    if done:
         output.print(f"{run}/model is trained", markup=False)
     else:
-        with (
-            output.progress("training", recipe.training.updates, "updates") as on_progress,
-            distributed.beside(count, imitation.train_run, recipe, data, run),
-        ):
-            imitation.train_run(recipe, data, run, on_progress=on_progress)
-        frames = read_json(run / "training.json")["frames"] if distributed.is_first() else ""
+        frames = training["frames"]
         output.print(f"{run}/model: trained for {recipe.training.updates:,} updates; {frames}", markup=False)
-    distributed.wait()
-    return {"run": str(run), "training": read_json(run / "training.json")}
+    return {"run": str(run), "training": training}
 
 
 def score(
     config: "EvaluationConfig", workers: int | None, engine: ExecutorName, overwrite: bool, output: CommandOutput
 ) -> dict[str, Any]:
-    """Plays what a plan says and prints its scores; the folder, and what `evaluation.json` says."""
-    from agentgym.evaluation import evaluate
+    """Plays an evaluation and prints its scores; the folder, and what `evaluation.json` says."""
+    from agentgym.evaluation import scoring
 
     with output.progress("evaluating", config.num_episodes, "episodes") as on_progress:
         again = overwrite or not (config.folder / "evaluation.json").is_file()
-        found = evaluate.evaluate(config, workers=workers, engine=engine, overwrite=overwrite, on_progress=on_progress)
+        found = scoring.evaluate(config, workers=workers, engine=engine, overwrite=overwrite, on_progress=on_progress)
         if config.protocol.videos:
             from agentgym.report.episode_videos import write_evaluation_videos
 

@@ -6,6 +6,7 @@ models or environments.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,11 @@ class Episode:
     labels: Actions | None = None
 
     def __post_init__(self) -> None:
-        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[3] != 3:
-            raise ValueError(f"frames must be uint8[T + 1, H, W, 3], not {self.frames.dtype}{list(self.frames.shape)}")
+        frames: Any = self.frames
+        if not hasattr(frames, "dtype"):
+            raise ValueError(f"frames must be an array of uint8[T + 1, H, W, 3], not a {type(frames).__name__}")
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape[1:]:
+            raise ValueError(f"frames must be uint8[T + 1, H, W, 3], not {frames.dtype}{list(frames.shape)}")
         if len(self.frames) != len(self.actions) + 1:
             raise ValueError(f"{len(self.actions)} actions need {len(self.actions) + 1} frames, not {len(self.frames)}")
         if len(self.rewards) != len(self.actions):

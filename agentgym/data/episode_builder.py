@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from agentgym.data.episode import Episode
 from agentgym.environments import decode_instruction
+from agentgym.environments.pixels import as_picture
+from agentgym.errors import UserError
 from agentgym.spaces import Node
 from agentgym.spaces.values import reader, stack
 
@@ -58,8 +60,11 @@ class RawFrameBuffer:
         self._count = 0
 
     def append(self, frame: NDArray[np.uint8]) -> None:
-        """Takes the next frame, a copy of it."""
+        """Takes the next frame, a copy of it. Raises ValueError when its shape is not that of those before."""
         place = self._count % ROOM
+        if self._count and frame.shape != self._pieces[0].shape[1:]:
+            shape = list(self._pieces[0].shape[1:])
+            raise ValueError(f"a frame has shape {list(frame.shape)}, those before it in the episode {shape}")
         if not place:
             self._pieces.append(np.empty((ROOM, *frame.shape), np.uint8))
         self._pieces[-1][place] = frame
@@ -88,6 +93,7 @@ class EpisodeBuilder:
         self._expert = expert
         self._versions = versions
         self._instruction = ""
+        self._first, self._shown = b"", b""  # what was shown as the instruction: at the start, and last
         self._seed = 0
         self._frames: FrameBuffer = sink.frame_buffer() if isinstance(sink, HasFrameBuffer) else RawFrameBuffer()
         self._actions: list[Any] = []
@@ -96,10 +102,11 @@ class EpisodeBuilder:
 
     def begin(self, instruction: NDArray[np.uint8], frame: NDArray[np.uint8], seed: int) -> None:
         """An episode of that seed shows its first observation."""
+        self._first = self._shown = instruction.tobytes()
         self._instruction = decode_instruction(instruction)
         self._seed = seed
         self._frames.clear()
-        self._frames.append(frame)
+        self._frames.append(as_picture(frame, self._task))
 
     def label(self, action: Any) -> None:
         """What the expert would do in the next step. Either all steps of an episode have a label or none."""
@@ -108,26 +115,39 @@ class EpisodeBuilder:
     def prepare(self, action: Any) -> Any:
         """The action of the step to come as its space has it, which is how it is recorded.
 
-        Raises ValueError when, with that step, some steps have labels and others have none.
+        Raises ValueError for an action outside the space, and when, with that step, some steps have labels and others
+        have none; UserError when the instruction is no longer the episode's.
         """
+        if self._shown != self._first:
+            raise UserError(
+                f"{self._task}: its instruction changes in step {len(self._actions)}, from {self._instruction!r} to "
+                f"{self._shown.rstrip(bytes(1)).decode()!r}; an episode has one: reset there, what came before is kept"
+            )
         if self._labels and len(self._labels) != len(self._actions) + 1:
             raise ValueError(f"{len(self._labels)} labels for {len(self._actions) + 1} steps; label each step, or none")
         return self._read(action)
 
-    def add(self, action: Any, frame: NDArray[np.uint8], reward: float) -> None:
-        """One step: its action, from `prepare`, and what came of it."""
+    def add(
+        self, action: Any, frame: NDArray[np.uint8], reward: float, instruction: NDArray[np.uint8] | None = None
+    ) -> None:
+        """One step: its action, from `prepare`, and what came of it; the instruction is as before without one."""
+        self._frames.append(as_picture(frame, self._task))  # first: it may be refused
         self._actions.append(action)
-        self._frames.append(frame)
         self._rewards.append(reward)
+        if instruction is not None:
+            self._shown = instruction.tobytes()
 
     def end(self, *, terminated: bool, truncated: bool, success: bool) -> None:
         """Appends the episode to the sink, if it has a step, and forgets it."""
-        if self._actions:
+        actions, labels, rewards = self._actions, self._labels, self._rewards
+        frames = self._frames.pop_all() if actions else None
+        self.discard()  # first: an episode that is refused is not offered again
+        if frames is not None:
             sample = Episode(
                 instruction=self._instruction,
-                frames=self._frames.pop_all(),
-                actions=stack(self._space, self._actions),
-                rewards=np.array(self._rewards, np.float64),
+                frames=frames,
+                actions=stack(self._space, actions),
+                rewards=np.array(rewards, np.float64),
                 terminated=terminated,
                 truncated=truncated,
                 success=success,
@@ -135,10 +155,9 @@ class EpisodeBuilder:
                 task=self._task,
                 expert=self._expert,
                 versions=self._versions,
-                labels=stack(self._space, self._labels[: len(self._actions)]) if self._labels else None,
+                labels=stack(self._space, labels[: len(actions)]) if labels else None,
             )
             self._sink.append(sample)
-        self.discard()
 
     def flush(self) -> None:
         """Appends an episode that was left in mid-course: neither terminated nor truncated."""

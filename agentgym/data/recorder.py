@@ -3,27 +3,40 @@
 It knows no file: samples go to whatever has `append`, such as a `store.DatasetWriter` or a list.
 """
 
+import sys
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 from agentgym.data.episode_builder import EpisodeBuilder, Sink
 from agentgym.environments import Observation
+from agentgym.errors import UserError
 from agentgym.spaces import SpaceCodec
 from agentgym.versions import installed_versions
+
+WORKERS = ("gymnasium.vector.async_vector_env", "stable_baselines3.common.vec_env.subproc_vec_env")
 
 
 class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
     """Passes observations, rewards and infos through untouched and appends each episode to `sink` when it ends.
 
-    The environment shows {"frame", "instruction"} and names the episode's seed in `info["seed"]` of `reset`, as all
-    environments of `agentgym.make` do; otherwise reset raises KeyError. An episode that is left by `reset` or `close`
-    in mid-course is recorded as neither terminated nor truncated; `discard` forgets it instead. Actions reach the
+    The environment is one of `agentgym.make` or `agentgym.wrap`, under any wrappers that flush its observation as it is
+    (TimeLimit, RecordEpisodeStatistics, ...): it shows {"frame", "instruction"} and names the episode's seed in
+    `info["seed"]` of `reset`. Wrappers that change what the agent sees, or that reset by themselves, go around the
+    recorder. An end without `info["is_success"]` is no success. An episode that is left by `reset` or `close` in
+    mid-course is recorded as neither terminated nor truncated; `discard` forgets it instead. Actions reach the
     environment as its space has them, in the dtype in which they are recorded, so that a replay is the same.
+
+    Raises UserError for an environment that cannot be recorded, and for a list as sink in the worker of a vector
+    environment, which would stay there.
     """
 
     def __init__(self, env: gymnasium.Env[Observation, Any], sink: Sink, *, task: str, expert: str) -> None:
         super().__init__(env)
+        _refuse_autoreset(env)
+        _refuse_lost_sink(sink)
+        self._task = task
         packages = installed_versions(getattr(env.unwrapped, "packages", ()))
         self._builder = EpisodeBuilder(
             sink, SpaceCodec.of(env.action_space).root, task=task, expert=expert, versions=packages
@@ -32,11 +45,21 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """As the environment's; a new episode begins."""
+        """As the environment's; a new episode begins. Raises UserError for options, which a replay would not know."""
         builder = self._builder
         builder.flush()
-        observation, info = self.env.reset(seed=seed, options=options)
-        builder.begin(observation["instruction"], observation["frame"], int(info["seed"]))
+        if options:
+            raise UserError(f"{self._task}: a recorded reset takes no options ({', '.join(map(str, options))})")
+        observation, info = self.env.reset(seed=seed)
+        parts = observation if isinstance(observation, dict) else {}
+        if not {"frame", "instruction"} <= parts.keys() or getattr(parts["frame"], "ndim", 3) > 3:
+            refuse_unrecordable(self.env.observation_space, str(self.env))
+        named = info.get("seed", seed)
+        if named is None:
+            raise UserError(
+                f"{self._task}: its reset names no seed in info['seed']; give reset one, or use agentgym.wrap"
+            )
+        builder.begin(observation["instruction"], observation["frame"], int(named))
         return observation, info
 
     def label(self, action: Any) -> None:
@@ -46,14 +69,16 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
     def step(self, action: Any) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
         """As the environment's; at the end of the episode its sample goes to the sink.
 
-        Raises ValueError when some steps of the episode have labels and others have none.
+        Raises ValueError for an action outside the space, and when some steps of the episode have labels and others
+        have none; UserError for a step under another instruction than the episode's.
         """
         builder = self._builder  # once: looking up what a wrapper has costs more than elsewhere
         action = builder.prepare(action)
         result = observation, reward, terminated, truncated, info = self.env.step(action)
-        builder.add(action, observation["frame"], float(reward))
+        builder.add(action, observation["frame"], float(reward), observation["instruction"])
         if terminated or truncated:
-            builder.end(terminated=terminated, truncated=truncated, success=bool(info["is_success"]))
+            success = bool(info.get("is_success", False))
+            builder.end(terminated=bool(terminated), truncated=bool(truncated), success=success)
         return result
 
     def close(self) -> None:
@@ -64,3 +89,40 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
     def discard(self) -> None:
         """Forgets the episode in hand."""
         self._builder.discard()
+
+
+def refuse_unrecordable(space: gymnasium.Space[Any], who: str) -> None:
+    """Raises UserError unless the observations are {"frame": uint8[height, width, 3], "instruction": uint8[bytes]}."""
+    parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
+    found = {name: (part.dtype, len(part.shape or ())) for name, part in parts.items()}
+    if (found.get("frame"), found.get("instruction")) == ((np.uint8, 3), (np.uint8, 1)):
+        return
+    shown = f"a dictionary of {', '.join(parts)}" if parts else str(space)
+    if "frame" in found and "instruction" in found:
+        shown = f"frames {parts['frame'].dtype}{list(parts['frame'].shape or ())}"
+    raise UserError(
+        f"{who}: shows {shown}; a recorder records what agentgym.make or agentgym.wrap shows: put wrappers that change "
+        "observations around the recorder"
+    )
+
+
+def _refuse_autoreset(env: gymnasium.Env[Any, Any]) -> None:
+    layer: Any = env
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, gymnasium.wrappers.Autoreset):
+            raise UserError(
+                f"{env}: resets by itself, unseen by a recorder; put the recorder inside: Autoreset(Recorder)"
+            )
+        layer = layer.env
+
+
+def _refuse_lost_sink(sink: Sink) -> None:
+    """Raises UserError for a list that lives in a worker of a vector environment: no one else would see it."""
+    frame = sys._getframe() if isinstance(sink, list) else None
+    while frame is not None:
+        if frame.f_globals.get("__name__") in WORKERS:
+            raise UserError(
+                "a recorder in another process appends to a list of that process, which is lost with it; use "
+                "VectorRecorder or DummyVecEnv, or open a DatasetWriter there, with a folder for each process"
+            )
+        frame = frame.f_back

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from agentgym.data.episode_builder import EpisodeBuilder, Sink
+from agentgym.data.recorder import refuse_unrecordable
 from agentgym.errors import UserError
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.batching import batch
@@ -20,19 +21,20 @@ from agentgym.versions import installed_versions
 class VectorRecorder(VectorWrapper):
     """Passes everything through untouched and appends each row's episodes to `sink`, as `Recorder` does.
 
-    The rows are environments of `agentgym.make`, all of one task. Autoresets are unseeded in Gymnasium; the
-    environment names the seed that it drew, and the sample keeps it. The step that NEXT_STEP spends on a reset is in
-    no sample. Raises UserError for a vector environment that does not say its autoreset mode.
+    The rows are environments of `agentgym.make` or `agentgym.wrap`, all of one task. Autoresets are unseeded in
+    Gymnasium; the environment names the seed that it drew, and the sample keeps it. The step that NEXT_STEP spends on a
+    reset is in no sample. Raises UserError for a vector environment that does not say its autoreset mode.
     """
 
     def __init__(self, env: VectorEnv, sink: Sink, *, task: str, expert: str) -> None:
         super().__init__(env)
         if "autoreset_mode" not in env.metadata:
             raise UserError(f"{env}: does not say how it resets; set metadata['autoreset_mode'] to an AutoresetMode")
+        refuse_unrecordable(env.single_observation_space, str(env))
         self._mode = AutoresetMode(env.metadata["autoreset_mode"])
         self._space = SpaceCodec.of(env.single_action_space).root
-        rows: Any = env.unwrapped  # VectorEnv declares no get_attr, which both of Gymnasium's have
-        packages = installed_versions(rows.get_attr("packages")[0])
+        self._task = task
+        packages = installed_versions(_packages(env))
         self._builders = [
             EpisodeBuilder(sink, self._space, task=task, expert=expert, versions=packages) for _ in range(env.num_envs)
         ]
@@ -43,6 +45,9 @@ class VectorRecorder(VectorWrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """As the environment's; episodes begin in the rows of `options["reset_mask"]`, or in all."""
         mask = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))  # which Gymnasium pops
+        others = sorted(set(options or ()) - {"reset_mask"})
+        if others:
+            raise UserError(f"{self._task}: a recorded reset takes no options ({', '.join(others)})")
         rows = np.flatnonzero(mask).tolist()
         for row in rows:
             self._builders[row].flush()
@@ -71,16 +76,18 @@ class VectorRecorder(VectorWrapper):
         observations, rewards, terminations, truncations, infos = self.env.step(
             batch(self.single_action_space, self._space, rows)
         )
-        frames, returned = observations["frame"], rewards.tolist()
+        frames, texts, returned = observations["frame"], observations["instruction"], rewards.tolist()
         reset, over = self._resetting, np.logical_or(terminations, truncations).tolist()
         for row, builder in enumerate(self._builders):
             if reset[row]:
                 self._begin(row, observations, infos)
                 continue
             replaced = over[row] and self._mode == AutoresetMode.SAME_STEP  # by the next episode's first observation
-            builder.add(rows[row], infos["final_obs"][row]["frame"] if replaced else frames[row], returned[row])
+            seen = infos["final_obs"][row] if replaced else {"frame": frames[row], "instruction": texts[row]}
+            builder.add(rows[row], seen["frame"], returned[row], seen["instruction"])
             if over[row]:
-                success = bool((infos["final_info"] if replaced else infos)["is_success"][row])
+                said = (infos["final_info"] if replaced else infos).get("is_success")
+                success = said is not None and bool(said[row])
                 builder.end(terminated=bool(terminations[row]), truncated=bool(truncations[row]), success=success)
             if replaced:
                 self._begin(row, observations, infos)
@@ -95,4 +102,17 @@ class VectorRecorder(VectorWrapper):
         super().close(**kwargs)
 
     def _begin(self, row: int, observations: Any, infos: dict[str, Any]) -> None:
+        if "seed" not in infos:
+            raise UserError(
+                f"{self._task}: its reset names no seed in info['seed']; make it with agentgym.make or wrap"
+            )
         self._builders[row].begin(observations["instruction"][row], observations["frame"][row], int(infos["seed"][row]))
+
+
+def _packages(env: VectorEnv) -> tuple[str, ...]:
+    """What decides how episodes look, as far as the rows say."""
+    rows: Any = env.unwrapped  # VectorEnv declares no get_attr, which both of Gymnasium's have
+    try:
+        return tuple(rows.get_attr("packages")[0])
+    except AttributeError:
+        return ()

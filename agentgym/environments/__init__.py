@@ -35,6 +35,7 @@ __all__ = [
     "decode_instruction",
     "defines_success",
     "encode_instruction",
+    "is_minigrid",
     "make",
     "packages_of",
     "refuse_unseeded",
@@ -104,21 +105,23 @@ def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
         raise UserError(problem[1])
     try:
         return family_of(recipe.id).load()(recipe, frame)  # type: ignore[call-arg]  # each family takes these two
+    except UserError:
+        raise
     except gymnasium.error.Error as error:  # a package of its own that is missing, an id that is no more, ...
         raise UserError(f"{recipe.id}: cannot be made: {_first_line(error)}") from None
-    except TypeError as error:
-        if not recipe.arguments:
-            raise
-        given = ", ".join(recipe.arguments)
-        raise UserError(f"{recipe.id}: it does not take its `arguments` ({given}): {_first_line(error)}") from None
+    except Exception as error:  # an environment is foreign code and may raise anything
+        if isinstance(error, TypeError) and recipe.arguments:
+            given = ", ".join(recipe.arguments)
+            raise UserError(f"{recipe.id}: it does not take its `arguments` ({given}): {_first_line(error)}") from None
+        raise UserError(f"{recipe.id}: cannot be made: {type(error).__name__}: {_first_line(error)}") from None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).partition(" was raised from the environment creator")[0].partition("\n")[0]
 
 
-def remake(task: TaskRecipe, frame: FrameRecipe, render_mode: str = "rgb_array") -> Task:
-    """What Gymnasium calls to make an environment again from its `spec`; there is one render mode."""
+def remake(task: str | TaskRecipe, frame: FrameRecipe | None = None, render_mode: str = "rgb_array") -> Task:
+    """What `gymnasium.make("agentgym/ID")` and an environment's `spec` call; there is one render mode."""
     return make(task, frame=frame)
 
 
@@ -146,8 +149,11 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
             import_module(module)  # which registers the environment, as Gymnasium would import it
         except ImportError as error:
             return "id", f"{task.id}: {error}; install it, or put the folder of '{module}' on PYTHONPATH"
+        except (Exception, SystemExit) as error:  # foreign code, which may raise anything
+            return "id", f"{task.id}: importing '{module}' fails: {type(error).__name__}: {_first_line(error)}"
     if name not in gymnasium.registry:
-        known = (*task_ids(), *(name for name in gymnasium.registry if family_of(name).prefixes == ("",)))
+        others = (name for name in gymnasium.registry if family_of(name).prefixes == ("",))
+        known = (*task_ids(), *(name for name in others if not name.startswith("agentgym/")))
         hint = did_you_mean(name, known) or "; any id of Gymnasium's registry is known, and MODULE:ID of your own"
         return "id", f"unknown environment id '{task.id}'{hint}"
     for key in type(frame).model_fields:
@@ -186,22 +192,31 @@ def declares_success(task: TaskRecipe) -> bool:
 
 
 def family_of(task: str) -> Family:
-    """The family that an id belongs to."""
-    return next(family for family in FAMILIES if task.startswith(family.prefixes))
+    """The family that an id belongs to, whichever module registers it (`MODULE:ID`)."""
+    name = task.rpartition(":")[2]
+    return next(family for family in FAMILIES if name.startswith(family.prefixes))
 
 
-def check_seeding(env: Task, steps: int = 5) -> None:
-    """Raises UserError unless two episodes of one seed, with the same actions, can be played and look the same."""
+def is_minigrid(task: str) -> bool:
+    """Whether an id is MiniGrid's or BabyAI's, whichever module registers it."""
+    return family_of(task).prefixes == FAMILIES[0].prefixes
 
-    def look() -> list[bytes]:
+
+def check_seeding(env: Task, steps: int = 16) -> None:
+    """Raises UserError unless two episodes of one seed, with the same actions, can be played and are the same.
+
+    Compared are the first steps: frames, rewards and ends.
+    """
+
+    def look() -> list[tuple[bytes, str]]:
         env.action_space.seed(0)
-        frames = [env.reset(seed=1)[0]["frame"]]
+        seen = [(env.reset(seed=1)[0]["frame"].tobytes(), "")]
         for _ in range(steps):
-            observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
-            frames.append(observation["frame"])
+            observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            seen.append((observation["frame"].tobytes(), f"{reward!r} {bool(terminated)} {bool(truncated)}"))
             if terminated or truncated:
                 break
-        return [frame.tobytes() for frame in frames]
+        return seen
 
     try:
         same = look() == look()

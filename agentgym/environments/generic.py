@@ -11,8 +11,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.environments.pixels import resize
-from agentgym.environments.task import StepResult, Task
+from agentgym.environments.pixels import as_picture, resize
+from agentgym.environments.task import StepResult, Task, as_reward
 from agentgym.errors import UserError
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
@@ -38,6 +38,9 @@ class GenericTask(Task):
         self._seen: Any = None
         shape = space.shape if self._shows_pictures else self._first_picture().shape
         assert shape is not None
+        self._drawn_size = (
+            None if frame.size else (shape[0], shape[1])
+        )  # with a size, whatever is drawn is brought to it
         self._size = frame.size or (shape[0], shape[1])
         self.state_space = space
         self.packages = _packages(self._inner)
@@ -66,16 +69,18 @@ class GenericTask(Task):
     def advance(self, action: Any) -> StepResult:
         """The environment's own step."""
         self._seen, reward, terminated, truncated, info = self._inner.step(action)
-        return StepResult(float(reward), bool(terminated), bool(truncated), _own_word(info))
+        return StepResult(as_reward(reward, self._id), bool(terminated), bool(truncated), _own_word(info))
 
     def draw(self) -> NDArray[np.uint8]:
         """The observation, when it is a picture, or what the environment draws, at the recipe's size."""
-        return resize(self._seen if self._shows_pictures else self.render(), self._size)
+        picture = as_picture(self._seen, self._id) if self._shows_pictures else self.render()
+        if self._drawn_size not in (None, picture.shape[:2]):
+            raise UserError(f"{self._id}: its frames change their size, from {self._drawn_size} to {picture.shape[:2]}")
+        return resize(picture, self._size)
 
     def render(self) -> NDArray[np.uint8]:
         """What the environment draws, or its observation."""
-        picture = self._inner.render() if self._inner.render_mode == "rgb_array" else self._seen
-        return np.asarray(picture, dtype=np.uint8)
+        return as_picture(self._inner.render() if self._inner.render_mode == "rgb_array" else self._seen, self._id)
 
     def close(self) -> None:
         """Closes the environment within."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from agentgym.environments.task import StepResult, Task
 from agentgym.environments.tiles import draw_partial_view, draw_whole_grid
 from agentgym.environments.views import cells_seen, hasten_view, sees_as_usual
+from agentgym.errors import UserError
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 TILE_SIZE = 8  # pixels: 56x56 for the usual view of 7x7 cells
@@ -37,7 +38,8 @@ class MiniGridTask(Task):
             warnings.simplefilter("ignore")  # a few ids are registered twice or marked as outdated upstream
             made = gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments)
         inner = made.unwrapped
-        assert isinstance(inner, MiniGridEnv)
+        if not isinstance(inner, MiniGridEnv):
+            raise UserError(f"{recipe.id}: is no MiniGrid environment; ids that begin so are taken for one")
         hasten_view(inner)
         self._usual = sees_as_usual(inner)
         self.minigrid = inner

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
+from agentgym.errors import UserError
 from agentgym.recipes import INSTRUCTION_BYTES, FrameRecipe, TaskRecipe
 
 MAX_SEED = 2**31 - 1
@@ -29,6 +30,14 @@ class StepResult:
     terminated: bool
     truncated: bool
     success: bool | None = None
+
+
+def as_reward(reward: Any, who: str) -> float:
+    """The reward of a step. Raises UserError when it is not one number."""
+    try:
+        return float(reward)
+    except (TypeError, ValueError):
+        raise UserError(f"{who}: its reward is {reward!r}; expected one number a step") from None
 
 
 class Task(gymnasium.Env[Observation, Any]):
@@ -95,7 +104,18 @@ class Task(gymnasium.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """The first observation of the episode of that seed; without one, of a seed drawn from the last one given."""
+        """The first observation of the episode of that seed; without one, of a seed drawn from the last one given.
+
+        Raises UserError for `options`, of which no recording would know, and for a seed of more than 63 bits.
+        """
+        if options:
+            given = ", ".join(map(str, options))
+            raise UserError(
+                f"{self.task}: reset takes no options ({given}): an episode is a function of its seed alone; give them "
+                "as `arguments` of the task"
+            )
+        if seed is not None and seed >= 2**63:
+            raise UserError(f"{self.task}: seed {seed} has {int(seed).bit_length()} bits; at most 63 are recorded")
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else seed
         self.begin(episode_seed)

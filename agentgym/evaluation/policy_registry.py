@@ -1,6 +1,6 @@
-"""WHO plays: a run, a checkpoint, an exported policy, an expert or a Stable-Baselines3 zip, by the text that names it.
+"""Policies by name: a run, a checkpoint, an exported policy, an expert or a Stable-Baselines3 zip.
 
-A player is known before anything is loaded, so that a worker process can be told who plays and load it there. What a
+A policy is named before anything is loaded, so that a worker process gets its name and loads it there. What a
 policy draws (`--sample`) is a function of the episode's seed: its draws do not depend on the rest of the batch.
 """
 
@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from gymnasium.spaces import Discrete
 from agentgym import experts
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
-from agentgym.experts.sb3 import describe, load_policy, shapes_of
+from agentgym.experts.sb3 import describe, load_sb3_policy, shapes_of
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.sampling import PerEpisodeSampler
 from agentgym.spaces import Integers, SpaceCodec
@@ -27,6 +27,8 @@ from agentgym.spaces.from_zero import from_zero
 
 if TYPE_CHECKING:
     from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy
+
+    LoadedPolicy: TypeAlias = "AgentPolicy | OnnxPolicy | SB3Policy"
 
 ONNX = "policy.onnx"
 
@@ -97,7 +99,19 @@ def resolve_policy(who: str, *, trust: bool = False) -> PolicySpec:
     return PolicySpec(who, "agent", Path(who))
 
 
-def load(spec: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+def load_policy(who: str | Path, *, trust: bool = False, sampled: bool = False) -> "LoadedPolicy":
+    """The policy of a run, checkpoint or exported folder, or of `sb3:PATH`, ready to `predict`.
+
+    With `sampled` it draws by the episodes' seeds in `rollout(..., deterministic=False)`. Raises UserError when there
+    is none, for an expert, which acts on an environment's state, and for a zip that is not trusted.
+    """
+    spec = resolve_policy(str(who), trust=trust)
+    if spec.kind == "expert":
+        raise UserError(f"{who}: an expert acts on an environment's state and has no policy; see agentgym.evaluate")
+    return load(spec, sampled=sampled)
+
+
+def load(spec: PolicySpec, *, sampled: bool) -> "LoadedPolicy":
     """The policy of who is no expert. Raises UserError when it is not whole or cannot be sampled."""
     assert spec.path is not None
     if spec.kind == "onnx":
@@ -107,13 +121,13 @@ def load(spec: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3P
     return AgentPolicy.from_pretrained(spec.path, sampler=PerEpisodeSampler() if sampled else None)
 
 
-def load_once(spec: PolicySpec, *, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+def load_once(spec: PolicySpec, *, sampled: bool) -> "LoadedPolicy":
     """The same, loaded once in a process that plays it task after task."""
     return _load_weights(spec, spec.fingerprint, sampled)
 
 
 @lru_cache(maxsize=1)
-def _load_weights(spec: PolicySpec, fingerprint: str | None, sampled: bool) -> "AgentPolicy | OnnxPolicy | SB3Policy":
+def _load_weights(spec: PolicySpec, fingerprint: str | None, sampled: bool) -> "LoadedPolicy":
     return load(spec, sampled=sampled)
 
 
@@ -128,7 +142,7 @@ def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
         raise UserError(f"{file}: cannot be loaded: {str(error).splitlines()[0]}") from None
 
 
-def check_fit(policy: "AgentPolicy | OnnxPolicy | SB3Policy", env: Task) -> None:
+def check_fit(policy: "LoadedPolicy", env: Task) -> None:
     """Raises UserError when the environment's actions or frames are not the ones the policy was trained for."""
     if isinstance(policy, SB3Policy):
         policy.check_fit(env)
@@ -148,7 +162,7 @@ class SB3Policy:
     """The policy inside a Stable-Baselines3 zip of any algorithm. Loading it unpickles: the caller trusts the file."""
 
     def __init__(self, path: Path, *, sampled: bool) -> None:
-        self._policy: Any = load_policy(path)
+        self._policy: Any = load_sb3_policy(path)
         self._space, self._actions = self._policy.observation_space, self._policy.action_space
         discrete = isinstance(self._actions, Discrete)
         if sampled and not (discrete and hasattr(self._policy, "get_distribution")):

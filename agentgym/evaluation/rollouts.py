@@ -62,10 +62,10 @@ def rollout(
     policy: Policy,
     task: str | TaskRecipe,
     *,
-    frame: FrameRecipe,
     seeds: Sequence[int],
-    num_environments: int,
-    deterministic: bool,
+    frame: FrameRecipe | None = None,
+    num_environments: int = 32,
+    deterministic: bool = True,
     vector: Vector = "sync",
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> list[RolloutResult]:
@@ -74,6 +74,9 @@ def rollout(
     The environments share the seeds: each takes the next one when its episode ends. `on_progress(1)` is called
     after each episode.
     """
+    if not seeds:
+        return []
+    frame = frame or FrameRecipe()
     policy = fitted(policy, task, frame)
     envs = SeededEnvironments(task, frame, min(num_environments, len(seeds)), vector)
     finished: dict[int, RolloutResult] = {}

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,21 +17,56 @@ from transformers.utils.logging import disable_progress_bar
 from agentgym import environments
 from agentgym.evaluation.results import RolloutResult
 from agentgym.evaluation.rollouts import play_suite
-from agentgym.files import write_json
+from agentgym.files import read_json, write_json
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import describe_frames
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.recipes import ExperimentRecipe, SuiteRecipe
+from agentgym.recipes import ExperimentRecipe, SuiteRecipe, load_experiment
+from agentgym.training import distributed
+from agentgym.training import loop as training_loop
 from agentgym.training.datasets import open_parts, sources_of
 from agentgym.training.first_model import first_model, window_config_of
-from agentgym.training.loop import Loop, train
+from agentgym.training.loop import Loop
 from agentgym.training.optimizer import uses_bfloat16
+from agentgym.training.run_folder import open_run
 from agentgym.training.windows import Source
 from agentgym.versions import LEARNING, installed_versions
 
 ROLLOUT_SEED = 2_000_000_000  # the periodic evaluation's levels: neither demonstrations nor the final evaluation's
 
 OnProgressWithNote = Callable[[int, str], None]
+
+
+def train(
+    recipe: ExperimentRecipe | str,
+    data: str | Path | None = None,
+    run: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    processes: int | None = 1,
+    on_progress: OnProgressWithNote = lambda count, note: None,
+) -> dict[str, Any]:
+    """Trains an experiment on its recorded dataset to the last update; returns what training.json then holds.
+
+    `recipe` is a recipe, the name of one that ships, or a TOML file, to which `overrides` ("training.updates=100")
+    apply. `data` and `run` are data/NAME and runs/NAME when not given; the agent is in `run`/model, and `load_policy`
+    reads the run. With several `processes` (None: as many as the batch is worth) the others are spawned, which asks for
+    `if __name__ == "__main__"` in a script. `on_progress(n, note)` is called after updates. Resumes what was
+    interrupted. Raises UserError when the dataset does not fit, or the run folder holds something else.
+    """
+    if isinstance(recipe, str):
+        recipe = load_experiment(recipe, overrides)
+    data = Path(data or recipe.trained_on[0].folder)
+    run = Path(run) if run else Path("runs") / recipe.name
+    count = distributed.choose(processes, recipe.training.batch_size)
+    if distributed.is_first():
+        open_run(run, recipe)
+    if not (run / "training.json").is_file():
+        with distributed.beside(count, train_run, recipe, data, run):
+            train_run(recipe, data, run, on_progress=on_progress)
+    distributed.wait()
+    result: dict[str, Any] = read_json(run / "training.json")
+    return result
 
 
 def train_run(
@@ -52,7 +88,7 @@ def train_run(
 
     rollouts = score_now if recipe.training.evaluate_episodes else None
     loop = Loop(recipe.training, recipe.losses, training, held_out, run, rollouts)
-    model = train(model, loop, on_progress=on_progress)
+    model = training_loop.train(model, loop, on_progress=on_progress)
     if not PartialState().is_main_process:
         return
     temporary = run / "model.tmp"

@@ -6,14 +6,10 @@ goes on with the first episode that is missing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
-import numpy as np
-
 from agentgym import environments, executors, experts
-from agentgym.data.episode import Episode
 from agentgym.data.store import (
     Attempt,
     DatasetWriter,
@@ -27,40 +23,48 @@ from agentgym.errors import UserError
 from agentgym.experts import outcomes
 from agentgym.experts.budget import share_of
 from agentgym.experts.demonstrations import Chunk, MakeAgent, record_chunk
-from agentgym.recipes import DatasetRecipe, differences
+from agentgym.recipes import DatasetRecipe, differences, load_dataset
 from agentgym.spaces import SpaceCodec
-from agentgym.versions import installed_versions
 
 CHUNK, CHUNK_STEPS = 100, 10_000  # a shard has so many seeds, or so many recorded steps: what a crash can cost
 
 OnProgress = Callable[[int], None]
+Tell = Callable[[str], None]
 
 
 def collect(
-    recipe: DatasetRecipe,
-    path: str | Path,
+    recipe: DatasetRecipe | str,
+    path: str | Path | None = None,
     *,
+    overrides: Sequence[str] = (),
     workers: int | None = None,
     engine: str = executors.ExecutorName.PROCESSES,
     trust: bool = False,
     on_progress: OnProgress = lambda count: None,
+    tell: Tell = lambda line: None,
     headers: Sequence[Header] | None = None,
     make_agent: MakeAgent | None = None,
 ) -> dict[str, int]:
     """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
 
-    `on_progress(n)` is called as episodes are done; `headers` are what `make_headers` made of the recipe, where it was
-    called before; `make_agent` makes the agent of the recipe's `dagger` in each worker.
+    `recipe` is a recipe, the name of one that ships, or a TOML file, to which `overrides` ("episodes=100") apply;
+    `path` is data/NAME when not given. `on_progress(n)` is called as episodes are done, `tell` at the end with a line
+    on the errors, if there were any. `headers` are what `make_headers` made of the recipe, and `make_agent` makes the
+    agent of its `dagger` in each worker, where a caller has them.
     Raises UserError for an unknown task or expert, an expert that does not fit the environment or is not trusted
     (`trust`, for a zip), or a folder that holds something else.
     """
+    if isinstance(recipe, str):
+        recipe = load_dataset(recipe, overrides)
+    path = path or Path("data") / recipe.name
     experts.check_trust(recipe.expert, trust=trust)
     headers = headers or make_headers(recipe)
+    make_agent = make_agent or agent_maker_of(recipe)
     check_same_recipe(path, recipe)
     counts: Counter[str] = Counter()
     with executors.start(engine, workers=workers) as executor:
         for folder, header in folders_of(path, headers).items():
-            counts.update(_collect_kind(recipe, folder, header, executor, make_agent, on_progress))
+            counts.update(_collect_kind(recipe, folder, header, executor, make_agent, on_progress, tell))
     return dict(counts)
 
 
@@ -71,6 +75,7 @@ def _collect_kind(
     executor: executors.Executor,
     make_agent: MakeAgent | None,
     on_progress: OnProgress,
+    tell: Tell,
 ) -> dict[str, int]:
     """Records what is missing of the tasks of one header; the count of each outcome."""
     part = recipe.of_tasks(tasks_of(header))
@@ -81,13 +86,26 @@ def _collect_kind(
         done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}
         chunks = [rest for chunk in make_chunks(part, workers=executor.workers) if (rest := without(chunk, done)).seeds]
         on_progress(len(done))
-        shards = _Shards(writer)
+        shards, errors = _Shards(writer), Counter[str]()
         for played in executor.map(record_chunk, [(part, chunk, make_agent) for chunk in chunks]):
-            for attempt, row in played:
+            for attempt, row, reason in played:
                 shards.add(attempt, row)
+                errors.update([reason] if reason else [])
             on_progress(len(played))
         shards.commit()
+        if errors:
+            (commonest, times), total = errors.most_common(1)[0], errors.total()
+            tell(f"{total:,} episodes ended in an error, {times:,} of them in: {commonest}")
         return count_outcomes(writer.attempts())
+
+
+def agent_maker_of(recipe: DatasetRecipe) -> MakeAgent | None:
+    """What makes the agent of the recipe's `dagger`, None without one. Raises UserError when the agent does not fit."""
+    if recipe.dagger is None:
+        return None
+    from agentgym.experts.dagger import agent_maker  # which imports torch
+
+    return agent_maker(recipe)
 
 
 class _Shards:
@@ -204,47 +222,3 @@ def make_chunks(recipe: DatasetRecipe, *, workers: int = 1) -> list[Chunk]:
 def without(chunk: Chunk, done: Set[tuple[str, int]]) -> Chunk:
     """What is still to be recorded of a chunk; a repair may have kept its beginning."""
     return Chunk(chunk.task, [seed for seed in chunk.seeds if (chunk.task, seed) not in done])
-
-
-@dataclass(frozen=True)
-class Replay:
-    """One stored episode, played again in the installed packages."""
-
-    task: str
-    seed: int
-    frames: int
-    problem: str  # what differs; empty when every frame is the recorded one
-    version_changes: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """One line for people."""
-        return f"{self.task}, seed {self.seed}: {self.problem or f'{self.frames} frames are the recorded ones'}"
-
-
-def replay_episodes(dataset: EpisodeDataset, count: int, *, seed: int = 0) -> Iterator[Replay]:
-    """Plays `count` episodes again, chosen by `seed`. Raises UserError for a dataset whose recipe cannot be played."""
-    recipe = DatasetRecipe.model_validate(dataset.header.recipe)
-    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
-    for episode in sorted(chosen.tolist()):
-        sample = dataset[episode]
-        wrong = np.flatnonzero(~np.array(replay(sample, recipe)))
-        problem = f"{len(wrong)} of {len(sample) + 1} frames differ, the first is {wrong[0]}" if len(wrong) else ""
-        installed = installed_versions(sample.versions)
-        changes = tuple(
-            f"{name}: recorded with {was}, installed is {installed[name]}"
-            for name, was in sample.versions.items()
-            if installed[name] != was
-        )
-        yield Replay(sample.task, sample.seed, len(sample) + 1, problem, changes)
-
-
-def replay(sample: Episode, recipe: DatasetRecipe) -> Sequence[bool]:
-    """For each frame of a sample, whether the installed environment draws the same one again."""
-    env = environments.make(recipe.suite.task(sample.task), frame=recipe.suite.frame)
-    observation, _ = env.reset(seed=sample.seed)
-    same = [bool((observation["frame"] == sample.frames[0]).all())]
-    for action, frame in zip(sample.actions, sample.frames[1:], strict=True):
-        observation = env.step(action)[0]
-        same.append(bool((observation["frame"] == frame).all()))
-    env.close()
-    return same

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from agentgym import environments, experts
 from agentgym.data.episode import Episode
 from agentgym.data.recorder import Recorder
-from agentgym.data.store import Attempt, FrameEncoder, Row, encode_row
-from agentgym.errors import UserError
+from agentgym.data.store import Attempt, FrameEncoder, Header, Row, encode_row, fit
 from agentgym.experts.action_noise import ActionNoise, RandomActor, SubstituteActor
 from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
 from agentgym.recipes import BudgetRecipe, DatasetRecipe
+from agentgym.spaces import SpaceCodec
 
 MakeAgent = Callable[[], SubstituteActor]
 
@@ -25,16 +25,16 @@ class Chunk:
 
 def record_chunk(
     recipe: DatasetRecipe, chunk: Chunk, make_agent: MakeAgent | None = None
-) -> list[tuple[Attempt, Row | None]]:
-    """Records a chunk: what became of every seed, and the encoded episode where the recipe keeps it."""
-    kept = KeptEpisodes(recipe)
+) -> list[tuple[Attempt, Row | None, str]]:
+    """Records a chunk: what became of every seed, the encoded episode where the recipe keeps it, an error's reason."""
     env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
+    kept = KeptEpisodes(Header(SpaceCodec.of(env.action_space, env.action_names), env.frame_shape, {}), recipe)
     recorder = Recorder(env, kept, task=chunk.task, expert=recipe.expert)
     player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent))
     played = []
     for seed in chunk.seeds:
-        outcome = _attempt(recorder, env, player, seed, recipe.budget)
-        played.append((Attempt(chunk.task, seed, outcome), kept.take()))
+        outcome, reason = _attempt(recorder, env, player, seed, recipe.budget)
+        played.append((Attempt(chunk.task, seed, outcome), kept.take(), reason))
     recorder.close()
     return played
 
@@ -42,7 +42,8 @@ def record_chunk(
 class KeptEpisodes:
     """The latest episode, encoded, where the recipe keeps it."""
 
-    def __init__(self, recipe: DatasetRecipe) -> None:
+    def __init__(self, header: Header, recipe: DatasetRecipe) -> None:
+        self._header = header
         self._row: Row | None = None
         self._all = recipe.keep == "all"
 
@@ -51,9 +52,9 @@ class KeptEpisodes:
         return FrameEncoder()
 
     def append(self, sample: Episode) -> None:
-        """Keeps an episode, or does not."""
+        """Keeps an episode, or does not. Raises UnfitEpisodeError."""
         if sample.success or self._all:
-            self._row = encode_row(sample)
+            self._row = encode_row(fit(sample, self._header))
 
     def take(self) -> Row | None:
         """What was kept since it was last asked for."""
@@ -102,17 +103,18 @@ class Demonstrator:
         return bool(info["is_success"])
 
 
-def _attempt(recorder: Recorder, env: environments.Task, player: Demonstrator, seed: int, budget: BudgetRecipe) -> str:
-    """The outcome of one episode. Whatever the expert does costs this episode only."""
+def _attempt(
+    recorder: Recorder, env: environments.Task, player: Demonstrator, seed: int, budget: BudgetRecipe
+) -> tuple[str, str]:
+    """The outcome of one episode, and of an error the reason. Whatever the expert does costs this episode only."""
     try:
         with time_limit(seconds_for(budget, env)):
             success = player.play(recorder, env, seed, limit=budget.steps)
     except OutOfTime:
         recorder.discard()
-        return "timeout"
-    except UserError:
-        raise
-    except Exception:  # an expert is foreign code and may raise anything; the outcome table counts it
+        return "timeout", ""
+    except Exception as error:  # expert and environment are foreign code and may raise anything
         recorder.discard()
-        return "error"
-    return "solved" if success else "failed"
+        reason = str(error).partition("\n")[0]
+        return "error", f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return "solved" if success else "failed", ""

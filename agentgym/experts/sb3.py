@@ -29,7 +29,7 @@ class SB3Expert:
         path = self._path
         if not path.is_file():
             raise UserError(f"sb3:{path}: there is no such file; name the zip that Stable-Baselines3's save wrote")
-        self._policy = load_policy(path)
+        self._policy = load_sb3_policy(path)
         space, actions = self._policy.observation_space, self._policy.action_space
         self._reads_state = space == environment.state_space
         fits = self._reads_state or shapes_of(space) == shapes_of(environment.observation_space)
@@ -54,7 +54,7 @@ class SB3Expert:
         return self._policy.predict(seen, deterministic=True)[0] + self._first_action
 
 
-def load_policy(path: Path) -> "BasePolicy":
+def load_sb3_policy(path: Path) -> "BasePolicy":
     """The policy inside a Stable-Baselines3 zip of any algorithm, ready to act. Raises UserError if unreadable."""
     from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
     from stable_baselines3.common.save_util import load_from_zip_file

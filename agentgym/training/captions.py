@@ -56,6 +56,10 @@ class CaptionSource:
         """Which episodes stand at places [first, first + count) of the endless order of that seed."""
         return order(len(self), seed, first, count)
 
+    def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many frames of those episodes are shown."""
+        return np.minimum(self._dataset.lengths[self.episodes[indices]] + 1, self.window)
+
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Those episodes; the last step of each has the words, no other step has an action."""
         seen = [self._frames(int(episode)) for episode in self.episodes[indices]]

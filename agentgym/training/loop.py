@@ -153,17 +153,21 @@ def _whole(model: torch.nn.Module, accelerator: Accelerator) -> AgentModel:
 def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple[Batch, Tensor]]:
     """This process's share of every batch from update `first` on, with the noise that decides which patches are masked.
 
-    Noise and jitter belong to a window's place in the order, so that neither the number of processes nor how an update
-    is cut into batches changes them.
+    The windows of an update go into its batches by length, so that few steps are padded, and every process has some of
+    each length. Noise and jitter belong to a window's place in the order. So neither the number of processes nor how an
+    update is cut into batches changes the update.
     """
     recipe, source = loop.recipe, loop.source
-    share = recipe.batch_size // accelerator.num_processes
     numbers = range(first * recipe.accumulation, recipe.updates * recipe.accumulation)
 
     def make(number: int) -> tuple[Batch, Tensor]:
-        place = number * recipe.batch_size + accelerator.process_index * share
-        batch = source.batch(source.order(recipe.seed, place, share))
-        noise, colours = draw(batch, recipe.seed, range(place, place + share))
+        update, micro = divmod(number, recipe.accumulation)
+        windows = recipe.accumulation * recipe.batch_size
+        chosen = source.order(recipe.seed, update * windows, windows)
+        by_length = source.steps(chosen).argsort(kind="stable").reshape(recipe.accumulation, recipe.batch_size)
+        mine = by_length[micro, accelerator.process_index :: accelerator.num_processes]
+        batch = source.batch(chosen[mine])
+        noise, colours = draw(batch, recipe.seed, update * windows + mine)
         if recipe.colour_jitter is None:
             return batch, noise
         return replace(batch, frames=jitter_colours(batch.frames, colours, recipe.colour_jitter)), noise

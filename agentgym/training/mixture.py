@@ -39,15 +39,28 @@ class MixedSource:
         """Which windows stand at places [first, first + count) of the endless order of that seed."""
         return mixed_order(self._sizes, self._weights, seed, first, count)
 
+    def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many steps those windows have."""
+        owners = self._owners(indices)
+        found = np.empty(len(indices), np.int64)
+        for owner in np.unique(owners):
+            here = owners == owner
+            found[here] = self.sources[owner].steps(indices[here] - self._starts[owner])
+        return found
+
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Those windows, in that order."""
-        owners = np.searchsorted(self._starts, indices, side="right") - 1
+        owners = self._owners(indices)
         places = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
         batches = [
             self.sources[owner].batch(indices[here] - self._starts[owner])
             for owner, here in zip(np.unique(owners), places, strict=True)
         ]
         return join(batches, np.argsort(np.concatenate(places)))
+
+    def _owners(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which source each window is of."""
+        return np.searchsorted(self._starts, indices, side="right") - 1
 
 
 def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:

@@ -74,6 +74,10 @@ class Source(Protocol):
         """Which windows stand at places [first, first + count) of the endless order of that seed."""
         ...
 
+    def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many steps those windows have."""
+        ...
+
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Those windows, in that order."""
         ...
@@ -119,6 +123,10 @@ class WindowSource:
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
         """Which windows stand at places [first, first + count) of the endless order of that seed."""
         return order(len(self), seed, first, count)
+
+    def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many steps those windows have."""
+        return self.table[indices, 2] - self.table[indices, 1]
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """The windows of those rows of the table."""

@@ -88,7 +88,7 @@ def compare(name: str, path: Path) -> list[Row]:
         for number in range(ROUNDS)
     ]
     rates = {key: f"{statistics.median(values[key] for values in rounds):,.0f}" for key in rounds[0]}
-    ours = size_of(path.glob("shard-*")) / count_frames(path)  # the parity too
+    ours = size_of(path.glob("shard-*")) / count_frames(path)
     held = count_frames(few)
     return [
         (f"{name}: {count_frames(path):,} frames, {len(table):,} windows", "", "", "", ""),

@@ -97,8 +97,7 @@ def copy_shards(source: Path, to: Path, count: int) -> None:
     to.mkdir()
     files = sorted(source.glob("shard-*.arrow"))
     for number in range(count):
-        for kind in (".arrow", ".parity"):
-            shutil.copy(files[number % len(files)].with_suffix(kind), to / f"shard-{number:06d}{kind}")
+        shutil.copy(files[number % len(files)], to / f"shard-{number:06d}.arrow")
 
 
 def write_minari(source: Path, few: Path, to: Path, shards: int) -> Path:

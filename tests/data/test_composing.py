@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from test_episode import same
 from typer.testing import CliRunner
-from worlds import counted_header, counted_sample, refusal
+from worlds_light import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
 from agentgym.data.store import Attempt, DatasetWriter, EpisodeDataset, check, format, merge, sample_dataset, select
-from agentgym.experts.collection import replay_episodes
+from agentgym.experts.replay import replay_episodes
 from agentgym.spaces import SpaceCodec
 from agentgym.training.windows import split_episodes
 
@@ -66,7 +66,9 @@ def test_a_merge_keeps_the_attempts_that_left_no_episode(tmp_path, samples):
 
 @pytest.mark.parametrize("changes", [{"space": SpaceCodec.discrete(("a", "b"))}, {"frame_shape": (4, 4, 3)}], ids=str)
 def test_unlike_datasets_are_not_merged(tmp_path, samples, changes):
-    one, two = write(tmp_path / "one", samples[:1]), write(tmp_path / "two", samples[1:2], **changes)
+    one, two = write(tmp_path / "one", samples[:1]), tmp_path / "two"
+    with DatasetWriter(two, counted_header(**changes)) as writer:
+        writer.append_encoded([], [Attempt("Count-v0", 99, "timeout")])
     assert "only like datasets go together" in refusal(merge, [one, two], tmp_path / "both")
     assert not (tmp_path / "both").exists()
 

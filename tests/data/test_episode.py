@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from worlds import counted_sample
+from worlds_light import counted_sample
 
 
 def same(a, b):

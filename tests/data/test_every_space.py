@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from agentgym.evaluation import evaluate, protocol
+from agentgym.evaluation import protocol, scoring
 from agentgym.evaluation.rollouts import fitted
 from agentgym.experiments import imitation
 from agentgym.experts import collection
@@ -84,7 +84,7 @@ def test_an_agent_is_recorded_for_trained_and_scored(task, tmp_path):
     collection.collect(recipe.dataset, tmp_path / "data", workers=1)
     open_run(run, recipe)
     imitation.train_run(recipe, tmp_path / "data", run)
-    found = evaluate.evaluate(protocol.configure_evaluation(str(run), expert="random"), workers=1)
+    found = scoring.evaluate(protocol.configure_evaluation(str(run), expert="random"), workers=1)
     assert found["tasks"][0]["episodes"] == 2
     assert found["next_action"]["perplexity"] > 1
     policy = AgentPolicy.from_pretrained(run)

@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 from worlds import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
-from agentgym.data.store import DatasetWriter, EpisodeDataset, check, format, repair
+from agentgym.data.store import Attempt, DatasetWriter, EpisodeDataset, Shard, check, format, repair
 from agentgym.data.store.blocks import encode_blocks
+from agentgym.data.store.checking import list_seeds
+from agentgym.data.store.format import write_shard
 from agentgym.experts import collection
 
 SAMPLES = [counted_sample(seed, steps=3) for seed in range(9)]
@@ -38,21 +40,14 @@ for seed in range(first, first + 100000):
 """
 
 
-def drop_parity(path):
-    """As in datasets of format 2.0, or where more is damaged than parity restores."""
-    for file in path.glob("*.parity"):
-        file.unlink()
-
-
 @pytest.fixture
 def path(tmp_path):
-    """Nine counted episodes in three shards, without what could restore them."""
+    """Nine counted episodes in three shards."""
     with DatasetWriter(tmp_path / "data", counted_header(), commit_seconds=1000) as writer:
         for i, sample in enumerate(SAMPLES):
             writer.append(sample)
             if i % 3 == 2:
                 writer.commit()
-    drop_parity(tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -90,60 +85,73 @@ def test_repair_of_a_whole_dataset_changes_nothing(path):
 
 
 @pytest.mark.parametrize("bad", range(9))
-def test_repair_keeps_the_longest_good_prefix_and_names_what_was_lost(path, bad):
+def test_repair_keeps_every_other_episode_and_names_what_was_lost(path, bad):
     file = path / f"shard-00000{bad // 3}.arrow"
     damage(file, encode_blocks(SAMPLES[bad].frames)[0])
-    lines = repair(path)
-    seeds = ", ".join(str(seed) for seed in range(bad, bad - bad % 3 + 3))
-    assert lines[0].startswith(f"{file}: episodes {bad % 3} to 2 (seeds {seeds}) are lost: episode {bad % 3} is ")
-    assert len(lines) == 3 - bad // 3
-    assert all(f"shard-00000{bad // 3 + i}.arrow.1.lost" in line for i, line in enumerate(lines))
-    if bad:
-        assert check(path) == []
-        assert holds(path, SAMPLES[:bad])
-        assert EpisodeDataset(path).seeds("Count-v0") == set(range(bad))
-        assert json.loads((path / "manifest.json").read_text())["episodes"] == bad
-    with DatasetWriter(path, counted_header()) as writer:  # recording goes on
-        for sample in SAMPLES[bad:]:
-            writer.append(sample)
+    assert repair(path) == [
+        f"{file}: 1 episode of 3 lost (seed {bad}): the first is damaged: wrong checksum; "
+        f"the file as it was is {file.name}.1.lost"
+    ]
+    others = [sample for sample in SAMPLES if sample.seed != bad]
     assert check(path) == []
-    assert holds(path, SAMPLES)
+    assert holds(path, others)
+    assert EpisodeDataset(path).seeds("Count-v0") == set(range(9)) - {bad}
+    assert json.loads((path / "manifest.json").read_text())["episodes"] == 8
+    with DatasetWriter(path, counted_header()) as writer:  # recording goes on
+        writer.append(SAMPLES[bad])
+    assert check(path) == []
+    assert holds(path, [*others, SAMPLES[bad]])
+
+
+def test_an_attempt_whose_episode_lost_its_seed_is_tried_again(path):
+    shard = Shard(path / "shard-000001.arrow")
+    attempts = [Attempt("Count-v0", seed, "failed") for seed in (3, 30, 4, 40, 5, 50)]
+    write_shard(shard.file, shard.header, shard.table, attempts)  # some left no episode
+    damage(shard.file, (4).to_bytes(8, "little") + (5).to_bytes(8, "little"))  # in the column of seeds
+    (line,) = repair(path)
+    assert "1 episode of 3 lost" in line
+    kept = {attempt.seed for attempt in Shard(shard.file).attempts}
+    assert kept == {3, 30, 4}  # which of 40, 5 and 50 left the episode is not known: all are tried again
 
 
 def test_repair_does_not_encode_a_frame_again(path, monkeypatch):
     damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[5].frames)[0])
     monkeypatch.setattr(format, "encode_blocks", None)
     repair(path)
-    assert holds(path, SAMPLES[:5])
+    assert holds(path, [*SAMPLES[:5], *SAMPLES[6:]])
 
 
 @pytest.mark.parametrize("length", [0, 100, -1])
 def test_repair_sets_a_shard_that_is_cut_short_aside(path, length):
     file = path / "shard-000001.arrow"
     file.write_bytes(file.read_bytes()[:length])
-    lines = repair(path)
-    assert "every episode in it is lost, since it is not a whole shard" in lines[0]
-    assert "its 3 episodes (seeds 6, 7, 8) are lost, since it comes after the damage" in lines[1]
-    assert holds(path, SAMPLES[:3])
+    (line,) = repair(path)
+    assert line.startswith(f"{file}: every episode in it is lost: {file}: not a whole shard (")
+    assert line.endswith("; the file is shard-000001.arrow.1.lost")
+    assert check(path) == []
+    assert holds(path, [*SAMPLES[:3], *SAMPLES[6:]])
 
 
 def test_repair_says_which_shard_is_missing_and_mends_the_manifest(path):
     (path / "shard-000001.arrow").unlink()
     assert "shard-000001.arrow: is missing" in repair(path)[0]
-    assert holds(path, SAMPLES[:3])
+    assert check(path) == []
+    assert holds(path, [*SAMPLES[:3], *SAMPLES[6:]])
     (path / "manifest.json").write_text("{")
     assert "no episode is lost" in repair(path)[0]
     assert check(path) == []
 
 
+def test_seeds_are_listed_as_runs_and_not_by_hundreds():
+    assert list_seeds([4]) == "seed 4"
+    assert list_seeds([7, 5, 6, 9]) == "seeds 5 to 7, 9"
+    assert list_seeds(range(0, 400, 2)).endswith("12, 14 and 192 more")
+
+
 def test_two_repairs_set_aside_under_two_names(path):
-    for _ in range(2):
-        damage(path / "shard-000002.arrow", encode_blocks(SAMPLES[6].frames)[0])
+    for sample in SAMPLES[6:8]:
+        damage(path / "shard-000002.arrow", encode_blocks(sample.frames)[0])
         repair(path)
-        with DatasetWriter(path, counted_header()) as writer:
-            for sample in SAMPLES[6:]:
-                writer.append(sample)
-        drop_parity(path)
     assert sorted(file.name for file in path.glob("shard-*.lost")) == [f"shard-000002.arrow.{n}.lost" for n in (1, 2)]
 
 
@@ -158,8 +166,8 @@ def test_the_command_line_repairs_and_says_what_was_lost(path):
     assert CliRunner().invoke(main.app, ["check", str(path)]).exit_code == 1
     result = CliRunner().invoke(main.app, ["check", str(path), "--repair"])
     assert result.exit_code == 0
-    assert "episodes 1 to 2 (seeds 4, 5) are lost" in result.output
-    assert "whole; 4 episodes, 12 steps" in result.output
+    assert "1 episode of 3 lost (seed 4)" in result.output
+    assert "whole; 8 episodes, 24 steps" in result.output
 
 
 def test_collecting_goes_on_after_a_repair_as_if_nothing_had_happened(recorded, recipe, tmp_path, monkeypatch):
@@ -168,14 +176,13 @@ def test_collecting_goes_on_after_a_repair_as_if_nothing_had_happened(recorded, 
     path.mkdir()
     for file in recorded.glob("shard-*"):
         (path / file.name).write_bytes(file.read_bytes())
-    drop_parity(path)
     damage(path / "shard-000001.arrow", encode_blocks(EpisodeDataset(path)[6].frames)[0])
     repair(path)
-    kept = len(EpisodeDataset(path))
-    assert 4 <= kept < 8
+    assert len(EpisodeDataset(path)) == 11
     collection.collect(recipe, path, workers=1)
     assert check(path) == []
-    assert all(same(one, other) for one, other in zip(EpisodeDataset(path), EpisodeDataset(recorded), strict=True))
+    again = sorted(EpisodeDataset(path), key=lambda sample: sample.seed)
+    assert all(same(one, other) for one, other in zip(again, EpisodeDataset(recorded), strict=True))
 
 
 def test_an_episode_is_committed_though_no_other_follows(tmp_path):
@@ -259,7 +266,6 @@ def test_a_repair_on_a_full_disk_is_one_line_and_goes_on_once_there_is_room(tmp_
                 writer.append(counted_sample(seed, steps=30))
                 if seed % 6 == 5:
                     writer.commit()
-        drop_parity(path)
         damage(path / "shard-000000.arrow", encode_blocks(counted_sample(4, steps=30).frames)[1])
         with suppress(OSError), (disk / "rest").open("wb") as rest:
             while True:
@@ -272,9 +278,9 @@ def test_a_repair_on_a_full_disk_is_one_line_and_goes_on_once_there_is_room(tmp_
         )
         assert {file.name: file.read_bytes() for file in path.glob("shard-*")} == before
         (disk / "rest").unlink()
-        assert "episodes 4 to 5 (seeds 4, 5) are lost" in repair(path)[0]
+        assert "1 episode of 6 lost (seed 4)" in repair(path)[0]
         assert check(path) == []
-        assert EpisodeDataset(path).column("seed") == [0, 1, 2, 3]
+        assert EpisodeDataset(path).column("seed") == [seed for seed in range(12) if seed != 4]
 
 
 def kill_a_recorder(path, moment):

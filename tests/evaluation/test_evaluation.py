@@ -10,8 +10,8 @@ from worlds import TASK, experiment_recipe, model_of, record, refusal, tokenizer
 
 from agentgym import environments, experts
 from agentgym.evaluation import policy_registry
-from agentgym.evaluation.evaluate import evaluate
 from agentgym.evaluation.protocol import configure_evaluation
+from agentgym.evaluation.scoring import evaluate
 from agentgym.files import write_json
 from agentgym.recipes import FrameRecipe
 from agentgym.spaces import SpaceCodec

@@ -15,7 +15,7 @@ import torch
 from worlds import TASK, experiment_recipe, logits_of, model_of, refusal, tokenizer_of
 
 from agentgym.environments import encode_instruction
-from agentgym.evaluation import evaluate, policy_registry, protocol
+from agentgym.evaluation import policy_registry, protocol, scoring
 from agentgym.experiments import onnx_export
 from agentgym.experiments.onnx_export import export_onnx
 from agentgym.model.adapting import with_domains
@@ -167,7 +167,7 @@ def test_evaluate_scores_it_as_the_run(run, exported, tmp_path, sampled):
         config = protocol.configure_evaluation(
             str(who), suite=str(suite), to=tmp_path / str(len(scored)), episodes=2, deterministic=not sampled
         )
-        scored.append(evaluate.evaluate(config, workers=1))
+        scored.append(scoring.evaluate(config, workers=1))
     assert [each["kind"] for each in scored] == ["agent", "onnx", "onnx"]
     assert [each["name"] for each in scored] == ["agent", "agent-policy", "agent-policy-int8"]
     assert scored[0]["tasks"] == scored[1]["tasks"]

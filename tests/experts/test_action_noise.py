@@ -10,8 +10,9 @@ from agentgym.environments import make
 from agentgym.experts import collection
 from agentgym.experts.action_noise import ActionNoise, RandomActor
 from agentgym.experts.agent import AgentExpert
-from agentgym.experts.collection import collect, replay
+from agentgym.experts.collection import collect
 from agentgym.experts.dagger import agent_maker
+from agentgym.experts.replay import replay
 
 NOISE = 0.3
 

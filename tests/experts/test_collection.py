@@ -16,7 +16,8 @@ from agentgym.data.store import EpisodeDataset, check, dataset_folders
 from agentgym.environments import make
 from agentgym.experts import collection
 from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
-from agentgym.experts.collection import collect, is_complete, make_chunks, replay
+from agentgym.experts.collection import collect, is_complete, make_chunks
+from agentgym.experts.replay import replay
 from agentgym.recipes import BudgetRecipe, load_dataset
 from agentgym.training.datasets import open_datasets
 from agentgym.training.datasets import recipe_of as recipe_of_datasets

@@ -15,7 +15,7 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize, VecTransposeImage
 from worlds import CountingEnv, ScriptedSampler, experiment_recipe, model_of, refusal, tokenizer_of
 
-from agentgym.evaluation import evaluate, protocol
+from agentgym.evaluation import protocol, scoring
 from agentgym.model.adapting import with_domains
 from agentgym.model.tokenizer import train_tokenizer
 from agentgym.policies.agent_policy import AgentPolicy
@@ -195,7 +195,7 @@ def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path):
     for name, value in agent_weights(model).items():
         assert torch.equal(stored[name], value), name
     config = protocol.configure_evaluation(str(tmp_path / "tuned"), episodes=1, videos=0)
-    assert evaluate.evaluate(config, workers=1)["tasks"][0]["episodes"] == 1
+    assert scoring.evaluate(config, workers=1)["tasks"][0]["episodes"] == 1
     assert "choose another folder" in refusal(model.policy.save_checkpoint, tmp_path / "tuned")
 
 

@@ -78,9 +78,8 @@ def test_a_browser_shows_ten_thousand_episodes_and_a_film_and_runs_no_text(tmp_p
             writer.append(counted_sample(seed, instruction=HOSTILE, task="Count-v0"))
     (tmp_path / "data" / "manifest.json").unlink()
     for number in range(1, 120):
-        for kind in ("arrow", "parity"):
-            first = tmp_path / "data" / f"shard-000000.{kind}"
-            shutil.copy(first, first.with_name(f"shard-{number:06d}.{kind}"))
+        first = tmp_path / "data" / "shard-000000.arrow"
+        shutil.copy(first, first.with_name(f"shard-{number:06d}.arrow"))
     page = write_view(tmp_path / "data")
     assert page.stat().st_size < 3_000_000
     shown = shown_by_a_browser(page, tmp_path / "profile")

@@ -13,7 +13,7 @@ from agentgym.data.recorder import Recorder
 from agentgym.data.store import DatasetWriter, EpisodeDataset, check, merge
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
-from agentgym.experts import collection
+from agentgym.experts.replay import replay
 from agentgym.recipes import DatasetRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.batching import batch
@@ -178,7 +178,7 @@ def test_a_recording_of_box_actions_replays_to_the_very_frames(tmp_path, monkeyp
     )
     sample = EpisodeDataset(tmp_path)[0]
     assert sample.actions.dtype == np.float32
-    assert collection.replay(sample, recipe) == [True] * (STEPS + 1)
+    assert replay(sample, recipe) == [True] * (STEPS + 1)
     assert len(np.unique(sample.frames.reshape(len(sample.frames), -1), axis=0)) == STEPS + 1
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -203,17 +204,34 @@ def test_colours_are_a_function_of_seed_and_place_alone(dataset, loop):
 
 
 def test_masks_and_colours_do_not_depend_on_how_an_update_is_cut_into_batches(dataset, loop):
-    def drawn(**sizes):
-        found = training_loop._batches(with_recipe(loop, colour_jitter=ColourJitter(), **sizes), Accelerator(), 0)
-        return [
-            (frames[steps], chances[steps])
-            for batch, noise in found
-            for frames, chances, steps in zip(batch.frames, noise, batch.step_mask, strict=True)
-        ]
-
-    for one, other in zip(drawn(batch_size=4), drawn(batch_size=1, accumulation=4), strict=True):
+    whole, cut = (
+        with_recipe(loop, colour_jitter=ColourJitter(), **sizes)
+        for sizes in ({"batch_size": 8}, {"batch_size": 2, "accumulation": 4})
+    )
+    for one, other in zip(windows_of(whole), windows_of(cut), strict=True):
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
+
+
+def windows_of(loop):
+    """The frames and the noise of every window, as they come."""
+    return [
+        (frames[steps], chances[steps])
+        for batch, noise in training_loop._batches(loop, Accelerator(), 0)
+        for frames, chances, steps in zip(batch.frames, noise, batch.step_mask, strict=True)
+    ]
+
+
+def test_the_windows_of_an_update_go_into_its_batches_by_length(dataset, loop):
+    cut = with_recipe(loop, batch_size=2, accumulation=8, updates=1)
+    lengths = [len(frames) for frames, _ in windows_of(cut)]
+    assert len(set(lengths)) > 1
+    assert lengths == sorted(lengths)
+    shares = []
+    for rank in range(2):
+        process = SimpleNamespace(process_index=rank, num_processes=2)
+        shares.append([int(batch.step_mask.sum()) for batch, _ in training_loop._batches(cut, process, 0)])
+    assert max(abs(one - other) for one, other in zip(*shares, strict=True)) <= 2, "no process waits for another"
 
 
 def test_the_number_of_loader_workers_changes_no_batch_so_that_a_run_may_go_on_with_another(dataset, loop):

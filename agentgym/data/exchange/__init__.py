@@ -4,6 +4,7 @@ What a format does not share with ours is returned as lines for people, never dr
 """
 
 from agentgym.data.exchange.hub import dataset_card, export_hub
-from agentgym.data.exchange.minari import export_minari, import_minari
+from agentgym.data.exchange.minari import import_minari
+from agentgym.data.exchange.minari_export import export_minari
 
 __all__ = ["dataset_card", "export_hub", "export_minari", "import_minari"]

@@ -4,6 +4,7 @@
 """
 
 import json
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from agentgym.data.exchange.folders import new_folder
 from agentgym.data.png import encode_png
 from agentgym.data.store import NAMES, EpisodeDataset, schema_of
 from agentgym.errors import UserError
@@ -25,14 +27,27 @@ SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<
 
 
 def export_hub(path: str | Path, to: str | Path) -> list[str]:
-    """Writes `to`/data/train-*.parquet and `to`/README.md; says what the folder does not hold.
+    """Writes `to`/data/train-DIGEST-*.parquet and `to`/README.md; says what the folder does not hold.
 
-    Raises UserError when `to` holds something or an episode is damaged.
+    Raises UserError when `to` holds something, an episode is damaged, there is none, or the disk is full; then nothing
+    is left there.
     """
-    dataset, to = EpisodeDataset(path), Path(to)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UserError(f"{to}: is there already; choose a new folder")
-    (to / "data").mkdir(parents=True)
+    dataset = EpisodeDataset(path)
+    if not len(dataset):
+        raise UserError(f"{path}: holds no episode; there is nothing to export")
+    with new_folder(Path(to)) as folder:
+        digest = _write_shards(dataset, folder / "data")
+        (folder / "README.md").write_text(dataset_card(dataset, digest=digest), encoding="utf-8")
+    others = sum(dataset.outcomes().values()) - len(dataset)
+    return [f"not in the folder: {others:,} attempts that left no episode"] if others else []
+
+
+def _write_shards(dataset: EpisodeDataset, folder: Path) -> str:
+    """Writes the Parquet files, and returns what stands in their names: a digest of what they hold.
+
+    `datasets` looks its cache up by the names alone: with the same ones it would give what another folder holds.
+    """
+    folder.mkdir()
     files: list[Path] = []
     writer: pq.ParquetWriter | None = None
     schema = _schema(dataset)
@@ -40,15 +55,19 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
         if writer is None or files[-1].stat().st_size > FILE_BYTES:
             if writer:
                 writer.close()
-            files.append(to / "data" / f"train-{len(files):05d}.parquet")
+            files.append(folder / f"{len(files):05d}.parquet")
             writer = pq.ParquetWriter(files[-1], schema, compression="zstd")
         rows = [_row(dataset, episode) for episode in range(first, min(first + ROW_GROUP, len(dataset)))]
         writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    if writer:
-        writer.close()
-    (to / "README.md").write_text(dataset_card(dataset), encoding="utf-8")
-    others = sum(dataset.outcomes().values()) - len(dataset)
-    return [f"not in the folder: {others:,} attempts that left no episode"] if others else []
+    assert writer is not None
+    writer.close()
+    digest = blake2b(digest_size=6)
+    for file in files:
+        with file.open("rb") as content:
+            digest.update(file_digest(content, "sha256").digest())
+    for file in files:
+        file.rename(folder / f"train-{digest.hexdigest()}-{file.name}")
+    return digest.hexdigest()
 
 
 def _schema(dataset: EpisodeDataset) -> pa.Schema:
@@ -76,7 +95,7 @@ def _row(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
     return {**row, "frames": [{"bytes": encode_png(frame), "path": None} for frame in sample.frames]}
 
 
-def dataset_card(dataset: EpisodeDataset, *, own_format: bool = False) -> str:
+def dataset_card(dataset: EpisodeDataset, *, own_format: bool = False, digest: str = "") -> str:
     """The Hub's card of a dataset: of the Parquet files that `export_hub` writes, or of our own shards as they are."""
     environment = Environment(
         loader=PackageLoader("agentgym.data.exchange"), undefined=StrictUndefined, keep_trailing_newline=True
@@ -86,6 +105,7 @@ def dataset_card(dataset: EpisodeDataset, *, own_format: bool = False) -> str:
     return environment.get_template("dataset_card.md" if own_format else "card.md").render(
         name=json.dumps(str(recipe.get("name", dataset.path.name)), ensure_ascii=False),
         description=str(recipe.get("description", "")),
+        digest=digest,
         size=next((name for name, limit in SIZES if len(dataset) < limit), "n>1M"),
         episodes=f"{len(dataset):,}",
         steps=f"{steps:,}",

@@ -1,8 +1,8 @@
-"""Minari datasets -> ours, and back: frames, mission, actions, rewards, how it ended, and the seed.
+"""Minari datasets -> ours: frames, mission, actions, rewards, how it ended, and the seed. `minari_export` goes back.
 
-Needs the extra `minari`, not jax: Minari alone records with it. A Minari dataset holds one environment, so that a
-dataset of several tasks becomes several. Observations are an image, a dictionary with one, or MiniGrid's symbolic view,
-which is drawn as the environments here draw it.
+Needs the extra `minari`, not jax: Minari alone records with it. Observations are an image, a dictionary with one, or
+MiniGrid's symbolic partial view, which is drawn as the environments here draw it. An episode that is no demonstration
+is left out, and said; what cannot be read at all is refused, and leaves nothing behind.
 """
 
 import re
@@ -13,184 +13,149 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
 from agentgym import environments
 from agentgym.data.episode import Episode
-from agentgym.data.exchange.spaces import batch, space_of, unbatch
-from agentgym.data.store import DatasetWriter, EpisodeDataset, Header
-from agentgym.environments.tiles import draw_partial_view
+from agentgym.data.exchange.folders import new_folder
+from agentgym.data.exchange.minari_views import ObservationView, find_view, is_minigrid, parts_of, refuse_symbols
+from agentgym.data.exchange.spaces import unbatch
+from agentgym.data.store import DatasetWriter, Header, set_recipe
 from agentgym.errors import UserError
-from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
-from agentgym.spaces import Node, SpaceCodec
+from agentgym.recipes import INSTRUCTION_BYTES, DatasetRecipe, SuiteRecipe, TaskRecipe
+from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import stack
 
 TEXTS = ("mission", "instruction", "text", "language_instruction")
-CHUNK_FRAMES = 500  # about how many are held in memory at once
-CELLS, TILE_SIZE = 7, 8  # of MiniGrid's partial view; a symbolic one is drawn in tiles of that many pixels
-Note = list[str]
+MOST_TEXTS = 100  # of a task, that its recipe names
+TASK_KEY = "agentgym_task"  # of Minari's metadata: the task by the id that makes it again
 
 
 @dataclass(frozen=True)
-class ObservationView:
-    """Where a Minari dataset's observations have the frame, and how it is drawn."""
+class Source:
+    """A Minari dataset that can be read, and what it is imported as."""
 
-    key: str | None  # None: the observation is the frame
-    recipe: FrameRecipe
-    symbolic: bool
+    dataset: Any
+    task: str
+    view: ObservationView
+    space: SpaceCodec
+    seeds: list[int]  # of every episode; those that were not recorded are numbered behind all others
+    expert: str
 
-    def frames(self, observations: Any) -> NDArray[np.uint8]:
-        """uint8[steps + 1, height, width, 3]."""
-        images = np.asarray(observations if self.key is None else observations[self.key], np.uint8)
-        if not self.symbolic:
-            return images
-        return np.stack([draw_partial_view(image, self.recipe.tile_size or TILE_SIZE) for image in images])
+    def episode(self, place: int) -> tuple[Episode, bool]:
+        """An episode, and whether it says itself that it succeeded. Raises ValueError when it is no demonstration."""
+        found = self.dataset[place]
+        if not len(found.rewards):
+            raise ValueError("it has no step")
+        success, over = _success(found.infos), np.logical_or(found.terminations, found.truncations)
+        if over[:-1].any():
+            raise ValueError(f"it ends after {over.argmax() + 1} steps and goes on")
+        ended, rewards = bool(found.terminations[-1]), np.asarray(found.rewards, np.float64)
+        actions = unbatch(self.dataset.spec.action_space, found.actions, len(rewards))
+        sample = Episode(
+            instruction=_text(found.observations, self.task),
+            frames=self.view.frames(found.observations),
+            actions=stack(self.space.root, actions),
+            rewards=rewards,
+            terminated=ended,
+            truncated=bool(found.truncations[-1]),
+            success=success if success is not None else ended and float(rewards.sum()) > 0,
+            seed=self.seeds[place],
+            task=self.task,
+            expert=self.expert,
+            versions={},  # Minari says at most which it requires
+        )
+        return sample, success is not None
 
 
-def import_minari(source: str | Path, to: str | Path) -> Note:
+def import_minari(source: str | Path, to: str | Path) -> list[str]:
     """Writes a dataset of a Minari dataset (its folder, or its id in Minari's own place); says what was made up.
 
-    Raises UserError when it is none, has no frames, or has actions without tokens, or when `to` holds something.
+    Raises UserError when it is none, holds no episode that can be learnt from, has no frames, or has actions without
+    tokens, or when `to` holds something. Then nothing is left there.
     """
-    minari = _minari()
-    dataset = _open(minari, source)
-    task = dataset.spec.env_spec.id if dataset.spec.env_spec else dataset.id
-    view = _find_view(dataset.spec.observation_space, task, source)
-    expert = str(dataset.storage.metadata.get("algorithm_name") or "unknown")
-    seeds = [values.get("seed") for values in dataset.storage.get_episode_metadata(dataset.episode_indices)]
-    numbers = [place if seed is None else int(seed) for place, seed in enumerate(seeds)]
-    recipe = _recipe(Path(to).name, dataset, task, view, numbers)
-    notes = ["seeds: not recorded, numbered from 0; such episodes cannot be replayed"] if None in seeds else []
-    check_output_is_free(Path(to))
-    first = view.frames(dataset[0].observations)
-    space = _space(dataset.spec.action_space, task)
-    header = Header(space, first.shape[1:], recipe.model_dump(mode="json"))
+    found, notes = _read(source)
+    header = Header(found.space, _frame_shape(found, source), {})
+    left_out: list[str] = []
+    texts: set[str] = set()
     known = False
-    with DatasetWriter(to, header) as writer:
-        for episode, seed in zip(dataset.iterate_episodes(), numbers, strict=True):
-            success = _success(episode.infos)
-            known = known or success is not None
-            ended = bool(episode.terminations[-1])
-            rewards = np.asarray(episode.rewards, np.float64)
-            writer.append(
-                Episode(
-                    instruction=_text(episode.observations, task),
-                    frames=view.frames(episode.observations),
-                    actions=stack(space.root, unbatch(dataset.spec.action_space, episode.actions, len(rewards))),
-                    rewards=rewards,
-                    terminated=ended,
-                    truncated=bool(episode.truncations[-1]),
-                    success=success if success is not None else ended and float(rewards.sum()) > 0,
-                    seed=seed,
-                    task=task,
-                    expert=expert,
-                    versions={},  # Minari says at most which it requires
-                )
-            )
+    with new_folder(Path(to)) as folder:
+        with DatasetWriter(folder, header) as writer:
+            for place in range(len(found.seeds)):
+                try:
+                    sample, says_so = found.episode(place)
+                    writer.append(sample)
+                except Exception as error:  # of whatever wrote the file: a part is missing, too short, of another kind
+                    left_out.append(f"episode {place}: {_reason(error)}")
+                else:
+                    texts.add(sample.instruction)
+                    known = known or says_so
+        if len(left_out) == len(found.seeds):
+            raise UserError(f"{source}: no episode can be imported; {left_out[0]}")
+        set_recipe(folder, _recipe(Path(to).resolve().name, found, texts).model_dump(mode="json"))
+    if left_out:
+        notes.append(f"{len(left_out):,} of {len(found.seeds):,} episodes are left out; the first is {left_out[0]}")
     if not known:
         notes.append("success: not recorded, taken as terminated with a positive return")
-    if _text_key(dataset.spec.observation_space) is None:
-        notes.append(f"instruction: not recorded, '{task}' stands in its place")
     return notes
 
 
-def export_minari(path: str | Path, to: str | Path) -> Note:
-    """Writes NAME/TASK-v0 below `to`, one Minari dataset a task, lossless; says what Minari does not hold.
-
-    Minari finds them with MINARI_DATASETS_PATH set to `to`. Raises UserError when `to` holds something.
-    """
-    minari = _minari()
-    dataset = EpisodeDataset(path)
-    check_output_is_free(Path(to))
-    name = _slug(dataset.path.resolve().name)
-    for task in sorted(set(dataset.column("task"))):
-        identity = f"{name}/{_slug(task.removesuffix('-v0'))}-v0"
-        _export_task(minari, dataset, task, identity, Path(to) / identity / "data")
-    (Path(to) / name / "namespace_metadata.json").write_text("{}")
-    return ["Minari has no place for: " + ", ".join(_not_shared(dataset))]
-
-
-def _not_shared(dataset: EpisodeDataset) -> list[str]:
-    """What of a dataset an export to Minari does not hold."""
-    found = ["expert of each episode", "package versions", "checksums"]
-    space = dataset.header.space
-    unknown = set(dataset.column("task")) - set(environments.task_ids())
-    if unknown and SpaceCodec.of(space_of(space.root)).root != space.root:
-        found.append("names of actions")  # an environment that is one of ours has them itself
-    labelled = sum(map(bool, dataset.column("labels")))
-    if labelled:
-        found.append(f"the labels of {labelled:,} episodes")
-    others = sum(dataset.outcomes().values()) - len(dataset)
-    if others:
-        found.append(f"{others:,} attempts that left no episode")
-    return found
-
-
-def check_output_is_free(to: Path) -> None:
-    """Raises UserError when something is in the way of an output folder."""
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UserError(f"{to}: is there already; choose a new folder")
-
-
-def _export_task(minari: Any, dataset: EpisodeDataset, task: str, identity: str, folder: Path) -> None:
-    from minari.dataset.minari_storage import MinariStorage
-
-    chosen = [episode for episode, other in enumerate(dataset.column("task")) if other == task]
-    instructions = dataset.column("instruction")
-    texts = {instructions[episode] for episode in chosen}
-    charset = "".join(sorted(set("".join(texts)))) or " "
-    root = dataset.header.space.root
-    folder.mkdir(parents=True)
-    storage = MinariStorage.new(
-        folder,
-        observation_space=gymnasium.spaces.Dict(
-            image=gymnasium.spaces.Box(0, 255, dataset.header.frame_shape, np.uint8),
-            mission=gymnasium.spaces.Text(max(1, *map(len, texts)), min_length=0, charset=charset),
-        ),
-        action_space=space_of(root),
-        env_spec=_registration(task),
-        jpeg_encoding=False,
-    )
-    storage.update_metadata(
-        {
-            "dataset_id": identity,
-            "algorithm_name": dataset[chosen[0]].expert,
-            "description": str(dataset.header.recipe.get("description", "")),
-            "minari_version": minari.__version__,
-        }
-    )
-    buffers: list[Any] = []
-    for episode in chosen:
-        buffers.append(_buffer(root, dataset[episode]))
-        if sum(len(buffer.rewards) for buffer in buffers) >= CHUNK_FRAMES or episode == chosen[-1]:
-            storage.update_episodes(buffers)
-            buffers = []
-
-
-def _registration(task: str) -> Any:
-    """What Gymnasium knows of the task, where that can be written as text."""
-    found = gymnasium.registry.get(task)
+def _read(source: str | Path) -> tuple[Source, list[str]]:
+    """What there is to import, and what is made up or has no place here."""
+    dataset = _open(load_minari(), source)
     try:
-        return found if found and found.to_json() else None
-    except ValueError:  # it names a class, not where to import it from
-        return None
+        metadata = list(dataset.storage.get_episode_metadata(dataset.episode_indices))
+        observed, acted = dataset.spec.observation_space, dataset.spec.action_space
+        own = dataset.storage.metadata
+    except Exception as error:  # a file that is cut short, or lacks what it announces
+        raise UserError(f"{source}: cannot be read ({_reason(error)}); get it again") from None
+    if not metadata:
+        raise UserError(f"{source}: holds no episode; there is nothing to import")
+    task = str(own.get(TASK_KEY) or _task_of(dataset))
+    view = find_view(observed, task, source)
+    seeds, notes = _number([values.get("seed") for values in metadata])
+    if any(values.get("options") not in (None, {}, "null", "{}") for values in metadata):
+        notes.append("reset options: recorded there, without a place here; such episodes cannot be replayed")
+    if _text_key(observed) is None:
+        notes.append(f"instruction: not recorded, '{task}' stands in its place")
+    others = [key for key in parts_of(observed) if key not in (None, view.key, _text_key(observed))]
+    if set(others) - {"direction"}:  # MiniGrid's view has that in it
+        notes.append(f"not imported of the observations: {', '.join(map(str, others))}")
+    expert = str(own.get("algorithm_name") or "unknown")
+    return Source(dataset, task, view, _space(acted, task), seeds, expert), notes
 
 
-def _buffer(root: Node, sample: Episode) -> Any:
-    from minari.data_collector import EpisodeBuffer
-
-    return EpisodeBuffer(
-        seed=sample.seed,
-        observations={"image": sample.frames, "mission": [sample.instruction] * (len(sample) + 1)},
-        actions=batch(root, sample.actions),
-        rewards=sample.rewards.tolist(),
-        terminations=_last(len(sample), sample.terminated),
-        truncations=_last(len(sample), sample.truncated),
-        infos={"is_success": np.array(_last(len(sample) + 1, sample.success))},
-    )
+def _number(recorded: list[Any]) -> tuple[list[int], list[str]]:
+    """The seeds, and a note on those that were not recorded, which get numbers that no other has."""
+    missing = sum(seed is None for seed in recorded)
+    if not missing:
+        return [int(seed) for seed in recorded], []
+    free = max((int(seed) for seed in recorded if seed is not None), default=-1) + 1
+    which = "not recorded" if missing == len(recorded) else f"{missing:,} of {len(recorded):,} not recorded"
+    spare = iter(range(free, free + missing))
+    seeds = [next(spare) if seed is None else int(seed) for seed in recorded]
+    return seeds, [f"seeds: {which}, numbered from {free}; such episodes cannot be replayed"]
 
 
-def _minari() -> Any:
+def _frame_shape(found: Source, source: str | Path) -> tuple[int, int, int]:
+    """Of the first episode that has frames. Raises UserError for symbols in the place of pictures."""
+    reasons = []
+    for place in range(len(found.seeds)):
+        try:
+            observations = found.dataset[place].observations
+            shown = found.view.of(observations)
+            shape = found.view.frames(observations[:1] if found.view.key is None else observations).shape[1:]
+        except Exception as error:  # as in an import: the next may be whole
+            reasons.append(f"episode {place}: {_reason(error)}")
+            continue
+        if is_minigrid(found.task, found.dataset.spec.observation_space):
+            refuse_symbols(found.view, shown, source)
+        height, width, channels = shape
+        return height, width, channels
+    raise UserError(f"{source}: no episode can be imported; {reasons[0]}")
+
+
+def load_minari() -> Any:
+    """Minari itself. Raises UserError when the extra is not installed."""
     try:
         import h5py  # noqa: F401  (Minari imports it when a dataset is read)
         import minari
@@ -202,77 +167,93 @@ def _minari() -> Any:
 def _open(minari: Any, source: str | Path) -> Any:
     folder = Path(source)
     places = [folder / "data", folder] if folder.is_dir() else []
+    place = next((place for place in places if (place / "metadata.json").is_file()), None)
     try:
-        for place in places:
-            if (place / "metadata.json").is_file():
-                return minari.MinariDataset(place)
-        return minari.load_dataset(str(source))
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return minari.load_dataset(str(source)) if place is None else minari.MinariDataset(place)
+    except Exception as error:  # whatever is in the folder: a file cut short, another version, no Minari dataset
+        reason = _reason(error)
+        if place is not None and "data_format" in reason:
+            reason = f"of a version before 0.5, which Minari {minari.__version__} does not read; download it again"
         raise UserError(f"{source}: is no Minari dataset ({reason}); name its folder or its id") from None
 
 
-def _find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> ObservationView:
-    parts: dict[str | None, gymnasium.Space[Any]] = {None: space}
-    if isinstance(space, gymnasium.spaces.Dict):
-        parts = dict(space.spaces.items())
-    grid = task in environments.task_ids() and task.startswith(("BabyAI-", "MiniGrid-"))
-    for key, part in parts.items():
-        if isinstance(part, gymnasium.spaces.Box) and part.dtype == np.uint8 and part.shape[2:] == (3,):
-            height, width, _ = part.shape
-            symbolic = grid and key == "image" and (height, width) == (CELLS, CELLS)
-            if not grid or height != width or height % CELLS:
-                return ObservationView(key, FrameRecipe(size=(height, width)), symbolic=False)
-            tile_size = TILE_SIZE if symbolic else height // CELLS
-            return ObservationView(key, FrameRecipe(view="partial", tile_size=tile_size), symbolic=symbolic)
-    raise UserError(f"{source}: its observations are {space}, without an image of uint8[height, width, 3]")
+def _task_of(dataset: Any) -> str:
+    """The environment's id, behind the module that registers it where Gymnasium does not know it by itself."""
+    spec = dataset.spec.env_spec
+    if spec is None:
+        return str(dataset.id)
+    known = spec.id in environments.task_ids() or spec.id in gymnasium.registry
+    if known or not isinstance(spec.entry_point, str):
+        return str(spec.id)
+    return f"{spec.entry_point.partition(':')[0]}:{spec.id}"
 
 
 def _text_key(space: gymnasium.Space[Any]) -> str | None:
-    names = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
-    return next((name for name in TEXTS if name in names), None)
+    return next((name for name in TEXTS if name in parts_of(space)), None)
 
 
 def _text(observations: Any, task: str) -> str:
     found = [observations[name] for name in TEXTS if isinstance(observations, Mapping) and name in observations]
-    return str(found[0][0]) if found else task
+    if not found:
+        return task
+    texts = [str(text) for text in found[0]]
+    step = next((step for step, text in enumerate(texts[:-1]) if text != texts[0]), None)  # the last leads to no action
+    if step is not None:
+        raise ValueError(f"its text changes in step {step}, from {texts[0]!r} to {texts[step]!r}")
+    return texts[0]
 
 
 def _success(infos: Any) -> bool | None:
+    """The last word that the infos have on it, where that is one."""
     for name in ("is_success", "success"):
-        if infos and name in infos:
-            return bool(np.asarray(infos[name])[-1])
+        said = np.asarray(infos[name]) if infos and name in infos else np.zeros(0)
+        if said.ndim and said.dtype.kind in "biuf" and said.size:
+            return bool(said.reshape(len(said), -1)[-1].all())
     return None
 
 
 def _space(space: gymnasium.Space[Any], task: str) -> SpaceCodec:
     """The action space, with the environment's own names where it is one of ours. Raises UserError without tokens."""
-    if task not in environments.task_ids():
+    name = task.rpartition(":")[2]
+    if name not in environments.task_ids():
         return SpaceCodec.of(space)
-    env = environments.make(task)
+    env = environments.make(name)
     names = env.action_names if env.action_space == space else None
     env.close()
     return SpaceCodec.of(space, names)
 
 
-def _recipe(name: str, dataset: Any, task: str, view: ObservationView, seeds: list[int]) -> DatasetRecipe:
-    """What the dataset says of itself as a recipe; `expert` is whose score is 1 in evaluations of the task."""
+def _recipe(name: str, found: Source, texts: set[str]) -> DatasetRecipe:
+    """What the dataset says of itself as a recipe; `expert` is whose score is 1 in evaluations of the task.
+
+    A task without a language of its own has the recorded texts, as far as they are few, so that it can be made again.
+    """
+    task = found.task
+    few = len(texts) <= MOST_TEXTS and all(len(text.encode()) <= INSTRUCTION_BYTES for text in texts)
+    wordings = sorted(texts) if few and not environments.is_minigrid(task) else []
+    suite = SuiteRecipe(
+        name=slug(task),
+        description=f"{task}, imported",
+        frame=found.view.recipe,
+        tasks=[TaskRecipe(id=task, instructions=tuple(wordings))],
+    )
     return DatasetRecipe(
         name=name,
-        description=f"imported from Minari: {dataset.id}",
-        suite=SuiteRecipe(
-            name=_slug(task), description=f"{task}, imported", frame=view.recipe, tasks=[TaskRecipe(id=task)]
-        ),
-        expert="babyai-bot" if task.startswith("BabyAI-") else "random",
-        episodes=max(1, max(seeds) - min(seeds) + 1),
-        first_seed=max(0, min(seeds)),
+        description=f"imported from Minari: {found.dataset.id}",
+        suite=suite,
+        expert="babyai-bot" if task.rpartition(":")[2].startswith("BabyAI-") else "random",
+        episodes=max(1, max(found.seeds) - min(found.seeds) + 1),
+        first_seed=max(0, min(found.seeds)),
         keep="all",
     )
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """A name as Minari and recipes have them."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "dataset"
 
 
-def _last(count: int, value: bool) -> list[bool]:
-    return [False] * (count - 1) + [value]
+def _reason(error: Exception) -> str:
+    said = (str(error).splitlines() or [""])[0]
+    known = isinstance(error, ValueError | UserError)
+    return said if known and said else f"{type(error).__name__} {said}".strip()

@@ -1,20 +1,20 @@
 """A dataset on disk: Arrow shards of whole episodes that appear at once, and a manifest that can be derived from them.
 
     data/NAME/shard-000000.arrow   one row an episode: scalars, and lists of blocks of frames, actions and rewards
-    data/NAME/shard-000000.parity  what restores a damaged shard
     data/NAME/manifest.json        what the shards hold, for people and for a quick look
     data/NAME/KIND/...             a dataset for each kind of actions and frames, where a suite has several kinds
 
-`format` says what a shard is, `blocks` has its frames, `steps` its actions, `files` the folder. `writer` makes it
-durable; `dataset` reads it, by `shard` and `columns`. `checking` finds damage and mends it, by `parity`; `structure` is
-what a reader needs of that. None of them knows an environment or a model.
+`format` says what a shard is, `blocks` has its frames, `steps` its actions, `files` the folder. `fitting` says which
+episodes are a dataset's, `writer` makes them durable; `dataset` reads them, by `shard` and `columns`. `checking` finds
+what is damaged or unfit and keeps the rest. None of them knows an environment or a model.
 """
 
 from agentgym.data.store.blocks import FrameEncoder
 from agentgym.data.store.checking import check, repair
-from agentgym.data.store.composing import merge, select
+from agentgym.data.store.composing import merge, select, set_recipe
 from agentgym.data.store.dataset import EpisodeDataset, Windows, window_table
 from agentgym.data.store.files import dataset_folders, locate, require_local
+from agentgym.data.store.fitting import UnfitEpisodeError, fit
 from agentgym.data.store.format import NAMES, OUTCOMES, Attempt, Header, Row, count_outcomes, encode_row, schema_of
 from agentgym.data.store.samples import sample_dataset
 from agentgym.data.store.shard import Shard
@@ -30,11 +30,13 @@ __all__ = [
     "Header",
     "Row",
     "Shard",
+    "UnfitEpisodeError",
     "Windows",
     "check",
     "count_outcomes",
     "dataset_folders",
     "encode_row",
+    "fit",
     "locate",
     "merge",
     "repair",
@@ -42,5 +44,6 @@ __all__ = [
     "sample_dataset",
     "schema_of",
     "select",
+    "set_recipe",
     "window_table",
 ]

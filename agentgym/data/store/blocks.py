@@ -48,11 +48,6 @@ def _thorough(size: int) -> zstandard.ZstdCompressionParameters:
 
 
 _codecs = _Codecs()
-_json = json.JSONEncoder()
-# `json.dumps` makes this anew at every call, which takes as long as the few values of a block
-_encode_json = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
-    None, _json.default, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True
-)
 
 
 @dataclass(frozen=True)
@@ -150,7 +145,7 @@ def split_blocks(start: int, stop: int) -> Iterator[tuple[int, int, slice]]:
 
 def checksum(values: Sequence[Any], content: bytes | memoryview) -> int:
     """CRC-32 over plain values, as `json.dumps` writes them, and bytes."""
-    return zlib.crc32(content, zlib.crc32("".join(_encode_json(values, 0)).encode()))
+    return zlib.crc32(content, zlib.crc32(json.dumps(values).encode()))
 
 
 def count_blocks(frames: int) -> int:

@@ -110,14 +110,6 @@ class Columns(dict[str, Any]):
         return self[name]
 
 
-def value_buffers(array: pa.Array) -> Iterator[pa.Buffer]:
-    """The innermost values of a column; what stands before them are offsets."""
-    if pa.types.is_list(array.type):
-        yield from value_buffers(array.values)
-    elif (buffer := array.buffers()[-1]) is not None:
-        yield buffer
-
-
 def _column_of(kind: pa.DataType, buffers: Iterator[pa.Buffer]) -> Column:
     """A column out of its buffers in Arrow's order: of each level whether values are null, then offsets or values."""
     next(buffers)

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from agentgym.data.store.dataset import EpisodeDataset, check_same_format
-from agentgym.data.store.format import NAMES, Attempt, Header
+from agentgym.data.store.files import shard_files
+from agentgym.data.store.format import NAMES, Attempt, Header, write_shard
 from agentgym.data.store.shard import Shard
-from agentgym.data.store.writer import DatasetWriter
+from agentgym.data.store.writer import DatasetWriter, lock_folder, write_manifest
 from agentgym.errors import UserError, did_you_mean
 
 Mask = Callable[[Shard], pa.Array]
@@ -75,6 +76,19 @@ def select(
     recipe = {**header.recipe, "name": Path(to).name}
     _copy([dataset], to, Header(header.space, header.frame_shape, recipe), passes, every_attempt=False)
     return EpisodeDataset(to)
+
+
+def set_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
+    """The dataset's header names that recipe; its rows stay as they are."""
+    lock = lock_folder(path)
+    try:
+        for file in shard_files(path):
+            shard = Shard(file)
+            header = Header(shard.header.space, shard.header.frame_shape, recipe)
+            write_shard(file, header, shard.table, shard.attempts)
+        write_manifest(path, [Shard(file) for file in shard_files(path)])
+    finally:
+        lock.release()
 
 
 def _copy(

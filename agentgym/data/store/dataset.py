@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.data.episode import Episode
-from agentgym.data.store.files import locate, shard_files
+from agentgym.data.store.files import locate, shard_files, shard_number
 from agentgym.data.store.format import FormatError, Header, Row, count_outcomes
 from agentgym.data.store.shard import Shard
 from agentgym.data.store.steps import decode_steps
@@ -203,7 +203,7 @@ def _drawing(header: Header) -> Any:
 
 def check_no_shard_is_missing(path: Path, found: int) -> None:
     """Raises UserError when a shard that the numbering or the manifest speaks of is not there."""
-    expected = int(shard_files(path)[-1].stem.split("-")[1]) + 1
+    expected = shard_number(shard_files(path)[-1]) + 1
     manifest = path / "manifest.json"
     if manifest.is_file():
         try:
@@ -213,5 +213,5 @@ def check_no_shard_is_missing(path: Path, found: int) -> None:
     if found < expected:
         raise UserError(
             f"{path}: {expected - found} of {expected} shards are missing; "
-            f"'agentgym check {path} --repair' keeps what is before them"
+            f"'agentgym check {path} --repair' keeps those that are there"
         )

@@ -48,6 +48,11 @@ def shard_file(path: Path, number: int) -> Path:
     return path / f"shard-{number:06d}.arrow"
 
 
+def shard_number(file: Path) -> int:
+    """The number in a shard's name."""
+    return int(file.name.partition("-")[2].partition(".")[0])
+
+
 def shard_files(path: Path) -> list[Path]:
     """The shards that are there, in order."""
     found = [file for file in path.glob("shard-*.arrow") if re.fullmatch(r"shard-\d{6,}\.arrow", file.name)]

@@ -1,8 +1,8 @@
 """The format of a shard: its columns, its header, the checksums of an episode, and how it is written.
 
 A shard is an Arrow file of whole episodes, a row each, that is there whole or not at all: it is written to a temporary
-name, synced, then renamed, after the parity beside it. `blocks` has its frames, `parity` what restores its bytes,
-`shard` reads it. This module knows no folder, environment or model.
+name, synced, then renamed. `blocks` has its frames, `shard` reads it. This module knows no folder, environment or
+model.
 """
 
 import json
@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from agentgym.data.episode import Episode
 from agentgym.data.store.blocks import FRAMES_PER_BLOCK, checksum, encode_blocks
-from agentgym.data.store.parity import parity_file, parity_of
 from agentgym.data.store.steps import column_type, encode_steps
 from agentgym.errors import UserError
 from agentgym.files import replace_bytes
@@ -160,13 +159,7 @@ def write_shard(file: Path, header: Header, episodes: pa.Table, attempts: Sequen
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_table(columns)
-    replace_shard(file, sink.getvalue().to_pybytes())
-
-
-def replace_shard(file: Path, content: bytes) -> None:
-    """The file has these bytes, and its parity beside it, or it is as it was. Raises OSError."""
-    replace_bytes(parity_file(file), parity_of(content).to_bytes())  # first: no shard is there without it
-    replace_bytes(file, content)
+    replace_bytes(file, memoryview(sink.getvalue()))
 
 
 def count_outcomes(attempts: Iterable[Attempt]) -> dict[str, int]:

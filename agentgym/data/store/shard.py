@@ -1,11 +1,9 @@
 """Reading one shard: windows of its episodes out of the mapped file, each part verified when it is first read.
 
-A window of steps is found by its offsets, whatever the length of its episode. Damage to what all episodes share is put
-right in memory, from the parity, with a warning; damage to an episode is an error that names it. `format` says what the
-columns are.
+A window of steps is found by its offsets, whatever the length of its episode. Damage to an episode is an error that
+names it, damage to what all episodes share an error that names the shard. `format` says what the columns are.
 """
 
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +29,6 @@ from agentgym.data.store.format import (
     row_checksum,
     schema_of,
 )
-from agentgym.data.store.structure import mend_structure
 from agentgym.errors import UserError
 
 DAMAGE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)  # what reading bytes that are no shard raises
@@ -42,18 +39,13 @@ class Shard:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._mended = False
         try:
             self._read(_map(file))
         except DAMAGE as error:
-            if not self._mend():
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                raise UserError(
-                    f"{file}: not a whole shard ({reason}); 'agentgym check {file.parent}' says what is lost, "
-                    "with --repair it keeps the rest"
-                ) from None
-        if self._columns["length"].read(0, len(self)) != self.lengths.tolist():
-            self._mend()
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"{file}: not a whole shard ({reason}); 'agentgym check {file.parent} --repair' keeps the other shards"
+            ) from None
 
     def _read(self, content: pa.Buffer) -> None:
         """Raises one of DAMAGE. Offsets are checked here: a wrong one would be taken for an address later."""
@@ -75,20 +67,6 @@ class Shard:
             return read_metadata(schema)
         except FormatError as error:
             raise FormatError(f"{self.file}: {error}") from None
-
-    def _mend(self) -> bool:
-        """Whether what the episodes share was damaged and is now read as it was written; tried once."""
-        mended = None if self._mended else mend_structure(self.file)
-        self._mended = True
-        if mended is None:
-            return False
-        self._read(pa.py_buffer(mended))
-        warnings.warn(
-            f"{self.file}: its structure is damaged and was put right in memory; "
-            f"'agentgym check {self.file.parent} --repair' restores the file",
-            stacklevel=2,
-        )
-        return True
 
     @cached_property
     def attempts(self) -> list[Attempt]:
@@ -138,24 +116,16 @@ class Shard:
         """Raises UserError naming the episode when any of it is not what was written."""
         self._require_blocks(row, range(count_blocks(int(self.lengths[row]) + 1)))
 
-    def is_whole(self, row: int) -> bool:
-        """Whether the episode is what was written."""
-        try:
-            self.require_whole(row)
-        except UserError:
-            return False
-        return True
-
     def _require_row(self, row: int) -> None:
         """Raises UserError when what stands once in a row is not what was written. Verifies a row once."""
         if self._whole_rows[row]:
             return
-        if self._verify_row(row):
-            self._whole_rows[row] = True
-        elif self._mend():
-            self._require_row(row)
-        else:
+        if not self._verify_row(row):
             raise self._damaged(row)
+        shape = self._columns["frame_shape"].at(row)
+        if shape != list(self.header.frame_shape):
+            raise self._unfit(row, f"its frames are {shape}, those of the dataset {list(self.header.frame_shape)}")
+        self._whole_rows[row] = True
 
     def _require_blocks(self, row: int, places: range) -> None:
         """Raises UserError when one of these blocks of an episode is not what was written. Verifies a block once."""
@@ -164,11 +134,8 @@ class Shard:
         for place in places:
             if not self._whole_blocks[first + place]:
                 if not self._verify_block(row, place):
-                    if not self._mend():
-                        raise self._damaged(row)
-                    return self._require_blocks(row, places)
+                    raise self._damaged(row)
                 self._whole_blocks[first + place] = True
-        return None
 
     def _verify_row(self, row: int) -> bool:
         """Every list is as long as the episode, and what stands there once is what was written."""
@@ -194,9 +161,12 @@ class Shard:
         return {name: self._columns[name].among(row, start, stop) for name in STEP_COLUMNS}
 
     def _damaged(self, row: int) -> UserError:
+        return self._unfit(row, "is damaged: wrong checksum")
+
+    def _unfit(self, row: int, reason: str) -> UserError:
         values = self.row(row, ("task", "seed"))
         return UserError(
-            f"{self.file}: episode {row} ({values['task']}, seed {values['seed']}) is damaged: wrong checksum; "
+            f"{self.file}: episode {row} ({values['task']}, seed {values['seed']}) {reason}; "
             f"'agentgym check {self.file.parent} --repair' keeps what is good"
         )
 

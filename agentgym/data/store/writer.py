@@ -1,23 +1,36 @@
 """Writing a dataset: episodes gathered into shards, each of which is there whole or not at all."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from agentgym.data.episode import Episode
-from agentgym.data.store.blocks import CompressedFrames, FrameEncoder, encode_blocks
-from agentgym.data.store.files import shard_file, shard_files
-from agentgym.data.store.format import FORMAT, Attempt, Header, Row, count_outcomes, encode_row, schema_of, write_shard
+from agentgym.data.store.blocks import FrameEncoder
+from agentgym.data.store.files import shard_file, shard_files, shard_number
+from agentgym.data.store.fitting import fit
+from agentgym.data.store.format import (
+    FORMAT,
+    STEP_COLUMNS,
+    Attempt,
+    Header,
+    Row,
+    count_outcomes,
+    encode_row,
+    schema_of,
+    write_shard,
+)
 from agentgym.data.store.shard import Shard
 from agentgym.errors import UserError
 from agentgym.files import replace_file
+
+SHARD_BYTES = 2**28  # of values; Arrow counts the bytes of a column in int32
 
 
 class DatasetWriter:
@@ -26,7 +39,8 @@ class DatasetWriter:
     An appended episode is committed `commit_seconds` later at the latest, by a timer, whether or not another one
     follows: a crash costs at most that long, and the episode in hand. One writer at a time: a second one is refused
     with a UserError, as is a header that is not the folder's. A full disk is a UserError too; what is committed stays
-    whole.
+    whole. An episode that does not fit the header is refused by `append` and costs no other. A writer serves the
+    process that opened it: environments in other processes have no part in it.
     """
 
     def __init__(self, path: str | Path, header: Header, *, commit_seconds: float = 2.0) -> None:
@@ -38,6 +52,7 @@ class DatasetWriter:
         self._waiting: list[Episode] = []  # their frames as blocks
         self._rows: list[Row] = []
         self._attempts: list[Attempt] = []
+        self._process = os.getpid()
         self._turn = threading.RLock()  # the timer's thread commits too
         self._timer: threading.Timer | None = None
         for leftover in self.path.glob("*.tmp"):
@@ -58,12 +73,11 @@ class DatasetWriter:
         return FrameEncoder()
 
     def append(self, sample: Episode) -> None:
-        """Takes an episode; it is on disk after the next commit."""
-        if not isinstance(sample.frames, CompressedFrames):
-            encoded: Any = CompressedFrames(encode_blocks(sample.frames), sample.frames.shape)
-            sample = replace(sample, frames=encoded)
+        """Takes an episode; it is on disk after the next commit. Raises UnfitEpisodeError."""
+        self._refuse_other_process()
+        fitting = fit(sample, self._header)
         with self._turn:
-            self._waiting.append(sample)
+            self._waiting.append(fitting)
             if self._commit_seconds <= 0:
                 self.commit()
             elif self._timer is None:
@@ -74,21 +88,25 @@ class DatasetWriter:
                 self.commit()
 
     def append_encoded(self, rows: Sequence[Row], attempts: Sequence[Attempt]) -> None:
-        """Takes encoded episodes and the attempts they came from (some of which may have left no episode)."""
+        """Takes encoded episodes that `fit`, and the attempts they came from, of which some may have left none."""
+        self._refuse_other_process()
         with self._turn:
             self._encode_waiting()
             self._rows += rows
             self._attempts += attempts
 
     def commit(self) -> None:
-        """Makes everything appended so far durable, as one shard. Raises UserError when the disk does not take it."""
+        """Makes everything appended so far durable. Raises UserError when the disk does not take it.
+
+        That is one shard, or as many as are needed for none to be of more than SHARD_BYTES and an episode.
+        """
         with self._turn:
             self._encode_waiting()
-            if self._attempts:
-                self.commit_table(
-                    pa.Table.from_pylist(self._rows, schema=schema_of(self._header.space)), self._attempts
-                )
-                self._rows, self._attempts = [], []
+            while self._attempts:
+                rows, attempts = count_for_a_shard(self._rows, self._attempts)
+                table = pa.Table.from_pylist(self._rows[:rows], schema=schema_of(self._header.space))
+                self.commit_table(table, self._attempts[:attempts])
+                del self._rows[:rows], self._attempts[:attempts]
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -96,7 +114,8 @@ class DatasetWriter:
     def commit_table(self, episodes: pa.Table, attempts: Sequence[Attempt]) -> None:
         """Makes rows of another dataset durable as one shard, their frames as they are."""
         with self._turn:
-            file = shard_file(self.path, len(self._shards))
+            last = self._shards[-1].file if self._shards else None
+            file = shard_file(self.path, 0 if last is None else shard_number(last) + 1)  # never another one's place
             with self._disk_errors(len(episodes)):
                 write_shard(file, self._header, episodes, attempts)
             self._shards.append(Shard(file))
@@ -135,6 +154,19 @@ class DatasetWriter:
                 "make room and run the same command again"
             ) from None
 
+    def _refuse_other_process(self) -> None:
+        if os.getpid() != self._process:
+            raise self._in_another_process()
+
+    def _in_another_process(self) -> UserError:
+        return UserError(
+            f"{self.path}: a DatasetWriter serves the process that opened it; step the environments in this process "
+            "(VectorRecorder, DummyVecEnv), or let each process write a folder of its own and merge them"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise self._in_another_process()  # it is about to be sent to one
+
     def attempts(self) -> list[Attempt]:
         """Every attempt committed so far, by whichever writer."""
         return [attempt for shard in self._shards for attempt in shard.attempts]
@@ -144,6 +176,31 @@ class DatasetWriter:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def count_for_a_shard(rows: Sequence[Row], attempts: Sequence[Attempt]) -> tuple[int, int]:
+    """How many of the rows, and of the attempts that they came from in that order, go into one shard."""
+    size = 0
+    for count, row in enumerate(rows, start=1):
+        size += _bytes_of(row)
+        if size >= SHARD_BYTES and count < len(rows):
+            places = (place for place, a in enumerate(attempts) if (a.task, a.seed) == (row["task"], row["seed"]))
+            return count, next(places, len(attempts) - 1) + 1
+    return len(rows), len(attempts)
+
+
+def _bytes_of(row: Row) -> int:
+    """About how many a row takes in a shard."""
+    return sum(map(len, row["frames"])) + sum(_values_in(row[name]) for name in STEP_COLUMNS)
+
+
+def _values_in(values: Any) -> int:
+    """About how many bytes nested lists of numbers or texts take."""
+    if isinstance(values, str):
+        return len(values)
+    if not isinstance(values, list):
+        return 0 if values is None else 8
+    return len(values) * _values_in(values[0]) if values else 0
 
 
 def lock_folder(path: Path) -> FileLock:

@@ -8,12 +8,19 @@ are added keeps the others.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from agentgym import environments, executors
 from agentgym.errors import UserError
 from agentgym.evaluation.held_out import score_captions, score_next_actions
-from agentgym.evaluation.protocol import EvaluationConfig, check_seed_overlap, check_tasks_fit, present_cache_key
+from agentgym.evaluation.protocol import (
+    EvaluationConfig,
+    check_seed_overlap,
+    check_tasks_fit,
+    configure_evaluation,
+    present_cache_key,
+)
 from agentgym.evaluation.role_rollouts import ROLES, Workers, has_role, play_role
 from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks, score_task
 from agentgym.executors import ExecutorName
@@ -28,19 +35,23 @@ Episodes = dict[str, Any]  # what episodes.json holds: the protocol, and the epi
 
 
 def evaluate(
-    config: EvaluationConfig,
+    who: EvaluationConfig | str | Path,
     *,
     workers: int | None = None,
     engine: str = ExecutorName.PROCESSES,
     overwrite: bool = False,
     on_progress: OnProgress = lambda count, note: None,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Plays the plan and its references on the same seeds; writes the folder and returns its evaluation.
+    """Scores WHO and its references on the same seeds; writes the folder and returns its evaluation.
 
+    WHO is a run, checkpoint or exported folder, an expert or `sb3:PATH`; `settings` are those of
+    `protocol.configure_evaluation`: suite, to, data, expert, trust, and values of the protocol such as episodes.
     Without `workers` a policy is played by this process, whose threads it uses, and experts by all cores; a Ray cluster
     is used whole. Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or
     the folder holds an evaluation by another protocol that may not be overwritten.
     """
+    config = who if isinstance(who, EvaluationConfig) else configure_evaluation(str(who), **settings)
     checked = check_seed_overlap(config)
     check_tasks_fit(config)
     episodes = _known_episodes(config, overwrite)

@@ -1,0 +1,116 @@
+"""Replaying recorded episodes: whether frames, rewards and ends are the recorded ones in the installed packages.
+
+It knows a dataset and the environments; it changes neither.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agentgym import environments
+from agentgym.data.episode import Episode
+from agentgym.data.store import EpisodeDataset
+from agentgym.errors import UserError
+from agentgym.recipes import DatasetRecipe
+from agentgym.versions import installed_versions
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One stored episode, played again in the installed packages."""
+
+    task: str
+    seed: int
+    frames: int
+    problem: str  # what differs; empty when every frame, every reward and the end are the recorded ones
+    version_changes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line for people."""
+        same = f"{self.frames} frames, their rewards and the end are the recorded ones"
+        return f"{self.task}, seed {self.seed}: {self.problem or same}"
+
+
+def replay_episodes(dataset: EpisodeDataset, count: int, *, seed: int = 0) -> Iterator[Replay]:
+    """Plays `count` episodes again, chosen by `seed`. Raises UserError for a dataset whose recipe cannot be played."""
+    try:
+        recipe = DatasetRecipe.model_validate(dataset.header.recipe)
+    except ValueError:
+        raise UserError(
+            f"{dataset.path}: its header names no suite, so that no episode can be played again; it was not recorded "
+            "by a recipe"
+        ) from None
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
+    for episode in sorted(chosen.tolist()):
+        sample = dataset[episode]
+        again = play_again(sample, recipe)
+        installed = installed_versions(sample.versions)
+        changes = tuple(
+            f"{name}: recorded with {was}, installed is {installed[name]}"
+            for name, was in sample.versions.items()
+            if installed[name] != was
+        )
+        yield Replay(sample.task, sample.seed, len(sample) + 1, again.problem(sample), changes)
+
+
+def replay(sample: Episode, recipe: DatasetRecipe) -> Sequence[bool]:
+    """For each frame of a sample, whether the installed environment draws the same one again."""
+    return play_again(sample, recipe).same_frames
+
+
+@dataclass
+class Again:
+    """What became of a sample's actions when they were played again, as far as that went."""
+
+    same_frames: list[bool]
+    same_rewards: list[bool]
+    end: tuple[bool, bool] = (False, False)  # terminated, truncated
+    error: str = ""
+
+    def problem(self, sample: Episode) -> str:
+        """What is not as it was recorded; nothing when all is."""
+        played, total = len(self.same_rewards), len(sample)
+        found = []
+        if wrong := np.flatnonzero(~np.array(self.same_frames)).tolist():
+            found.append(f"{len(wrong)} of {total + 1} frames differ, the first is {wrong[0]}")
+        if wrong := np.flatnonzero(~np.array(self.same_rewards, bool)).tolist():
+            found.append(f"{len(wrong)} of {total} rewards differ, the first is that of step {wrong[0]}")
+        if self.error:
+            found.append(f"step {played} raises {self.error}")
+        elif played < total:
+            found.append(f"it ends after {played} steps, the recorded one after {total}")
+        elif self.end[0] != sample.terminated or self.end[1] > sample.truncated:  # a recorder may have its own limit
+            recorded = _name_end(sample.terminated, sample.truncated)
+            found.append(f"after its last step it is {_name_end(*self.end)}, the recorded one {recorded}")
+        return "; ".join(found)
+
+
+def play_again(sample: Episode, recipe: DatasetRecipe) -> Again:
+    """Plays a sample's actions from its seed, until they or the episode end."""
+    env = environments.make(recipe.suite.task(sample.task), frame=recipe.suite.frame)
+    again = Again([], [])
+    try:
+        observation, _ = env.reset(seed=sample.seed)
+        again.same_frames.append(_same(observation["frame"], sample.frames[0]))
+        for action, frame, reward in zip(sample.actions, sample.frames[1:], sample.rewards, strict=True):
+            if any(again.end):
+                break
+            observation, now, terminated, truncated, _ = env.step(action)
+            again.same_frames.append(_same(observation["frame"], frame))
+            again.same_rewards.append(_same(np.float64(now), reward))
+            again.end = bool(terminated), bool(truncated)
+    except Exception as error:  # an environment is foreign code and may raise anything
+        again.error = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    env.close()
+    return again
+
+
+def _same(found: Any, recorded: Any) -> bool:
+    return np.array_equal(found, recorded, equal_nan=np.asarray(recorded).dtype.kind == "f")
+
+
+def _name_end(terminated: bool, truncated: bool) -> str:
+    words = [word for word, true in (("terminated", terminated), ("truncated", truncated)) if true]
+    return " and ".join(words) or "neither terminated nor truncated"
