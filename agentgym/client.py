@@ -13,6 +13,7 @@ The server keeps the history of each environment; `state` names it.
 
 import struct
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -45,9 +46,10 @@ class RemotePolicy:
 
         self._url, self._timeout_s = url, timeout_s
         headers = {"x-token": token} if token else {}
+        self._open = ExitStack()
         try:
-            self._socket = connect(
-                url.rstrip("/") + "/ws", additional_headers=headers, open_timeout=timeout_s, max_size=None, proxy=None
+            self._socket = self._open.enter_context(
+                connect(url.rstrip("/") + "/ws", additional_headers=headers, open_timeout=timeout_s, proxy=None)
             )
         except (OSError, WebSocketException, ValueError) as error:
             raise RemoteError(f"{url}: no policy answers there ({error}); start one with 'agentgym serve'") from None
@@ -80,13 +82,13 @@ class RemotePolicy:
     def select(self, state: RemoteState, rows: NDArray[np.int64]) -> RemoteState:
         """The state of those rows alone, in that order."""
         answer = self._ask(
-            {"op": "keep", "session": state.session, "calls": state.calls, "rows": np.asarray(rows, np.int64)}
+            {"op": "select", "session": state.session, "calls": state.calls, "rows": np.asarray(rows, np.int64)}
         )
         return RemoteState(answer["session"], answer["calls"])
 
     def close(self) -> None:
         """The server forgets this client."""
-        self._socket.close()
+        self._open.close()
 
     def __enter__(self) -> "RemotePolicy":
         return self
@@ -101,7 +103,7 @@ class RemotePolicy:
             self._socket.send(pack(message))
             answer = unpack(self._socket.recv(timeout=self._timeout_s))
         except TimeoutError:
-            self._socket.close()  # a late answer would be taken for that of the next call
+            self.close()  # a late answer would be taken for that of the next call
             raise RemoteError(f"{self._url}: no answer within {self._timeout_s:g} s") from None
         except (OSError, WebSocketException) as error:
             raise RemoteError(f"{self._url}: the connection is closed ({error})") from None

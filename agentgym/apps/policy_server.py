@@ -83,10 +83,10 @@ class PolicyServer:
         operation = message.get("op", "predict")
         if operation == "info":
             return self.info()
-        if operation == "keep":
-            return self._keep(message, sessions)
+        if operation == "select":
+            return self._select(message, sessions)
         if operation != "predict":
-            raise UserError(f"op {operation!r}: expected 'predict', 'keep' or 'info'")
+            raise UserError(f"op {operation!r}: expected 'predict', 'select' or 'info'")
         began = time.perf_counter()
         number, session = self._session(message, sessions)
         call = Call(session, *read_call(message, session))
@@ -105,9 +105,9 @@ class PolicyServer:
             raise UserError(f"task {task!r}: the policy plays {', '.join(self.tasks) or 'no named task'}")
         if message.get("session") is None:
             return sessions.open(task)
-        return int(message["session"]), sessions.find(message["session"], message.get("calls"))
+        return message["session"], sessions.find(message["session"], message.get("calls"))
 
-    def _keep(self, message: Mapping[str, Any], sessions: Sessions) -> dict[str, Any]:
+    def _select(self, message: Mapping[str, Any], sessions: Sessions) -> dict[str, Any]:
         old = sessions.find(message.get("session"), message.get("calls"))
         rows = np.asarray(message.get("rows"))
         if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows < 0).any() or (rows >= len(old.rows)).any():

@@ -101,3 +101,27 @@ def dagger(
     )
     output.print(f"results: {page}", markup=False)
     output.result({"run": str(folder), "points": points, "results": str(page)})
+
+
+@app.command()
+def transfer(
+    recipe: Annotated[str, typer.Argument(help="A transfer recipe's name, or a path to a TOML file.")],
+    run: Run = None,
+    to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
+    set_: Set = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Train pretrained agents and scratch on the same few demonstrations; one table, one figure. Resumes."""
+    resolved = recipes.load_transfer(recipe, set_ or ())
+    from agentgym.experiments import transfer as comparison
+    from agentgym.report import transfer_page
+
+    folder, output = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
+    with output.progress("training runs", len(comparison.trials_of(resolved)), "runs") as on_progress:
+        points = comparison.run_transfer(resolved, folder, on_progress=on_progress)
+    page = transfer_page.write_results(resolved, points, to or folder)
+    for line in transfer_page.verdict(transfer_page.cells_of(points)):
+        output.print(line, markup=False)
+    output.print(f"results: {page}", markup=False)
+    output.result({"run": str(folder), "results": str(page)})

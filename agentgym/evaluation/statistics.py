@@ -47,6 +47,18 @@ def bootstrap_interval(values: NDArray[np.float64], *, seed: int = 0) -> Interva
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
+def t_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
+    """Student's interval of the mean of independent values, such as the scores of several training runs.
+
+    Of one value the interval is that value: it says nothing.
+    """
+    if len(values) < 2:
+        return float(values[0]), float(values[0])
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    half = error * float(stats.t.ppf((1 + level) / 2, len(values) - 1))
+    return mean - half, mean + half
+
+
 def normalise(returns: Sequence[float], *, random: float, expert: float) -> NDArray[np.float64] | None:
     """The returns on the scale of random = 0 and expert = 1; None where the expert is not above the random policy."""
     if expert <= random:

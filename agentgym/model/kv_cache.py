@@ -6,6 +6,7 @@ a few tokens more in every row, whatever the rows' lengths, and `Grown` does tha
 the exported graph does. What a row holds beyond its length is never seen.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -42,6 +43,13 @@ class KVCache:
     def select(self, rows: NDArray[np.int64]) -> "KVCache":
         """A cache of those rows, in that order."""
         return KVCache(self.keys_values[:, :, torch.from_numpy(rows).to(self.keys_values.device)])
+
+    @staticmethod
+    def join(caches: "Sequence[KVCache]") -> "KVCache":
+        """A cache of all their rows, in that order, with room for what the largest holds."""
+        places = max(cache.places for cache in caches)
+        padded = [F.pad(cache.keys_values, (0, 0, 0, places - cache.places)) for cache in caches]
+        return KVCache(torch.cat(padded, dim=2))
 
 
 class Prefill:

@@ -7,7 +7,7 @@ training saw. Frames are encoded once, and the language model reads only what is
 precision; what it decides goes to the host once a step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Self
@@ -174,6 +174,11 @@ class AgentPolicy:
         """The state of those rows alone, in that order, for a batch in which some environments are done."""
         self.sampler.select(rows)
         return state.select(rows)
+
+    @staticmethod
+    def join(states: Sequence[PolicyState]) -> PolicyState:
+        """One state of all their environments, in that order: those of several clients, answered in one batch."""
+        return PolicyState.join(states)
 
     def _read(
         self,

@@ -5,7 +5,9 @@ and a row sees the latest `steps` of them. So nothing is copied or moved when a 
 cache is shared by a state and those that follow from it; which of them it belongs to is told by `turn`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,8 +52,37 @@ class PolicyState:
             turn=cache.turn if self.is_latest else -1,
         )
 
+    @staticmethod
+    def join(states: Sequence["PolicyState"]) -> "PolicyState":
+        """One state of all their environments, in that order. Raises ValueError when they are not of one policy."""
+        first = states[0]
+        if any(state.policy != first.policy for state in states):
+            raise ValueError("states of other weights cannot be joined")
+        cache = KVCache.join([state.cache for state in states])
+        return replace(
+            first,
+            instructions=tuple(text for state in states for text in state.instructions),
+            visual=_aligned([state.visual for state in states]),
+            frames=_aligned([state.frames for state in states]),
+            actions=_aligned([state.actions for state in states]),
+            steps=np.concatenate([state.steps for state in states]),
+            read=np.concatenate([state.read for state in states]),
+            cache=cache,
+            turn=cache.turn if all(state.is_latest for state in states) else -1,
+        )
+
     def executed(self, tokens: NDArray[np.int64]) -> "PolicyState":
         """That after actions [N, tokens] were executed in place of those last chosen."""
         latest = np.full_like(self.actions[-1], NO_TOKEN)
         latest[:, : tokens.shape[1]] = tokens
         return replace(self, actions=(*self.actions[:-1], latest))
+
+
+def _aligned(series: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Ticks of several batches side by side, the latest with the latest; what a row had no tick for, it never sees."""
+    longest = max(len(ticks) for ticks in series)
+    padded = [(*[ticks[0] * 0] * (longest - len(ticks)), *ticks) for ticks in series if ticks]
+    if not padded:
+        return ()
+    join = np.concatenate if isinstance(padded[0][0], np.ndarray) else torch.cat
+    return tuple(join(tick) for tick in zip(*padded, strict=True))

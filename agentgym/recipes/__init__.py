@@ -32,6 +32,7 @@ from agentgym.recipes.loading import (
     load_finetuning,
     load_rounds,
     load_suite,
+    load_transfer,
     published_reference,
     shipped,
     shipped_expert,
@@ -39,6 +40,7 @@ from agentgym.recipes.loading import (
 )
 from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import INSTRUCTION_BYTES, FrameRecipe, ReferenceRecipe, SuiteRecipe, TaskRecipe
+from agentgym.recipes.transfer import TransferRecipe
 
 __all__ = [
     "INSTRUCTION_BYTES",
@@ -66,6 +68,7 @@ __all__ = [
     "SuiteRecipe",
     "TaskRecipe",
     "TrainingRecipe",
+    "TransferRecipe",
     "describe",
     "differences",
     "expert_file",
@@ -75,6 +78,7 @@ __all__ = [
     "load_finetuning",
     "load_rounds",
     "load_suite",
+    "load_transfer",
     "published_reference",
     "shipped",
     "shipped_expert",

@@ -22,6 +22,7 @@ from agentgym.recipes.finetuning import FinetuningRecipe
 from agentgym.recipes.overrides import EVERY, Override, everywhere, parse, put, value_at
 from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import ReferenceRecipe, SuiteRecipe
+from agentgym.recipes.transfer import TransferRecipe
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ KINDS = {
     "experiment": Kind("experiments", ExperimentRecipe, {"dataset": "dataset", "parts.*.dataset": "dataset"}),
     "finetuning": Kind("experiments/ppo", FinetuningRecipe, {"suite": "suite"}),
     "dagger": Kind("experiments/dagger", RoundsRecipe, {"experiment": "experiment"}),
+    "transfer": Kind("experiments/transfer", TransferRecipe, {"tasks.*.dataset": "dataset"}),
 }
 
 R = TypeVar("R", bound=Recipe)
@@ -86,6 +88,11 @@ def load_finetuning(reference: str, overrides: Sequence[str] = ()) -> Finetuning
 def load_rounds(reference: str, overrides: Sequence[str] = ()) -> RoundsRecipe:
     """The DAgger recipe of that name or TOML path, its experiment resolved. Raises UserError."""
     return _load(RoundsRecipe, "dagger", reference, overrides)
+
+
+def load_transfer(reference: str, overrides: Sequence[str] = ()) -> TransferRecipe:
+    """The comparison of starts of that name or TOML path, its datasets resolved. Raises UserError."""
+    return _load(TransferRecipe, "transfer", reference, overrides)
 
 
 def shipped(kind: str) -> Iterator[Path]:

@@ -83,13 +83,13 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     shown = [panel for panel in PANELS if any(name in line for line in metrics for name in panel.series.values())]
     if not shown:
         raise ValueError("no metrics to draw")
-    with _style():
+    with style():
         rows, columns = -(-len(shown) // COLUMNS), min(COLUMNS, len(shown))
         figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows))
         figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
         for number, panel in enumerate(shown, start=1):
             _draw_panel(figure.add_subplot(rows, columns, number), panel, metrics)
-        return _svg_text(figure)
+        return svg_text(figure)
 
 
 def success_curves(curves: Mapping[str, Sequence[tuple[int, float]]], *, by: str = "steps of the environments") -> str:
@@ -97,7 +97,7 @@ def success_curves(curves: Mapping[str, Sequence[tuple[int, float]]], *, by: str
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with _style():
+    with style():
         figure = Figure(figsize=(2 * PANEL_INCHES[0], 1.4 * PANEL_INCHES[1]))
         figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
         axes = figure.add_subplot()
@@ -107,10 +107,10 @@ def success_curves(curves: Mapping[str, Sequence[tuple[int, float]]], *, by: str
         axes.set_xlabel(by)
         axes.set_title("levels solved", loc="left", fontsize=10, fontweight="bold")
         axes.legend(frameon=False, fontsize=8, handlelength=1.2)
-        return _svg_text(figure)
+        return svg_text(figure)
 
 
-def _style() -> Any:
+def style() -> Any:
     """`none` keeps text as text; the salt keeps the bytes the same from one run to the next."""
     import matplotlib
 
@@ -119,7 +119,7 @@ def _style() -> Any:
     return matplotlib.rc_context({**style, **inks})
 
 
-def _svg_text(figure: Any) -> str:
+def svg_text(figure: Any) -> str:
     """The figure in the page's own colour; without metadata, the same bytes from one run to the next."""
     written = io.StringIO()
     blank = dict.fromkeys(("Date", "Creator", "Format", "Type"))

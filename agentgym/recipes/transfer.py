@@ -1,0 +1,63 @@
+"""experiments/transfer/*.toml: what a pretrained agent is worth: the same data and updates from several starts."""
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from agentgym.recipes.base import Recipe
+from agentgym.recipes.datasets import DatasetRecipe
+from agentgym.recipes.experiments import EvaluationRecipe, InitRecipe, LossRecipe, ModelRecipe, TrainingRecipe
+
+
+class TransferTask(Recipe):
+    """A task that is learnt from few demonstrations, by the recipe of its dataset, which has that task alone."""
+
+    dataset: DatasetRecipe
+
+    @property
+    def id(self) -> str:
+        """The task."""
+        return self.dataset.suite.tasks[0].id
+
+
+class TransferRecipe(Recipe):
+    """experiments/transfer/*.toml: fine-tuning on few demonstrations of tasks that the pretraining did not have.
+
+    Each of `starts`, and "scratch", is trained on each of `tasks` with each number of demonstrations in `sizes`,
+    `seeds` times; the demonstrations of a smaller size are the first of a larger one. `model` is what scratch begins
+    with. `training.updates` and everything else is the same for all starts.
+    """
+
+    SCRATCH: ClassVar[str] = "scratch"
+
+    name: str
+    description: str
+    starts: Annotated[dict[str, str], Field(min_length=1)]  # a name for the table -> a run, checkpoint or shipped agent
+    tasks: Annotated[list[TransferTask], Field(min_length=1)]
+    sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(default=[20, 100, 500])
+    seeds: Annotated[int, Field(ge=1)] = 5
+    model: ModelRecipe = ModelRecipe()
+    losses: LossRecipe = LossRecipe()
+    training: TrainingRecipe
+    evaluation: EvaluationRecipe = EvaluationRecipe(episodes=100, videos=0)
+
+    @model_validator(mode="after")
+    def _as_it_says(self) -> Self:
+        if self.SCRATCH in self.starts:
+            raise ValueError(f"a start cannot be named '{self.SCRATCH}', which is there anyway")
+        if self.model.init is not None:
+            raise ValueError("model.init is for 'starts' to say; 'model' is what scratch begins with")
+        if sorted(set(self.sizes)) != self.sizes:
+            raise ValueError(f"sizes {self.sizes}: expected different numbers, the smallest first")
+        if any(len(task.dataset.suite.tasks) != 1 for task in self.tasks):
+            raise ValueError("expected datasets of one task each")
+        return self
+
+    def init_of(self, start: str) -> InitRecipe | None:
+        """What a start begins with; None for scratch."""
+        return None if start == self.SCRATCH else InitRecipe(agent=self.starts[start])
+
+    @property
+    def all_starts(self) -> tuple[str, ...]:
+        """The names of all starts, scratch last."""
+        return (*self.starts, self.SCRATCH)

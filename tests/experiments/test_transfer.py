@@ -1,0 +1,142 @@
+"""A comparison of starts: every start has the same data and updates, nothing is done twice, intervals are over runs."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+from worlds import experiment_recipe, record, refusal
+
+from agentgym import recipes
+from agentgym.cli.main import app
+from agentgym.evaluation.statistics import t_interval
+from agentgym.experiments import transfer
+from agentgym.experiments.imitation import train_run
+from agentgym.experiments.transfer import Point, Trial, run_transfer, trials_of
+from agentgym.report.transfer_page import cells_of, verdict
+from agentgym.training.run_folder import open_run
+
+TASK = "BabyAI-GoToRedBall-v0"
+
+RECIPE = """
+description = "Few demonstrations of the red ball"
+sizes = [2, 4]
+seeds = 2
+
+[starts]
+before = "{agent}"
+
+[[tasks]]
+dataset = "babyai-goto-redball"
+
+[training]
+updates = 2
+batch_size = 4
+window = 4
+warmup_updates = 1
+optimizer = "adamw"
+precision = "float32"
+
+[evaluation]
+episodes = 3
+videos = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory):
+    """A run of two updates."""
+    folder = tmp_path_factory.mktemp("agent")
+    record(folder / "data")
+    recipe = experiment_recipe("training.updates=2")
+    open_run(folder / "run", recipe)
+    train_run(recipe, folder / "data", folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def recipe(agent, tmp_path):
+    file = tmp_path / "few.toml"
+    file.write_text(RECIPE.format(agent=agent))
+    return recipes.load_transfer(str(file))
+
+
+def test_every_start_has_the_same_trials(recipe):
+    trials = trials_of(recipe)
+    by_start = {
+        start: [(t.task, t.size, t.seed) for t in trials if t.start == start] for start in ("before", "scratch")
+    }
+    assert by_start["before"] == by_start["scratch"] == [(TASK, size, seed) for size in (2, 4) for seed in (0, 1)]
+
+
+def test_a_smaller_size_has_the_first_demonstrations_of_a_larger_one(recipe):
+    few, more = (transfer._dataset_of(recipe, Trial("scratch", TASK, size, 0)) for size in (2, 4))
+    assert (few.first_seed, few.episodes) == (more.first_seed, 2)
+    assert {**few.model_dump(), "name": "", "episodes": 0} == {**more.model_dump(), "name": "", "episodes": 0}
+
+
+def test_a_comparison_that_was_cut_does_the_missing_trials_alone(recipe, tmp_path, monkeypatch):
+    done = []
+
+    def do(recipe, run, trial, reference):
+        if len(done) == 3 and not (tmp_path / "again").exists():
+            raise KeyboardInterrupt
+        done.append(trial)
+        return Point(trial.start, trial.task, trial.size, trial.seed, 0.5, 0.4, 0.3, 1.0)
+
+    monkeypatch.setattr(transfer, "_do", do)
+    with pytest.raises(KeyboardInterrupt):
+        run_transfer(recipe, tmp_path / "run")
+    (tmp_path / "again").touch()
+    points = run_transfer(recipe, tmp_path / "run")
+    assert done == trials_of(recipe)
+    assert len(points) == 8
+
+
+def test_one_command_trains_scores_and_writes_the_table(recipe, agent, tmp_path):
+    (tmp_path / "few.toml").write_text(
+        RECIPE.format(agent=agent).replace("[2, 4]", "[2]").replace("seeds = 2", "seeds = 1")
+    )
+    result = CliRunner().invoke(
+        app, ["transfer", str(tmp_path / "few.toml"), "--run", str(tmp_path / "run"), "--quiet"]
+    )
+    assert result.exit_code == 0, result.output
+    values = json.loads((tmp_path / "run/few.json").read_text())
+    assert {point["start"] for point in values["points"]} == {"before", "scratch"}
+    assert "| BabyAI-GoToRedBall-v0 | 2 |" in (tmp_path / "run/few.md").read_text()
+    assert (tmp_path / "run/few.svg").read_text().startswith("<svg")
+    assert not list((tmp_path / "run/trials").iterdir())
+
+
+def test_levels_that_are_recorded_are_not_played(recipe, tmp_path):
+    first = recipe.tasks[0].dataset.first_seed
+    overlapping = recipe.model_copy(
+        update={"evaluation": recipe.evaluation.model_copy(update={"first_seed": first + 3})}
+    )
+    assert "set another first_seed" in refusal(run_transfer, overlapping, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_that_is_not_there_is_refused_before_anything_is_made(recipe, tmp_path):
+    missing = recipe.model_copy(update={"starts": {"before": str(tmp_path / "none")}})
+    assert "there is no such folder" in refusal(run_transfer, missing, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_intervals_are_over_training_runs():
+    points = [Point("scratch", TASK, 20, seed, 0.0, 0.0, score, 1.0) for seed, score in enumerate((0.1, 0.2, 0.6))]
+    [cell] = cells_of(points)
+    assert cell.mean == pytest.approx(0.3)
+    assert (cell.low, cell.high) == pytest.approx(t_interval([0.1, 0.2, 0.6]))
+    assert cell.low == pytest.approx(0.3 - 4.302653 * np.std([0.1, 0.2, 0.6], ddof=1) / np.sqrt(3))
+
+
+def test_a_start_is_better_where_its_interval_lies_above_that_of_scratch():
+    scores = {"before": (0.8, 0.9, 0.85), "scratch": (0.1, 0.2, 0.15)}
+    points = [
+        Point(start, TASK, 20, seed, 0.0, 0.0, score, 1.0)
+        for start, values in scores.items()
+        for seed, score in enumerate(values)
+    ]
+    [line] = verdict(cells_of(points))
+    assert line.startswith(f"before against scratch, intervals apart: better on {TASK} (20); worse on none")
