@@ -19,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, OPTConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, CLIPVisionConfig, OPTConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from agentgym.errors import UserError
 from agentgym.model.config import AgentConfig
 from agentgym.model.grounding import InstructionContext
+from agentgym.model.labels import LabelBranches
 from agentgym.model.language import LanguageModel
 from agentgym.model.older_formats import CHECKPOINT_FORMAT, read_older
 from agentgym.model.sequence import Layout, pack, unpack
@@ -107,8 +108,16 @@ class AgentModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Draws nothing: the modules draw their weights when they are made."""
 
-    def get_input_embeddings(self) -> None:
-        """None, so that FSDP shards the table with the model: both input and output read it."""
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of words and actions, which the output head reads too."""
+        return self.language_model.embeddings
+
+    def resize_token_embeddings(self, *arguments: Any, **keywords: Any) -> Any:
+        """Raises UserError: the rows are the tokenizer's words and then the actions, in an order of their own."""
+        raise UserError(
+            "resize_token_embeddings: the rows of an agent are its words and actions, and their number is not free; "
+            "agentgym.model.adapting.with_domains adds actions, and model.init starts from another language model"
+        )
 
     @property
     def width(self) -> int:
@@ -155,15 +164,21 @@ class AgentModel(PreTrainedModel):
         instruction: Int[Tensor, "batch tokens"],
         visual: Float[Tensor, "batch time visual width"],
         actions: Int[Tensor, "batch time action"],
+        labels: Int[Tensor, "batch time label"] | None = None,
     ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
         """The whole sequence before the language model: its layout and the embeddings.
 
-        Tokens of `actions` count from the first action token; those of text, which come before it, are negative.
+        Tokens of `actions` and of the `labels` to be read count from the first action token; those of text, which come
+        before it, are negative.
         """
-        layout = Layout(instruction.shape[1], visual.shape[2], actions.shape[2], visual.shape[1])
-        embed = self.language_model.embeddings
+        read = 0 if labels is None else labels.shape[2]
+        layout = Layout(instruction.shape[1], visual.shape[2], actions.shape[2], visual.shape[1], read)
+        embed, first = self.language_model.embeddings, self.config.num_text_tokens
         return layout, layout.join(
-            embed(instruction), visual.to(embed.weight.dtype), embed(actions + self.config.num_text_tokens)
+            embed(instruction),
+            visual.to(embed.weight.dtype),
+            embed(actions + first),
+            None if labels is None else embed(labels + first),
         )
 
     def read(
@@ -173,12 +188,25 @@ class AgentModel(PreTrainedModel):
         visual: Float[Tensor, "batch time visual width"],
         actions: Int[Tensor, "batch time action"],
         action_mask: Bool[Tensor, "batch time action"] | None = None,
+        labels: Int[Tensor, "batch time action"] | None = None,
+        label_mask: Bool[Tensor, "batch time action"] | None = None,
     ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
         """The language model over the whole sequence: its layout and the hidden states. `actions` are as in `embed`.
 
         `action_mask` says which of their places are not empty; None: all of them. Each row is read without its empty
-        places, so that one causal mask does for all rows.
+        places, so that one causal mask does for all rows. `labels` of more than one token are read too (see
+        `agentgym.model.labels`).
         """
+        if labels is not None and labels.shape[2] > 1:
+            layout, embeddings = self.embed(instruction, visual, actions, labels[:, :, :-1])
+            masks = (
+                torch.ones_like(each).bool() if mask is None else mask
+                for each, mask in ((actions, action_mask), (labels, label_mask))
+            )
+            there, told = masks
+            real = layout.real(instruction_mask, there, label_mask=told[:, :, :-1])
+            packed = self.language_model(pack(embeddings, real), LabelBranches(layout, real))
+            return layout, unpack(packed, real)
         layout, embeddings = self.embed(instruction, visual, actions)
         if action_mask is None and bool(instruction_mask.all()):
             return layout, self.language_model(embeddings)
@@ -201,12 +229,16 @@ class AgentModel(PreTrainedModel):
         actions: Int[Tensor, "batch time action"],
         step_mask: Bool[Tensor, "batch time"],
         action_mask: Bool[Tensor, "batch time action"] | None = None,
+        labels: Int[Tensor, "batch time action"] | None = None,
+        label_mask: Bool[Tensor, "batch time action"] | None = None,
         mask_noise: Float[Tensor, "frames patches"] | None = None,
         masked_frames: Bool[Tensor, "batch time"] | None = None,
         mask_ratio: float = 0.75,
     ) -> AgentOutput:
         """Logits for a batch of windows; padded steps cost nothing in the encoder, unless it reads clips.
 
+        The logits of actions are those of the `labels`, where there are some: of each of their tokens after the ones
+        before it, and after the executed `actions` of the steps before.
         With `mask_noise`, one row for each of the `masked_frames` (None: all real ones), the masked autoencoder runs
         too.
         """
@@ -219,13 +251,14 @@ class AgentModel(PreTrainedModel):
         tokens = self.project(self.vision_encoder(patches, time=time, words=words))
         visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, read, tokens)
         seen = visual.unflatten(0, step_mask.shape)
-        layout, hidden = self.read(instruction, instruction_mask, seen, actions, action_mask)
+        layout, hidden = self.read(instruction, instruction_mask, seen, actions, action_mask, labels, label_mask)
         reconstruction = None
         if mask_noise is not None:
             chosen = (step_mask if masked_frames is None else masked_frames).flatten()
             noise = mask_noise.new_zeros(step_mask.numel(), mask_noise.shape[1])
             noise[chosen] = mask_noise
-            if clips:  # whole ones are read, and what was chosen is kept
+            if clips:  # whole ones are read, masked as the first chosen frame of each, and what was chosen is kept
+                noise = _of_first_chosen(noise, chosen, time)
                 reconstruction = self.reconstruct(patches, noise, mask_ratio, time=time).of(chosen.nonzero().squeeze(1))
             else:
                 reconstruction = self.reconstruct(patches[chosen[real]], mask_noise, mask_ratio)
@@ -249,6 +282,13 @@ class AgentModel(PreTrainedModel):
             squares = features.reshape(len(features), merged, merge, merged, -1).transpose(2, 3)
             features = squares.reshape(len(features), merged**2, -1)
         return features
+
+
+def _of_first_chosen(noise: Tensor, chosen: Tensor, time: int) -> Float[Tensor, "frames patches"]:
+    """The noise of the first chosen frame of each clip, for all its frames."""
+    clips = chosen.unflatten(0, (-1, time))
+    rows, first = torch.arange(len(clips), device=noise.device), clips.to(torch.uint8).argmax(1)
+    return noise.unflatten(0, clips.shape)[rows, first].repeat_interleave(time, 0)
 
 
 def load_agent(
@@ -298,4 +338,11 @@ def load_agent(
             raise UserError(
                 f"{path}: tensor {min(str(key) for key in report[keys])} is {problem} ({len(report[keys])} in all)"
             )
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise UserError(f"{path}: tensor {name} has numbers that are not finite; the agent cannot act with them")
     return model.to(device).eval()
+
+
+AutoConfig.register(AgentConfig.model_type, AgentConfig, exist_ok=True)  # so that transformers' own loaders know it
+AutoModel.register(AgentConfig, AgentModel, exist_ok=True)

@@ -12,7 +12,8 @@
   depend on the other rows, and one causal mask is all the attention structure there is.
 
 What predicts what: the logits at w_{j-1} give w_j; those at the last visual token of V_t give the first token of A_t;
-those at (a_t)_i give (a_t)_{i+1}.
+those at (a_t)_i give (a_t)_{i+1}. Where an expert's label differs from the executed action, it is the label that is
+predicted and the executed action that later steps follow: `agentgym.model.labels` has what is read then.
 
 Of a longer episode the agent sees a window (`SlidingWindow`) of at most M steps, which moves by blocks: it grows until
 it is full, then forgets all but the latest third and grows again. So what the language model has computed stays true
@@ -75,26 +76,31 @@ class SlidingWindow:
 
 @dataclass(frozen=True)
 class Layout:
-    """The places of one batch's tokens: `instruction` L, `visual` k a step, `action` n a step, `steps` T."""
+    """The places of one batch's tokens: `instruction` L, `visual` k a step, `action` n a step, `steps` T.
+
+    `label` tokens a step are those of labels that are read beside the executed actions (see `agentgym.model.labels`).
+    """
 
     instruction: int
     visual: int
     action: int
     steps: int
+    label: int = 0
 
     @property
     def step(self) -> int:
         """Tokens a step."""
-        return self.visual + self.action
+        return self.visual + self.action + self.label
 
     @property
     def length(self) -> int:
         """Tokens in all."""
         return self.instruction + self.steps * self.step
 
-    def join(self, instruction: Tensor, visual: Tensor, action: Tensor) -> Tensor:
+    def join(self, instruction: Tensor, visual: Tensor, action: Tensor, label: Tensor | None = None) -> Tensor:
         """The sequence [batch, length, width] of embeddings [batch, L | T, k | T, n, width]."""
-        steps = torch.cat([visual, action], dim=2).flatten(1, 2)
+        parts = [visual, action] if label is None else [visual, action, label]
+        steps = torch.cat(parts, dim=2).flatten(1, 2)
         return torch.cat([instruction, steps], dim=1)
 
     def predicts_instruction(self, hidden: Tensor) -> Tensor:
@@ -102,19 +108,30 @@ class Layout:
         return hidden[:, : self.instruction - 1]
 
     def predicts_actions(self, hidden: Tensor) -> Tensor:
-        """[batch, T, n, width]: what predicts the n tokens of each A_t."""
+        """[batch, T, n, width]: what predicts the n tokens of each A_t, or of each label where labels are read."""
         steps = hidden[:, self.instruction :].unflatten(1, (self.steps, self.step))
+        if self.label:
+            first, others = steps[:, :, self.visual - 1 : self.visual], steps[:, :, self.visual + self.action :]
+            return torch.cat([first, others], dim=2)
         return steps[:, :, self.visual - 1 : self.step - 1]
 
-    def real(self, instruction_mask: Tensor, action_mask: Tensor, step_mask: Tensor | None = None) -> Tensor:
+    def real(
+        self,
+        instruction_mask: Tensor,
+        action_mask: Tensor,
+        step_mask: Tensor | None = None,
+        label_mask: Tensor | None = None,
+    ) -> Tensor:
         """bool[batch, length]: the places that are not empty, from masks [batch, L], [batch, T, n] and [batch, T].
 
-        Without `step_mask` all visual tokens count, those of steps that pad a window too.
+        Without `step_mask` all visual tokens count, those of steps that pad a window too. `label_mask` is of the
+        labels' tokens that are read, where they are.
         """
         visual = action_mask.new_ones(*action_mask.shape[:2], self.visual)
         if step_mask is not None:
             visual = visual & step_mask[..., None]
-        steps = torch.cat([visual, action_mask], dim=2).flatten(1)
+        parts = [visual, action_mask] if label_mask is None else [visual, action_mask, label_mask]
+        steps = torch.cat(parts, dim=2).flatten(1)
         return torch.cat([instruction_mask.bool(), steps], dim=1)
 
 

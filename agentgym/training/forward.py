@@ -35,6 +35,8 @@ def forward(
             batch.actions,
             batch.step_mask,
             action_mask=batch.action_mask,
+            labels=batch.labels,
+            label_mask=batch.target_mask,
             mask_noise=noise[frames] if recipe.masked_image > 0 else None,
             masked_frames=frames,
             mask_ratio=recipe.mask_ratio,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, gather_object
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -66,6 +66,8 @@ def train(
     accelerator = _accelerator(loop, bfloat16)
     if recipe.gradient_checkpointing:
         model.activation_checkpointing_enable()
+    if accelerator.distributed_type == DistributedType.FSDP:  # the table stays with the model: the output reads it too
+        model.get_input_embeddings = _nothing  # type: ignore[method-assign, assignment]
     model, *optimizers = accelerator.prepare(model, *optimizers_of(model, recipe, bfloat16=bfloat16))
     first = _resume(accelerator, loop.path)
     logger = MetricLogger(loop.path, first) if accelerator.is_main_process else None
@@ -125,7 +127,11 @@ def _accelerator(loop: Loop, bfloat16: bool) -> Accelerator:
     AcceleratorState._reset_state()  # one process may train twice with different precisions
     unused = loop.losses.masked_image == 0  # then the decoder has no gradient to wait for
     sharing = DistributedDataParallelKwargs(find_unused_parameters=unused)
-    accelerator = Accelerator(mixed_precision="bf16" if bfloat16 else "no", kwargs_handlers=[sharing])
+    accelerator = Accelerator(
+        mixed_precision="bf16" if bfloat16 else "no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # said, so that no variable changes it
+        kwargs_handlers=[sharing],
+    )
     if loop.recipe.batch_size % accelerator.num_processes:
         raise UserError(
             f"training.batch_size is {loop.recipe.batch_size}, which {accelerator.num_processes} processes cannot "
@@ -137,6 +143,10 @@ def _accelerator(loop: Loop, bfloat16: bool) -> Accelerator:
             "set training.optimizer to 'adamw'"
         )
     return accelerator
+
+
+def _nothing() -> None:
+    """Nothing, where a function is asked for."""
 
 
 def _whole(model: torch.nn.Module, accelerator: Accelerator) -> AgentModel:

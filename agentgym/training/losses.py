@@ -7,10 +7,10 @@
     L_act  = − Σ_t Σ_i log p((a_t)_i | W, V_≤t, A_<t, (a_t)_<i)
 
 |W| counts the tokens that are predicted (the start token is given), |V_t| the patches of a frame, |A_t| the tokens of
-an action. `masked_frames` chooses which frames the sum of L_mae runs over. In L_act the predicted (a_t)_i is the
-target, a label of the expert where there is one, and A_<t are the executed actions. The loss of a batch is the mean
-over its samples. The paper says "mean squared error" and writes a squared norm; `pixel_reduction` chooses the mean over
-a patch's pixels or their sum.
+an action. `masked_frames` chooses which frames the sum of L_mae runs over. In L_act the predicted (a_t)_i and the
+(a_t)_<i before it are the target's, a label of the expert where there is one, and A_<t are the executed actions. The
+loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a squared norm;
+`pixel_reduction` chooses the mean over a patch's pixels or their sum.
 """
 
 from dataclasses import dataclass

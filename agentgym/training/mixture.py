@@ -76,6 +76,7 @@ def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:
 
     names = ("instruction", "instruction_mask", "frames", "actions", "targets", "step_mask", "context_mask")
     episodes = [episode for batch in padded for episode in batch.episodes]
+    labelled = any(batch.labels is not None for batch in batches)
     whole = all(batch.action_mask is None and batch.actions.shape[2] == length for batch in batches)
     joined: dict[str, Any] = {name: together(name) for name in names}
     return replace(
@@ -84,6 +85,7 @@ def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:
         action_mask=None if whole else together("action_mask"),
         target_mask=None if whole else together("target_mask"),
         episodes=tuple(episodes[row] for row in order),
+        labels=joined["targets"] if labelled else None,
     )
 
 

@@ -35,7 +35,8 @@ ROUND = 1000  # places within which a mixture keeps its weights
 class Batch:
     """Windows as tensors. Actions are tokens, counted from the first action token: `actions` are the executed ones,
     which are read, `targets` what is to be predicted in their places: the expert's labels where there are some, else
-    the same. A mask is None where no place of it is empty."""
+    the same. A mask is None where no place of it is empty. `labels` are the targets where a token of one follows tokens
+    that were not executed, so that they have to be read too."""
 
     instruction: Int[Tensor, "batch tokens"]
     instruction_mask: Int[Tensor, "batch tokens"]
@@ -49,6 +50,7 @@ class Batch:
     episodes: tuple[int, ...]
     patches_per_frame: int
     num_action_tokens: int
+    labels: Int[Tensor, "batch time action"] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -163,7 +165,18 @@ class WindowSource:
             episodes=tuple(rows[:, 0].tolist()),
             patches_per_frame=self._patches_per_frame,
             num_action_tokens=self._codec.num_tokens,
+            labels=labels_to_read(executed_tokens, target_tokens, target_mask),
         )
+
+
+def labels_to_read(actions: Tensor, targets: Tensor, target_mask: Tensor) -> Tensor | None:
+    """The targets, where they cannot be predicted from the executed actions alone: where more than one token differs.
+
+    Of a target of one token the executed action tells nothing, and nothing follows it.
+    """
+    followed = target_mask[:, :, 1:]
+    differ = (actions != targets)[:, :, :-1] & followed
+    return targets if bool(differ.any()) else None
 
 
 def pad_actions(rows: Sequence[NDArray[np.int64]], steps: int, length: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionConfig, OPTConfig
+from transformers import AutoConfig, AutoModel, CLIPVisionConfig, OPTConfig
 from worlds import refusal
 
 from agentgym.model.agent import AgentConfig, AgentModel, load_agent
@@ -354,6 +354,25 @@ def test_another_checkpoint_format_is_refused(saved):
 def test_a_config_that_is_no_json_is_refused(saved):
     (saved / "config.json").write_text('{"model_type": ')
     assert refusal(load_agent, saved).startswith(f"{saved / 'config.json'}: ")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(saved, value):
+    change_tensors(saved, lambda tensors: tensors["projector.weight"].view(-1)[3:4].fill_(value))
+    assert refusal(load_agent, saved).startswith(f"{saved}: tensor projector.weight has numbers that are not finite")
+
+
+def test_transformers_own_loaders_know_the_agent(model, saved):
+    assert AutoConfig.from_pretrained(saved).num_text_tokens == model.config.num_text_tokens
+    loaded = AutoModel.from_pretrained(saved)
+    assert isinstance(loaded, AgentModel)
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_the_table_is_what_transformers_asks_for_and_is_not_resized(model):
+    assert model.get_input_embeddings() is model.language_model.embeddings
+    assert "with_domains adds actions" in refusal(model.resize_token_embeddings, 7)
 
 
 def test_what_is_computed_of_short_actions_does_not_depend_on_longer_ones(model):

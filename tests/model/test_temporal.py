@@ -10,7 +10,8 @@ from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
 from agentgym.model.vision import VisionEncoder
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.training.losses import compute_losses
+from agentgym.recipes import LossRecipe
+from agentgym.training.losses import compute_losses, frames_to_mask
 
 CONFIG = CLIPVisionConfig(
     hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8
@@ -108,6 +109,25 @@ def test_a_clip_is_masked_in_tubes_and_reconstructed_where_it_is_real(world):
     losses = compute_losses(output, batch, experiment_recipe().losses)
     losses.total.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.vision_encoder.temporal.parameters())
+
+
+@pytest.mark.parametrize("which", ["all", "targets", "one"])
+@torch.no_grad()
+def test_the_mask_of_a_clip_is_random_whichever_frames_are_chosen(world, which):
+    model, source = world
+    batch = source.batch(np.array([np.flatnonzero(source.table[:, 1] == 0)[0], np.flatnonzero(source.table[:, 1])[0]]))
+    assert batch.context_mask[1].any()
+    recipe, generator = LossRecipe(masked_frames=which), torch.Generator().manual_seed(0)
+    seen, draws = (set(), set()), 30
+    for _ in range(draws):
+        noise = torch.rand(*batch.step_mask.shape, 49, generator=generator)
+        frames = frames_to_mask(batch, noise, recipe)
+        inputs = (batch.instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask)
+        masked = model(*inputs, mask_noise=noise[frames], masked_frames=frames).reconstruction.masked
+        for masks, clip in zip(seen, masked.split(frames.sum(1).tolist()), strict=True):
+            assert (clip == clip[0]).all()
+            masks.add(tuple(clip[0].tolist()))
+    assert [len(masks) for masks in seen] == [draws, draws]
 
 
 def test_an_agent_that_reads_clips_acts_as_it_was_trained(world):

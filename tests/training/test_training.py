@@ -115,6 +115,15 @@ def test_two_batches_accumulated_equal_one_of_twice_the_size(dataset, loop, tmp_
         assert torch.allclose(tensor, halves[name], atol=1e-5), name
 
 
+def test_no_variable_of_the_environment_changes_the_gradients(dataset, loop, tmp_path, monkeypatch):
+    loop = with_recipe(loop, updates=2)
+    plain = train(fresh_model(dataset), dataclasses.replace(loop, path=tmp_path / "plain"))
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    told = train(fresh_model(dataset), dataclasses.replace(loop, path=tmp_path / "told"))
+    for (name, one), other in zip(plain.named_parameters(), told.parameters(), strict=True):
+        assert torch.equal(one, other), name
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(dataset, loop, monkeypatch):
     real = training_loop.forward
     calls = 0

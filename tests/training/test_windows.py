@@ -69,7 +69,7 @@ def test_labels_are_the_targets_and_the_executed_actions_stay_in_the_history(tmp
     assert batch.step_mask.tolist() == [[True] * 4, [True, True, False, False]]
 
 
-def test_actions_of_different_lengths_are_padded_and_the_mask_says_where(tmp_path):
+def test_actions_of_different_lengths_are_padded_and_labels_that_differ_are_read_beside_them(tmp_path):
     space = SpaceCodec.of(gymnasium.spaces.MultiBinary(3), ["a", "b", "c"])
     pressed = np.array([[1, 0, 1], [0, 0, 0]], np.int8)
     with DatasetWriter(tmp_path, counted_header(space=space)) as writer:
@@ -80,6 +80,7 @@ def test_actions_of_different_lengths_are_padded_and_the_mask_says_where(tmp_pat
     assert batch.action_mask.tolist() == [[[True] * 4 + [False], [True] * 2 + [False] * 3]]
     assert batch.targets.tolist() == [[[start, 0, 1, 2, end]] * 2]
     assert batch.target_mask.all()
+    assert torch.equal(batch.labels, batch.targets)  # token i follows the label's own, not the executed action's
 
 
 def test_a_box_has_a_token_a_dimension_and_no_mask(tmp_path):
