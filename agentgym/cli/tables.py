@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 def summary(evaluation: dict[str, Any]) -> Iterator[str]:
     """What an evaluation.json says beside its tables: how it acted, over all tasks, on recordings, what went wrong."""
+    from agentgym.evaluation.statistics import UNIT  # SciPy, which no other verb waits for
+
     if evaluation["kind"] != "expert":
         against = evaluation["seeds_checked_against"]
         checked = f"seeds checked against {against}" if against else "what it was trained on is not known"
         yield f"actions: {'the likeliest' if evaluation['deterministic'] else 'sampled'}; {checked}"
+    yield f"intervals: 95 %, over {UNIT}; another training run may differ by more"
     overall = evaluation["over_tasks"]
     if overall:
         named = {"iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap"}

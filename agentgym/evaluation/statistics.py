@@ -1,5 +1,8 @@
 """Episodes -> success rate, return and length, each with its 95 % interval; and one set of scores over many tasks.
 
+The unit of every interval is an episode of one trained agent (`UNIT`): it says how sure the score of this agent is, not
+what another training run would have given, which may differ by more.
+
 A normalised score is 0 for the random policy and 1 for the expert, both measured on the very seeds. Over tasks, after
 Agarwal et al. 2021 (arXiv 2108.13264): interquartile mean, mean and optimality gap of the tasks' scores. Their
 intervals come from a stratified bootstrap: each task's episodes are drawn again by themselves, with the references
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 5_000
+UNIT = "episodes of one trained agent"
 Interval = tuple[float, float]
 
 
@@ -26,7 +30,7 @@ def score(successes: Sequence[bool], returns: Sequence[float], lengths: Sequence
         "success_rate": float(np.mean(successes)),
         "success_ci95": wilson_interval(int(np.sum(successes)), len(successes)),
         "return_mean": float(np.mean(returns)),
-        "return_ci95": bootstrap_interval(np.asarray(returns, dtype=np.float64)),
+        "return_ci95": return_interval(np.asarray(successes, bool), np.asarray(returns, np.float64)),
         "length_mean": float(np.mean(lengths)),
     }
 
@@ -35,6 +39,21 @@ def wilson_interval(successes: int, episodes: int) -> Interval:
     """Wilson's 95 % score interval of a proportion."""
     interval = stats.binomtest(successes, episodes).proportion_ci(confidence_level=0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def return_interval(successes: NDArray[np.bool_], returns: NDArray[np.float64]) -> Interval:
+    """The 95 % interval of the mean return: the bootstrap's, widened by what Wilson's interval of success leaves open.
+
+    The bootstrap knows only what it saw: of fifty episodes that all succeeded, or all but one, it says that failures
+    are next to impossible. An episode that failed is taken to return what those seen did, or nothing. Where none
+    succeeded, or success is not defined, the bootstrap is all there is: constant returns are then their own interval.
+    """
+    low, high = bootstrap_interval(returns)
+    if not successes.any() or returns.min() < 0:
+        return low, high
+    solved, failed = returns[successes].mean(), returns[~successes].mean() if not successes.all() else 0.0
+    ends = [share * solved + (1 - share) * failed for share in wilson_interval(int(successes.sum()), len(successes))]
+    return min(low, *ends), max(high, *ends)
 
 
 def bootstrap_interval(values: NDArray[np.float64], *, seed: int = 0) -> Interval:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentgym.evaluation.statistics import UNIT
 from agentgym.files import replace_file
 from agentgym.recipes import RoundsRecipe
 from agentgym.report import plots
@@ -56,7 +57,7 @@ def _page(recipe: RoundsRecipe, curves: Curves) -> str:
         "",
         f"A round: {data.episodes:,} episodes of `{data.expert}`, then {loop.updates:,} updates of {loop.batch_size} "
         f"windows on all rounds' episodes. Success on seeds {played.first_seed} to "
-        f"{played.first_seed + played.episodes - 1} of each task; intervals are Wilson's.",
+        f"{played.first_seed + played.episodes - 1} of each task; intervals are Wilson's, over {UNIT}.",
         "",
         f"![Success by episodes]({recipe.name}.svg)",
         "",

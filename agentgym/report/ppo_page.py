@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentgym.evaluation.statistics import wilson_interval
+from agentgym.evaluation.statistics import UNIT, wilson_interval
 from agentgym.files import replace_file
 from agentgym.recipes import FinetuningRecipe
 from agentgym.report import plots
@@ -38,8 +38,8 @@ def _page(recipe: FinetuningRecipe, curves: Curves) -> str:
         *(_row(name, curve, episodes) for name, curve in curves.items()),
         "",
         f"Success of the likeliest actions on the {episodes} levels of seeds {played.first_seed} to "
-        f"{played.first_seed + played.episodes - 1} of each task, which PPO does not see; intervals are Wilson's. "
-        "The time is that of learning, without that of measuring.",
+        f"{played.first_seed + played.episodes - 1} of each task, which PPO does not see; "
+        f"intervals are Wilson's, over {UNIT}. The time is that of learning, without that of measuring.",
         "",
         f"![Success by steps]({recipe.name}.svg)",
         "",

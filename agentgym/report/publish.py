@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agentgym.errors import UserError
-from agentgym.evaluation.statistics import normalised_mean
+from agentgym.evaluation.statistics import UNIT, normalised_mean
 from agentgym.files import replace_file
 from agentgym.report import plots, reproduction
 
@@ -147,6 +147,7 @@ def _page(recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str
 {summary(evaluation)}
 Trained for {training["updates"]:,} updates of {loop["batch_size"]} windows ({training["targets"]:,} action targets)
 in {training["seconds"]:,.0f} s, {training["precision"]}, {training["parameters"]:,} parameters, seed {loop["seed"]}.
+Intervals are over {UNIT}.
 
 ![Learning curves]({recipe["name"]}.svg)
 

@@ -33,6 +33,27 @@ def test_a_constant_return_is_its_own_interval():
     assert bootstrap_interval(np.full(7, 0.25)) == (0.25, 0.25)
 
 
+def test_the_interval_of_the_return_covers_it_also_where_nearly_every_episode_succeeds():
+    generator, true = np.random.default_rng(0), 0.99 * 0.9
+    worlds, covered, by_bootstrap = 200, 0, 0
+    for _ in range(worlds):
+        solved = generator.random(50) < 0.99
+        returns = solved * generator.uniform(0.85, 0.95, 50)
+        low, high = score(solved, returns, [1] * 50)["return_ci95"]
+        covered += low <= true <= high
+        low, high = bootstrap_interval(returns)
+        by_bootstrap += low <= true <= high
+    assert by_bootstrap / worlds < 0.85
+    assert covered / worlds >= 0.93
+
+
+def test_where_no_rare_outcome_is_known_the_interval_of_the_return_is_the_bootstraps():
+    returns = np.random.default_rng(1).normal(-20, 5, 60)
+    nothing = np.zeros(60, bool)
+    assert score(nothing, returns, [1] * 60)["return_ci95"] == bootstrap_interval(returns)
+    assert score(nothing, np.full(60, 3.0), [1] * 60)["return_ci95"] == (3.0, 3.0)
+
+
 def test_scores_are_means_over_episodes():
     found = score([True, False, True, True], [1.0, 0.0, 0.5, 0.5], [3, 64, 5, 8])
     assert found["success_rate"] == 0.75
