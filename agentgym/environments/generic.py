@@ -47,7 +47,7 @@ class GenericTask(Task):
         super().__init__(
             recipe,
             frame,
-            action_space=self._inner.action_space,
+            action_space=_within(self._inner.action_space, recipe.action_limits),
             action_names=tuple(recipe.action_names) or None,
             frame_shape=(*self._size, 3),
         )
@@ -118,6 +118,22 @@ def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
         shown = plain.observation_space
         raise UserError(f"{recipe.id}: has no frames: its observation is {shown} and it has no rgb_array render mode")
     return plain
+
+
+def _within(space: gymnasium.Space[Any], limits: tuple[float, float] | None) -> gymnasium.Space[Any]:
+    """The space, every Box of it within the limits."""
+    spaces = gymnasium.spaces
+    if limits is None:
+        return space
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _within(part, limits) for key, part in space.spaces.items()})
+    if isinstance(space, spaces.Tuple):
+        return spaces.Tuple([_within(part, limits) for part in space.spaces])
+    if not isinstance(space, spaces.Box):
+        return space
+    dtype: Any = space.dtype
+    low, high = np.maximum(space.low, limits[0]), np.minimum(space.high, limits[1])
+    return spaces.Box(low.astype(dtype), high.astype(dtype), space.shape, dtype.type)
 
 
 def _check_action_names(recipe: TaskRecipe, space: gymnasium.Space[Any]) -> None:

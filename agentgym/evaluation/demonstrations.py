@@ -4,7 +4,7 @@ A dataset that is still where it was says its seeds itself; of one that is gone 
 """
 
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agentgym.data.store import EpisodeDataset, dataset_folders, locate
@@ -108,5 +108,6 @@ def _found(
                 raise UserError(f"{folder}: is not the dataset that the agent was trained on{what}") from None
             return Demonstrations(folder, part.dataset, (), own)
     window, held_out = part.window or recipe.training.window, recipe.held_out_of(part)
-    opened = tuple(open_part(part, folder, window=window, held_out=held_out))
-    return Demonstrations(folder, part.dataset or recipe_of(datasets), opened, own)
+    hashed_by = recipe.training.held_out_hash
+    opened = [replace(each, held_out_hash=hashed_by) for each in open_part(part, folder, window=window, held_out=held_out)]
+    return Demonstrations(folder, part.dataset or recipe_of(datasets), tuple(opened), own)

@@ -25,14 +25,16 @@ BATCH = 64
 ACTIONS = LossRecipe(masked_image=0.0)  # the autoencoder has no part in it
 
 
-def score_next_actions(checkpoint: Path, dataset: EpisodeDataset, held_out: float) -> dict[str, Any] | None:
+def score_next_actions(
+    checkpoint: Path, dataset: EpisodeDataset, held_out: float, hashed_by: str = "blake2b"
+) -> dict[str, Any] | None:
     """The next-action metrics over all held-out episodes, by the windows of training; None when none are held out.
 
     Every action (the expert's label where there is one) is predicted from the recorded steps before it in its window,
     not from the agent's own. Beside them stand two that need no agent: always the action that is commonest in training,
     and the action that was executed last, again.
     """
-    trained, episodes = split_episodes(dataset, held_out)
+    trained, episodes = split_episodes(dataset, held_out, hashed_by)
     if not len(episodes):
         return None
     model, tokenizer = load_agent(checkpoint).eval(), load_tokenizer(checkpoint)
@@ -82,12 +84,14 @@ def _trivial_accuracies(
     }
 
 
-def score_captions(checkpoint: Path, dataset: EpisodeDataset, held_out: float) -> list[dict[str, Any]] | None:
+def score_captions(
+    checkpoint: Path, dataset: EpisodeDataset, held_out: float, hashed_by: str = "blake2b"
+) -> list[dict[str, Any]] | None:
     """The captions of all held-out episodes, scored task by task; None when none are held out.
 
     Raises UserError when the agent was not trained to caption.
     """
-    trained, episodes = split_episodes(dataset, held_out)
+    trained, episodes = split_episodes(dataset, held_out, hashed_by)
     if not len(episodes):
         return None
     model, tokenizer = load_agent(checkpoint), load_tokenizer(checkpoint)

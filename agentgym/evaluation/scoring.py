@@ -167,10 +167,14 @@ def _score_held_out(config: EvaluationConfig) -> dict[str, Any]:
     if run is None or not own:
         return {"next_action": None}
     scored = {
-        part.name: score_next_actions(run / "model", part.dataset, part.held_out) for part in own if not part.caption
+        part.name: score_next_actions(run / "model", part.dataset, part.held_out, part.held_out_hash)
+        for part in own
+        if not part.caption
     }
     parts = [{"part": name, **scores} for name, scores in scored.items() if scores]
-    captions = [score_captions(run / "model", part.dataset, part.held_out) for part in own if part.caption]
+    captions = [
+        score_captions(run / "model", part.dataset, part.held_out, part.held_out_hash) for part in own if part.caption
+    ]
     said = [task for tasks in captions for task in tasks or []]
     return {
         "next_action": next(iter(scored.values()), None),

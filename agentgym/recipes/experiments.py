@@ -14,7 +14,7 @@ LEARNING_RATES = {"muon": 4e-3, "adamw": 1e-3}
 
 def with_later_keys(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a run's recipe.json, and of keys that an older agentgym did not write, what it did without them."""
-    added = {"training": {"optimizer": "adamw"}, "losses": {"masked_frames": "all"}}
+    added = {"training": {"optimizer": "adamw", "held_out_hash": "crc32"}, "losses": {"masked_frames": "all"}}
     older = {key: {**keys, **values[key]} for key, keys in added.items() if isinstance(values.get(key), dict)}
     return {**values, **older}
 
@@ -98,6 +98,8 @@ class TrainingRecipe(Recipe):
     `optimizer` and `learning_rate` absent: Muon at 4e-3 from scratch, AdamW at 1e-3 where the model starts from
     published weights or an agent (see `agentgym.training.optimizer`).
     `gradient_checkpointing` computes activations twice instead of keeping them. `colour_jitter` absent: none.
+    `held_out_hash` says which episodes are held out, by their task and seed; runs of older versions have "crc32", whose
+    shares are not the asked ones.
     """
 
     window: Annotated[int, Field(ge=1)] = 8
@@ -116,6 +118,7 @@ class TrainingRecipe(Recipe):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: bool = False
     loader_workers: Annotated[int, Field(ge=1)] = 1
+    held_out_hash: Literal["blake2b", "crc32"] = "blake2b"
     seed: Annotated[int, Field(ge=0)] = 0
     log_every: Annotated[int, Field(ge=1)] = 20
     checkpoint_every: Annotated[int, Field(ge=1)] = 200

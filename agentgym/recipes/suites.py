@@ -48,7 +48,8 @@ class TaskRecipe(Recipe):
 
     `instructions` are wordings of one instruction, where the environment has no language; the episode's seed decides
     which is shown. `limit` is a time limit in steps. `success_return` says from which return on an episode has
-    succeeded. `action_names` name the actions of a Discrete space. `arguments` go to `gymnasium.make`.
+    succeeded. `action_names` name the actions of a Discrete space. `action_limits` are the lowest and highest number of
+    every Box among the actions, where its own bounds are wider. `arguments` go to `gymnasium.make`.
     """
 
     id: str
@@ -56,6 +57,7 @@ class TaskRecipe(Recipe):
     limit: Annotated[int, Field(ge=1)] | None = absent()
     success_return: float | None = absent()
     action_names: Strings = ()
+    action_limits: Annotated[tuple[float, float], Field(strict=False)] | None = absent()
     arguments: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda arguments: not arguments)
     reference: ReferenceRecipe | None = absent()
 

@@ -4,6 +4,7 @@ The page works from disk, without a network. All that comes from the dataset is 
 """
 
 import json
+import math
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def write_view(path: str | Path, to: str | Path | None = None, *, films: int = F
     filmed = sorted(everyone[:films].tolist())
     listed = sorted(everyone[: max(LISTED, films)].tolist())  # the filmed ones among them
     columns = {name: dataset.column(name) for name in ("task", "instruction", "seed", "success", "length")}
-    columns["return"] = [round(value, 4) for value in dataset.column("total_reward")]
+    columns["return"] = [_shown(value) for value in dataset.column("total_reward")]
     data = {
         "columns": {name: [values[episode] for episode in listed] for name, values in columns.items()},
         "episodes": listed,
@@ -54,7 +55,7 @@ def write_view(path: str | Path, to: str | Path | None = None, *, films: int = F
         name=dataset.path.resolve().name,
         facts={"episodes": len(dataset), "steps": int(dataset.lengths.sum()), "shards": len(dataset.shards)},
         header=json.dumps({**dataset.header.to_json(), "outcomes": dataset.outcomes()}, indent=2, ensure_ascii=False),
-        histograms=[_histogram("length", columns["length"]), _histogram("return", columns["return"])]
+        histograms=[_histogram("length", columns["length"]), _histogram("return", dataset.column("total_reward"))]
         if len(dataset)
         else [],
         outcomes=_outcomes(dataset),
@@ -73,12 +74,20 @@ def _film(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
     return {
         "frames": [b64encode(encode_png(frame)).decode() for frame in sample.frames],
         "actions": [name(space, action) for action in sample.actions],
-        "rewards": [round(reward, 4) for reward in sample.rewards.tolist()],
+        "rewards": [_shown(reward) for reward in sample.rewards.tolist()],
     }
 
 
+def _shown(number: float) -> float | str:
+    """Rounded; as text what JSON has no number for."""
+    return round(number, 4) if math.isfinite(number) else str(number)
+
+
 def _histogram(title: str, values: Sequence[float]) -> Histogram:
-    counts, edges = np.histogram(values, bins=BINS)
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < len(values):
+        title = f"{title} (without {len(values) - len(finite):,} that are not finite)"
+    counts, edges = np.histogram(finite, bins=BINS)
     return Histogram(title, float(edges[0]), float(edges[-1]), tuple(counts.tolist()))
 
 
@@ -94,4 +103,6 @@ def _outcomes(dataset: EpisodeDataset) -> dict[str, dict[str, int]]:
 
 def _as_script(data: dict[str, Any]) -> Markup:
     """JSON that cannot end the script element it stands in."""
-    return Markup(json.dumps(data).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+    return Markup(
+        json.dumps(data, allow_nan=False).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.errors import UserError
-from agentgym.spaces.conversion import Binning, Names, node_of
+from agentgym.spaces.conversion import Binning, Names, check_size, node_of
 from agentgym.spaces.grammar import Grammar, State
 from agentgym.spaces.nodes import (
     END,
@@ -65,6 +65,7 @@ class SpaceCodec:
         anywhere for numbers. `bins`, `limits` and `scale` are of every Box; limits narrow its bounds, and actions
         beyond them are refused.
         """
+        check_size(space, bins)
         root = node_of(space, names, (), Binning(bins, limits, scale))
         return SpaceCodec(root, tuple(own_tokens(root)))
 

@@ -1,5 +1,6 @@
 """Gymnasium's action spaces as trees, with the names that their tokens get."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,8 @@ from agentgym.spaces.numbers import Integers, Reals, Scale
 if TYPE_CHECKING:
     import gymnasium
 
+MOST_TOKENS = 2**17
+LONGEST_NAME = 80  # of a space in a message
 WIDEST = 2.0**32  # of integer limits, whose bins are computed in float64
 
 Names = Sequence[Any] | Mapping[str, Any] | None
@@ -23,6 +26,40 @@ class Binning(NamedTuple):
     bins: int
     limits: tuple[float, float] | None
     scale: Scale
+
+
+def check_size(space: "gymnasium.Space[Any]", bins: int) -> None:
+    """Raises UserError for a space of more tokens than an agent can learn, before any of them is made."""
+    count = _count_tokens(space, bins)
+    if count > MOST_TOKENS:
+        raise UserError(
+            f"action space {_shortly(space)}: has {count:,} action tokens; at most {MOST_TOKENS:,} are taken: act in a "
+            "smaller space, by a wrapper such as gymnasium.wrappers.TransformAction"
+        )
+
+
+def _count_tokens(space: "gymnasium.Space[Any]", bins: int) -> int:
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum(dtype=np.int64))
+    if isinstance(space, spaces.MultiBinary):
+        return math.prod(space.shape)
+    if isinstance(space, spaces.Box):
+        return math.prod(space.shape) * bins
+    if isinstance(space, spaces.Text):
+        return len(space.character_list)
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return sum(_count_tokens(part, bins) for part in parts)
+    return 0  # of no tokens at all, which is said when it is converted
+
+
+def _shortly(space: "gymnasium.Space[Any]") -> str:
+    text = str(space)
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
 
 
 def node_of(space: "gymnasium.Space[Any]", names: Names, path: tuple[str, ...], binning: Binning) -> Node:
@@ -68,7 +105,9 @@ def _box(space: "gymnasium.spaces.Box", names: tuple[str, ...], binning: Binning
     with np.errstate(over="ignore", invalid="ignore"):
         widths = highs - lows
     if not np.isfinite(widths).all() or (whole and (widths >= WIDEST).any()):
-        raise UserError(f"action space {space}: is unbounded; give limits=(low, high)")
+        raise UserError(
+            f"action space {space}: is unbounded; give limits=(low, high), in a recipe its task's `action_limits`"
+        )
     if (widths < 0).any():
         raise UserError(f"action space {space}: limits {binning.limits} leave nothing of it")
     if whole:

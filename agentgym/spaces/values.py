@@ -167,5 +167,6 @@ def stack(space: Node, values: Iterable[Any]) -> Actions:
 def name(space: Node, value: Any) -> str:
     """An action for people: its name where it has one, else its plain values."""
     if isinstance(space, Integers) and space.shape is None:
-        return space.names[0][int(value) - space.starts[0]]
+        names, place = space.names[0], int(value) - space.starts[0]
+        return names[place] if 0 <= place < len(names) else f"{int(value)} (outside the space)"
     return str(as_plain(space, value))

@@ -34,6 +34,7 @@ class MixtureComponent:
     window: int
     held_out: float
     caption: bool = False
+    held_out_hash: str = "blake2b"
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -67,6 +68,7 @@ def open_parts(data: Path, recipe: ExperimentRecipe) -> list[MixtureComponent]:
             held_out=recipe.held_out_of(named),
         )
     ]
+    opened = [replace(part, held_out_hash=recipe.training.held_out_hash) for part in opened]
     names = [part.name for part in opened]
     parts = [
         replace(part, name=f"{part.name} {names[: place + 1].count(part.name)}") if part.name in names[:place] else part
@@ -205,7 +207,7 @@ class WindowConfig:
 
 def sources_of(parts: Sequence[MixtureComponent], reading: WindowConfig) -> tuple[Source, dict[str, Source]]:
     """Windows to train on, and windows held out by the name of their part, of those parts that hold some out."""
-    split = [split_episodes(part.dataset, part.held_out) for part in parts]
+    split = [split_episodes(part.dataset, part.held_out, part.held_out_hash) for part in parts]
     training = [_source(part, trained, reading) for part, (trained, _) in zip(parts, split, strict=True)]
     held_out = {part.name: _source(part, kept, reading) for part, (_, kept) in zip(parts, split, strict=True)}
     mixed = training[0] if len(parts) == 1 else MixedSource(training, [part.weight for part in parts])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -235,11 +236,23 @@ def quotas(weights: Sequence[float]) -> NDArray[np.int64]:
     return shares
 
 
-def split_episodes(dataset: EpisodeDataset, held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_episodes(
+    dataset: EpisodeDataset, held_out: float, hashed_by: str = "blake2b"
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Episodes to train on and episodes held out; where an episode belongs depends on its task and seed alone."""
+    place = _by_crc32 if hashed_by == "crc32" else _by_blake2b
     keys = zip(dataset.column("task"), dataset.column("seed"), strict=True)
-    share = np.array([zlib.crc32(f"{task}:{seed}".encode()) / 2**32 for task, seed in keys])
+    share = np.array([place(f"{task}:{seed}".encode()) for task, seed in keys])
     return np.flatnonzero(share >= held_out), np.flatnonzero(share < held_out)
+
+
+def _by_blake2b(key: bytes) -> float:
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little") / 2**64
+
+
+def _by_crc32(key: bytes) -> float:
+    """Uneven over seeds in a row: 6 to 13 % where 10 % are asked for. Runs of older versions were split so."""
+    return zlib.crc32(key) / 2**32
 
 
 def prefetch(make: Callable[[int], Made], numbers: range, *, workers: int = 1, depth: int = 4) -> Iterator[Made]:

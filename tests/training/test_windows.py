@@ -1,5 +1,6 @@
 """Windows as batches: every action is a target once an epoch, and the order and the split are functions."""
 
+import zlib
 from types import SimpleNamespace
 
 import gymnasium
@@ -10,6 +11,8 @@ from worlds import counted_header, counted_sample, refusal
 
 from agentgym.data.store import DatasetWriter, EpisodeDataset
 from agentgym.model.tokenizer import PAD
+from agentgym.recipes import with_later_keys
+from agentgym.recipes.experiments import TrainingRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.training.windows import WindowSource, mixed_order, order, prefetch, quotas, split_episodes
 
@@ -180,6 +183,20 @@ def test_every_episode_is_either_trained_on_or_held_out_in_about_the_share_asked
     trained, held_out = split_episodes(columns(["a"] * 4000, seeds), 0.1)
     assert sorted([*trained, *held_out]) == seeds
     assert len(held_out) / 4000 == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("task", ["BabyAI-GoToRedBall-v0", "BabyAI-GoToLocal-v0", "ALE/Pong-v5"])
+def test_a_thousand_seeds_in_a_row_are_held_out_in_the_share_asked_for(task):
+    data = columns([task] * 1000, list(range(1_000_000, 1_001_000)))
+    assert 70 <= len(split_episodes(data, 0.1)[1]) <= 130  # three standard deviations
+
+
+def test_a_run_of_an_older_version_keeps_the_episodes_that_it_held_out():
+    data = columns(["a"] * 1000, list(range(1000)))
+    expected = [seed for seed in range(1000) if zlib.crc32(f"a:{seed}".encode()) / 2**32 < 0.1]
+    assert split_episodes(data, 0.1, "crc32")[1].tolist() == expected
+    assert with_later_keys({"training": {"updates": 1}})["training"]["held_out_hash"] == "crc32"
+    assert TrainingRecipe(updates=1).held_out_hash == "blake2b"
 
 
 def test_whether_an_episode_is_held_out_does_not_depend_on_other_episodes():
