@@ -94,7 +94,7 @@ def record(
     output.print(f"{path}: {counts}", markup=False)
     for line in told:
         output.warn(line)
-    episodes = len(store.EpisodeDataset(path))
+    episodes = sum(len(store.EpisodeDataset(folder)) for folder in store.dataset_folders(path))
     if not episodes:
         output.warn(f"{path}: no attempt left an episode; there is nothing to train on")
     return {"data": str(path), "episodes": episodes, "outcomes": outcomes, "errors": told}

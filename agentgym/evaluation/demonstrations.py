@@ -109,5 +109,7 @@ def _found(
             return Demonstrations(folder, part.dataset, (), own)
     window, held_out = part.window or recipe.training.window, recipe.held_out_of(part)
     hashed_by = recipe.training.held_out_hash
-    opened = [replace(each, held_out_hash=hashed_by) for each in open_part(part, folder, window=window, held_out=held_out)]
+    opened = [
+        replace(each, held_out_hash=hashed_by) for each in open_part(part, folder, window=window, held_out=held_out)
+    ]
     return Demonstrations(folder, part.dataset or recipe_of(datasets), tuple(opened), own)

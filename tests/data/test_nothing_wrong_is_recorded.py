@@ -51,7 +51,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_a_frame_that_is_no_picture_is_refused_with_its_type_shape_and_range(name):
-    line = refusal(collection.make_header, recipe_of(name))
+    line = refusal(collection.make_headers, recipe_of(name))
     assert f"nasty:Nasty/{name}-v0" in line
     assert FRAMES[name] in line
     assert "expected uint8[height, width, 3] in 0 to 255" in line
@@ -76,7 +76,7 @@ def test_an_episode_with_one_wrong_frame_is_an_error_with_its_reason_and_the_oth
 
 def test_a_reward_that_is_no_number_is_named():
     assert "its reward is array([1., 2.]); expected one number" in refusal(
-        collection.make_header, recipe_of("TwoRewards")
+        collection.make_headers, recipe_of("TwoRewards")
     )
 
 

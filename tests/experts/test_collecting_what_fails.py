@@ -131,7 +131,7 @@ def test_a_folder_named_like_markup_is_printed_as_it_is(tmp_path, folder):
     ],
 )
 def test_an_environment_that_cannot_be_made_is_one_line(name, said):
-    assert said in refusal(collection.make_header, recipe_of(name))
+    assert said in refusal(collection.make_headers, recipe_of(name))
 
 
 def test_a_module_that_raises_is_one_line(tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_a_difference_between_two_episodes_of_one_seed_is_found_before_recording
         return result
 
     monkeypatch.setattr(kind, "step", sooner)
-    assert "two episodes of one seed differ" in refusal(collection.make_header, recipe_of(name))
+    assert "two episodes of one seed differ" in refusal(collection.make_headers, recipe_of(name))
 
 
 def test_a_minigrid_level_of_ones_own_has_its_missions_and_its_partial_view(tmp_path):
