@@ -37,9 +37,14 @@ def summary(evaluation: dict[str, Any]) -> Iterator[str]:
         )
     for task in evaluation["tasks"]:
         expert = task.get("expert")
-        for name, errors in {"it": task["errors"], **({expert["name"]: expert["errors"]} if expert else {})}.items():
-            if errors:
-                yield f"{task['task']}: {name} raised or took too long in {errors} episodes, counted as failures"
+        for name, scored in {"it": task, **({expert["name"]: expert} if expert else {})}.items():
+            if scored["errors"]:
+                yield f"{task['task']}: {name} raised in {scored['errors']} episodes, counted as failures"
+            if scored.get("cut"):
+                yield (
+                    f"{task['task']}: the budget cut {name} in {scored['cut']} episodes, which are left out; "
+                    "give it more with --expert-seconds"
+                )
 
 
 def comparison_table(compared: "Comparison") -> Table:

@@ -45,11 +45,13 @@ def score_task(play: Play, episodes: Episodes, config: EvaluationConfig) -> dict
 def normalised_returns(task: TaskRecipe, episodes: Episodes) -> np.ndarray | None:
     """Who is scored, episode by episode, on the scale of random = 0 and expert = 1, or of the published human = 1.
 
-    None without an expert above and a human's return.
+    None without an expert above and a human's return. An expert's episodes that its budget cut say nothing of what it
+    reaches, and are left out.
     """
 
     def returns(role: str) -> list[float]:
-        return [episode["total_reward"] for episode in episodes.get(role, ()) if episode["task"] == task.id]
+        mine = [episode for episode in episodes.get(role, ()) if episode["task"] == task.id]
+        return [episode["total_reward"] for episode in mine if role == "agent" or not episode.get("over_budget")]
 
     if task.reference and task.reference.human is not None:
         return statistics.normalise(returns("agent"), random=task.reference.random, expert=task.reference.human)
@@ -84,11 +86,16 @@ def _defines_success(task: TaskRecipe, episodes: Episodes) -> bool:
 
 
 def _score(role: str, task: TaskRecipe, episodes: Episodes) -> dict[str, Any]:
+    """The score of the episodes that came to their end; how many the budget cut is said beside, and how many failed."""
     mine = [episode for episode in episodes[role] if episode["task"] == task.id]
+    ended = [episode for episode in mine if not episode.get("over_budget")]
+    scored = ended or mine
     found = statistics.score(
-        [e["success"] for e in mine], [e["total_reward"] for e in mine], [e["length"] for e in mine]
+        [e["success"] for e in scored], [e["total_reward"] for e in scored], [e["length"] for e in scored]
     )
-    return {**found, "errors": sum(e["error"] is not None for e in mine)}
+    errors = sum(episode["error"] is not None for episode in ended)
+    cut = len(mine) - len(ended)
+    return {**found, "errors": errors, **({"cut": cut} if cut else {})}
 
 
 def _name(role: str, play: Play, episodes: Episodes) -> dict[str, str]:

@@ -85,6 +85,8 @@ def summary(evaluation: dict[str, Any]) -> str:
         for who, scored in (("the agent", task), ("the expert", task.get("expert", {"errors": 0}))):
             if scored["errors"]:
                 lines.append(f"* {task['task']}: {who} failed by an error in {scored['errors']} episodes.")
+            if scored.get("cut"):
+                lines.append(f"* {task['task']}: the budget cut {who} in {scored['cut']} episodes, which are left out.")
         if task["published"]:
             published = task["published"]
             returns = [f"{name} {published[name]:.3f}" for name in ("random", "expert", "human") if name in published]

@@ -9,11 +9,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from worlds import TASK, experiment_recipe, model_of, record, refusal, tokenizer_of
 
 from agentgym import environments, experts
-from agentgym.evaluation import policy_registry
+from agentgym.evaluation import policy_registry, task_scores
 from agentgym.evaluation.protocol import configure_evaluation
 from agentgym.evaluation.scoring import evaluate
 from agentgym.files import write_json
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 
 
@@ -172,6 +172,31 @@ def test_an_experts_errors_are_counted_and_are_failures(scored, monkeypatch):
     assert task["errors"] == 1
     assert task["success_rate"] == 0.5
     assert task["expert"]["errors"] == 0
+
+
+def test_what_the_budget_cut_is_counted_apart_and_is_no_part_of_the_scale():
+    def episode(reward, *, cut=False):
+        error = "no end after 1 s" if cut else None
+        return {
+            "task": TASK,
+            "success": reward > 0,
+            "total_reward": reward,
+            "length": 3,
+            "error": error,
+            "over_budget": cut,
+        }
+
+    task = TaskRecipe(id=TASK)
+    episodes = {
+        "agent": [episode(0.5)],
+        "random": [episode(0.0)],
+        "expert": [episode(1.0), episode(0.0, cut=True), episode(0.0, cut=True)],
+    }
+    assert task_scores.normalised_returns(task, episodes) == pytest.approx([0.5])
+    expert = task_scores._score("expert", task, episodes)
+    assert (expert["return_mean"], expert["episodes"], expert["errors"], expert["cut"]) == (1.0, 1, 0, 2)
+    episodes["expert"] = episodes["expert"][1:]
+    assert task_scores.normalised_returns(task, episodes) is None
 
 
 def environment():
