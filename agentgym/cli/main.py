@@ -30,6 +30,7 @@ app = typer.Typer(
     help="Record demonstrations, train an agent foundation model on them, score it and look at it.",
 )
 INTERRUPTED = 130
+OTHERS = {"experts": "agentgym collect, evaluate, survey", "agents": "agentgym playground, evaluate, serve"}
 for more in (
     experiment_commands,
     result_commands,
@@ -62,20 +63,21 @@ def main() -> None:
 
 @app.command("list")
 def list_recipes(
-    what: Annotated[str | None, typer.Argument(help="envs, datasets, experiments or experts; else all.")] = None,
+    what: Annotated[str | None, typer.Argument(help="envs, experts, agents, ...; else all.")] = None,
 ) -> None:
     """Show every recipe and every expert with one line each."""
     kinds = {details.folder: kind for kind, details in recipes.KINDS.items()}
-    known = [*kinds, "experts"]
+    known = [*kinds, *OTHERS]
     if what not in (None, *known):
         hint = did_you_mean(str(what), known) or f"; known: {', '.join(known)}"
         raise UserError(f"there is no list of '{what}'{hint}")
     for name in [what] if what else known:
-        title = f"{name}/ ({kinds[name]} recipes)" if name in kinds else "experts (agentgym collect, evaluate, survey)"
+        title = f"{name}/ ({kinds[name]} recipes)" if name in kinds else f"{name} ({OTHERS[name]})"
         table = Table(title=title, title_justify="left", box=None, show_header=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column()
-        for row in _recipe_lines(kinds[name]) if name in kinds else _expert_lines():
+        lines = {"experts": _expert_lines, "agents": _agent_lines}
+        for row in _recipe_lines(kinds[name]) if name in kinds else lines[name]():
             table.add_row(*map(escape, row))
         out.print(table, "")
 
@@ -89,3 +91,9 @@ def _expert_lines() -> Iterator[tuple[str, str]]:
 
     by_name = {name: description for name, (_, description) in experts.EXPERTS.items()}
     return iter((by_name | experts.BY_PATH).items())
+
+
+def _agent_lines() -> Iterator[tuple[str, str]]:
+    from agentgym.policies.agents import describe_agents
+
+    return iter(describe_agents().items())

@@ -14,7 +14,7 @@ app = typer.Typer()
 
 @app.command()
 def playground(
-    run: Annotated[Path | None, typer.Argument(help="A run or checkpoint folder; people alone without it.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="A run, a checkpoint or a shipped agent.")] = None,
     suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; the run's own if not given.")] = None,
     record: Annotated[Path | None, typer.Option(help="The dataset that episodes are kept in.")] = None,
     host: Annotated[str, typer.Option(help="Where to listen; another host than the loopback needs a token.")] = LOCAL,
@@ -26,7 +26,9 @@ def playground(
 ) -> None:
     """Open a local page: watch the agent act live, instruct it, take over, keep episodes as demonstrations."""
     from agentgym.apps import playground as pages
+    from agentgym.policies.agents import default_agent
 
+    run = run or (None if suite else default_agent())
     output = CommandOutput(quiet, json_)
 
     def announce(address: str) -> None:

@@ -5,6 +5,7 @@ policy draws (`--sample`) is a function of the episode's seed: its draws do not 
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
-from agentgym import experts
+from agentgym import experts, hub
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
+from agentgym.evaluation import remote
 from agentgym.experts.sb3 import describe, load_sb3_policy, shapes_of
 from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.policies.agents import find_agent, shipped_agents
 from agentgym.policies.sampling import PerEpisodeSampler
 from agentgym.spaces import Integers, SpaceCodec
 from agentgym.spaces.from_zero import from_zero
@@ -28,14 +31,14 @@ from agentgym.spaces.from_zero import from_zero
 if TYPE_CHECKING:
     from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy
 
-    LoadedPolicy: TypeAlias = "AgentPolicy | OnnxPolicy | SB3Policy"
+    LoadedPolicy: TypeAlias = "AgentPolicy | OnnxPolicy | SB3Policy | remote.ServedPolicy"
 
 ONNX = "policy.onnx"
 
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """Who plays. `kind` is "agent", "onnx", "expert" or "sb3"; `path` the run, the checkpoint or the file."""
+    """Who plays. `kind` is "agent", "onnx", "expert", "sb3" or "remote"; `path` the run, the checkpoint or the file."""
 
     who: str
     kind: str
@@ -46,6 +49,8 @@ class PolicySpec:
         """A short name, good for a folder."""
         if self.path is None:
             return self.who
+        if self.kind == "remote":
+            return re.sub(r"\W+", "-", self.who).strip("-")
         if self.kind == "onnx":
             return f"{self.path.resolve().parent.name}-{self.path.stem}"
         folder = self.path.resolve()
@@ -81,6 +86,8 @@ def resolve_policy(who: str, *, trust: bool = False) -> PolicySpec:
             raise UserError(f"{who}: there is no file {path}; name the zip that Stable-Baselines3's save wrote")
         experts.check_trust(who, trust=trust)
         return PolicySpec(who, "sb3", path)
+    if who.startswith(remote.PREFIX):
+        return PolicySpec(who, "remote", Path(who.removeprefix(remote.PREFIX)))
     if who in experts.EXPERTS or who.startswith(experts.CONSTANT):
         experts.make(who)
         return PolicySpec(who, "expert")
@@ -90,13 +97,14 @@ def resolve_policy(who: str, *, trust: bool = False) -> PolicySpec:
     exported = Path(who) / ONNX if Path(who).is_dir() else Path(who)
     if exported.suffix == ".onnx" and exported.is_file():
         return PolicySpec(who, "onnx", exported)
-    if not Path(who).is_dir():
+    if not Path(who).is_dir() and who not in shipped_agents() and not hub.is_repository(who):
         hint = (
-            did_you_mean(who, experts.EXPERTS)
-            or f"; expected a run, checkpoint or export, sb3:PATH, trained:PATH, agent:PATH or {_known()}"
+            did_you_mean(who, [*experts.EXPERTS, *shipped_agents()])
+            or f"; expected a run, checkpoint or export, a shipped agent ({' or '.join(shipped_agents()) or 'none'}), "
+            f"sb3:PATH, trained:PATH, agent:PATH or {_known()}"
         )
-        raise UserError(f"{who}: there is no such folder or expert{hint}")
-    return PolicySpec(who, "agent", Path(who))
+        raise UserError(f"{who}: there is no such folder, agent or expert{hint}")
+    return PolicySpec(who, "agent", find_agent(who))
 
 
 def load_policy(who: str | Path, *, trust: bool = False, sampled: bool = False) -> "LoadedPolicy":
@@ -118,6 +126,8 @@ def load(spec: PolicySpec, *, sampled: bool) -> "LoadedPolicy":
         return _load_onnx(spec.path, sampled=sampled)
     if spec.kind == "sb3":
         return SB3Policy(spec.path, sampled=sampled)
+    if spec.kind == "remote":
+        return remote.ServedPolicy(spec.who.removeprefix(remote.PREFIX), sampled=sampled)
     return AgentPolicy.from_pretrained(spec.path, sampler=PerEpisodeSampler() if sampled else None)
 
 
@@ -144,7 +154,7 @@ def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
 
 def check_fit(policy: "LoadedPolicy", env: Task) -> None:
     """Raises UserError when the environment's actions or frames are not the ones the policy was trained for."""
-    if isinstance(policy, SB3Policy):
+    if isinstance(policy, SB3Policy | remote.ServedPolicy):
         policy.check_fit(env)
         return
     space, shape = SpaceCodec.of(env.action_space, env.action_names), env.observation_space["frame"].shape

@@ -15,6 +15,7 @@ from agentgym.errors import UserError
 from agentgym.evaluation import policy_registry
 from agentgym.evaluation.demonstrations import Demonstrations, demonstrations_of
 from agentgym.evaluation.policy_registry import PolicySpec
+from agentgym.policies.agents import shipped_agents
 from agentgym.recipes import BudgetRecipe, DatasetRecipe, EvaluationRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.training.run_folder import read_recipe
 
@@ -109,7 +110,11 @@ def configure_evaluation(
         protocol = (recipe.evaluation if recipe else EvaluationRecipe()).model_copy(update={"videos": 0})
         folder = to or Path("evaluations") / suites[0].name / spec.name
     elif recipe and run:
-        suites, protocol, folder = _each_once(each.suite for each in demonstrated), recipe.evaluation, to or run
+        suites, protocol, folder = (
+            _each_once(each.suite for each in demonstrated),
+            recipe.evaluation,
+            to or _folder_of(run),
+        )
         if not suites:
             raise UserError(f"{run}: none of its parts says what it was recorded in; name what to play with --suite")
     else:
@@ -229,3 +234,8 @@ def present_cache_key(stored: Mapping[str, Any]) -> dict[str, Any]:
     common = {"frame": stored["frame"], "expert": stored["expert"]}
     tasks = {each["id"]: {**{k: v for k, v in each.items() if k != "id"}, **common} for each in stored["tasks"]}
     return {**kept, "tasks": tasks}
+
+
+def _folder_of(run: Path) -> Path:
+    """Where a run's own evaluation goes: into the run, of an agent that ships with the package beside the user's."""
+    return Path("evaluations") / run.name if run in shipped_agents().values() else run

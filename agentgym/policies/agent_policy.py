@@ -25,6 +25,7 @@ from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import Instructions, load_tokenizer
 from agentgym.model.vision import resize_frames
 from agentgym.model.weights import WeightsMark, fingerprint
+from agentgym.policies.agents import find_agent
 from agentgym.policies.constrained_decoding import ConstrainedDecoder
 from agentgym.policies.observations import read_observation, read_starts
 from agentgym.policies.protocol import Actor
@@ -71,7 +72,7 @@ class AgentPolicy:
         seed: int = 0,
         sampler: Sampler | None = None,
     ) -> Self:
-        """The policy of a run folder or a checkpoint folder, on the GPU where there is one, or on that device.
+        """The policy of a run, a checkpoint folder, a shipped agent or a repository of the Hub, on the GPU where there is one, or on that device.
 
         Raises UserError when the folder is not whole.
         """
@@ -223,10 +224,11 @@ class AgentPolicy:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint folder of a run folder, or itself. Raises UserError when there is none."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder; name a run (runs/NAME) or a checkpoint folder")
+    """The checkpoint folder of a run folder, a shipped agent or a repository of the Hub, or the folder itself.
+
+    Raises UserError when there is none.
+    """
+    folder = find_agent(path)
     if (folder / "recipe.json").is_file():
         folder = folder / "model"
         if not folder.is_dir():

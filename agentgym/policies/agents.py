@@ -16,6 +16,12 @@ def shipped_agents() -> dict[str, Path]:
     return {folder.parent.name: folder.parent for folder in folders}
 
 
+def default_agent() -> Path | None:
+    """The agent that a person meets who names none: the one for most worlds. None where none ships."""
+    known = shipped_agents()
+    return known.get("generalist", next(iter(known.values()), None))
+
+
 def describe_agents() -> dict[str, str]:
     """What each shipped agent is, in a line."""
     lines = {}

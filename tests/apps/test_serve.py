@@ -208,3 +208,15 @@ def test_a_body_that_is_too_long_is_refused(policy):
     ):
         served.get("/predict", data=pack({"x": b"0" * 2000}), headers={"content-type": "application/msgpack"})
     assert "longer than 1000 bytes" in error.value.read().decode()
+
+
+def test_a_served_policy_is_scored_as_the_local_one(served, policy, tmp_path):
+    from agentgym.evaluation.policy_registry import load_policy
+    from agentgym.evaluation.rollouts import rollout
+    from agentgym.recipes import FrameRecipe
+
+    def played(who):
+        found = rollout(who, "BabyAI-GoToRedBall-v0", frame=FrameRecipe(), seeds=range(4), num_environments=3)
+        return [(episode.seed, episode.actions) for episode in found]
+
+    assert played(load_policy(f"remote:{served.url}")) == played(policy)
