@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from joblib import Parallel, delayed
 
 from agentgym.errors import UserError
+from agentgym.extras import needs
 
 AHEAD = 2  # jobs begun for each worker before the first result is taken: results that wait stay few
 LACKING = ("failed to import on the worker", "No module named")  # of the function, or of its arguments: Ray's words
@@ -148,12 +149,10 @@ class RayCluster:
 @contextmanager
 def _ray_cluster() -> Iterator[int]:
     """How many cores the cluster has: the one connected already, that of RAY_ADDRESS, or one of this machine alone."""
-    try:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray counts its users over the network
-        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of jobs that nobody waits for any more
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray counts its users over the network
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of jobs that nobody waits for any more
+    with needs("ray", what="--engine ray"):
         import ray
-    except ImportError:
-        raise UserError("--engine ray: needs Ray: pip install 'agentgym[ray]'") from None
     if ray.is_initialized():
         yield int(ray.cluster_resources()["CPU"])
         return

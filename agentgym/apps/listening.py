@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentgym.errors import UserError
+from agentgym.extras import needs
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -14,10 +15,8 @@ def listen(app: Any, *, host: str, port: int, announce: Callable[[str], None], *
 
     Raises UserError when the address is taken or there is no uvicorn.
     """
-    try:
+    with needs("serve", what="a server"):
         import uvicorn
-    except ImportError:
-        raise UserError("a server needs uvicorn: pip install 'agentgym[serve]'") from None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -22,6 +22,7 @@ from agentgym.apps.session import Session, SessionView, keys_of, open_dataset
 from agentgym.data.png import encode_png
 from agentgym.data.store import DatasetWriter
 from agentgym.errors import UserError
+from agentgym.extras import needs
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 
 if TYPE_CHECKING:
@@ -175,13 +176,11 @@ def shown(view: SessionView) -> dict[str, Any]:
 
 def make_app(playground: Playground, *, token: str | None = None) -> "FastAPI":
     """The server; with a token, for whoever shows it. Raises UserError without FastAPI."""
-    try:
+    with needs("playground", what="the playground"):
         from fastapi import FastAPI
         from fastapi.exceptions import RequestValidationError
         from fastapi.responses import HTMLResponse, JSONResponse
         from starlette.middleware.trustedhost import TrustedHostMiddleware
-    except ImportError:
-        raise UserError("the playground needs FastAPI: pip install 'agentgym[playground]'") from None
 
     app = FastAPI(title="agentgym playground", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -250,10 +249,8 @@ def serve(playground: Playground, *, host: str, port: int, announce: Any) -> Non
     """Serves until interrupted; `announce(address)` is called once the address is known. Raises UserError."""
     token = None if host in LOOPBACK else secrets.token_urlsafe(16)
     app = make_app(playground, token=token)
-    try:
+    with needs("playground", what="the playground"):
         import uvicorn
-    except ImportError:
-        raise UserError("the playground needs uvicorn: pip install 'agentgym[playground]'") from None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

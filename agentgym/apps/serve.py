@@ -20,6 +20,7 @@ from agentgym.apps.listening import LOOPBACK, listen
 from agentgym.apps.policy_server import MAX_CLIENTS, Limits, PolicyServer, Sessions
 from agentgym.client import pack, unpack
 from agentgym.errors import UserError
+from agentgym.extras import needs
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -148,13 +149,11 @@ def serve(server: PolicyServer, *, host: str, port: int, announce: Callable[[str
 
 def offer(who: str, *, clients: int = MAX_CLIENTS) -> PolicyServer:
     """The server of a run, a checkpoint or a shipped agent. Raises UserError when there is none, or the extra."""
-    try:
+    with needs("serve", what="the policy server"):
         import prometheus_client  # noqa: F401
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
         import websockets  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"the policy server needs {error.name}: pip install 'agentgym[serve]'") from None
     from agentgym.policies.agent_policy import AgentPolicy
 
     policy = AgentPolicy.from_pretrained(who)

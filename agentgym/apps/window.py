@@ -12,6 +12,7 @@ from PIL import Image
 from agentgym.apps.session import Session, SessionView, keys_of, open_dataset
 from agentgym.data.store import DatasetWriter
 from agentgym.errors import UserError
+from agentgym.extras import needs
 from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.report.video import wrap
 
@@ -28,10 +29,8 @@ def play_in_window(task: str, *, record: Path | None = None, seed: int | None = 
 
     A solved episode is kept by itself; K keeps the one in hand, N begins another level.
     """
-    try:
+    with needs("play", what="playing in a window"):
         import pygame
-    except ImportError:
-        raise UserError("playing in a window needs pygame: pip install 'agentgym[play]'") from None
     if Path(task).is_dir():
         raise UserError(
             f"{task}: is a folder, no task's id; beside an agent play on a page: agentgym playground {task}"

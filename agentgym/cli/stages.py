@@ -134,10 +134,8 @@ def score(
         again = overwrite or not (config.folder / "evaluation.json").is_file()
         found = scoring.evaluate(config, workers=workers, engine=engine, overwrite=overwrite, on_progress=on_progress)
         if config.protocol.videos:
-            from agentgym.report.episode_videos import write_evaluation_videos
-
             on_progress(0, "videos")
-            write_evaluation_videos(config, again=again)
+            _write_videos(config, again, output)
     who = "agent" if config.policy.kind == "agent" else config.policy.name
     for task in found["tasks"]:
         output.print(score_table(task, who), soft_wrap=False)
@@ -145,6 +143,16 @@ def score(
         output.print(line, markup=False)
     output.print(f"scores: {config.folder / 'evaluation.json'}", markup=False)
     return {"folder": str(config.folder), "evaluation": found}
+
+
+def _write_videos(config: "EvaluationConfig", again: bool, output: CommandOutput) -> None:
+    """The evaluation's videos; without the packages that write them a warning, since the scores are there."""
+    try:
+        from agentgym.report.episode_videos import write_evaluation_videos
+    except UserError as error:
+        output.warn(f"no videos: {error}")
+    else:
+        write_evaluation_videos(config, again=again)
 
 
 def make_room(path: Path, overwrite: bool) -> None:

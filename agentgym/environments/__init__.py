@@ -22,6 +22,7 @@ from agentgym.environments.task import (
     encode_instruction,
 )
 from agentgym.errors import UserError, did_you_mean
+from agentgym.extras import needs
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 
 __all__ = [
@@ -59,13 +60,8 @@ class Family:
 
     def check_installed(self) -> None:
         """Raises UserError naming the extra when the family's package is missing."""
-        try:
+        with needs(self.extra or "all", what=f"making {self.prefixes[0]}* environments"):
             self.register()
-        except ImportError:
-            raise UserError(
-                f"{self.prefixes[0]}* environments need a package that is not installed: "
-                f'pip install "agentgym[{self.extra}]"'
-            ) from None
 
 
 def _load_minatar() -> type[Task]:

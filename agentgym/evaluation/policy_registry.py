@@ -22,6 +22,7 @@ from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.evaluation import remote
 from agentgym.experts.sb3 import describe, load_sb3_policy, shapes_of
+from agentgym.extras import needs
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import find_agent, shipped_agents
 from agentgym.policies.sampling import PerEpisodeSampler
@@ -142,10 +143,8 @@ def _load_weights(spec: PolicySpec, fingerprint: str | None, sampled: bool) -> "
 
 
 def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
-    try:
+    with needs("onnx", what=f"{file}:"):
         from agentgym.policies.onnx_runtime import onnx_policy
-    except ImportError as error:
-        raise UserError(f"{file}: needs {error.name}: pip install 'agentgym[onnx]'") from None
     try:
         return onnx_policy.OnnxPolicy(file, threads=1, sampler=PerEpisodeSampler() if sampled else None)
     except Exception as error:  # a damaged graph raises whatever onnxruntime raises

@@ -21,6 +21,7 @@ from agentgym import environments
 from agentgym.errors import UserError, did_you_mean
 from agentgym.evaluation.results import replay_frames
 from agentgym.evaluation.rollouts import rollout
+from agentgym.extras import needs
 from agentgym.files import write_json
 from agentgym.model.exported_step import ExportedStep
 from agentgym.model.sequence import SlidingWindow
@@ -115,11 +116,9 @@ def write_policy(policy: AgentPolicy, folder: Path) -> None:
 
 
 def _require_onnx() -> None:
-    try:
+    with needs("onnx", what="the export"):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"the export needs {error.name}: pip install 'agentgym[onnx]'") from None
 
 
 def _sizes(policy: AgentPolicy) -> dict[str, Any]:

@@ -17,14 +17,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from agentgym import environments
 from agentgym.errors import UserError
 from agentgym.evaluation.rollouts import play_suite
+from agentgym.extras import needs
 from agentgym.files import read_json, write_json
 from agentgym.model.agent import AgentModel
 from agentgym.policies.agent_policy import AgentPolicy
@@ -33,6 +30,12 @@ from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation, Te
 from agentgym.recipes import FinetuningRecipe, PPORecipe, differences
 from agentgym.spaces import SpaceCodec
 from agentgym.training.run_folder import read_recipe
+
+with needs("sb3", what="fine-tuning by PPO"):
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.utils import LinearSchedule
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 OnProgress = Callable[[int, str], None]
 

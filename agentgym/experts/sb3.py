@@ -11,6 +11,7 @@ import gymnasium
 
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError
+from agentgym.extras import needs
 from agentgym.spaces.from_zero import from_zero
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ class SB3Expert:
 
 def load_sb3_policy(path: Path) -> "BasePolicy":
     """The policy inside a Stable-Baselines3 zip of any algorithm, ready to act. Raises UserError if unreadable."""
-    from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-    from stable_baselines3.common.save_util import load_from_zip_file
+    with needs("sb3", what=f"{path}:"):
+        from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+        from stable_baselines3.common.save_util import load_from_zip_file
 
     try:
         data, parameters, _ = load_from_zip_file(str(path), device="cpu")

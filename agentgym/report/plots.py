@@ -14,6 +14,8 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from agentgym.extras import needs
+
 LABEL_COLOR = "#7f858f"
 LABEL_SIZE = 13
 LABEL_HEIGHT = 20
@@ -77,8 +79,9 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
 
     Each of `metrics` holds "update" and any of the names in PANELS. Raises ValueError when there is nothing to draw.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    with needs("report", what="drawing curves"):
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     shown = [panel for panel in PANELS if any(name in line for line in metrics for name in panel.series.values())]
     if not shown:
@@ -94,8 +97,9 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
 
 def success_curves(curves: Mapping[str, Sequence[tuple[int, float]]], *, by: str = "steps of the environments") -> str:
     """An `<svg>` element: the success rate by what the first numbers count, a line for each of the named curves."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    with needs("report", what="drawing curves"):
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with style():
         figure = Figure(figsize=(2 * PANEL_INCHES[0], 1.4 * PANEL_INCHES[1]))

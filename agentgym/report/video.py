@@ -8,11 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import imageio.v2 as imageio
 import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from agentgym.extras import needs
+
+with needs("report", what="writing videos"):
+    import imageio.v2 as imageio
+    import imageio_ffmpeg  # noqa: F401  (the program that imageio writes MP4 with)
 
 Outcome = Literal["success", "failure"]
 

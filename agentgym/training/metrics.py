@@ -4,13 +4,16 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from agentgym.training.losses import Losses
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 PARTS = ("language", "masked_image", "action")
 
@@ -79,7 +82,7 @@ class StepTimer:
 
 
 class MetricLogger:
-    """The curves of a run: TensorBoard scalars, and the same values as metrics.jsonl.
+    """The curves of a run: metrics.jsonl, and TensorBoard scalars where the extra `tensorboard` is installed.
 
     Going on from update `first` forgets what was written beyond it, so that a resumed journal has no value twice.
     """
@@ -89,18 +92,29 @@ class MetricLogger:
         self._file = path / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["update"] <= first]
         self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self._tensorboard = SummaryWriter(str(path / "tensorboard"), purge_step=first + 1)
+        self._tensorboard = _summary_writer(path / "tensorboard", first)
 
     def write(self, update: int, values: Mapping[str, float]) -> None:
         """Writes values of an update."""
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, update)
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(name, value, update)
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"update": update, **values}) + "\n")
 
     def close(self) -> None:
         """Flushes the scalars."""
-        self._tensorboard.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+
+def _summary_writer(path: Path, first: int) -> "SummaryWriter | None":
+    """Writes TensorBoard's files from update `first` + 1 on; None without its package."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(path), purge_step=first + 1)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from agentgym.data.exchange.minari_views import ObservationView, find_view, is_m
 from agentgym.data.exchange.spaces import unbatch
 from agentgym.data.store import DatasetWriter, Header, set_recipe
 from agentgym.errors import UserError
+from agentgym.extras import needs
 from agentgym.recipes import INSTRUCTION_BYTES, DatasetRecipe, SuiteRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import stack
@@ -156,11 +157,9 @@ def _frame_shape(found: Source, source: str | Path) -> tuple[int, int, int]:
 
 def load_minari() -> Any:
     """Minari itself. Raises UserError when the extra is not installed."""
-    try:
+    with needs("minari", what="reading and writing Minari datasets"):
         import h5py  # noqa: F401  (Minari imports it when a dataset is read)
         import minari
-    except ImportError:
-        raise UserError("Minari datasets need the extra 'minari': pip install \"agentgym[minari]\"") from None
     return minari
 
 

@@ -11,8 +11,11 @@ configuration and tokenizer) is a note in the observation space, the one thing t
 algorithms save.
 """
 
-from agentgym.policies.sb3.features import AgentFeatures, VisualTokenCache
-from agentgym.policies.sb3.policy import AgentActorCriticPolicy, TetheredPolicy
-from agentgym.policies.sb3.window import HistoryObservation
+from agentgym.extras import needs
+
+with needs("sb3", what="an agent in Stable-Baselines3's algorithms"):
+    from agentgym.policies.sb3.features import AgentFeatures, VisualTokenCache
+    from agentgym.policies.sb3.policy import AgentActorCriticPolicy, TetheredPolicy
+    from agentgym.policies.sb3.window import HistoryObservation
 
 __all__ = ["AgentActorCriticPolicy", "AgentFeatures", "HistoryObservation", "TetheredPolicy", "VisualTokenCache"]
