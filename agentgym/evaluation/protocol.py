@@ -110,11 +110,8 @@ def configure_evaluation(
         protocol = (recipe.evaluation if recipe else EvaluationRecipe()).model_copy(update={"videos": 0})
         folder = to or Path("evaluations") / suites[0].name / spec.name
     elif recipe and run:
-        suites, protocol, folder = (
-            _each_once(each.suite for each in demonstrated),
-            recipe.evaluation,
-            to or _folder_of(run),
-        )
+        suites, protocol = _each_once(each.suite for each in demonstrated), recipe.evaluation
+        folder = to or _folder_of(run)
         if not suites:
             raise UserError(f"{run}: none of its parts says what it was recorded in; name what to play with --suite")
     else:

@@ -72,7 +72,9 @@ class AgentPolicy:
         seed: int = 0,
         sampler: Sampler | None = None,
     ) -> Self:
-        """The policy of a run, a checkpoint folder, a shipped agent or a repository of the Hub, on the GPU where there is one, or on that device.
+        """The policy of a run, a checkpoint, a shipped agent or a repository of the Hub.
+
+        It computes on the GPU where there is one, or on `device`.
 
         Raises UserError when the folder is not whole.
         """
