@@ -119,3 +119,12 @@ def test_the_walls_stand(names, library):
     lines = [f"import agentgym.{name}; assert '{library}' not in sys.modules, '{name}'" for name in names]
     result = subprocess.run([sys.executable, "-c", "\n".join(["import sys", *lines])], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_no_two_classes_share_a_name():
+    found = {}
+    for name, file in FILES.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(name)
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
