@@ -29,7 +29,7 @@ class Shared:
 
 
 @dataclass
-class Session:
+class ClientSession:
     """One client's environments: where in a shared state they are, and how many calls were answered."""
 
     task: str | None = None
@@ -42,7 +42,7 @@ class Session:
 class Call:
     """One call to `predict` that waits for its answer: the actions."""
 
-    session: Session
+    session: ClientSession
     observation: Mapping[str, NDArray[Any]]  # with the axis of environments
     starts: NDArray[np.bool_]
     deterministic: bool

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.apps.batching import Batcher, Call, Session
+from agentgym.apps.batching import Batcher, Call, ClientSession
 from agentgym.apps.server_metrics import Metrics
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
@@ -34,18 +34,18 @@ class Sessions:
     """The sessions of one connection, by number."""
 
     def __init__(self, most: int = MAX_SESSIONS) -> None:
-        self._known: OrderedDict[int, Session] = OrderedDict()
+        self._known: OrderedDict[int, ClientSession] = OrderedDict()
         self._most, self._next = most, 1
 
-    def open(self, task: str | None) -> tuple[int, Session]:
+    def open(self, task: str | None) -> tuple[int, ClientSession]:
         """A new one; the one that was used longest ago makes room."""
         number, self._next = self._next, self._next + 1
-        self._known[number] = session = Session(task)
+        self._known[number] = session = ClientSession(task)
         while len(self._known) > self._most:
             self._known.popitem(last=False)
         return number, session
 
-    def find(self, number: Any, calls: Any) -> Session:
+    def find(self, number: Any, calls: Any) -> ClientSession:
         """The one of that number. Raises UserError when it is over, or its state is not the latest."""
         session = self._known.get(number) if isinstance(number, int) else None
         if session is None:
@@ -99,7 +99,7 @@ class PolicyServer:
         """Answers what waits, then stops."""
         self.batcher.close()
 
-    def _session(self, message: Mapping[str, Any], sessions: Sessions) -> tuple[int, Session]:
+    def _session(self, message: Mapping[str, Any], sessions: Sessions) -> tuple[int, ClientSession]:
         task = message.get("task")
         if task is not None and task not in self.tasks:
             raise UserError(f"task {task!r}: the policy plays {', '.join(self.tasks) or 'no named task'}")
@@ -124,7 +124,9 @@ class PolicyServer:
         return self._by_task[task]
 
 
-def read_call(message: Mapping[str, Any], session: Session) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], bool]:
+def read_call(
+    message: Mapping[str, Any], session: ClientSession
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], bool]:
     """Observation with the axis of environments, starts, and whether the likeliest actions are asked for.
 
     Raises UserError naming what is missing or has another type or shape.

@@ -60,7 +60,7 @@ class DatasetRecipe(Recipe):
         return range(self.first_seed, self.first_seed + self.episodes)
 
 
-class PPORecipe(Recipe):
+class ExpertPPORecipe(Recipe):
     """What PPO takes besides (Schulman et al. 2017): `n_steps` of each environment are learnt from `n_epochs` times."""
 
     n_steps: Annotated[int, Field(ge=1)] = 64
@@ -89,7 +89,7 @@ class ExpertRecipe(Recipe):
     steps: Annotated[int, Field(ge=1)]
     environments: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    settings: PPORecipe = PPORecipe()
+    settings: ExpertPPORecipe = ExpertPPORecipe()
     network: Literal["layers", "grid"] = "layers"
     features: Annotated[int, Field(ge=1)] = 16
     layers: Annotated[tuple[int, ...], Field(strict=False)] = (64, 64)

@@ -6,7 +6,6 @@ white and on black. This module knows no file.
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from agentgym.extras import needs
+from agentgym.report.curves import Panel
 
 LABEL_COLOR = "#7f858f"
 LABEL_SIZE = 13
@@ -26,15 +26,6 @@ HELD_OUT_COLOR = "#2f81c4"
 INK = "#010203"  # stands for the text colour of the page around the picture, see `learning_curves`
 COLUMNS = 3
 PANEL_INCHES = (3.1, 2.15)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One small picture of the learning curves: which metrics it shows, by their label."""
-
-    title: str
-    series: Mapping[str, str]
-    percent: bool = False
 
 
 PANELS = (

@@ -6,7 +6,7 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 
-from agentgym.apps.batching import Batcher, Call, Session
+from agentgym.apps.batching import Batcher, Call, ClientSession
 from agentgym.errors import UserError
 
 
@@ -56,7 +56,7 @@ def batcher(policy):
 def together(policy, batcher, calls):
     """Their answers, computed in as few batches as the batcher makes of calls that all wait."""
     policy.gate.clear()
-    plug = batcher.ask(call(Session(), 0))  # holds the thread until all others wait
+    plug = batcher.ask(call(ClientSession(), 0))  # holds the thread until all others wait
     answers = [batcher.ask(each) for each in calls]
     policy.gate.set()
     wait([plug, *answers], timeout=10)
@@ -64,7 +64,7 @@ def together(policy, batcher, calls):
 
 
 def test_each_session_has_its_own_history_whatever_it_is_batched_with(policy, batcher):
-    a, b, c = Session(), Session(), Session()
+    a, b, c = ClientSession(), ClientSession(), ClientSession()
     assert together(policy, batcher, [call(a, 1), call(b, 10, 20)]) == [[1], [10, 20]]
     assert together(policy, batcher, [call(b, 1, 1), call(c, 7)]) == [[11, 21], [7]]
     assert together(policy, batcher, [call(c, 1), call(a, 1), call(b, 1, 1)]) == [[8], [2], [12, 22]]
@@ -72,14 +72,14 @@ def test_each_session_has_its_own_history_whatever_it_is_batched_with(policy, ba
 
 
 def test_calls_that_wait_are_answered_in_one_batch(policy, batcher):
-    together(policy, batcher, [call(Session(), 1) for _ in range(8)])
+    together(policy, batcher, [call(ClientSession(), 1) for _ in range(8)])
     assert max(policy.batches) >= 8  # the first call may wait with them
 
 
 def test_the_mistake_of_one_is_not_that_of_others(policy, batcher):
-    good, bad = Session(), Session()
+    good, bad = ClientSession(), ClientSession()
     policy.gate.clear()
-    plug = batcher.ask(call(Session(), 0))
+    plug = batcher.ask(call(ClientSession(), 0))
     one, other = batcher.ask(call(good, 3)), batcher.ask(call(bad, 255))
     policy.gate.set()
     assert one.result(10).tolist() == [3]

@@ -32,7 +32,7 @@ TASK_KEY = "agentgym_task"  # of Minari's metadata: the task by the id that make
 
 
 @dataclass(frozen=True)
-class Source:
+class MinariSource:
     """A Minari dataset that can be read, and what it is imported as."""
 
     dataset: Any
@@ -100,7 +100,7 @@ def import_minari(source: str | Path, to: str | Path) -> list[str]:
     return notes
 
 
-def _read(source: str | Path) -> tuple[Source, list[str]]:
+def _read(source: str | Path) -> tuple[MinariSource, list[str]]:
     """What there is to import, and what is made up or has no place here."""
     dataset = _open(load_minari(), source)
     try:
@@ -122,7 +122,7 @@ def _read(source: str | Path) -> tuple[Source, list[str]]:
     if set(others) - {"direction"}:  # MiniGrid's view has that in it
         notes.append(f"not imported of the observations: {', '.join(map(str, others))}")
     expert = str(own.get("algorithm_name") or "unknown")
-    return Source(dataset, task, view, _space(acted, task), seeds, expert), notes
+    return MinariSource(dataset, task, view, _space(acted, task), seeds, expert), notes
 
 
 def _number(recorded: list[Any]) -> tuple[list[int], list[str]]:
@@ -137,7 +137,7 @@ def _number(recorded: list[Any]) -> tuple[list[int], list[str]]:
     return seeds, [f"seeds: {which}, numbered from {free}; such episodes cannot be replayed"]
 
 
-def _frame_shape(found: Source, source: str | Path) -> tuple[int, int, int]:
+def _frame_shape(found: MinariSource, source: str | Path) -> tuple[int, int, int]:
     """Of the first episode that has frames. Raises UserError for symbols in the place of pictures."""
     reasons = []
     for place in range(len(found.seeds)):
@@ -222,7 +222,7 @@ def _space(space: gymnasium.Space[Any], task: str) -> SpaceCodec:
     return SpaceCodec.of(space, names)
 
 
-def _recipe(name: str, found: Source, texts: set[str]) -> DatasetRecipe:
+def _recipe(name: str, found: MinariSource, texts: set[str]) -> DatasetRecipe:
     """What the dataset says of itself as a recipe; `expert` is whose score is 1 in evaluations of the task.
 
     A task without a language of its own has the recorded texts, as far as they are few, so that it can be made again.

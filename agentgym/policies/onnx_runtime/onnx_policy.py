@@ -48,7 +48,7 @@ class OnnxPolicy:
         threads: int = 0,
         temperature: float = 1.0,
         seed: int = 0,
-        sampler: "Sampler | None" = None,
+        sampler: "ActionSampler | None" = None,
     ) -> None:
         self._file, self._threads = file, threads = Path(file), threads
         values = json.loads((file.parent / "policy.json").read_text(encoding="utf-8"))
@@ -168,7 +168,7 @@ class OnnxPolicy:
         return chosen
 
 
-class Sampler(Protocol):
+class ActionSampler(Protocol):
     """Draws the actions of a batch. It is told which episode begins in a row, and which rows are left."""
 
     def choose(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
