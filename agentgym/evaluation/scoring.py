@@ -56,8 +56,9 @@ def evaluate(
     check_tasks_fit(config)
     episodes = _known_episodes(config, overwrite)
     file = config.folder / "evaluation.json"
+    found: dict[str, Any]
     if not _play_what_is_missing(config, episodes, workers, engine, on_progress) and file.is_file():
-        found: dict[str, Any] = read_json(file)
+        found = read_json(file)
         return found
     packages = {package for play in config.plays for package in environments.packages_of(play.task)}
     evaluation = {
@@ -75,7 +76,8 @@ def evaluate(
         **_score_held_out(config),
     }
     write_json(file, evaluation)
-    return evaluation
+    found = read_json(file)
+    return found
 
 
 def _known_episodes(config: EvaluationConfig, overwrite: bool) -> Episodes:

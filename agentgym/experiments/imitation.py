@@ -24,7 +24,7 @@ from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import ExperimentRecipe, SuiteRecipe, load_experiment
 from agentgym.training import distributed
 from agentgym.training import loop as training_loop
-from agentgym.training.datasets import open_parts, sources_of
+from agentgym.training.datasets import adopt, open_parts, sources_of
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.loop import Loop
 from agentgym.training.optimizer import uses_bfloat16
@@ -56,6 +56,7 @@ def train(
     """
     if isinstance(recipe, str):
         recipe = load_experiment(recipe, overrides)
+    recipe = adopt(recipe)
     data = Path(data or recipe.trained_on[0].folder)
     run = Path(run) if run else Path("runs") / recipe.name
     count = distributed.choose(processes, recipe.training.batch_size)

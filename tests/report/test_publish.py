@@ -1,6 +1,7 @@
 """Results live with the recipe, written by one command."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ EVALUATION = {
 
 
 def reproducing_flags(recipe):
-    return " ".join([recipe["name"], *(f"--set {flag}" for flag in settings(recipe))])
+    return shlex.join([recipe["name"], *(word for flag in settings(recipe) for word in ("--set", flag))])
 
 
 def test_what_stands_beside_the_table_is_said_too():

@@ -14,6 +14,8 @@ from minigrid.minigrid_env import MiniGridEnv
 from agentgym.experts.planner.search import beside, facing, standing
 from agentgym.experts.planner.world import DONE, DROP, World
 
+WEST = 2  # the direction of MiniGrid that looks to the left of the grid
+
 
 @dataclass(frozen=True)
 class Arrive:
@@ -45,10 +47,12 @@ Task = Arrive | PickUp | Open
 class Mission:
     """Tasks in order; `hands` says whether things in the way may be moved, `avoid` where never to step.
 
-    Where things move by themselves (`moving`), having no way now is a reason to wait.
+    Where things move by themselves (`moving`), having no way now is a reason to wait. `look` are poses from which one
+    sees what is to be remembered: who learns from the planner has to have seen it before it is acted on.
     """
 
     tasks: tuple[Task, ...]
+    look: frozenset[int] = frozenset()
     hands: bool = True
     avoid: frozenset[int] = frozenset()
     moving: bool = False
@@ -75,7 +79,11 @@ def _reach_the_goal_among_obstacles(level: Any, world: World) -> Mission:
 
 def _go_to_the_match(level: Any, world: World) -> Mission:
     right, wrong = (cell_at(position, world) for position in (level.success_pos, level.failure_pos))
-    return Mission((Arrive(frozenset(standing(right))),), hands=False, avoid=frozenset({wrong}))
+    corridor = len(world.cells) // world.width // 2
+    look = {
+        4 * cell_at((x, corridor), world) + WEST for x in (2, 3)
+    }  # in the room with the thing to remember, towards it
+    return Mission((Arrive(frozenset(standing(right))),), hands=False, avoid=frozenset({wrong}), look=frozenset(look))
 
 
 def _pick_up_the_object(level: Any, world: World) -> Mission:
