@@ -1,6 +1,7 @@
 """The plan of the package: rooms that import only from rooms below, no circle of imports, and three walls."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,17 @@ def test_no_two_classes_share_a_name():
             if isinstance(node, ast.ClassDef):
                 found.setdefault(node.name, []).append(name)
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_has_a_map_at_its_door(room):
+    door = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text()))
+    assert door is not None
+    assert len(door.splitlines()) >= 3
+
+
+@pytest.mark.parametrize("door", ["", "data", "evaluation", "experiments", "model", "policies"])
+def test_what_a_door_offers_is_there(door):
+    package = importlib.import_module(f"agentgym.{door}".rstrip("."))
+    for name in package.__all__:
+        assert getattr(package, name) is not None

@@ -1,4 +1,13 @@
-"""Who acts while demonstrations are recorded: one file per kind, all behind one small Protocol."""
+"""Who demonstrates, all behind one small Protocol (Expert), and how demonstrations are collected.
+
+    babyai_bot, planner/, atari/          BabyAI's bot; a search on MiniGrid's true grid; players and a search for Atari
+    trained, ppo, networks, sb3           networks trained on an environment's state; others' Stable-Baselines3 zips
+    agent, random, trivial                an agent of ours, and the players that it is compared with
+    collection, demonstrations, replay    an expert's episodes on all cores, one of them, and whether they replay
+    action_noise, dagger, budget, outcomes   who acts in the expert's place; what an episode may cost; what is known
+
+Nothing here learns but `ppo`, and nothing imports torch before it needs it.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

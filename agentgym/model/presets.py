@@ -60,8 +60,8 @@ def make_config(
 ) -> AgentConfig:
     """The configuration of a preset for some data. Dropout is 0 throughout, for imitation and reinforcement alike.
 
-    With `parts`, the sizes of E_θ and F_φ are those of published models and the preset gives the rest. Raises UserError
-    when the frames do not divide into patches or the window does not fit the language model.
+    With `parts`, the vision encoder and the language model have the sizes of published models, and the preset gives the
+    rest. Raises UserError when the frames do not divide into patches or the window does not fit the language model.
     """
     sizes = PRESETS[preset]
     vision, language, image = sizes["vision"], sizes["language"], sizes["image"] or frame_side

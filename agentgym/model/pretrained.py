@@ -114,9 +114,10 @@ def from_pretrained_parts(
     instruction_attention: bool = False,
     tasks: Sequence[str] = (),
 ) -> AgentModel:
-    """An agent of published parts; what they do not give (ℓ, D_θ, the merge of patches) is the preset's, from scratch.
+    """An agent of published parts; the preset gives the rest, which starts from scratch.
 
-    Without a codec it has no actions and is the language model alone. Raises UserError like `read_parts`.
+    That is the projector, the MAE decoder and the merge of patches. Without a codec it has no actions
+    and is the language model alone. Raises UserError like `read_parts`.
     """
     parts = read_parts(vision, language)
     side = frame_side or parts.vision.config.image_size

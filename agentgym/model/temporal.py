@@ -1,4 +1,4 @@
-"""Attention over time in the visual encoder: divided space-time attention, so that E_θ reads clips as well as images.
+"""Attention over time in the visual encoder: divided space-time attention, which reads clips.
 
 After CLIP's spatial attention in each layer, every patch attends to the same patch of the frames before it (Bain et
 al. 2021, arXiv 2104.00650; Bertasius et al. 2021, arXiv 2102.05095). Theirs sees the whole clip; this one looks back

@@ -20,10 +20,11 @@ def with_later_keys(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class InitRecipe(Recipe):
-    """What to start from: published models for E_θ and F_φ, local folders or Hub ids (see `agentgym.model.pretrained`).
+    """What to start from: published models of vision and language, as local folders or Hub ids.
 
-    Or an `agent` to fine-tune: a run folder or a checkpoint folder, whose sizes and text tokens stay. Actions of the
-    dataset that it does not know get new rows in its table (see `agentgym.model.adapting`).
+    See `agentgym.model.pretrained`. Or an `agent` to fine-tune: a run folder or a checkpoint folder, whose sizes and
+    text tokens stay. Actions of the dataset that it does not know get new rows in its
+    table (see `agentgym.model.adapting`).
     """
 
     vision: str | None = None
@@ -39,10 +40,10 @@ class InitRecipe(Recipe):
 
 
 class ModelRecipe(Recipe):
-    """Which preset, and the few sizes that an experiment may change. With `init`, E_θ and F_φ have published sizes.
+    """Which preset, and the few sizes that an experiment may change; with `init` the published models have theirs.
 
-    `temporal_attention` lets E_θ read each window as a clip (see `agentgym.model.temporal`), `instruction_attention`
-    each frame for the instruction (see `agentgym.model.grounding`).
+    With `temporal_attention` the vision encoder reads each window as a clip (see `agentgym.model.temporal`), with
+    `instruction_attention` each frame for the instruction (see `agentgym.model.grounding`).
     `frame_side` is what all frames are resized to before the model sees them; absent: the dataset's own.
     """
 
