@@ -5,9 +5,12 @@ episodes nor datasets. A cluster's nodes need the same agentgym and see the same
 """
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout
@@ -17,9 +20,12 @@ from typing import Any, Protocol, TypeVar
 
 from joblib import Parallel, delayed
 
+from agentgym import trust
 from agentgym.errors import UserError
 from agentgym.extras import needs
 
+LOOKS_EVERY_S = 0.5  # a worker, whether whom it works for is still there
+MOST_WORKERS = 1024
 AHEAD = 2  # jobs begun for each worker before the first result is taken: results that wait stay few
 LACKING = ("failed to import on the worker", "No module named")  # of the function, or of its arguments: Ray's words
 Result = TypeVar("Result")
@@ -60,8 +66,8 @@ def start(name: str = ExecutorName.PROCESSES, *, workers: int | None = None) -> 
     """
     if name not in list(ExecutorName):
         raise UserError(f"there is no engine '{name}'; known: {', '.join(ExecutorName)}")
-    if workers is not None and workers < 1:
-        raise UserError(f"{workers} workers: expected at least 1")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise UserError(f"{workers} workers: expected 1 to {MOST_WORKERS}")
     if name == ExecutorName.PROCESSES:
         yield Processes(workers or os.cpu_count() or 1)
     else:
@@ -89,10 +95,11 @@ class Processes:
             n_jobs=min(self.workers, max(1, len(jobs))),
             return_as=results,
             pre_dispatch=f"{AHEAD}*n_jobs",
-            initializer=ignore_interrupts,
+            initializer=begin_worker,
+            initargs=(os.getpid(),),
         )
         try:
-            yield from parallel(delayed(function)(*job) for job in jobs)
+            yield from parallel(delayed(_do)(trust.current(), function, *job) for job in jobs)
         except BrokenProcessPool:
             raise _died() from None
 
@@ -127,14 +134,14 @@ class RayCluster:
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        task = ray.remote(function)
+        task, granted = ray.remote(_do), trust.current()
         running: dict[Any, int] = {}
         begun = 0
         try:
             while running or begun < len(jobs):
                 limit = min(len(jobs), min(running.values(), default=begun) + ahead)
                 while len(running) < self.workers and begun < limit:
-                    running[task.remote(*jobs[begun])] = begun
+                    running[task.remote(granted, function, *jobs[begun])] = begun
                     begun += 1
                 first = ray.wait(list(running))[0][0]
                 yield running.pop(first), ray.get(first)
@@ -168,9 +175,29 @@ def _ray_cluster() -> Iterator[int]:
             ray.shutdown()
 
 
-def ignore_interrupts() -> None:
-    """Leaves Ctrl-C, which reaches the whole process group, to the process that started this one."""
+def _do(granted: trust.Grant, function: Callable[..., Result], *job: Any) -> Result:
+    """A job, in whichever process, with what may be loaded where it was given out."""
+    with trust.granted(granted):
+        return function(*job)
+
+
+def begin_worker(parent: int | None = None) -> None:
+    """This process works for another one: Ctrl-C is the other's, and when that one ends, however it ends, so does this.
+
+    Ctrl-C reaches the whole process group, and whoever is killed tells nobody. `parent` is the other one's number where
+    multiprocessing did not start this process.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int | None) -> None:
+    starter = multiprocessing.parent_process()
+    if starter is not None:
+        starter.join()
+    while os.getppid() == parent:  # asked again and again: no system tells a thread
+        time.sleep(LOOKS_EVERY_S)
+    os._exit(1)
 
 
 def _differs() -> UserError:

@@ -1,24 +1,148 @@
-"""JSON and other files that are there whole or not at all, whatever happens while they are written."""
+"""Files that are there whole or not at all, read with care: what they hold may be cut short, huge, or no file at all.
 
+Reading raises UserError with the file's name. Writing raises OSError with the file's name when the disk is full or may
+not be written to, whoever writes (`writing`); the command line says either in one line.
+"""
+
+import errno
 import json
 import os
+import re
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agentgym.errors import UserError
+from filelock import FileLock, Timeout
+
+from agentgym.errors import UserError, first_line
+
+LARGEST_SETTINGS = 2**26  # bytes of a recipe, a configuration, a manifest
+LARGEST = 2**31  # bytes of any other text that is read whole, such as the episodes of an evaluation
+LOCK = ".lock"
+ROOM = 2**20  # bytes; with less a disk is full
 
 
-def read_json(file: Path) -> Any:
-    """The values of a JSON file. Raises UserError when it is cut short."""
+def read_text(file: Path, *, most: int = LARGEST) -> str:
+    """The text of a file. Raises UserError when it is missing, too large, no UTF-8, a folder, a pipe or a device."""
+    check_file(file, most=most)
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is no text ({error})") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
+
+
+def check_file(file: Path, *, most: int | None = None) -> None:
+    """Raises UserError unless it is a file that has an end: of a pipe or a device no one knows when it comes."""
+    try:
+        found = file.stat()
+    except (OSError, ValueError) as error:  # the latter for a name with a zero byte
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else first_line(error)
+        raise UserError(f"{file}: {reason}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{file}: is a {'folder' if stat.S_ISDIR(found.st_mode) else 'pipe or a device'}, not a file")
+    if most is not None and found.st_size > most:
+        raise UserError(f"{file}: has {found.st_size:,} bytes; at most {most:,} are read")
+
+
+def read_json(file: Path, kind: type[dict[Any, Any]] | type[list[Any]] | None = None, *, most: int = LARGEST) -> Any:
+    """The values of a JSON file, of that kind (dict, list). Raises UserError when it is cut short or of another."""
+    return parse_json(read_text(file, most=most), file, kind)
+
+
+def parse_json(text: str | bytes, where: object, kind: type[dict[Any, Any]] | type[list[Any]] | None = None) -> Any:
+    """The values of a JSON text, of that kind. Raises UserError that says where the text stands."""
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise UserError(f"{where}: is nested too deeply to be read") from None
+    except ValueError as error:  # cut short, an integer of five thousand digits, no UTF-8
+        raise UserError(
+            f"{where}: is no whole JSON ({error}); delete it, the command that writes it makes it again"
+        ) from None
+    if kind is not None and not isinstance(values, kind):
+        expected = "an object" if kind is dict else "a list"
+        raise UserError(f"{where}: holds {_kind_of(values)}, expected {expected}; delete it, or make it again")
+    return values
+
+
+def _kind_of(values: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
+    return names.get(type(values), "a number")
+
+
+def read_json_lines(file: Path) -> list[dict[str, Any]]:
+    """The objects of a file with one a line; none without the file, and a last line that was cut short is left out.
+
+    Raises UserError naming another line that is no object.
+    """
+    if not file.exists():
+        return []
+    lines = read_text(file).split("\n")
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(parse_json(line, f"{file}, line {number}", dict))
+        except UserError:
+            if number == len(lines):  # no line break behind it: the writer was stopped in it
+                break
+            raise
+    return found
+
+
+def check_points(points: list[dict[str, Any]], file: Path, names: Iterable[str]) -> list[dict[str, Any]]:
+    """The points of a curve, as they are. Raises UserError naming the line that lacks a number of one of the names."""
+    for number, point in enumerate(points, start=1):
+        for name in names:
+            if not isinstance(point.get(name), int | float):
+                raise UserError(f"{file}, line {number}: has no number '{name}'; remove the line")
+    return points
+
+
+def append_json_line(file: Path, values: Mapping[str, Any]) -> None:
+    """The object is the file's last line, on disk; what a crash left of another goes. Raises OSError."""
+    line = f"{to_json(values)}\n".encode()
+    if file.exists() and not _ends_with_line(file):
+        replace_file(file, "".join(f"{to_json(each)}\n" for each in read_json_lines(file)))
+    with writing(file), file.open("ab") as stream:
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _ends_with_line(file: Path) -> bool:
+    with file.open("rb") as stream:
+        if not stream.seek(0, os.SEEK_END):
+            return True
+        stream.seek(-1, os.SEEK_END)
+        return stream.read() == b"\n"
+
+
+def to_json(values: Any, *, indent: int | None = None) -> str:
+    """Values as JSON that every reader takes: a number that is not finite is null."""
+    try:
+        return json.dumps(values, indent=indent, allow_nan=False)
     except ValueError:
-        raise UserError(f"{file}: is no whole JSON file; delete it, the stage that writes it makes it again") from None
+        return json.dumps(_finite(values), indent=indent, allow_nan=False)
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and (values != values or abs(values) == float("inf")) else values
 
 
 def write_json(file: Path, values: Any) -> None:
-    """Writes a JSON file that is there whole or not at all."""
-    replace_file(file, json.dumps(values, indent=1) + "\n")
+    """Writes a JSON file that is there whole or not at all. Raises OSError."""
+    replace_file(file, to_json(values, indent=1) + "\n")
 
 
 def replace_file(file: Path, text: str) -> None:
@@ -29,16 +153,101 @@ def replace_file(file: Path, text: str) -> None:
 def replace_bytes(file: Path, content: bytes | memoryview) -> None:
     """The file holds these bytes, or what it held before, whatever happens. Raises OSError."""
     temporary = file.with_name(file.name + ".tmp")
+    with writing(file):
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(file)
+        except OSError:
+            temporary.unlink(missing_ok=True)  # on a full disk its room is needed
+            raise
+        sync_folder(file.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What goes wrong in the block for want of room or permission is an OSError that names a path, whoever writes.
+
+    Libraries that write by themselves say it in their own ways: torch, for one, that a position is not the expected.
+    """
     try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # on a full disk its room is needed
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
         raise
-    sync_folder(file.parent)
+    except UserError:
+        raise
+    except Exception as error:
+        number = _disk_problem(path, error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def _disk_problem(path: Path, error: Exception) -> int | None:
+    """The number of the error by which a disk refused, behind what a library says of it."""
+    named = re.search(r"os error (\d+)|errno[ =]*(\d+)", str(error), re.IGNORECASE)
+    if named:
+        return int(named[1] or named[2])
+    there = next((each for each in (path, *path.absolute().parents) if each.exists()), Path("/"))
+    return errno.ENOSPC if shutil.disk_usage(there).free < ROOM else None
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which is at `path` once the block is done, whole and synced; nothing stays of one that failed.
+
+    Raises UserError when something is at `path`, and OSError.
+    """
+    check_output_is_free(path)
+    target = path.absolute()
+    temporary = target.with_name(f".{target.name}.agentgym.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    made = make_folder(temporary)
+    try:
+        with writing(path):
+            yield temporary
+            sync_tree(temporary)
+            if target.is_dir():
+                target.rmdir()
+            temporary.rename(target)
+            sync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        remove_made(made)
+        raise
+
+
+def check_output_is_free(path: Path) -> None:
+    """Raises UserError when something is in the way of an output folder."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path}: is a link to nothing; choose a new folder")
+    if path.exists() and not (path.is_dir() and is_vacant(path)):
+        raise UserError(f"{path}: is there already; choose a new folder")
+
+
+def is_vacant(path: Path) -> bool:
+    """Whether nothing is in a folder but what a writer leaves that was stopped before it had written anything."""
+    return all(each.name == LOCK or (each.suffix == ".tmp" and each.is_file()) for each in path.iterdir())
+
+
+def make_folder(path: Path) -> list[Path]:
+    """The folder is there; those that had to be made, the outermost first. Raises OSError."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return missing[::-1]
+
+
+def remove_made(folders: list[Path]) -> None:
+    """Those of the folders that are empty are gone, the innermost first."""
+    for folder in reversed(folders):
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def sync_folder(path: Path) -> None:
@@ -48,3 +257,53 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """All that is in the folder stays there after a crash. Raises OSError."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if not (Path(place) / name).is_symlink():
+                sync_folder(Path(place) / name)  # a file is synced as a folder is
+        sync_folder(Path(place))
+
+
+def lock_folder(path: Path, busy: str) -> FileLock:
+    """The lock that whoever writes in a folder holds. Raises UserError with what `busy` says while another has it."""
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{path}: {busy}") from None
+    return lock
+
+
+def check_inside(file: Path, folder: Path) -> Path:
+    """The file, when it lies in the folder also after every link is followed. Raises UserError."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{file}: lies outside of {folder}; nothing from there is shown")
+    return file
+
+
+@contextmanager
+def claimed(path: Path, busy: str) -> Iterator[None]:
+    """The folder is there, and this process's own while the block runs; it is gone again where nothing was put into it.
+
+    Raises UserError with what `busy` says while another process has it.
+    """
+    made = make_folder(path)
+    lock = lock_folder(path, busy)
+    try:
+        yield
+    finally:
+        lock.release()
+        if made and is_vacant(path):
+            for each in path.iterdir():
+                each.unlink()
+            remove_made(made)
+
+
+def check_no_link(path: Path) -> None:
+    """Raises UserError for a link, through which nothing is ever deleted."""
+    if path.is_symlink():
+        raise UserError(f"{path}: is a link to {path.resolve()}; nothing is deleted through it: name that folder")

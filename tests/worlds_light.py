@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from agentgym import trust
 from agentgym.data.episode import Episode
 from agentgym.data.store import Header
 from agentgym.errors import UserError
@@ -36,6 +37,12 @@ def counted_header(**changes) -> Header:
         "recipe": {"name": "count"},
     }
     return Header(**{**values, **changes})
+
+
+def may_import(module: str) -> bool:
+    """What a worker is asked; raises UserError when it may not."""
+    trust.check_module(module, "a worker")
+    return True
 
 
 def refusal(function, *arguments, **keywords) -> str:

@@ -1,7 +1,7 @@
 """How the command speaks: to people on stdout, of progress and errors on stderr, to machines in JSON, or not at all."""
 
-import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from agentgym.errors import printable
+from agentgym.files import to_json
+
+LINE_EVERY_S = 30.0  # where progress goes into a file
 
 out = Console()
 err = Console(stderr=True)
@@ -23,29 +28,35 @@ class CommandOutput:
     json: bool
 
     def print(self, *what: Any, **style: Any) -> None:
-        """Prints for people."""
+        """Prints for people, names of folders and tasks as they are: nothing in them is markup."""
         if not (self.quiet or self.json):
-            out.print(*what, **{"highlight": False, "soft_wrap": True, **style})
+            shown = [printable(each) if isinstance(each, str) else each for each in what]
+            out.print(*shown, **{"highlight": False, "markup": False, "soft_wrap": True, **style})
 
     def warn(self, line: str) -> None:
         """Prints for people what may not be what they want, on stderr, so that JSON stays clean."""
         if not self.quiet:
-            err.print(f"agentgym: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            complain(line, style="yellow")
 
     def result(self, values: dict[str, Any]) -> None:
         """Prints for machines."""
         if self.json:
-            sys.stdout.write(json.dumps(values) + "\n")
+            sys.stdout.write(to_json(values) + "\n")
             sys.stdout.flush()  # some commands go on after it, and what reads them does not wait for their end
 
     @contextmanager
     def progress(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-        """A progress bar on stderr, unless quiet."""
+        """Progress on stderr, unless quiet: a bar for a terminal, a line now and then for a file."""
         if self.quiet:
             yield lambda count, note: None
         else:
-            with _progress_bar(description, total, unit) as on_progress:
+            with (_progress_bar if err.is_terminal else _lines)(description, total, unit) as on_progress:
                 yield on_progress
+
+
+def complain(line: str, style: str = "red") -> None:
+    """One line on stderr."""
+    err.print(f"agentgym: {printable(line)}", style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 class _RateColumn(ProgressColumn):
@@ -58,14 +69,14 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def _progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar on stderr: count, rate, time left, note. It appears with the first step, not before an error."""
+    """A progress bar: count, rate, time left, note. It appears with the first step, not before an error."""
     columns = (
         TextColumn("{task.description:>10}"),
         BarColumn(),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     progress = Progress(*columns, console=err, refresh_per_second=4)
     task = progress.add_task(description, total=total, unit=unit, note="")
@@ -79,3 +90,30 @@ def _progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[
     finally:
         if progress.live.is_started:
             progress.stop()
+
+
+@contextmanager
+def _lines(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+    """A line every LINE_EVERY_S seconds, and one at the end of what was begun."""
+    began = said = time.monotonic()
+    done, latest, told = 0, "", -1
+
+    def tell(now: float) -> None:
+        nonlocal told
+        told = done
+        rate = f", {done / (now - began):,.1f} {unit}/s" if now > began else ""
+        line = f"{description}: {done:,} of {total:,} {unit}{rate}{f', {latest}' if latest else ''}"
+        err.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+    def on_progress(count: int, note: str) -> None:
+        nonlocal done, latest, said
+        done, latest, now = done + count, note or latest, time.monotonic()
+        if now - said >= LINE_EVERY_S:
+            said = now
+            tell(now)
+
+    try:
+        yield on_progress
+    finally:
+        if done not in (0, told):
+            tell(time.monotonic())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import Json, Quiet
+from agentgym.cli.options import Json, Quiet, Trust
 from agentgym.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def view(
     from agentgym.report.dataset_page import write_view
 
     output, page = CommandOutput(quiet, json_), write_view(data, to)
-    output.print(f"view: {page}", markup=False)
+    output.print(f"view: {page}")
     output.result({"view": str(page)})
     if not no_open:
         typer.launch(str(page))
@@ -97,6 +97,7 @@ def export(
     to: Annotated[Format | None, typer.Option(help="What to write.")] = None,
     task: Annotated[str | None, typer.Option(help="For onnx: the task to play, of an agent of several kinds.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnx.")] = False,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -146,7 +147,7 @@ def _export_onnx(source: Path, folder: Path, task: str | None, output: CommandOu
 
     found = export_onnx(store.require_local(source, "name a run's folder there"), folder, task=task)
     sizes = ", ".join(f"{name} {size:,} bytes" for name, size in found["bytes"].items() if name.endswith(".onnx"))
-    output.print(f"{folder}: {sizes}; {found['steps_compared']} steps with the actions of PyTorch", markup=False)
+    output.print(f"{folder}: {sizes}; {found['steps_compared']} steps with the actions of PyTorch")
     output.result(found)
 
 
@@ -171,8 +172,8 @@ def size(dataset: "EpisodeDataset") -> str:
 
 
 def _tell(output: CommandOutput, folder: Path, dataset: "EpisodeDataset", notes: list[str]) -> None:
-    output.print(f"{folder}: {size(dataset)}", markup=False)
+    output.print(f"{folder}: {size(dataset)}")
     for note in notes:
-        output.print(note, style="yellow", markup=False)
+        output.print(note, style="yellow")
     values = {"data": str(folder), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}
     output.result({**values, "notes": notes})

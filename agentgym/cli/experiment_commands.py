@@ -37,9 +37,9 @@ def collect(
     engine: Executor = PROCESSES,
     expert_seconds: ExpertSeconds = None,
     expert_steps: ExpertSteps = None,
-    trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -48,10 +48,9 @@ def collect(
     limits = [f"budget.{name}={value}" for name, value in budget.items() if value is not None]
     resolved = recipes.load_dataset(recipe, [*(set_ or ()), *limits])
     path = to or Path("data") / resolved.name
-    recordable = stages.check_recordable(resolved, trust)
-    stages.make_room(path, overwrite)
+    recordable = stages.check_recordable(resolved)
     output = CommandOutput(quiet, json_)
-    recorded = stages.record(recordable, path, workers, engine, output)
+    recorded = stages.record(recordable, path, workers, engine, output, overwrite=overwrite)
     output.result(recorded)
     if not recorded["episodes"]:
         raise typer.Exit(1)
@@ -64,6 +63,7 @@ def check(
         bool, typer.Option("--repair", help="Keep every episode that is right; set the rest aside.")
     ] = False,
     replay: Annotated[int, typer.Option(min=0, help="Play that many random episodes again, and compare.")] = 0,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -74,9 +74,7 @@ def check(
     output = CommandOutput(quiet, json_)
     problems = store.repair(data) if repair else store.check(data)
     for problem in problems:
-        (err.print if quiet else output.print)(
-            problem, style="yellow" if repair else "red", markup=False, soft_wrap=True
-        )
+        (err.print if quiet else output.print)(problem, style="yellow" if repair else "red", soft_wrap=True)
     if problems and not repair:
         output.result({"data": str(data), "problems": problems})
         raise typer.Exit(1)
@@ -100,7 +98,7 @@ def check(
         frames = sum(result.frames for result in replays)
         output.print(f"replayed {len(replays)} episodes, {frames:,} frames: {verdict}", markup=False)
     for line in (*differing, *changes):
-        (err.print if quiet else output.print)(line, style="yellow", markup=False, soft_wrap=True)
+        (err.print if quiet else output.print)(line, style="yellow", soft_wrap=True)
     values = {"data": str(data), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}
     counted = {"replayed": len(replays)} if replay else {}
     output.result({**values, **counted, "problems": differing, "lost": problems, "version_changes": changes})
@@ -116,6 +114,7 @@ def train(
     processes: Processes = None,
     set_: Set = None,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -126,15 +125,11 @@ def train(
         raise UserError(f"--data {data}: is for an experiment of one dataset; the parts of {resolved.name} name theirs")
     resolved = stages.adopt(resolved, data)
     data = data or Path(resolved.trained_on[0].folder)
-    stages.check_trainable(resolved, data)
     from agentgym.training import distributed
 
     first = distributed.is_first()
-    if first:
-        stages.make_room(folder, overwrite)
-    distributed.wait()
     output = CommandOutput(quiet or not first, json_ and first)
-    output.result(stages.train(resolved, data, folder, processes, output))
+    output.result(stages.train(resolved, data, folder, processes, output, overwrite=overwrite))
 
 
 @app.command()
@@ -154,10 +149,10 @@ def evaluate(
         float | None, typer.Option(min=0.1, help="What an expert's episode may cost, in seconds of a core.")
     ] = None,
     data: Recorded = None,
-    trust: Trust = False,
     workers: Workers = None,
     engine: Executor = PROCESSES,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:

@@ -18,6 +18,7 @@ def train_expert(
     task: Annotated[str | None, typer.Option(help="This task of the recipe's suite alone.")] = None,
     to: Annotated[Path, typer.Option(help="The folder of what is trained.")] = Path("runs/experts"),
     set_: Set = None,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -30,7 +31,7 @@ def train_expert(
     for each in chosen:
         with output.progress(each.id, resolved.steps, "steps") as on_progress:
             path = ppo.train_expert(resolved, each, to, on_progress=on_progress)
-        output.print(f"{each.id}: {path}", markup=False)
+        output.print(f"{each.id}: {path}")
         made[each.id] = str(path)
     output.result(made)
 
@@ -65,11 +66,10 @@ def survey(
             to=to,
             workers=workers,
             engine=engine,
-            trust=trust,
             on_progress=on_progress,
         )
     page = surveying.write_survey(found, to)
-    output.print(f"outcomes: {page}", markup=False)
+    output.print(f"outcomes: {page}")
     output.result({"page": str(page), **found})
 
 
@@ -83,6 +83,7 @@ def dagger(
     to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
     workers: Workers = None,
     set_: Set = None,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -99,7 +100,7 @@ def dagger(
     output.print(
         f"{folder}: success {points[-1]['success_rate']:.1%} after {points[-1]['episodes']:,} episodes", markup=False
     )
-    output.print(f"results: {page}", markup=False)
+    output.print(f"results: {page}")
     output.result({"run": str(folder), "points": points, "results": str(page)})
 
 

@@ -1,15 +1,20 @@
 """The command line: verbs, each a few lines of wiring. Errors that a user can mend are one line and exit code 2."""
 
+import errno
 import os
+import signal
 import sys
+import time
 from collections.abc import Iterator
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
-from agentgym import recipes
+from agentgym import recipes, trust
 from agentgym.cli import (
     data_commands,
     experiment_commands,
@@ -19,17 +24,37 @@ from agentgym.cli import (
     result_commands,
     run_commands,
 )
-from agentgym.cli.console import err, out
-from agentgym.errors import UserError, did_you_mean
+from agentgym.cli.console import complain, err, out
+from agentgym.errors import UserError, did_you_mean, first_line
+
+INTERRUPTED = 130
+PATIENCE_S = 3.0  # that a command has, after Ctrl-C, to end well
+REMEDIES = {
+    errno.ENOSPC: "make room and run the same command again",
+    errno.EDQUOT: "make room and run the same command again",
+    errno.EACCES: "choose another folder, or change who may write there",
+    errno.EPERM: "choose another folder, or change who may write there",
+    errno.EROFS: "choose another folder",
+}
+
+
+class Verbs(TyperGroup):
+    """The verbs. Whoever types their arguments answers for the code that they name (see `agentgym.trust`)."""
+
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        """As Typer's, with what was typed granted until the verb ends."""
+        context.with_resource(trust.granted(trust.typed(arguments)))
+        return super().parse_args(context, arguments)
+
 
 app = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Record demonstrations, train an agent foundation model on them, score it and look at it.",
 )
-INTERRUPTED = 130
 OTHERS = {"experts": "agentgym collect, evaluate, survey", "agents": "agentgym playground, evaluate, serve"}
 for more in (
     experiment_commands,
@@ -48,17 +73,59 @@ def main() -> None:
     # Threads that spin while they wait starve each other as soon as anything else runs on the same cores: a training
     # slowed down nine times was seen. Read by OpenMP when torch is imported, which no verb has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        code = app(standalone_mode=False)
-    except UserError as error:
-        err.print(f"agentgym: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        code = 2
-    except typer._click.exceptions.ClickException as error:
-        err.print(f"agentgym: {error.format_message()}", style="red", highlight=False, markup=False, soft_wrap=True)
-        code = error.exit_code
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _Interrupts())
+    code = _run()
     if code == INTERRUPTED:  # what Typer makes of Ctrl-C
         err.print("agentgym: interrupted; the same command goes on from here", highlight=False)
-    sys.exit(code or 0)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code of the verb; what a user can mend, or his machine lacks, is said in one line."""
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except UserError as error:
+        complain(str(error))
+    except typer._click.exceptions.ClickException as error:
+        complain(error.format_message())
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # what read the output has gone, and so has who could be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        complain(_of_the_disk(error))
+    except RecursionError:
+        complain("what was read is nested too deeply")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):  # torch's MemoryError
+            raise
+        complain(f"there is not enough memory: {first_line(error)}; fewer, shorter or smaller ones need less")
+    return 2
+
+
+def _of_the_disk(error: OSError) -> str:
+    """What a disk, or whatever else is outside, refused, and what helps."""
+    reason = error.strerror or first_line(error)
+    remedy = REMEDIES.get(error.errno or 0)
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{place}{reason}{f'; {remedy}' if remedy else ''}"
+
+
+class _Interrupts:
+    """The first Ctrl-C ends the command; those that come while it ends change nothing, unless it takes too long."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+            raise KeyboardInterrupt
+        if time.monotonic() - self._first > PATIENCE_S:
+            os._exit(INTERRUPTED)  # nothing is lost: every file is there whole or not at all
 
 
 @app.command("list")

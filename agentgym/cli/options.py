@@ -17,7 +17,7 @@ class Vector(StrEnum):
 
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what is in the output folder first.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what an earlier such command made there first.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="How many work at once; all cores when not given.")]
 Executor = Annotated[ExecutorName, typer.Option(help="Processes of this machine, or a Ray cluster.")]
 PROCESSES = ExecutorName.PROCESSES
@@ -39,6 +39,8 @@ ExpertSteps = Annotated[
     int | None,
     typer.Option("--expert-steps", "--steps", min=1, help="Steps after which an expert's episode is given up."),
 ]
-Trust = Annotated[bool, typer.Option("--trust", help="Load a file that may run code: sb3:PATH.")]
+Trust = Annotated[  # `main.Verbs` reads it, for all that a verb does: the verbs themselves need not
+    bool, typer.Option("--trust", help="Run code that a run, a dataset or a recipe names: sb3:PATH, MODULE:ID.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import Json, Quiet
+from agentgym.cli.options import Json, Quiet, Trust
 
 LOCAL = "127.0.0.1"
 app = typer.Typer()
@@ -21,6 +21,7 @@ def playground(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8421,
     max_sessions: Annotated[int, typer.Option(min=1, help="Visitors at once.")] = 8,
     no_open: Annotated[bool, typer.Option("--no-open", help="Print the address without opening a browser.")] = False,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -32,7 +33,7 @@ def playground(
     output = CommandOutput(quiet, json_)
 
     def announce(address: str) -> None:
-        output.print(f"playground: {address} (Ctrl-C ends it)", markup=False)
+        output.print(f"playground: {address} (Ctrl-C ends it)")
         output.result({"address": address})
         if not no_open:
             typer.launch(address)
@@ -55,7 +56,7 @@ def play(
 
     output, kept = CommandOutput(quiet, json_), play_in_window(task, record=record, seed=seed)
     if record:
-        output.print(f"{record}: kept {kept:,} episodes", markup=False)
+        output.print(f"{record}: kept {kept:,} episodes")
     output.result({"data": str(record) if record else None, "kept": kept})
 
 

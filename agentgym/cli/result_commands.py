@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import Json, Quiet
+from agentgym.cli.options import Json, Quiet, Trust
 from agentgym.cli.tables import comparison_table
 from agentgym.errors import UserError
 
@@ -30,8 +30,8 @@ def compare(
     for each in compared:
         output.print(comparison_table(each), soft_wrap=False)
         if each.left_out:
-            output.print(f"left out, as only one of them played it: {', '.join(each.left_out)}", markup=False)
-        output.print(each.sentence, markup=False)
+            output.print(f"left out, as only one of them played it: {', '.join(each.left_out)}")
+        output.print(each.sentence)
     output.result({"comparisons": [each.to_json() for each in compared]})
 
 
@@ -40,6 +40,7 @@ def report(
     folders: Annotated[list[Path], typer.Argument(help="A run folder; two or more are compared on one page.")],
     to: Annotated[Path | None, typer.Option(help="The page that compares runs; comparison.html if not given.")] = None,
     films: Annotated[int | None, typer.Option(min=1, help="Film that many episodes of the evaluation anew.")] = None,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -57,7 +58,7 @@ def report(
         if films:
             raise UserError("--films: is for the report of one run; name one run folder")
         page = pages.write_comparison(folders, to or Path("comparison.html"))
-    output.print(f"report: {page}", markup=False)
+    output.print(f"report: {page}")
     output.result({"report": str(page)})
 
 
@@ -77,7 +78,7 @@ def publish(
         publishing.update_results(document, page.stem, json.loads(page.with_suffix(".json").read_text()))
         publishing.update_scores(document, to)
     output = CommandOutput(quiet, json_)
-    output.print(f"results: {page}", markup=False)
+    output.print(f"results: {page}")
     output.result({"results": str(page)})
 
 

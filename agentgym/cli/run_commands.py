@@ -20,6 +20,7 @@ def finetune(
     beside: Annotated[list[Path] | None, typer.Option(help="Runs whose curves the figure shows too.")] = None,
     to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
     set_: Set = None,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -37,7 +38,6 @@ def finetune(
     output.print(
         f"{folder}: success {first['success_rate']:.1%} before, {last['success_rate']:.1%} after {last['steps']:,} "
         f"steps and {last['cpu_seconds'] / 60:.1f} minutes of a core; results: {page}",
-        markup=False,
     )
     output.result({"run": str(folder), "curve": curve, "results": str(page)})
 
@@ -50,38 +50,40 @@ def run_experiment(
     workers: Workers = None,
     processes: Processes = None,
     engine: Executor = PROCESSES,
-    trust: Trust = False,
     set_: Set = None,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """Do all of it: record, train, evaluate, report. Goes on where it was interrupted."""
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
-    recordables = stages.check_all_recordable(resolved, data, trust)
-    data_folder = next(iter(recordables), Path())
-    for path in (*recordables, folder):
-        stages.make_room(path, overwrite)
+    output, page = CommandOutput(quiet, json_), folder / "report.html"
+    recordables = stages.check_all_recordable(resolved, data)
+    again = stages.choose_what_goes(resolved, recordables, folder, overwrite, output)
     from agentgym.evaluation import protocol
 
-    output, page = CommandOutput(quiet, json_), folder / "report.html"
-    done = page.is_file()
-    recorded = [stages.record(each, path, workers, engine, output) for path, each in recordables.items()]
+    done = page.is_file() and not overwrite
+    recorded = [
+        stages.record(each, path, workers, engine, output, overwrite=path in again)
+        for path, each in recordables.items()
+    ]
     resolved = stages.adopt(resolved)
+    data_folder = next(iter(recordables), Path())
     found = {
         "collect": recorded[0] if len(recorded) == 1 else recorded,
-        "train": stages.train(resolved, data_folder, folder, processes, output),
+        "train": stages.train(resolved, data_folder, folder, processes, output, overwrite=overwrite),
         "evaluate": stages.score(
             protocol.configure_evaluation(str(folder)), workers, engine, overwrite=False, output=output
         ),
         "report": str(page),
     }
     if done:
-        output.print(f"{folder} is complete; nothing was done again", markup=False)
+        output.print(f"{folder} is complete; nothing was done again")
     else:
         from agentgym.report import write_report
 
         write_report(folder)
-    output.print(f"report: {page}", markup=False)
+    output.print(f"report: {page}")
     output.result(found)

@@ -3,7 +3,6 @@
 Each goes on where it was interrupted, or says that it is complete.
 """
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,16 +25,14 @@ class Recordable(NamedTuple):
     make_agent: Any
 
 
-def check_recordable(recipe: DatasetRecipe, trust: bool) -> Recordable:
+def check_recordable(recipe: DatasetRecipe) -> Recordable:
     """Whatever is wrong with the recipe's environments, expert or agent is said before anything is deleted or made."""
-    from agentgym import experts
     from agentgym.experts import collection
 
-    experts.check_trust(recipe.expert, trust=trust)
     return Recordable(recipe, collection.make_headers(recipe), collection.agent_maker_of(recipe))
 
 
-def check_all_recordable(recipe: ExperimentRecipe, data: Path | None, trust: bool) -> dict[Path, Recordable]:
+def check_all_recordable(recipe: ExperimentRecipe, data: Path | None) -> dict[Path, Recordable]:
     """What an experiment records, by the folder that it is recorded into; of parts that are folders nothing.
 
     Raises UserError for what is wrong with any of it, a part's folder that is not there, and what cannot be scored.
@@ -50,7 +47,7 @@ def check_all_recordable(recipe: ExperimentRecipe, data: Path | None, trust: boo
     for part in recipe.parts:
         if part.dataset is None and not locate(part.folder).is_dir() and Path(part.folder) not in wanted:
             raise UserError(f"{part.folder}: there is no such dataset folder; record it, or name a recipe as `dataset`")
-    return {folder: check_recordable(each, trust) for folder, each in wanted.items()}
+    return {folder: check_recordable(each) for folder, each in wanted.items()}
 
 
 def adopt(recipe: ExperimentRecipe, data: Path | None = None) -> ExperimentRecipe:
@@ -61,7 +58,13 @@ def adopt(recipe: ExperimentRecipe, data: Path | None = None) -> ExperimentRecip
 
 
 def record(
-    recordable: Recordable, path: Path, workers: int | None, engine: ExecutorName, output: CommandOutput
+    recordable: Recordable,
+    path: Path,
+    workers: int | None,
+    engine: ExecutorName,
+    output: CommandOutput,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Records what is missing of a recipe; the folder, and the count of each outcome."""
     from agentgym.data import store
@@ -69,11 +72,12 @@ def record(
 
     recipe, headers, make_agent = recordable
     told: list[str] = []
-    collection.check_same_recipe(path, recipe)
-    if collection.is_complete(recipe, path):
+    if not overwrite:
+        collection.check_same_recipe(path, recipe)
+    if not overwrite and collection.is_complete(recipe, path):
         datasets = [store.EpisodeDataset(folder) for folder in store.dataset_folders(path)]
         outcomes = {name: sum(dataset.outcomes()[name] for dataset in datasets) for name in store.OUTCOMES}
-        output.print(f"{path} is complete", markup=False)
+        output.print(f"{path} is complete")
     else:
         for low_success_warning in collection.warnings_about(recipe):
             output.warn(low_success_warning)
@@ -84,14 +88,14 @@ def record(
                 path,
                 workers=workers,
                 engine=engine,
-                trust=True,  # or it would not be recordable
                 on_progress=lambda count: on_progress(count, ""),
                 tell=told.append,
                 headers=headers,
                 make_agent=make_agent,
+                overwrite=overwrite,
             )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
-    output.print(f"{path}: {counts}", markup=False)
+    output.print(f"{path}: {counts}")
     for line in told:
         output.warn(line)
     episodes = sum(len(store.EpisodeDataset(folder)) for folder in store.dataset_folders(path))
@@ -100,27 +104,53 @@ def record(
     return {"data": str(path), "episodes": episodes, "outcomes": outcomes, "errors": told}
 
 
-def check_trainable(recipe: ExperimentRecipe, data: Path) -> None:
-    """Whatever is wrong with the dataset is said before anything is deleted or made."""
-    from agentgym.training import datasets
+def choose_what_goes(
+    recipe: ExperimentRecipe, recordables: dict[Path, Recordable], run: Path, overwrite: bool, output: CommandOutput
+) -> set[Path]:
+    """The datasets that are to be recorded again: only with --overwrite, and those that are of another recipe.
 
-    datasets.open_parts(data, recipe)
+    Raises UserError, before anything is deleted, when a folder holds what may not be overwritten.
+    """
+    from agentgym.experts import collection
+    from agentgym.training.run_folder import check_is_run
+
+    again = set()
+    for data, recordable in recordables.items():
+        if not overwrite:
+            collection.check_same_recipe(data, recordable.recipe, goes=f"that dataset and the run in {run}")
+            continue
+        change = collection.find_change(data, recordable.recipe)
+        if change:
+            output.print(f"{data}: is of another recipe ({change}) and is recorded again")
+            again.add(data)
+        elif data.exists():
+            output.print(f"{data}: is of this recipe and stays; {run} is made again")
+    check_is_run(run, overwrite=overwrite)
+    return again
 
 
 def train(
-    recipe: ExperimentRecipe, data: Path, run: Path, processes: int | None, output: CommandOutput
+    recipe: ExperimentRecipe,
+    data: Path,
+    run: Path,
+    processes: int | None,
+    output: CommandOutput,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Trains to the last update by that many processes; the folder, and what `training.json` says."""
+    """Trains to the last update by that many processes; the folder, and what `training.json` says.
+
+    Whatever is wrong with the dataset or the model is said before anything is deleted or made.
+    """
     from agentgym.experiments import imitation
 
-    done = (run / "training.json").is_file()
+    done = (run / "training.json").is_file() and not overwrite
     with output.progress("training", recipe.training.updates, "updates") as on_progress:
-        training = imitation.train(recipe, data, run, processes=processes, on_progress=on_progress)
+        training = imitation.train(recipe, data, run, processes=processes, overwrite=overwrite, on_progress=on_progress)
     if done:
-        output.print(f"{run}/model is trained", markup=False)
+        output.print(f"{run}/model is trained")
     else:
-        frames = training["frames"]
-        output.print(f"{run}/model: trained for {recipe.training.updates:,} updates; {frames}", markup=False)
+        output.print(f"{run}/model: trained for {recipe.training.updates:,} updates; {training['frames']}")
     return {"run": str(run), "training": training}
 
 
@@ -140,8 +170,8 @@ def score(
     for task in found["tasks"]:
         output.print(score_table(task, who), soft_wrap=False)
     for line in summary(found):
-        output.print(line, markup=False)
-    output.print(f"scores: {config.folder / 'evaluation.json'}", markup=False)
+        output.print(line)
+    output.print(f"scores: {config.folder / 'evaluation.json'}")
     return {"folder": str(config.folder), "evaluation": found}
 
 
@@ -153,15 +183,3 @@ def _write_videos(config: "EvaluationConfig", again: bool, output: CommandOutput
         output.warn(f"no videos: {error}")
     else:
         write_evaluation_videos(config, again=again)
-
-
-def make_room(path: Path, overwrite: bool) -> None:
-    """With --overwrite, the folder is gone; nothing outside of what agentgym writes is ever deleted."""
-    if not overwrite or not path.exists():
-        return
-    ours = ("recipe.json", "manifest.json", ".lock")
-    if not path.is_dir() or not (any((path / name).is_file() for name in ours) or not any(path.iterdir())):
-        raise UserError(
-            f"{path}: is neither a dataset nor a run, so --overwrite does not delete it; choose another folder"
-        )
-    shutil.rmtree(path)

@@ -11,6 +11,7 @@ from importlib import import_module
 
 import gymnasium
 
+from agentgym import trust
 from agentgym.environments.generic import GenericTask
 from agentgym.environments.minigrid import MiniGridTask
 from agentgym.environments.task import (
@@ -94,6 +95,8 @@ def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
 
     Raises UserError for an unknown id, a package that is missing, or a setting that does not fit the environment.
     """
+    if isinstance(task, str):  # whoever writes an id in a program means it; recipes come from files too
+        trust.answer_for([task])
     recipe = TaskRecipe(id=task) if isinstance(task, str) else task
     frame = frame or FrameRecipe()
     problem = find_problem(recipe, frame)
@@ -105,15 +108,20 @@ def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
         raise
     except gymnasium.error.Error as error:  # a package of its own that is missing, an id that is no more, ...
         raise UserError(f"{recipe.id}: cannot be made: {_first_line(error)}") from None
-    except Exception as error:  # an environment is foreign code and may raise anything
+    except (Exception, SystemExit) as error:  # an environment is foreign code and may do anything
         if isinstance(error, TypeError) and recipe.arguments:
             given = ", ".join(recipe.arguments)
-            raise UserError(f"{recipe.id}: it does not take its `arguments` ({given}): {_first_line(error)}") from None
-        raise UserError(f"{recipe.id}: cannot be made: {type(error).__name__}: {_first_line(error)}") from None
+            raise UserError(f"{recipe.id}: it does not take its `arguments` ({given}): {_first_line(error)}") from error
+        raise UserError(f"{recipe.id}: cannot be made: {_told(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
     return str(error).partition(" was raised from the environment creator")[0].partition("\n")[0]
+
+
+def _told(error: BaseException) -> str:
+    """What foreign code raised, in one line."""
+    return f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
 
 
 def remake(task: str | TaskRecipe, frame: FrameRecipe | None = None, render_mode: str = "rgb_array") -> Task:
@@ -139,14 +147,11 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
         return "id", str(error)
     if WITHOUT_FILES in task.id:
         return "id", f"{task.id}: minigrid's package lacks the pattern files that it needs; choose another environment"
-    module, _, name = task.id.rpartition(":")
+    module, name = trust.module_of(task.id), task.id.rpartition(":")[2]
     if module:
-        try:
-            import_module(module)  # which registers the environment, as Gymnasium would import it
-        except ImportError as error:
-            return "id", f"{task.id}: {error}; install it, or put the folder of '{module}' on PYTHONPATH"
-        except (Exception, SystemExit) as error:  # foreign code, which may raise anything
-            return "id", f"{task.id}: importing '{module}' fails: {type(error).__name__}: {_first_line(error)}"
+        problem = _import_problem(task.id, module)
+        if problem:
+            return "id", problem
     if name not in gymnasium.registry:
         others = (name for name in gymnasium.registry if family_of(name).prefixes == ("",))
         known = (*task_ids(), *(name for name in others if not name.startswith("agentgym/")))
@@ -187,6 +192,22 @@ def declares_success(task: TaskRecipe) -> bool:
     return defines_success(task) and (own or task.success_return is not None)
 
 
+def _import_problem(task: str, module: str) -> str | None:
+    """What is wrong with a task's module once it is imported, which registers its environments with Gymnasium."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        return f"{task}: '{module}' is no name of a module; write MODULE:ID, as in my_package.envs:Room-v0"
+    try:
+        trust.check_module(module, task)
+        import_module(module)
+    except UserError as error:
+        return str(error)
+    except ImportError as error:
+        return f"{task}: {error}; install it, or put the folder of '{module}' on PYTHONPATH"
+    except (Exception, SystemExit) as error:  # foreign code, and may do anything
+        return f"{task}: importing '{module}' fails: {_told(error)}"
+    return None
+
+
 def family_of(task: str) -> Family:
     """The family that an id belongs to, whichever module registers it (`MODULE:ID`)."""
     name = task.rpartition(":")[2]
@@ -219,9 +240,7 @@ def check_seeding(env: Task, steps: int = 16) -> None:
     except UserError:
         raise
     except Exception as error:  # an environment is foreign code and may raise anything
-        raise UserError(
-            f"{env.task}: cannot be played: {type(error).__name__}: {_first_line(error)}; mend the environment"
-        ) from None
+        raise UserError(f"{env.task}: cannot be played: {_told(error)}; mend the environment") from None
     if not same:
         raise UserError(
             f"{env.task}: two episodes of one seed differ: its reset ignores the seed, so that no recording could be "

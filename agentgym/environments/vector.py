@@ -6,6 +6,7 @@ decides nothing about an episode. This module knows no policy.
 """
 
 import multiprocessing
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +17,10 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from agentgym import environments
+from agentgym import environments, trust
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError
-from agentgym.executors import ignore_interrupts
+from agentgym.executors import begin_worker
 from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.batching import batch
@@ -45,7 +46,7 @@ class SeededEnvironments:
     """`count` environments of one task; `observation` is the latest of each, one batch."""
 
     def __init__(self, task: str | TaskRecipe, frame: FrameRecipe, count: int, vector: Vector = "sync") -> None:
-        makers = [partial(_make, task, frame)] * count
+        makers = [partial(_make, trust.current(), os.getpid(), task, frame)] * count
         self._envs: SyncVectorEnv | AsyncVectorEnv = (
             SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED) if vector == "sync" else _processes(makers)
         )
@@ -114,10 +115,11 @@ def _ending(info: dict[str, Any]) -> dict[str, Any]:
     return {"is_success": bool(info["is_success"])}
 
 
-def _make(task: str | TaskRecipe, frame: FrameRecipe) -> Resting:
-    if multiprocessing.parent_process() is not None:
-        ignore_interrupts()
-    return Resting(environments.make(task, frame=frame))
+def _make(granted: trust.Grant, owner: int, task: str | TaskRecipe, frame: FrameRecipe) -> Resting:
+    if os.getpid() != owner:
+        begin_worker()
+    with trust.granted(granted):
+        return Resting(environments.make(task, frame=frame))
 
 
 def _processes(makers: Sequence[partial[Resting]]) -> AsyncVectorEnv:

@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from agentgym.evaluation.statistics import normalise
 from agentgym.experts.outcomes import RELIABLE
 from agentgym.files import replace_file
 from agentgym.recipes import BudgetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
+from agentgym.trust import trusting
 from agentgym.versions import installed_versions
 
 OUTCOMES = ("solved", "failed", "error", "timeout")
@@ -57,7 +59,20 @@ def survey(
     interrupted survey has kept is not played again. `on_progress(count, task)` follows episodes. Raises UserError for
     an unknown expert or task, an expert that is not trusted, and a folder with an unfinished survey of other terms.
     """
-    experts.check_trust(expert, trust=trust)
+    with trusting(trust):
+        return _survey(expert, suite, seeds, budget, to, executors.start(engine, workers=workers), on_progress)
+
+
+def _survey(
+    expert: str,
+    suite: SuiteRecipe,
+    seeds: range,
+    budget: BudgetRecipe,
+    to: Path,
+    starting: AbstractContextManager[executors.Executor],
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    experts.make(expert)
     environments.check_suite(suite)
     checks = {task.id: _check_task(expert, task, suite.frame) for task in suite.tasks}
     open_tasks = [task for task in suite.tasks if not checks[task.id].refusal]
@@ -66,7 +81,7 @@ def survey(
     jobs = [(expert, task, suite.frame, seed, budget) for task in open_tasks for seed in seeds]
     with (
         SurveyLog(log_file(to, expert), _terms(expert, suite, budget, versions)) as log,
-        executors.start(engine, workers=workers) as executor,
+        starting as executor,
     ):
         _play_missing(jobs, log, executor, on_progress)
     by_seed = {(played.task, played.seed): played for played in log.played}

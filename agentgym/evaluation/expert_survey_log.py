@@ -8,14 +8,16 @@ environment and no expert.
 
 import errno
 import fcntl
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from agentgym.errors import UserError
+from agentgym.files import make_folder, read_json_lines, read_text, to_json
 from agentgym.recipes import differences
 
 
@@ -40,7 +42,7 @@ class SurveyLog:
 
     def __init__(self, file: Path, terms: Mapping[str, Any]) -> None:
         self._file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         self._stream = file.open("ab", buffering=0)
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,10 +71,10 @@ class SurveyLog:
 
     def _go_on(self, terms: Mapping[str, Any]) -> list[Played]:
         """The episodes that are there; behind the last whole line the file ends."""
-        content = self._file.read_text(encoding="utf-8")
+        content = read_text(self._file)
         whole = content[: content.rfind("\n") + 1]
         os.truncate(self._file, len(whole.encode()))
-        lines = [json.loads(line) for line in whole.splitlines()]
+        lines = read_json_lines(self._file)
         if not lines:
             self._write(dict(terms))
             return []
@@ -82,11 +84,15 @@ class SurveyLog:
                 f"{self._file}: holds the episodes of another survey ({changed[0]}); "
                 "finish that one, give another --to, or delete the file"
             )
-        return [Played(**line) for line in lines[1:]]
+        try:
+            return TypeAdapter(list[Played]).validate_python(lines[1:])
+        except ValidationError as error:
+            number = int(error.errors()[0]["loc"][0]) + 2
+            raise UserError(f"{self._file}, line {number}: is no episode of a survey; remove the line") from None
 
     def _write(self, values: dict[str, Any]) -> None:
         try:
-            line = f"{json.dumps(values)}\n".encode()
+            line = f"{to_json(values)}\n".encode()
             if self._stream.write(line) < len(line):  # the rest had no room
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._stream.fileno())

@@ -28,6 +28,7 @@ from agentgym.policies.agents import find_agent, shipped_agents
 from agentgym.policies.sampling import PerEpisodeSampler
 from agentgym.spaces import Integers, SpaceCodec
 from agentgym.spaces.from_zero import from_zero
+from agentgym.trust import check_pickle, trusting
 
 if TYPE_CHECKING:
     from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy
@@ -79,13 +80,13 @@ class PolicySpec:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def resolve_policy(who: str, *, trust: bool = False) -> PolicySpec:
+def resolve_policy(who: str) -> PolicySpec:
     """The player of that name or path. Raises UserError when there is none, or when its code is not trusted."""
     if who.startswith(experts.SB3):
         path = Path(who.removeprefix(experts.SB3))
         if not path.is_file():
             raise UserError(f"{who}: there is no file {path}; name the zip that Stable-Baselines3's save wrote")
-        experts.check_trust(who, trust=trust)
+        check_pickle(who)
         return PolicySpec(who, "sb3", path)
     if who.startswith(remote.PREFIX):
         return PolicySpec(who, "remote", Path(who.removeprefix(remote.PREFIX)))
@@ -114,10 +115,11 @@ def load_policy(who: str | Path, *, trust: bool = False, sampled: bool = False) 
     With `sampled` it draws by the episodes' seeds in `rollout(..., deterministic=False)`. Raises UserError when there
     is none, for an expert, which acts on an environment's state, and for a zip that is not trusted.
     """
-    spec = resolve_policy(str(who), trust=trust)
-    if spec.kind == "expert":
-        raise UserError(f"{who}: an expert acts on an environment's state and has no policy; see agentgym.evaluate")
-    return load(spec, sampled=sampled)
+    with trusting(trust):
+        spec = resolve_policy(str(who))
+        if spec.kind == "expert":
+            raise UserError(f"{who}: an expert acts on an environment's state and has no policy; see agentgym.evaluate")
+        return load(spec, sampled=sampled)
 
 
 def load(spec: PolicySpec, *, sampled: bool) -> "LoadedPolicy":

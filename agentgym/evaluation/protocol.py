@@ -18,6 +18,7 @@ from agentgym.evaluation.policy_registry import PolicySpec
 from agentgym.policies.agents import shipped_agents
 from agentgym.recipes import BudgetRecipe, DatasetRecipe, EvaluationRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.training.run_folder import read_recipe
+from agentgym.trust import NOTHING, Grant, current, trusting
 
 USUAL_EXPERTS = ("babyai-bot", "minigrid-planner", "trained", "atari-ram")  # the first that can act in a task
 
@@ -42,6 +43,7 @@ class EvaluationConfig:
     protocol: EvaluationRecipe
     folder: Path
     trained_on: tuple[Demonstrations, ...] = ()
+    grant: Grant = NOTHING  # what code may be loaded to play it
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -99,7 +101,20 @@ def configure_evaluation(
     spend `expert_seconds` of a core on an episode. Raises UserError when there is no such player, suite or expert, or
     nothing says what to play.
     """
-    spec = policy_registry.resolve_policy(who, trust=trust)
+    with trusting(trust):
+        return _configure(who, suite, to, data, expert, expert_seconds, changes)
+
+
+def _configure(
+    who: str,
+    suite: str | None,
+    to: Path | None,
+    data: Path | str | None,
+    expert: str | None,
+    expert_seconds: float | None,
+    changes: Mapping[str, Any],
+) -> EvaluationConfig:
+    spec = policy_registry.resolve_policy(who)
     run = spec.run
     recipe = read_recipe(run) if run else None
     trained_on = demonstrations_of(run, locate(data) if data else None)
@@ -122,10 +137,11 @@ def configure_evaluation(
         environments.check_suite(each)
     return EvaluationConfig(
         policy=spec,
-        plays=tuple(_plays(suites, demonstrated, expert, expert_seconds, trust=trust)),
+        plays=tuple(_plays(suites, demonstrated, expert, expert_seconds)),
         protocol=protocol.model_copy(update={k: v for k, v in changes.items() if v is not None}),
         folder=folder,
         trained_on=tuple(trained_on),
+        grant=current(),
     )
 
 
@@ -141,15 +157,13 @@ def _plays(
     demonstrated: Sequence[DatasetRecipe],
     asked: str | None,
     seconds: float | None,
-    *,
-    trust: bool,
 ) -> Iterator[Play]:
     """Every task of every suite. Raises UserError when a task is in two suites that play it otherwise."""
     played: dict[str, Play] = {}
     for suite in suites:
         for task in suite.tasks:
             named = next((each for each in demonstrated if task in each.suite.tasks), None)
-            expert = _choose_expert(asked, named, task, suite.frame, trust=trust)
+            expert = _choose_expert(asked, named, task, suite.frame)
             budget = named.budget if named and named.expert == expert else BudgetRecipe()
             if seconds is not None:
                 budget = budget.model_copy(update={"seconds": seconds})
@@ -164,14 +178,11 @@ def _plays(
                 yield play
 
 
-def _choose_expert(
-    asked: str | None, named: DatasetRecipe | None, task: TaskRecipe, frame: FrameRecipe, *, trust: bool
-) -> str | None:
+def _choose_expert(asked: str | None, named: DatasetRecipe | None, task: TaskRecipe, frame: FrameRecipe) -> str | None:
     """Whose score is 1: the one asked for, else the one that demonstrated the task, else a usual one; None without."""
     env = environments.make(task, frame=frame)
     try:
         if asked:
-            experts.check_trust(asked, trust=trust)
             experts.make(asked).check(env)
             return asked
         for name in dict.fromkeys([*([named.expert] if named else ()), *USUAL_EXPERTS]):
@@ -183,9 +194,8 @@ def _choose_expert(
 
 
 def _can_act(expert: str, env: environments.Task) -> bool:
-    """Whether an expert that need not be trusted acts in an environment."""
+    """Whether an expert acts in an environment; one that has to be trusted, and is not, does not."""
     try:
-        experts.check_trust(expert, trust=False)
         experts.make(expert).check(env)
     except UserError:
         return False

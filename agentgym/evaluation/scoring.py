@@ -26,6 +26,7 @@ from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks,
 from agentgym.executors import ExecutorName
 from agentgym.files import read_json, write_json
 from agentgym.recipes import differences
+from agentgym.trust import granted
 from agentgym.versions import LEARNING, installed_versions
 
 EVALUATION_FORMAT = 2  # 1 knew one suite, one expert and no trivial players
@@ -52,6 +53,13 @@ def evaluate(
     the folder holds an evaluation by another protocol that may not be overwritten.
     """
     config = who if isinstance(who, EvaluationConfig) else configure_evaluation(str(who), **settings)
+    with granted(config.grant):
+        return _evaluate(config, workers, engine, overwrite, on_progress)
+
+
+def _evaluate(
+    config: EvaluationConfig, workers: int | None, engine: str, overwrite: bool, on_progress: OnProgress
+) -> dict[str, Any]:
     checked = check_seed_overlap(config)
     check_tasks_fit(config)
     episodes = _known_episodes(config, overwrite)

@@ -6,7 +6,6 @@
 Rounds that are done are not done again; one that was interrupted goes on where it was.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from agentgym.evaluation.rollouts import play_suite
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
 from agentgym.experts.dagger import agent_maker
-from agentgym.files import read_json, write_json
+from agentgym.files import append_json_line, check_points, claimed, is_vacant, read_json, read_json_lines, write_json
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import (
     DaggerRecipe,
@@ -31,10 +30,11 @@ from agentgym.recipes import (
     RoundsRecipe,
     differences,
 )
-from agentgym.training.run_folder import open_run
+from agentgym.training.run_folder import BUSY, open_run
 
 OnProgress = Callable[[int, str], None]
 Point = dict[str, Any]
+POINT = ("round", "episodes", "labels", "updates", "levels", "success_rate", "seconds", "cpu_seconds")
 
 
 def run_rounds(
@@ -45,23 +45,25 @@ def run_rounds(
     Raises UserError when the folder holds something else, or levels are both recorded and played for the score.
     """
     check_seed_overlap(recipe)
-    _open(run, recipe)
-    points = read_points(run) if (run / "curve.jsonl").is_file() else []
-    on_progress(len(points), "")
-    for number in range(len(points), recipe.rounds):
-        points.append(_do_round(recipe, run, number, workers))
-        with (run / "curve.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(points[-1]) + "\n")
-        on_progress(1, f"success {points[-1]['success_rate']:.1%}")
+    _check_same_recipe(run, recipe)
+    with claimed(run, BUSY):
+        if not (run / "rounds.json").is_file():
+            write_json(run / "rounds.json", recipe.model_dump(mode="json"))
+        points = read_points(run) if (run / "curve.jsonl").is_file() else []
+        on_progress(len(points), "")
+        for number in range(len(points), recipe.rounds):
+            points.append(_do_round(recipe, run, number, workers))
+            append_json_line(run / "curve.jsonl", points[-1])
+            on_progress(1, f"success {points[-1]['success_rate']:.1%}")
     return points
 
 
 def read_points(run: Path) -> list[Point]:
-    """The points of a run's rounds. Raises UserError when there is none."""
+    """The points of a run's rounds. Raises UserError when there is none, or one is damaged."""
     file = run / "curve.jsonl"
     if not file.is_file() or not (run / "rounds.json").is_file():
         raise UserError(f"{run}: holds no rounds; 'agentgym dagger RECIPE' makes some")
-    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    return check_points(read_json_lines(file), file, POINT)
 
 
 def dataset_of(recipe: RoundsRecipe, run: Path, number: int) -> DatasetRecipe:
@@ -98,18 +100,16 @@ def check_seed_overlap(recipe: RoundsRecipe) -> None:
         )
 
 
-def _open(run: Path, recipe: RoundsRecipe) -> None:
-    file, values = run / "rounds.json", recipe.model_dump(mode="json")
+def _check_same_recipe(run: Path, recipe: RoundsRecipe) -> None:
+    """Raises UserError when the folder holds something else, or the rounds cannot be recorded or trained."""
+    file = run / "rounds.json"
     if file.is_file():
-        changed = differences(read_json(file), values)
+        changed = differences(read_json(file, dict), recipe.model_dump(mode="json"))
         if changed:
             raise UserError(f"{run}: holds rounds of another recipe ({changed[0]}); choose another folder")
-        return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    elif run.exists() and not (run.is_dir() and is_vacant(run)):
         raise UserError(f"{run}: exists and holds no rounds; choose another folder")
-    collection.make_headers(recipe.dataset)  # before anything is made
-    run.mkdir(parents=True, exist_ok=True)
-    write_json(file, values)
+    collection.make_headers(recipe.dataset)
 
 
 def _do_round(recipe: RoundsRecipe, run: Path, number: int, workers: int | None) -> Point:

@@ -5,19 +5,22 @@ Training resumes where it was interrupted and does nothing that is done.
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from transformers import PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
 from agentgym import environments
 from agentgym.evaluation.results import RolloutResult
 from agentgym.evaluation.rollouts import play_suite
-from agentgym.files import read_json, write_json
+from agentgym.files import claimed, read_json, sync_folder, sync_tree, write_json, writing
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import describe_frames
 from agentgym.policies.agent_policy import AgentPolicy
@@ -25,10 +28,11 @@ from agentgym.recipes import ExperimentRecipe, SuiteRecipe, load_experiment
 from agentgym.training import distributed
 from agentgym.training import loop as training_loop
 from agentgym.training.datasets import adopt, open_parts, sources_of
+from agentgym.training.distributed import is_first
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.loop import Loop
 from agentgym.training.optimizer import uses_bfloat16
-from agentgym.training.run_folder import open_run
+from agentgym.training.run_folder import BUSY, begun, check_same_run
 from agentgym.training.windows import Source
 from agentgym.versions import LEARNING, installed_versions
 
@@ -44,6 +48,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     processes: int | None = 1,
+    overwrite: bool = False,
     on_progress: OnProgressWithNote = lambda count, note: None,
 ) -> dict[str, Any]:
     """Trains an experiment on its recorded dataset to the last update; returns what training.json then holds.
@@ -52,53 +57,91 @@ def train(
     apply. `data` and `run` are data/NAME and runs/NAME when not given; the agent is in `run`/model, and `load_policy`
     reads the run. With several `processes` (None: as many as the batch is worth) the others are spawned, which asks for
     `if __name__ == "__main__"` in a script. `on_progress(n, note)` is called after updates. Resumes what was
-    interrupted. Raises UserError when the dataset does not fit, or the run folder holds something else.
+    interrupted; with `overwrite` a run that is there goes first. Raises UserError when the dataset does not fit, or the
+    run folder holds something else; then nothing is deleted or made.
     """
     if isinstance(recipe, str):
         recipe = load_experiment(recipe, overrides)
     recipe = adopt(recipe)
     data = Path(data or recipe.trained_on[0].folder)
     run = Path(run) if run else Path("runs") / recipe.name
-    count = distributed.choose(processes, recipe.training.batch_size)
-    if distributed.is_first():
-        open_run(run, recipe)
-    if not (run / "training.json").is_file():
-        with distributed.beside(count, train_run, recipe, data, run):
-            train_run(recipe, data, run, on_progress=on_progress)
+    count, first = distributed.choose(processes, recipe.training.batch_size), distributed.is_first()
+    if first:
+        check_same_run(run, recipe, overwrite=overwrite)
+    if overwrite or not (run / "training.json").is_file():
+        start = prepare(recipe, data)
+        with begun(run, recipe, overwrite=overwrite) if first else nullcontext():
+            distributed.wait()
+            with distributed.beside(count, train_run, recipe, data, run):
+                train_run(recipe, data, run, start=start, on_progress=on_progress)
     distributed.wait()
-    result: dict[str, Any] = read_json(run / "training.json")
+    result: dict[str, Any] = read_json(run / "training.json", dict)
     return result
 
 
-def train_run(
-    recipe: ExperimentRecipe, data: Path, run: Path, *, on_progress: OnProgressWithNote = lambda count, note: None
-) -> None:
-    """Trains the recipe's model on a recorded dataset into run/model. Returns at once when that is done."""
-    if (run / "training.json").is_file():
-        return
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with: the model, its tokenizer, and the windows to train on and those held out."""
+
+    model: AgentModel
+    tokenizer: PreTrainedTokenizerFast
+    training: Source
+    held_out: Mapping[str, Source]
+
+
+def prepare(recipe: ExperimentRecipe, data: Path) -> Start:
+    """What the recipe's training begins with; nothing is written. Raises UserError for whatever cannot be trained."""
     parts = open_parts(data, recipe)
-    started = time.perf_counter()
+    if recipe.training.evaluate_episodes:
+        for suite in recipe.suites:
+            environments.check_suite(suite)
     torch.manual_seed(recipe.training.seed)
     model, tokenizer = first_model(recipe, parts)
-    on_progress(0, describe_frames(model.config))
-    reading = window_config_of(model, tokenizer)
-    training, held_out = sources_of(parts, reading)
+    return Start(model, tokenizer, *sources_of(parts, window_config_of(model, tokenizer)))
+
+
+def train_run(
+    recipe: ExperimentRecipe,
+    data: Path,
+    run: Path,
+    *,
+    start: Start | None = None,
+    on_progress: OnProgressWithNote = lambda count, note: None,
+) -> None:
+    """Trains the recipe's model on a recorded dataset into run/model. Returns at once when that is done.
+
+    `start` is what `prepare` made, where it was called before. Raises UserError while another process trains there.
+    """
+    if (run / "training.json").is_file():
+        return
+    start = start or prepare(recipe, data)
+    with claimed(run, BUSY) if is_first() else nullcontext():
+        _train(recipe, data, run, start, on_progress)
+
+
+def _train(recipe: ExperimentRecipe, data: Path, run: Path, start: Start, on_progress: OnProgressWithNote) -> None:
+    started = time.perf_counter()
+    on_progress(0, describe_frames(start.model.config))
+    tokenizer, training, held_out = start.tokenizer, start.training, start.held_out
 
     def score_now(model: AgentModel, index: int, count: int) -> list[tuple[str, float]]:
         return _periodic_scores(AgentPolicy(model, tokenizer), recipe, index, count)
 
     rollouts = score_now if recipe.training.evaluate_episodes else None
     loop = Loop(recipe.training, recipe.losses, training, held_out, run, rollouts)
-    model = training_loop.train(model, loop, on_progress=on_progress)
+    model = training_loop.train(start.model, loop, on_progress=on_progress)
     if not PartialState().is_main_process:
         return
-    temporary = run / "model.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
     disable_progress_bar()  # the bar of this command is the only one
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    shutil.rmtree(run / "model", ignore_errors=True)
-    temporary.rename(run / "model")
+    temporary = run / "model.tmp"
+    with writing(run / "model"):
+        shutil.rmtree(temporary, ignore_errors=True)
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        sync_tree(temporary)
+        shutil.rmtree(run / "model", ignore_errors=True)
+        temporary.rename(run / "model")
+        sync_folder(run)
     _save_reconstructions(model, next(iter(held_out.values()), training), recipe, run)
     windows = recipe.training.updates * recipe.training.accumulation * recipe.training.batch_size
     write_json(

@@ -10,6 +10,7 @@ A training that was interrupted goes on from the last point of its curve, with n
 import json
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym import environments
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.evaluation.rollouts import play_suite
 from agentgym.extras import needs
-from agentgym.files import read_json, write_json
+from agentgym.files import (
+    append_json_line,
+    check_points,
+    claimed,
+    is_vacant,
+    read_json,
+    read_json_lines,
+    sync_folder,
+    sync_tree,
+    write_json,
+    writing,
+)
 from agentgym.model.agent import AgentModel
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.protocol import Policy
 from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
 from agentgym.recipes import FinetuningRecipe, PPORecipe, differences
 from agentgym.spaces import SpaceCodec
-from agentgym.training.run_folder import read_recipe
+from agentgym.training.run_folder import BUSY, read_recipe
 
 with needs("sb3", what="fine-tuning by PPO"):
     from stable_baselines3 import PPO
@@ -37,6 +49,8 @@ with needs("sb3", what="fine-tuning by PPO"):
     from stable_baselines3.common.utils import LinearSchedule
     from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
+CHECKPOINT = "checkpoint.zip"
+POINT = ("steps", "seconds", "cpu_seconds", "success_rate", "mean_return")
 OnProgress = Callable[[int, str], None]
 
 
@@ -74,30 +88,55 @@ def finetune(
     Raises UserError when the folder holds something else, or the agent does not fit the suite.
     """
     _check_same_recipe(run, recipe)
-    file = run / "checkpoint.zip"
     if not (run / "model").exists() and not (run / "model.zip").exists():
-        domain = _agent(recipe).domain  # before anything is made
-        run.mkdir(parents=True, exist_ok=True)
-        write_json(run / "finetuning.json", recipe.model_dump(mode="json"))
+        domain = _agent(recipe).domain
         env = _environment(recipe, domain.window)
-        model = PPO.load(file, env=env) if file.is_file() else _first(recipe, env, domain.tasks[0])
-        on_progress(model.num_timesteps, "")
-        curve = CurveCallback(recipe, run, on_progress)
-        left = recipe.ppo.steps - model.num_timesteps
-        if left > 0:
-            model.learn(left, callback=curve, reset_num_timesteps=model.num_timesteps == 0)
+        model = _first(recipe, env, domain.tasks[0])
+        if (run / CHECKPOINT).is_file():
+            _restore(model, run / CHECKPOINT)
+        with claimed(run, BUSY):  # nothing is made before here
+            write_json(run / "finetuning.json", recipe.model_dump(mode="json"))
+            _learn(model, recipe, run, on_progress)
         env.close()
-        _keep(model, recipe, run)
-        file.unlink(missing_ok=True)
     return read_points(run)
 
 
+def _learn(model: PPO, recipe: FinetuningRecipe, run: Path, on_progress: OnProgress) -> None:
+    """Trains to the last step, and keeps what was trained in place of the checkpoint."""
+    on_progress(model.num_timesteps, "")
+    curve = CurveCallback(recipe, run, on_progress)
+    left = recipe.ppo.steps - model.num_timesteps
+    if left > 0:
+        model.learn(left, callback=curve, reset_num_timesteps=model.num_timesteps == 0)
+    _keep(model, recipe, run)
+    (run / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _restore(model: PPO, file: Path) -> None:
+    """The weights, what the optimiser remembers and the count of steps are those of a checkpoint.
+
+    Nothing in it is unpickled, so that a folder of somebody else's runs no code: what else a model has is made of the
+    recipe. Raises UserError for a file that is damaged or of another model.
+    """
+    try:
+        model.set_parameters(str(file))
+        with zipfile.ZipFile(file) as archive:
+            steps = json.loads(archive.read("data"))["num_timesteps"]
+        if type(steps) is not int or steps < 0:
+            raise ValueError(f"{steps!r} steps")
+    except Exception as error:  # a damaged file raises whatever its reader raises
+        raise UserError(
+            f"{file}: cannot be read as a checkpoint ({first_line(error)}); delete the run's folder to begin again"
+        ) from error
+    model.num_timesteps = steps
+
+
 def read_points(run: Path) -> list[dict[str, Any]]:
-    """The points of a run's learning curve. Raises UserError when there is none."""
+    """The points of a run's learning curve. Raises UserError when there is none, or one is damaged."""
     file = run / "curve.jsonl"
     if not file.is_file():
         raise UserError(f"{run}: has no learning curve (curve.jsonl); 'agentgym finetune RECIPE' makes one")
-    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    return check_points(read_json_lines(file), file, POINT)
 
 
 class CurveCallback(BaseCallback):
@@ -149,10 +188,12 @@ class CurveCallback(BaseCallback):
             "mean_return": total,
         }
         temporary = self._run / "checkpoint.tmp.zip"
-        self.model.save(temporary)
-        temporary.replace(self._run / "checkpoint.zip")
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(point) + "\n")
+        with writing(self._run / CHECKPOINT):
+            self.model.save(temporary)
+            sync_folder(temporary)
+            temporary.replace(self._run / CHECKPOINT)
+            sync_folder(self._run)
+        append_json_line(self._file, point)
         self._spent += time.perf_counter() - began
         self._cpu_spent += time.process_time() - cpu_began
         self._on_progress(0, f"success {success:.1%}")
@@ -162,10 +203,10 @@ def _check_same_recipe(run: Path, recipe: FinetuningRecipe) -> None:
     """Raises UserError when the folder holds something else than a run of this recipe."""
     file = run / "finetuning.json"
     if file.is_file():
-        changed = differences(read_json(file), recipe.model_dump(mode="json"))
+        changed = differences(read_json(file, dict), recipe.model_dump(mode="json"))
         if changed:
             raise UserError(f"{run}: holds a run of another recipe ({changed[0]}); choose another folder")
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+    elif run.exists() and not (run.is_dir() and is_vacant(run)):
         raise UserError(f"{run}: exists and is no fine-tuning; choose another folder")
 
 
@@ -243,11 +284,17 @@ def _play(model: PPO, recipe: FinetuningRecipe) -> tuple[float, float]:
 def _keep(model: PPO, recipe: FinetuningRecipe, run: Path) -> None:
     """An agent becomes the model of this run, with the recipe of the run it came from; a CnnPolicy stays a zip."""
     if recipe.start == "cnn":
-        model.save(run / "model.zip")
+        with writing(run / "model.zip"):
+            model.save(run / "model.tmp.zip")
+            sync_folder(run / "model.tmp.zip")
+            (run / "model.tmp.zip").replace(run / "model.zip")
         return
     temporary = run / "tuned.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.policy.save_checkpoint(temporary)
-    (temporary / "recipe.json").replace(run / "recipe.json")
-    (temporary / "model").rename(run / "model")
-    temporary.rmdir()
+    with writing(run / "model"):
+        shutil.rmtree(temporary, ignore_errors=True)
+        model.policy.save_checkpoint(temporary)
+        sync_tree(temporary)
+        (temporary / "recipe.json").replace(run / "recipe.json")
+        (temporary / "model").rename(run / "model")
+        temporary.rmdir()
+        sync_folder(run)

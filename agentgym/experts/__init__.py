@@ -92,9 +92,3 @@ def make(name: str) -> Expert:
         hint = did_you_mean(name, EXPERTS) or f"; known: {', '.join([*EXPERTS, *BY_PATH])}"
         raise UserError(f"no expert is named '{name}'{hint}")
     return EXPERTS[name][0]()
-
-
-def check_trust(name: str, *, trust: bool) -> None:
-    """Raises UserError for an expert whose loading runs the code of a file, unless that is trusted."""
-    if name.startswith(SB3) and not trust:
-        raise UserError(f"{name}: loading it runs code that is inside the file; give --trust if you know its origin")

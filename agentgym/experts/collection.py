@@ -16,6 +16,7 @@ from agentgym.data.store import (
     EpisodeDataset,
     Header,
     Row,
+    clear_dataset,
     count_outcomes,
     dataset_folders,
 )
@@ -23,8 +24,9 @@ from agentgym.errors import UserError
 from agentgym.experts import outcomes
 from agentgym.experts.budget import share_of
 from agentgym.experts.demonstrations import Chunk, MakeAgent, record_chunk
-from agentgym.recipes import DatasetRecipe, differences, load_dataset
+from agentgym.recipes import DatasetRecipe, check_resolved, differences, load_dataset
 from agentgym.spaces import SpaceCodec
+from agentgym.trust import trusting
 
 CHUNK, CHUNK_STEPS = 100, 10_000  # a shard has so many seeds, or so many recorded steps: what a crash can cost
 
@@ -44,28 +46,32 @@ def collect(
     tell: Tell = lambda line: None,
     headers: Sequence[Header] | None = None,
     make_agent: MakeAgent | None = None,
+    overwrite: bool = False,
 ) -> dict[str, int]:
     """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
 
     `recipe` is a recipe, the name of one that ships, or a TOML file, to which `overrides` ("episodes=100") apply;
     `path` is data/NAME when not given. `on_progress(n)` is called as episodes are done, `tell` at the end with a line
     on the errors, if there were any. `headers` are what `make_headers` made of the recipe, and `make_agent` makes the
-    agent of its `dagger` in each worker, where a caller has them.
+    agent of its `dagger` in each worker, where a caller has them. With `overwrite` the dataset in `path` goes first.
     Raises UserError for an unknown task or expert, an expert that does not fit the environment or is not trusted
-    (`trust`, for a zip), or a folder that holds something else.
+    (`trust`, for code that the recipe names), or a folder that holds something else.
     """
-    if isinstance(recipe, str):
-        recipe = load_dataset(recipe, overrides)
-    path = path or Path("data") / recipe.name
-    experts.check_trust(recipe.expert, trust=trust)
-    headers = headers or make_headers(recipe)
-    make_agent = make_agent or agent_maker_of(recipe)
-    check_same_recipe(path, recipe)
-    counts: Counter[str] = Counter()
-    with executors.start(engine, workers=workers) as executor:
-        for folder, header in folders_of(path, headers).items():
-            counts.update(_collect_kind(recipe, folder, header, executor, make_agent, on_progress, tell))
-    return dict(counts)
+    with trusting(trust):
+        if isinstance(recipe, str):
+            recipe = load_dataset(recipe, overrides)
+        path = Path(path or Path("data") / recipe.name)
+        headers = headers or make_headers(recipe)
+        make_agent = make_agent or agent_maker_of(recipe)
+        if overwrite:
+            clear_dataset(path)
+        else:
+            check_same_recipe(path, recipe)
+        counts: Counter[str] = Counter()
+        with executors.start(engine, workers=workers) as executor:
+            for folder, header in folders_of(path, headers).items():
+                counts.update(_collect_kind(recipe, folder, header, executor, make_agent, on_progress, tell))
+        return dict(counts)
 
 
 def _collect_kind(
@@ -81,7 +87,7 @@ def _collect_kind(
     part = recipe.of_tasks(tasks_of(header))
     if dataset_folders(folder) == [folder]:  # the rest is recorded as it was begun, budget and all
         header = EpisodeDataset(folder).header
-        part = DatasetRecipe.model_validate(dict(header.recipe))
+        part = check_resolved(DatasetRecipe, header.recipe, folder / "manifest.json")
     with DatasetWriter(folder, header) as writer:
         done = {(attempt.task, attempt.seed) for attempt in writer.attempts()}
         chunks = [rest for chunk in make_chunks(part, workers=executor.workers) if (rest := without(chunk, done)).seeds]
@@ -141,20 +147,31 @@ def is_complete(recipe: DatasetRecipe, path: str | Path) -> bool:
     return all(seeds.issuperset(recipe.seeds) for seeds in tried.values())
 
 
-def check_same_recipe(path: str | Path, recipe: DatasetRecipe) -> None:
-    """Raises UserError, naming the first difference, when the folder holds another recipe's dataset or other files."""
+def check_same_recipe(path: str | Path, recipe: DatasetRecipe, *, goes: str = "that dataset") -> None:
+    """Raises UserError, naming the first difference, when the folder holds another recipe's dataset or other files.
+
+    `goes` is what --overwrite deletes, for the message.
+    """
     path = Path(path)
-    folders = dataset_folders(path)
-    for folder in folders:
+    changed = find_change(path, recipe)
+    if changed:
+        raise UserError(
+            f"{path}: holds a dataset of another recipe ({changed}); choose another folder, or --overwrite, "
+            f"which deletes {goes}"
+        )
+    if not dataset_folders(path) and path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
+        raise UserError(f"{path}: exists and is no dataset; choose another folder")
+
+
+def find_change(path: Path, recipe: DatasetRecipe) -> str | None:
+    """The first key in which what was recorded in the folder is another recipe's; None without any."""
+    for folder in dataset_folders(path):
         header = EpisodeDataset(folder).header
         expected = recipe if folder == path else recipe.of_tasks(tasks_of(header))
         changed = differences(dict(header.recipe), expected.model_dump(mode="json"))
         if changed:
-            raise UserError(
-                f"{folder}: holds a dataset of another recipe ({changed[0]}); choose another folder or --overwrite"
-            )
-    if not folders and path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
-        raise UserError(f"{path}: exists and is no dataset; choose another folder or --overwrite")
+            return changed[0] if folder == path else f"{folder.name}: {changed[0]}"
+    return None
 
 
 def _is_foreign(file: Path) -> bool:

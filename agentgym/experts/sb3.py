@@ -1,6 +1,6 @@
 """Agents trained by Stable-Baselines3 as experts, and the policy inside a zip.
 
-Loading a zip unpickles, which can run any code inside it: whoever names a file has to trust it. An agent reads the
+Loading a zip unpickles, which can run any code inside it: it has to be trusted (`agentgym.trust`). An agent reads the
 environment's state, or its observation, whichever it was trained on.
 """
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
+from agentgym import trust
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError
 from agentgym.extras import needs
@@ -22,6 +23,7 @@ class SB3Expert:
     """The likeliest actions of the agent in `path`."""
 
     def __init__(self, path: Path) -> None:
+        trust.check_pickle(f"sb3:{path}")
         self._path = path
         self._policy: BasePolicy | None = None
 
@@ -56,7 +58,11 @@ class SB3Expert:
 
 
 def load_sb3_policy(path: Path) -> "BasePolicy":
-    """The policy inside a Stable-Baselines3 zip of any algorithm, ready to act. Raises UserError if unreadable."""
+    """The policy inside a Stable-Baselines3 zip of any algorithm, ready to act.
+
+    Raises UserError if it is not trusted or cannot be read.
+    """
+    trust.check_pickle(f"sb3:{path}")
     with needs("sb3", what=f"{path}:"):
         from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
         from stable_baselines3.common.save_util import load_from_zip_file

@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from agentgym.recipes.base import Recipe, absent
+from agentgym.recipes.base import LAST_SEED, MOST_AT_ONCE, MOST_EPISODES, Name, Often, Recipe, Seed, absent
 from agentgym.recipes.suites import SuiteRecipe
 
 HELD_OUT = 0.02
@@ -18,8 +18,8 @@ class BudgetRecipe(Recipe):
     episode of the task may last, if that is more. `steps` absent: as many as the level lasts.
     """
 
-    seconds: Annotated[float, Field(gt=0)] | None = absent()
-    steps: Annotated[int, Field(ge=1)] | None = absent()
+    seconds: Annotated[float, Field(gt=0, le=10**7)] | None = absent()
+    steps: Often | None = absent()
 
 
 class DaggerRecipe(Recipe):
@@ -37,12 +37,12 @@ class DatasetRecipe(Recipe):
     random action. With it or with `dagger` the expert labels every step, and its labels are what training predicts.
     """
 
-    name: str
+    name: Name
     description: str
     suite: SuiteRecipe
     expert: str
-    episodes: Annotated[int, Field(ge=1)]
-    first_seed: Annotated[int, Field(ge=0)] = 1_000_000
+    episodes: Annotated[int, Field(ge=1, le=MOST_EPISODES)]
+    first_seed: Seed = 1_000_000
     keep: Literal["solved", "all"] = "solved"
     held_out: Annotated[float, Field(ge=0, lt=1)] = HELD_OUT
     budget: BudgetRecipe = BudgetRecipe()
@@ -58,6 +58,12 @@ class DatasetRecipe(Recipe):
     def seeds(self) -> range:
         """The seeds of each task."""
         return range(self.first_seed, self.first_seed + self.episodes)
+
+    @model_validator(mode="after")
+    def _seeds_exist(self) -> Self:
+        if self.first_seed + self.episodes > LAST_SEED:
+            raise ValueError(f"expected seeds of at most 63 bits: first_seed + episodes up to {LAST_SEED}")
+        return self
 
 
 class ExpertPPORecipe(Recipe):
@@ -82,15 +88,15 @@ class ExpertRecipe(Recipe):
     before the `layers`.
     """
 
-    name: str
+    name: Name
     description: str
     suite: SuiteRecipe
     algorithm: Literal["ppo"] = "ppo"
-    steps: Annotated[int, Field(ge=1)]
-    environments: Annotated[int, Field(ge=1)] = 64
+    steps: Annotated[int, Field(ge=1, le=10**12)]
+    environments: Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     settings: ExpertPPORecipe = ExpertPPORecipe()
     network: Literal["layers", "grid"] = "layers"
-    features: Annotated[int, Field(ge=1)] = 16
-    layers: Annotated[tuple[int, ...], Field(strict=False)] = (64, 64)
-    seed: Annotated[int, Field(ge=0)] = 0
+    features: Annotated[int, Field(ge=1, le=16_384)] = 16
+    layers: Annotated[tuple[Annotated[int, Field(ge=1, le=16_384)], ...], Field(strict=False, max_length=32)] = (64, 64)
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0

@@ -5,10 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentgym.recipes.base import Recipe, absent
+from agentgym.recipes.base import LAST_SEED, MOST_AT_ONCE, MOST_EPISODES, Name, Often, Recipe, Seed, absent
 from agentgym.recipes.datasets import HELD_OUT, DatasetRecipe
 from agentgym.recipes.suites import SuiteRecipe
 
+LONGEST_WINDOW = 65_536  # steps; what fits into memory is less (see `agentgym.training.memory`)
 LEARNING_RATES = {"muon": 4e-3, "adamw": 1e-3}
 
 
@@ -48,7 +49,7 @@ class ModelRecipe(Recipe):
     """
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
-    patch_merge: Annotated[int, Field(ge=1)] | None = None
+    patch_merge: Annotated[int, Field(ge=1, le=1024)] | None = None
     temporal_attention: bool = False
     instruction_attention: Annotated[bool, Field(exclude_if=lambda attends: not attends)] = False
     frame_side: Annotated[int | None, Field(ge=1, le=1024, exclude_if=lambda side: side is None)] = None
@@ -80,6 +81,7 @@ class PartRates(Recipe):
     decoder: Annotated[float, Field(ge=0)] = 1.0
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Factors = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], Field(strict=False)]
 
 
@@ -103,28 +105,28 @@ class TrainingRecipe(Recipe):
     shares are not the asked ones.
     """
 
-    window: Annotated[int, Field(ge=1)] = 8
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    accumulation: Annotated[int, Field(ge=1)] = 1
-    updates: Annotated[int, Field(ge=1)]
+    window: Annotated[int, Field(ge=1, le=LONGEST_WINDOW)] = 8
+    batch_size: Annotated[int, Field(ge=1, le=10**7)] = 16
+    accumulation: Annotated[int, Field(ge=1, le=10**6)] = 1
+    updates: Often
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: Annotated[float, Field(gt=0)] = LEARNING_RATES["muon"]
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
-    warmup_updates: Annotated[int, Field(ge=0)] = 100
+    warmup_updates: Annotated[int, Field(ge=0, le=10**9)] = 100
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.98)  # TOML has lists, no tuples
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = (0.9, 0.98)  # TOML has lists, no tuples
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     part_rates: PartRates = PartRates()
     colour_jitter: ColourJitter | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: bool = False
-    loader_workers: Annotated[int, Field(ge=1)] = 1
+    loader_workers: Annotated[int, Field(ge=1, le=256)] = 1
     held_out_hash: Literal["blake2b", "crc32"] = "blake2b"
-    seed: Annotated[int, Field(ge=0)] = 0
-    log_every: Annotated[int, Field(ge=1)] = 20
-    checkpoint_every: Annotated[int, Field(ge=1)] = 200
-    evaluate_every: Annotated[int, Field(ge=1)] = 400
-    evaluate_episodes: Annotated[int, Field(ge=0)] = 64
+    seed: Seed = 0
+    log_every: Often = 20
+    checkpoint_every: Often = 200
+    evaluate_every: Often = 400
+    evaluate_episodes: Annotated[int, Field(ge=0, le=MOST_EPISODES)] = 64
 
 
 class EvaluationRecipe(Recipe):
@@ -134,12 +136,12 @@ class EvaluationRecipe(Recipe):
     same for any number and either way.
     """
 
-    episodes: Annotated[int, Field(ge=1)] = 500
-    first_seed: Annotated[int, Field(ge=0)] = 0
-    environments: Annotated[int, Field(ge=1)] = 50
+    episodes: Annotated[int, Field(ge=1, le=MOST_EPISODES)] = 500
+    first_seed: Annotated[int, Field(ge=0, le=LAST_SEED - MOST_EPISODES)] = 0
+    environments: Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] = 50
     vector: Annotated[Literal["sync", "async"], Field(exclude_if=lambda vector: vector == "sync")] = "sync"
     deterministic: bool = True
-    videos: Annotated[int, Field(ge=0)] = 6
+    videos: Annotated[int, Field(ge=0, le=10_000)] = 6
 
 
 class PartRecipe(Recipe):
@@ -155,7 +157,7 @@ class PartRecipe(Recipe):
     dataset: DatasetRecipe | None = absent()
     data: str | None = absent()
     weight: Annotated[float, Field(gt=0)] = 1.0
-    window: Annotated[int | None, Field(ge=1, exclude_if=lambda window: window is None)] = None
+    window: Annotated[int | None, Field(ge=1, le=LONGEST_WINDOW, exclude_if=lambda window: window is None)] = None
     held_out: Annotated[float | None, Field(ge=0, lt=1, exclude_if=lambda share: share is None)] = None
     caption: Annotated[bool, Field(exclude_if=lambda caption: not caption)] = False
 
@@ -181,7 +183,7 @@ class ExperimentRecipe(Recipe):
 
     former_names: ClassVar[Mapping[str, str]] = {"mixture": "parts"}
 
-    name: str
+    name: Name
     description: str
     dataset: DatasetRecipe | None = absent()
     parts: list[PartRecipe] = Field(default_factory=list, exclude_if=lambda parts: not parts)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentgym.recipes.base import Recipe
+from agentgym.recipes.base import LAST_SEED, MOST_AT_ONCE, MOST_EPISODES, Name, Recipe
 from agentgym.recipes.suites import SuiteRecipe
 
 
@@ -18,23 +18,23 @@ class PPORecipe(Recipe):
     `freeze_vision`: frames are encoded as they were, the language model alone learns.
     """
 
-    steps: Annotated[int, Field(ge=1)]
-    environments: Annotated[int, Field(ge=1)] = 16
-    rollout_steps: Annotated[int, Field(ge=1)] = 64
-    batch_size: Annotated[int, Field(ge=2)] = 256
-    epochs: Annotated[int, Field(ge=1)] = 3
+    steps: Annotated[int, Field(ge=1, le=10**12)]
+    environments: Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] = 16
+    rollout_steps: Annotated[int, Field(ge=1, le=10**6)] = 64
+    batch_size: Annotated[int, Field(ge=2, le=10**7)] = 256
+    epochs: Annotated[int, Field(ge=1, le=10**6)] = 3
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
     target_kl: Annotated[float, Field(gt=0)] | None = None
     value_rate: Annotated[float, Field(gt=0)] = 5.0
-    value_warmup_rollouts: Annotated[int, Field(ge=0)] = 0
+    value_warmup_rollouts: Annotated[int, Field(ge=0, le=10**9)] = 0
     tether: Annotated[float, Field(ge=0)] = 0.0
     entropy: Annotated[float, Field(ge=0)] = 0.0
     freeze_vision: bool = False
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.99
     gae_lambda: Annotated[float, Field(gt=0, le=1)] = 0.95
     clip: Annotated[float, Field(gt=0)] = 0.2
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 
     @model_validator(mode="after")
     def _one_bonus(self) -> Self:
@@ -46,9 +46,9 @@ class PPORecipe(Recipe):
 class CurveRecipe(Recipe):
     """The points of a learning curve: after `every` steps, [first_seed, first_seed + episodes) of each task."""
 
-    episodes: Annotated[int, Field(ge=1)] = 100
-    first_seed: Annotated[int, Field(ge=0)] = 500_000
-    every: Annotated[int, Field(ge=1)] = 10_240
+    episodes: Annotated[int, Field(ge=1, le=MOST_EPISODES)] = 100
+    first_seed: Annotated[int, Field(ge=0, le=LAST_SEED - MOST_EPISODES)] = 500_000
+    every: Annotated[int, Field(ge=1, le=10**12)] = 10_240
 
 
 class FinetuningRecipe(Recipe):
@@ -58,7 +58,7 @@ class FinetuningRecipe(Recipe):
     CnnPolicy, which sees the latest frame alone.
     """
 
-    name: str
+    name: Name
     description: str
     suite: SuiteRecipe
     init: str

@@ -3,18 +3,19 @@
 Everything is checked at once. A wrong recipe is a `UserError` that names the file, the key, the value and the remedy.
 """
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from agentgym.errors import UserError, did_you_mean
+from agentgym.files import LARGEST_SETTINGS, read_json, read_text
 from agentgym.recipes.base import Recipe
 from agentgym.recipes.datasets import DatasetRecipe, ExpertRecipe
 from agentgym.recipes.experiments import ExperimentRecipe, with_later_keys
@@ -23,6 +24,7 @@ from agentgym.recipes.overrides import EVERY, Override, everywhere, parse, put, 
 from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import ReferenceRecipe, SuiteRecipe
 from agentgym.recipes.transfer import TransferRecipe
+from agentgym.trust import answer_for
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ KINDS = {
     "transfer": Kind("experiments/transfer", TransferRecipe, {"tasks.*.dataset": "dataset"}),
 }
 
+SHORT = Repr()
+SHORT.maxstring = SHORT.maxother = 200
 R = TypeVar("R", bound=Recipe)
 
 
@@ -129,11 +133,43 @@ def _load(recipe_type: type[R], kind: str, reference: str, overrides: Sequence[s
         files[()] = Path(reference)
     else:
         values = _resolve(kind, reference, parsed, at=(), relative_to=None, files=files)
+    overridden = {path for path, _ in parsed}
+    recipe = _validate(recipe_type, values, files, overridden)
+    if not reference.endswith(".json"):  # which says what somebody has run, maybe somebody else
+        answer_for(_task_ids(recipe.model_dump()))
+    return recipe
+
+
+def read_resolved(recipe_type: type[R], file: Path) -> R:
+    """The recipe that a run or a dataset keeps, as it was resolved. Raises UserError naming the file and the key."""
+    return check_resolved(recipe_type, read_json(file, dict, most=LARGEST_SETTINGS), file)
+
+
+def check_resolved(recipe_type: type[R], values: Mapping[str, Any], file: Path) -> R:
+    """The recipe of plain values that stand in that file. Raises UserError naming the file and the key."""
+    return _validate(recipe_type, dict(values), {(): file}, set())
+
+
+def _validate(
+    recipe_type: type[R],
+    values: dict[str, Any],
+    files: dict[tuple[str, ...], Path],
+    overridden: set[tuple[str, ...]],
+) -> R:
     try:
         return recipe_type.model_validate(values)
     except ValidationError as error:
-        overridden = {path for path, _ in parsed}
         raise UserError(_first_problem(recipe_type, error, files, overridden)) from None
+    except RecursionError:
+        raise UserError(f"{files[()]}: is nested too deeply to be read") from None
+
+
+def _task_ids(values: Any) -> Iterator[str]:
+    """The ids of all tasks in a dumped recipe."""
+    if isinstance(values, dict):
+        yield from (task["id"] for task in values.get("tasks", ()))
+        for value in values.values():
+            yield from _task_ids(value)
 
 
 def _resolve(
@@ -199,13 +235,8 @@ def _named(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _read_resolved(kind: str, path: Path, overrides: list[Override]) -> dict[str, Any]:
     """The raw values of a resolved recipe, such as a run's recipe.json, with the overrides put in."""
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such recipe") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON: {error}") from None
-    if kind == "experiment" and isinstance(values, dict):
+    values: dict[str, Any] = read_json(path, dict, most=LARGEST_SETTINGS)
+    if kind == "experiment":
         values = with_later_keys(values)
     values = KINDS[kind].recipe.with_present_names(values)
     for keys, value in everywhere(_present(kind, overrides), values):
@@ -236,9 +267,12 @@ def _shipped_root() -> Path:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    text = read_text(path, most=LARGEST_SETTINGS)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply to be read") from None
+    except ValueError as error:  # no TOML, or an integer of five thousand digits
         raise UserError(f"{path}: not valid TOML: {error}") from None
 
 
@@ -264,7 +298,7 @@ def _say(recipe_type: type[Recipe], problem: ErrorDetails, location: tuple[str, 
     if problem["type"] == "extra_forbidden":
         known = _fieldsvalue_at(recipe_type, location[:-1])
         hint = did_you_mean(location[-1], known) or f"; known keys: {', '.join(sorted(known))}"
-        return f"unknown key (value {problem['input']!r}){hint}"
+        return f"unknown key (value {_shown(problem['input'])}){hint}"
     if problem["type"] == "missing":
         return "missing; add it"
     expected = problem["msg"][0].lower() + problem["msg"][1:]
@@ -273,7 +307,15 @@ def _say(recipe_type: type[Recipe], problem: ErrorDetails, location: tuple[str, 
         hint = did_you_mean(
             problem["input"], problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         )
-    return f"found {problem['input']!r}; {expected}{hint}"
+    return f"found {_shown(problem['input'])}; {expected}{hint}"
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, long ones cut."""
+    try:
+        return SHORT.repr(value)
+    except ValueError:  # an integer of more than 4,300 digits
+        return "an integer of thousands of digits"
 
 
 def _fieldsvalue_at(recipe_type: type[Recipe], location: tuple[str, ...]) -> set[str]:
@@ -282,6 +324,8 @@ def _fieldsvalue_at(recipe_type: type[Recipe], location: tuple[str, ...]) -> set
     for key in location:
         if key.isdigit():
             continue
+        if key not in here.model_fields:
+            return set()
         annotation = here.model_fields[key].annotation
         arguments = getattr(annotation, "__args__", ())
         here = next((a for a in (annotation, *arguments) if isinstance(a, type) and issubclass(a, Recipe)), Recipe)

@@ -8,6 +8,7 @@ from typing import Any
 from agentgym.errors import UserError
 
 Override = tuple[tuple[str, ...], Any]  # the parts of a dotted key, and the value
+DEEPEST = 16  # tables in each other
 EVERY = "*"  # in a dotted key: every place of a list
 
 
@@ -16,9 +17,13 @@ def parse(override: str) -> Override:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {override}: expected key=value, for example --set training.updates=100")
+    if key.count(".") > DEEPEST:
+        raise UserError(f"--set {key[:80]}…: no recipe has {key.count('.')} tables in each other")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except RecursionError:
+        raise UserError(f"--set {key}: is nested too deeply to be read") from None
+    except ValueError:  # no TOML, or an integer of five thousand digits
         value = text
     return tuple(key.strip().split(".")), value
 
@@ -38,7 +43,7 @@ def everywhere(overrides: Sequence[Override], values: Mapping[str, Any]) -> Iter
 def value_at(values: Any, place: tuple[str, ...]) -> Any:
     """The value at a place; None where there is none."""
     for key in place:
-        if isinstance(values, list) and key.isdecimal() and int(key) < len(values):
+        if isinstance(values, list) and key.isdecimal() and len(key) < 10 and int(key) < len(values):
             values = values[int(key)]
         else:
             values = values.get(key) if isinstance(values, Mapping) else None
@@ -50,7 +55,7 @@ def put(values: dict[str, Any], keys: tuple[str, ...], value: Any, path: Path) -
     table: Any = values
     for depth, key in enumerate(keys):
         if isinstance(table, list):
-            if not (key.isdecimal() and int(key) < len(table)):
+            if not (key.isdecimal() and len(key) < 10 and int(key) < len(table)):
                 places = f"0 to {len(table) - 1}"
                 raise UserError(f"--set {'.'.join(keys)}: '{key}' is no place in a list of {path}; known: {places}")
             place: Any = int(key)

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from agentgym.recipes.base import Recipe
+from agentgym.recipes.base import Name, Recipe
 from agentgym.recipes.datasets import DatasetRecipe
 from agentgym.recipes.experiments import ExperimentRecipe
 
@@ -16,10 +16,10 @@ class RoundsRecipe(Recipe):
     at each of them; 0 is plain imitation by the same rounds, to compare with.
     """
 
-    name: str
+    name: Name
     description: str
     experiment: ExperimentRecipe
-    rounds: Annotated[int, Field(ge=1)] = 4
+    rounds: Annotated[int, Field(ge=1, le=1_000)] = 4
     probability: Annotated[float, Field(ge=0, le=1)] = 0.75
 
     @model_validator(mode="after")

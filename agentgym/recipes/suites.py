@@ -1,10 +1,12 @@
 """envs/*.toml: tasks, how their frames look, and what others reached on them."""
 
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from agentgym.recipes.base import Recipe, Strings, absent
+from agentgym.errors import UserError, did_you_mean
+from agentgym.recipes.base import Name, Often, Recipe, Strings, absent
 
 Side = Annotated[int, Field(ge=1, le=1024)]
 
@@ -54,7 +56,7 @@ class TaskRecipe(Recipe):
 
     id: str
     instructions: Annotated[Strings, AfterValidator(_fitting)] = ()
-    limit: Annotated[int, Field(ge=1)] | None = absent()
+    limit: Often | None = absent()
     success_return: float | None = absent()
     action_names: Strings = ()
     action_limits: Annotated[tuple[float, float], Field(strict=False)] | None = absent()
@@ -65,19 +67,22 @@ class TaskRecipe(Recipe):
 class SuiteRecipe(Recipe):
     """envs/*.toml: the tasks and how their frames look."""
 
-    name: str
+    name: Name
     description: str
     frame: FrameRecipe = FrameRecipe()
     tasks: Annotated[list[TaskRecipe], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _once_each(self) -> Self:
-        ids = [task.id for task in self.tasks]
-        twice = next((task for task in ids if ids.count(task) > 1), None)
+        counts = Counter(task.id for task in self.tasks)
+        twice = next((task for task, count in counts.items() if count > 1), None)
         if twice:
             raise ValueError(f"task {twice} is named twice; name each once")
         return self
 
     def task(self, name: str) -> TaskRecipe:
-        """The task of that id. Raises KeyError when the suite has none."""
-        return {task.id: task for task in self.tasks}[name]
+        """The task of that id. Raises UserError when the suite has none."""
+        found = {task.id: task for task in self.tasks}
+        if name not in found:
+            raise UserError(f"suite {self.name}: has no task '{name}'{did_you_mean(name, found)}")
+        return found[name]

@@ -6,7 +6,6 @@ one thread each do more than one process with two, since small matrices leave th
 
 import multiprocessing
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,9 @@ from typing import Any
 import torch
 from accelerate.state import AcceleratorState, PartialState
 
+from agentgym import trust
 from agentgym.errors import UserError
+from agentgym.executors import begin_worker
 
 WINDOWS_EACH = 8  # of a batch: with fewer, a process waits for the others more than it computes
 
@@ -75,7 +76,10 @@ def beside(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[N
     os.environ.update(shared)
     torch.set_num_threads(each)
     context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=_run, args=(rank, work, arguments), daemon=True) for rank in range(1, count)]
+    others = [
+        context.Process(target=_run, args=(rank, trust.current(), work, arguments), daemon=True)
+        for rank in range(1, count)
+    ]
     try:
         for other in others:
             other.start()
@@ -97,13 +101,14 @@ def beside(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[N
         torch.set_num_threads(threads)
 
 
-def _run(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _run(rank: int, granted: trust.Grant, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """What another process does; an error that all processes share is said by the first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one ends the others
+    begin_worker()
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
-        work(*arguments)
+        with trust.granted(granted):
+            work(*arguments)
     except UserError:
         raise SystemExit(2) from None
     finally:

@@ -1,6 +1,5 @@
 """The curves of a run: sums of losses over all processes, the time, TensorBoard scalars and metrics.jsonl."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from agentgym.errors import UserError
+from agentgym.files import append_json_line, make_folder, read_json_lines, replace_file, to_json, writing
 from agentgym.training.losses import Losses
 
 if TYPE_CHECKING:
@@ -88,19 +89,19 @@ class MetricLogger:
     """
 
     def __init__(self, path: Path, first: int) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         self._file = path / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["update"] <= first]
-        self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        replace_file(self._file, "".join(to_json(line) + "\n" for line in kept))
         self._tensorboard = _summary_writer(path / "tensorboard", first)
 
     def write(self, update: int, values: Mapping[str, float]) -> None:
         """Writes values of an update."""
+        append_json_line(self._file, {"update": update, **values})
         if self._tensorboard is not None:
-            for name, value in values.items():
-                self._tensorboard.add_scalar(name, value, update)
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"update": update, **values}) + "\n")
+            with writing(self._file.parent / "tensorboard"):
+                for name, value in values.items():
+                    self._tensorboard.add_scalar(name, value, update)
 
     def close(self) -> None:
         """Flushes the scalars."""
@@ -118,13 +119,19 @@ def _summary_writer(path: Path, first: int) -> "SummaryWriter | None":
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; a last line that was cut short is left out."""
+    """The lines of a run's metrics.jsonl, each of an update; a last line that was cut short is left out.
+
+    Raises UserError naming another line that is none.
+    """
     file = path / "metrics.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
+    found = read_json_lines(file)
+    for number, line in enumerate(found, start=1):
+        named = type(line.get("update")) is int and all(_is_value(value) for value in line.values())
+        if not named:
+            raise UserError(f"{file}, line {number}: expected an update and numbers; remove the line")
     return found
+
+
+def _is_value(value: Any) -> bool:
+    """Whether it is a number, or null where that was not finite."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -1,4 +1,4 @@
-"""The run folder: what lies in it, and what makes a folder one.
+"""The run folder: what lies in it, what makes a folder one, and who writes in it.
 
 runs/NAME/recipe.json        the resolved recipe            runs/NAME/model/          the checkpoint
 runs/NAME/metrics.jsonl      the curves                     runs/NAME/training.json   what the training was
@@ -7,32 +7,111 @@ runs/NAME/videos/            videos of some of them         runs/NAME/report.htm
 runs/NAME/reconstructions.npz   frames, as they are, masked, and as the masked autoencoder predicts them
 """
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agentgym.errors import UserError
-from agentgym.files import read_json, write_json
-from agentgym.recipes import ExperimentRecipe, differences, with_later_keys
+from agentgym.files import (
+    LARGEST_SETTINGS,
+    LOCK,
+    check_no_link,
+    claimed,
+    is_vacant,
+    read_json,
+    remove_made,
+    write_json,
+)
+from agentgym.recipes import ExperimentRecipe, check_resolved, differences, with_later_keys
+
+RECIPE = "recipe.json"
+MADE = (  # by training, evaluation and report; --overwrite deletes these and nothing else
+    "model",
+    "model.tmp",
+    "checkpoints",
+    "tensorboard",
+    "metrics.jsonl",
+    "training.json",
+    "reconstructions.npz",
+    "pictures",  # what runs of before had in place of it
+    "evaluation.json",
+    "episodes.json",
+    "videos",
+    "videos.tmp",
+    "report.html",
+)
+BUSY = "another process is at work on this run; wait for it to end, or choose another folder"
 
 
-def open_run(run: Path, recipe: ExperimentRecipe) -> None:
-    """The run folder with its recipe. Raises UserError when it holds another recipe's run or something else."""
-    file = run / "recipe.json"
-    values = recipe.model_dump(mode="json")
-    if file.is_file():
-        changed = differences(read_recipe(run).model_dump(mode="json"), values)
-        if changed:
-            raise UserError(
-                f"{run}: holds a run of another recipe ({changed[0]}); choose another folder or --overwrite"
-            )
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise UserError(f"{run}: exists and is no run; choose another folder or --overwrite")
-    else:
-        run.mkdir(parents=True, exist_ok=True)
-        write_json(file, values)
+def open_run(run: Path, recipe: ExperimentRecipe, *, overwrite: bool = False) -> None:
+    """The run folder with its recipe; with `overwrite` in place of another run, whose every part is gone then.
+
+    Raises UserError when it holds another recipe's run, something else, or another process is at work on it.
+    """
+    check_same_run(run, recipe, overwrite=overwrite)
+    with claimed(run, BUSY):
+        if overwrite:
+            _clear(run)
+        if overwrite or not (run / RECIPE).is_file():
+            write_json(run / RECIPE, recipe.model_dump(mode="json"))
+
+
+@contextmanager
+def begun(run: Path, recipe: ExperimentRecipe, *, overwrite: bool = False) -> Iterator[None]:
+    """As `open_run`; where the block refuses before anything was learnt, nothing is left of what was made here."""
+    fresh = overwrite or not (run / RECIPE).is_file()
+    made = [each for each in (run, *run.parents) if not each.exists()][::-1]
+    open_run(run, recipe, overwrite=overwrite)
+    try:
+        yield
+    except (UserError, OSError):
+        if fresh and not any((run / "checkpoints").glob("*")):
+            _clear(run)
+            for name in (RECIPE, LOCK):
+                (run / name).unlink(missing_ok=True)
+            remove_made(made)
+        raise
+
+
+def check_is_run(run: Path, *, overwrite: bool = False) -> None:
+    """Raises UserError when the folder holds what is no run, or is a link and would be overwritten."""
+    if overwrite:
+        check_no_link(run)
+    if not run.exists() or (run.is_dir() and is_vacant(run)):
+        return
+    if not (run / RECIPE).is_file():
+        raise UserError(f"{run}: exists and is no run; choose another folder")
+    if "training" not in read_json(run / RECIPE, dict, most=LARGEST_SETTINGS):
+        raise UserError(f"{run}: its {RECIPE} is not of a training; choose another folder")
+
+
+def check_same_run(run: Path, recipe: ExperimentRecipe, *, overwrite: bool = False) -> None:
+    """Raises UserError when the folder holds what is no run, or, unless overwriting, a run of another recipe."""
+    check_is_run(run, overwrite=overwrite)
+    if overwrite or not (run / RECIPE).is_file():
+        return
+    changed = differences(read_recipe(run).model_dump(mode="json"), recipe.model_dump(mode="json"))
+    if changed:
+        raise UserError(
+            f"{run}: holds a run of another recipe ({changed[0]}); choose another folder, or --overwrite, which "
+            "deletes the run that is there, its scores too, and no dataset"
+        )
+
+
+def _clear(run: Path) -> None:
+    """All that training, evaluation and report make is gone; the recipe and whatever else is there stays."""
+    for name in MADE:
+        part = run / name
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)  # a link goes, what it leads to stays
 
 
 def read_recipe(run: Path) -> ExperimentRecipe:
-    """The recipe of a run folder. Raises UserError when it is no run."""
-    if not (run / "recipe.json").is_file():
+    """The recipe of a run folder. Raises UserError when it is no run, or of a version that has other keys."""
+    if not (run / RECIPE).is_file():
         raise UserError(f"{run}: is no run folder (no recipe.json); 'agentgym train EXPERIMENT' makes one in runs/NAME")
-    return ExperimentRecipe.model_validate(with_later_keys(read_json(run / "recipe.json")))
+    values = with_later_keys(read_json(run / RECIPE, dict, most=LARGEST_SETTINGS))
+    return check_resolved(ExperimentRecipe, values, run / RECIPE)

@@ -55,25 +55,6 @@ def finished(tmp_path_factory):
     return folder, result
 
 
-@pytest.fixture
-def refuses(tmp_path, monkeypatch, capfd):
-    """Runs a command that must end in one line on stderr that matches, with exit code 2; in this process, for speed."""
-
-    def check(pattern, *arguments, cwd=tmp_path):
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["agentgym", *map(str, arguments)])
-        monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main.main()
-        printed = capfd.readouterr().err
-        assert exit_.value.code == 2, printed
-        assert printed.count("\n") == 1, printed
-        assert re.search(pattern, printed), printed
-
-    return check
-
-
 def test_one_command_records_trains_scores_and_reports(finished):
     folder, result = finished
     run = folder / "runs/babyai-goto-redball"

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 from worlds import refusal
 
+from agentgym import trust
 from agentgym.environments import atari_starts, check_seeding, check_suite, decode_instruction, make, task_ids
 from agentgym.environments.atari_starts import Opening
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
@@ -216,6 +217,7 @@ def test_an_environment_of_a_module_is_imported_with_it(monkeypatch, tmp_path):
     (tmp_path / "of_mine.py").write_text(module)
     monkeypatch.syspath_prepend(tmp_path)
     task = TaskRecipe(id="of_mine:Mine-v0", instructions=("balance",))
+    monkeypatch.setattr(trust, "_grant", trust.typed(["of_mine:Mine-v0", "of_nobody:Mine-v0"]))
     assert make(task).task == "of_mine:Mine-v0"
     missing = TaskRecipe(id="of_nobody:Mine-v0", instructions=("balance",))
     assert "No module named 'of_nobody'; install it" in refusal(make, missing)

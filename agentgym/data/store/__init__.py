@@ -11,6 +11,7 @@ what is damaged or unfit and keeps the rest. None of them knows an environment o
 
 from agentgym.data.store.blocks import FrameEncoder
 from agentgym.data.store.checking import check, repair
+from agentgym.data.store.clearing import clear_dataset
 from agentgym.data.store.composing import merge, select, set_recipe
 from agentgym.data.store.dataset import EpisodeDataset, Windows, window_table
 from agentgym.data.store.files import dataset_folders, locate, require_local
@@ -33,6 +34,7 @@ __all__ = [
     "UnfitEpisodeError",
     "Windows",
     "check",
+    "clear_dataset",
     "count_outcomes",
     "dataset_folders",
     "encode_row",
