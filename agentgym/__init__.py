@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agentgym.data.recorder import Recorder
     from agentgym.data.store import DatasetWriter, EpisodeDataset
     from agentgym.data.vector_recorder import VectorRecorder
-    from agentgym.environments import make
+    from agentgym.environments import make, wrap
     from agentgym.evaluation.comparison import compare
     from agentgym.evaluation.policy_registry import load_policy
     from agentgym.evaluation.rollouts import rollout
@@ -54,6 +54,7 @@ __all__ = [
     "make",
     "rollout",
     "train",
+    "wrap",
 ]
 
 _offered = lazy.offer(
@@ -76,6 +77,7 @@ _offered = lazy.offer(
         "make": "agentgym.environments",
         "rollout": "agentgym.evaluation.rollouts",
         "train": "agentgym.experiments.imitation",
+        "wrap": "agentgym.environments",
     },
 )
 

@@ -22,6 +22,7 @@ from agentgym.environments.task import (
     decode_instruction,
     encode_instruction,
 )
+from agentgym.environments.wrapped import WrappedTask, wrap
 from agentgym.errors import UserError, did_you_mean
 from agentgym.extras import needs
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
@@ -32,6 +33,7 @@ __all__ = [
     "MiniGridTask",
     "Observation",
     "Task",
+    "WrappedTask",
     "check_suite",
     "declares_success",
     "decode_instruction",
@@ -42,6 +44,7 @@ __all__ = [
     "packages_of",
     "refuse_unseeded",
     "task_ids",
+    "wrap",
 ]
 
 

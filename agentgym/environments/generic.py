@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.environments.pixels import as_picture, resize
-from agentgym.environments.task import StepResult, Task, as_reward
+from agentgym.environments.task import StepResult, Task, as_reward, decode_instruction
 from agentgym.errors import UserError
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
@@ -26,28 +26,27 @@ class GenericTask(Task):
     knows_success = True  # it may: environments do not declare what they will say
 
     def __init__(self, recipe: TaskRecipe, frame: FrameRecipe) -> None:
-        if not recipe.instructions:
+        self._id = recipe.id
+        self._inner = _make(recipe)
+        self._is_task = isinstance(self._inner.unwrapped, Task)  # registered by somebody, as `wrap` makes it
+        if not recipe.instructions and not self._is_task:
             raise UserError(
                 f"{recipe.id}: it has no language of its own; give its task `instructions` in a suite's recipe"
             )
-        self._id = recipe.id
-        self._inner = _make(recipe)
         _check_action_names(recipe, self._inner.action_space)
         space = self._inner.observation_space
-        self._shows_pictures = _is_picture(space)
+        self._shows_pictures = is_picture(space)
         self._seen: Any = None
         shape = space.shape if self._shows_pictures else self._first_picture().shape
         assert shape is not None
-        self._drawn_size = (
-            None if frame.size else (shape[0], shape[1])
-        )  # with a size, whatever is drawn is brought to it
+        self._drawn_size = None if frame.size else (shape[0], shape[1])  # with a size, what is drawn is brought to it
         self._size = frame.size or (shape[0], shape[1])
-        self.state_space = space
-        self.packages = _packages(self._inner)
+        self.state_space = self._inner.unwrapped.state_space if self._is_task else space  # type: ignore[attr-defined]
+        self.packages = packages_of(self._inner)
         super().__init__(
             recipe,
             frame,
-            action_space=_within(self._inner.action_space, recipe.action_limits),
+            action_space=within(self._inner.action_space, recipe.action_limits),
             action_names=tuple(recipe.action_names) or None,
             frame_shape=(*self._size, 3),
         )
@@ -55,7 +54,7 @@ class GenericTask(Task):
     @property
     def state(self) -> Any:
         """The environment's own observation."""
-        return self._seen
+        return self._inner.unwrapped.state if self._is_task else self._seen  # type: ignore[attr-defined]
 
     @property
     def longest(self) -> int | None:
@@ -64,16 +63,16 @@ class GenericTask(Task):
 
     def start(self, seed: int) -> None:
         """The environment's own reset with that seed."""
-        self._seen, _ = self._reset(seed)
+        self._seen, _ = reset_by_seed(self._inner, seed, self._id)
 
     def advance(self, action: Any) -> StepResult:
         """The environment's own step."""
         self._seen, reward, terminated, truncated, info = self._inner.step(action)
-        return StepResult(as_reward(reward, self._id), bool(terminated), bool(truncated), _own_word(info))
+        return StepResult(as_reward(reward, self._id), bool(terminated), bool(truncated), own_word(info))
 
     def draw(self) -> NDArray[np.uint8]:
         """The observation, when it is a picture, or what the environment draws, at the recipe's size."""
-        picture = as_picture(self._seen, self._id) if self._shows_pictures else self.render()
+        picture = as_picture(self._seen, self._id) if self._shows_pictures else self._drawn()
         if self._drawn_size not in (None, picture.shape[:2]):
             raise UserError(f"{self._id}: its frames change their size, from {self._drawn_size} to {picture.shape[:2]}")
         return resize(picture, self._size)
@@ -86,20 +85,31 @@ class GenericTask(Task):
         """Closes the environment within."""
         self._inner.close()
 
-    def _first_picture(self) -> NDArray[np.uint8]:
-        self._reset(0)
-        return self.render()
+    def instruct(self, seed: int) -> str:
+        """One of the recipe's wordings, or what a task within says."""
+        if self.recipe.instructions:
+            return super().instruct(seed)
+        return decode_instruction(self._seen["instruction"])
 
-    def _reset(self, seed: int) -> tuple[Any, dict[str, Any]]:
-        try:
-            return self._inner.reset(seed=seed)
-        except TypeError as error:
-            if "'seed'" not in str(error):
-                raise
-            raise UserError(
-                f"{self._id}: its reset takes no seed, so that no recording could be replayed; "
-                "write reset(self, *, seed=None, options=None) as Gymnasium has it"
-            ) from None
+    def _first_picture(self) -> NDArray[np.uint8]:
+        self._seen, _ = reset_by_seed(self._inner, 0, self._id)
+        return self._drawn()
+
+    def _drawn(self) -> NDArray[np.uint8]:
+        return as_picture(self._seen["frame"], self._id) if self._is_task else self.render()
+
+
+def reset_by_seed(env: gymnasium.Env[Any, Any], seed: int, who: str) -> tuple[Any, dict[str, Any]]:
+    """The environment's own reset with a seed. Raises UserError when it takes none."""
+    try:
+        return env.reset(seed=seed)
+    except TypeError as error:
+        if "'seed'" not in str(error):
+            raise
+        raise UserError(
+            f"{who}: its reset takes no seed, so that no recording could be replayed; "
+            "write reset(self, *, seed=None, options=None) as Gymnasium has it"
+        ) from None
 
 
 def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
@@ -114,21 +124,21 @@ def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
         if "rgb_array" in plain.metadata.get("render_modes", ()):
             plain.close()
             return gymnasium.make(recipe.id, render_mode="rgb_array", **settings)
-    if not _is_picture(plain.observation_space):
+    if not is_picture(plain.observation_space) and not isinstance(plain.unwrapped, Task):
         shown = plain.observation_space
         raise UserError(f"{recipe.id}: has no frames: its observation is {shown} and it has no rgb_array render mode")
     return plain
 
 
-def _within(space: gymnasium.Space[Any], limits: tuple[float, float] | None) -> gymnasium.Space[Any]:
+def within(space: gymnasium.Space[Any], limits: tuple[float, float] | None) -> gymnasium.Space[Any]:
     """The space, every Box of it within the limits."""
     spaces = gymnasium.spaces
     if limits is None:
         return space
     if isinstance(space, spaces.Dict):
-        return spaces.Dict({key: _within(part, limits) for key, part in space.spaces.items()})
+        return spaces.Dict({key: within(part, limits) for key, part in space.spaces.items()})
     if isinstance(space, spaces.Tuple):
-        return spaces.Tuple([_within(part, limits) for part in space.spaces])
+        return spaces.Tuple([within(part, limits) for part in space.spaces])
     if not isinstance(space, spaces.Box):
         return space
     dtype: Any = space.dtype
@@ -143,16 +153,18 @@ def _check_action_names(recipe: TaskRecipe, space: gymnasium.Space[Any]) -> None
         raise UserError(f"{recipe.id}: {len(names)} `action_names` for {space}; a Discrete space takes one an action")
 
 
-def _is_picture(space: gymnasium.Space[Any]) -> bool:
+def is_picture(space: gymnasium.Space[Any]) -> bool:
+    """Whether observations of that space are uint8[height, width, 3]."""
     return space.dtype == np.uint8 and space.shape is not None and len(space.shape) == 3 and space.shape[2] == 3
 
 
-def _own_word(info: Mapping[str, Any]) -> bool | None:
+def own_word(info: Mapping[str, Any]) -> bool | None:
+    """What an environment says itself of success."""
     word = info.get("is_success", info.get("success"))
     return None if word is None else bool(word)
 
 
-def _packages(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
+def packages_of(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
     """The installed packages that the environment's class is from, apart from Gymnasium, which is always named."""
     module = type(env.unwrapped).__module__.partition(".")[0]
     return tuple(name for name in packages_distributions().get(module, ()) if name != "gymnasium")

@@ -1,0 +1,197 @@
+"""wrap(env): any Gymnasium environment, as it is made and wrapped by whoever has it, as a Task.
+
+What the agent is to see is taken out of what the environment shows; the rest can be kept beside it, for recordings.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from agentgym.environments.generic import is_picture, own_word, packages_of, reset_by_seed, within
+from agentgym.environments.pixels import as_picture, resize
+from agentgym.environments.task import Observation, StepResult, Task, as_reward, encode_instruction
+from agentgym.errors import UserError
+from agentgym.recipes import FrameRecipe, TaskRecipe
+
+Instruct = Callable[[Any, Mapping[str, Any]], str]
+Look = Callable[[Any], Any]
+KEPT = ("observation", "info", "state")
+
+
+def wrap(
+    env: gymnasium.Env[Any, Any],
+    *,
+    instruction: str | Instruct,
+    frame: str | Look | None = None,
+    size: tuple[int, int] | None = None,
+    action_names: Sequence[str] = (),
+    action_limits: tuple[float, float] | None = None,
+    success_return: float | None = None,
+    keep: Sequence[str] = (),
+    task: str | None = None,
+) -> "WrappedTask":
+    """The environment, with the user's own wrappers, as one that shows {"frame", "instruction"}.
+
+    `instruction` is a text, or a function of observation and info that gives one. `frame` says where the picture is:
+    "render", a key of a dictionary of observations, or a function of the observation; without it, the observation
+    where that is a picture, else the only picture in it, else what the environment draws. `size` is the frame's
+    (height, width), `action_limits` those of a Box without bounds. `keep` names what recorders store beside the frames:
+    "observation", "info" (or "info.KEY") and "state" (the environment's attribute of that name). Success is
+    `info["is_success"]`, `info["success"]` or a return of at least `success_return`.
+
+    Raises UserError for what has no picture, no text or no such part, and for a vector environment, whose rows are
+    wrapped one by one.
+    """
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        raise UserError(
+            f"{env}: is a vector environment; wrap each of its rows: SyncVectorEnv([lambda: agentgym.wrap(...), ...])"
+        )
+    unknown = [name for name in keep if name not in KEPT and not name.startswith("info.")]
+    if unknown:
+        raise UserError(f"keep: '{unknown[0]}' is none of {', '.join(KEPT)} and info.KEY")
+    named = task or (env.spec.id if env.spec else type(env.unwrapped).__name__)
+    recipe = TaskRecipe(
+        id=named,
+        action_names=tuple(action_names),
+        action_limits=action_limits,
+        success_return=success_return,
+    )
+    return WrappedTask(env, recipe, instruction, frame, size, tuple(keep))
+
+
+class WrappedTask(Task):
+    """What `wrap` makes: `env` is the environment within, its infos are passed on."""
+
+    knows_success = True
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        recipe: TaskRecipe,
+        instruction: str | Instruct,
+        frame: str | Look | None,
+        size: tuple[int, int] | None,
+        keep: tuple[str, ...],
+    ) -> None:
+        self.env = env
+        self.keep = keep
+        self._instruct = instruction if callable(instruction) else lambda seen, info: instruction
+        self._look = _find_frame(env, frame, recipe.id)
+        self._seen, self._info = reset_by_seed(env, 0, recipe.id)
+        shape = as_picture(self._look(self._seen), recipe.id).shape
+        self._drawn_size = None if size else shape[:2]
+        self._size = size or (shape[0], shape[1])
+        self.state_space = env.observation_space
+        self.packages = packages_of(env)
+        super().__init__(
+            recipe,
+            FrameRecipe(),
+            action_space=within(env.action_space, recipe.action_limits),
+            action_names=recipe.action_names or None,
+            frame_shape=(*self._size, 3),
+        )
+
+    @property
+    def state(self) -> Any:
+        """The environment's own observation."""
+        return self._seen
+
+    @property
+    def longest(self) -> int | None:
+        """The limit that the environment is registered with."""
+        return self.env.spec.max_episode_steps if self.env.spec else None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """As every Task's, with the environment's own info beside."""
+        observation, info = super().reset(seed=seed, options=options)
+        return observation, self._with_own(info)
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """As every Task's, with the environment's own info beside."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, self._with_own(info)
+
+    def start(self, seed: int) -> None:
+        """The environment's own reset with that seed."""
+        self._seen, self._info = reset_by_seed(self.env, seed, self.task)
+
+    def instruct(self, seed: int) -> str:
+        """What the instruction is now."""
+        text = self._instruct(self._seen, self._info)
+        if not isinstance(text, str):
+            raise UserError(f"{self.task}: its instruction is {text!r}; expected text")
+        return text
+
+    def advance(self, action: Any) -> StepResult:
+        """The environment's own step."""
+        self._seen, reward, terminated, truncated, self._info = self.env.step(action)
+        self._instruction = encode_instruction(self.instruct(0))
+        return StepResult(as_reward(reward, self.task), bool(terminated), bool(truncated), own_word(self._info))
+
+    def draw(self) -> NDArray[np.uint8]:
+        """The frame, at its size."""
+        picture = as_picture(self._look(self._seen), self.task)
+        if self._drawn_size not in (None, picture.shape[:2]):
+            raise UserError(
+                f"{self.task}: its frames change their size, from {self._drawn_size} to {picture.shape[:2]}"
+            )
+        return resize(picture, self._size)
+
+    def render(self) -> NDArray[np.uint8]:
+        """What the environment draws for people, else the frame."""
+        if self.env.render_mode != "rgb_array":
+            return self.draw()
+        return as_picture(self.env.render(), self.task)
+
+    def close(self) -> None:
+        """Closes the environment within."""
+        self.env.close()
+
+    def _with_own(self, info: dict[str, Any]) -> dict[str, Any]:
+        found = {**self._info, **info}
+        return {**found, "kept": self._kept()} if self.keep else found
+
+    def _kept(self) -> dict[str, Any]:
+        """What `keep` names, now. A recorder takes it out of the info."""
+        found: dict[str, Any] = {}
+        for name in self.keep:
+            if name == "observation":
+                found[name] = self._seen
+            elif name == "state":
+                found[name] = self.env.get_wrapper_attr("state")
+            elif name == "info":
+                found[name] = dict(self._info)
+            else:
+                found[name] = self._info.get(name.removeprefix("info."))
+        return found
+
+
+def _find_frame(env: gymnasium.Env[Any, Any], frame: str | Look | None, who: str) -> Look:
+    """Where the picture is. Raises UserError when there is none."""
+    space = env.observation_space
+    parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
+    if callable(frame):
+        return frame
+    if frame == "render" or (frame is None and not is_picture(space) and not any(map(is_picture, parts.values()))):
+        if env.render_mode != "rgb_array":
+            raise UserError(
+                f"{who}: its observation {space} is no picture, and it draws none; make it with "
+                'render_mode="rgb_array", or say where the picture is with frame='
+            )
+        return lambda seen: env.render()
+    if frame is None:
+        if is_picture(space):
+            return lambda seen: seen
+        pictures = [key for key, part in parts.items() if is_picture(part)]
+        if len(pictures) > 1:
+            raise UserError(f"{who}: shows several pictures ({', '.join(pictures)}); name one with frame=")
+        frame = pictures[0]
+    if frame not in parts:
+        raise UserError(f"{who}: its observation has no '{frame}'; it is {space}")
+    key = frame
+    return lambda seen: seen[key]
