@@ -36,6 +36,7 @@ class Episode:
     expert: str
     versions: Mapping[str, str] = field(default_factory=dict)
     labels: Actions | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict)  # what was kept beside each frame, by name: T + 1 values
 
     def __post_init__(self) -> None:
         frames: Any = self.frames
@@ -70,6 +71,7 @@ class Episode:
             actions=self.actions[start:stop],
             rewards=self.rewards[start:stop],
             labels=None if self.labels is None else self.labels[start:stop],
+            extras={name: values[start : stop + 1] for name, values in self.extras.items()},
             terminated=self.terminated and last,
             truncated=self.truncated and last,
         )

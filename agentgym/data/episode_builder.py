@@ -3,13 +3,15 @@
 It knows what an episode is made of, and no environment: recorders of one environment and of many hand it what they see.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.data.episode import Episode
+from agentgym.data.store.extras import flatten
 from agentgym.environments import decode_instruction
 from agentgym.environments.pixels import as_picture
 from agentgym.errors import UserError
@@ -99,9 +101,17 @@ class EpisodeBuilder:
         self._actions: list[Any] = []
         self._labels: list[Any] = []
         self._rewards: list[float] = []
+        self._kept: list[dict[str, Any]] = []
 
-    def begin(self, instruction: NDArray[np.uint8], frame: NDArray[np.uint8], seed: int) -> None:
-        """An episode of that seed shows its first observation."""
+    def begin(
+        self,
+        instruction: NDArray[np.uint8],
+        frame: NDArray[np.uint8],
+        seed: int,
+        kept: Mapping[str, Any] | None = None,
+    ) -> None:
+        """An episode of that seed shows its first observation; `kept` is what is recorded beside the frame."""
+        self._kept = [deepcopy(dict(kept))] if kept else []
         self._first = self._shown = instruction.tobytes()
         self._instruction = decode_instruction(instruction)
         self._seed = seed
@@ -128,10 +138,17 @@ class EpisodeBuilder:
         return self._read(action)
 
     def add(
-        self, action: Any, frame: NDArray[np.uint8], reward: float, instruction: NDArray[np.uint8] | None = None
+        self,
+        action: Any,
+        frame: NDArray[np.uint8],
+        reward: float,
+        instruction: NDArray[np.uint8] | None = None,
+        kept: Mapping[str, Any] | None = None,
     ) -> None:
         """One step: its action, from `prepare`, and what came of it; the instruction is as before without one."""
         self._frames.append(as_picture(frame, self._task))  # first: it may be refused
+        if kept:
+            self._kept.append(deepcopy(dict(kept)))  # environments write into the same arrays again
         self._actions.append(action)
         self._rewards.append(reward)
         if instruction is not None:
@@ -139,7 +156,7 @@ class EpisodeBuilder:
 
     def end(self, *, terminated: bool, truncated: bool, success: bool) -> None:
         """Appends the episode to the sink, if it has a step, and forgets it."""
-        actions, labels, rewards = self._actions, self._labels, self._rewards
+        actions, labels, rewards, kept = self._actions, self._labels, self._rewards, self._kept
         frames = self._frames.pop_all() if actions else None
         self.discard()  # first: an episode that is refused is not offered again
         if frames is not None:
@@ -156,6 +173,7 @@ class EpisodeBuilder:
                 expert=self._expert,
                 versions=self._versions,
                 labels=stack(self._space, labels[: len(actions)]) if labels else None,
+                extras=_columns(kept),
             )
             self._sink.append(sample)
 
@@ -165,5 +183,11 @@ class EpisodeBuilder:
 
     def discard(self) -> None:
         """Forgets the episode."""
-        self._actions, self._labels, self._rewards = [], [], []
+        self._actions, self._labels, self._rewards, self._kept = [], [], [], []
         self._frames.clear()
+
+
+def _columns(kept: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What was kept beside each frame, by name."""
+    rows = [flatten(each) for each in kept]
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}

@@ -59,7 +59,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
             raise UserError(
                 f"{self._task}: its reset names no seed in info['seed']; give reset one, or use agentgym.wrap"
             )
-        builder.begin(observation["instruction"], observation["frame"], int(named))
+        builder.begin(observation["instruction"], observation["frame"], int(named), info.get("kept"))
         return observation, info
 
     def label(self, action: Any) -> None:
@@ -75,7 +75,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         builder = self._builder  # once: looking up what a wrapper has costs more than elsewhere
         action = builder.prepare(action)
         result = observation, reward, terminated, truncated, info = self.env.step(action)
-        builder.add(action, observation["frame"], float(reward), observation["instruction"])
+        builder.add(action, observation["frame"], float(reward), observation["instruction"], info.get("kept"))
         if terminated or truncated:
             success = bool(info.get("is_success", False))
             builder.end(terminated=bool(terminated), truncated=bool(truncated), success=success)

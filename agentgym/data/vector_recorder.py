@@ -4,6 +4,7 @@ All rows go to one sink, each episode when it ends. Stable-Baselines3's `DummyVe
 its environments in this process, so that a `Recorder` around each of them, with one sink for all, does the same.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -83,10 +84,11 @@ class VectorRecorder(VectorWrapper):
                 self._begin(row, observations, infos)
                 continue
             replaced = over[row] and self._mode == AutoresetMode.SAME_STEP  # by the next episode's first observation
+            now = infos["final_info"] if replaced else infos
             seen = infos["final_obs"][row] if replaced else {"frame": frames[row], "instruction": texts[row]}
-            builder.add(rows[row], seen["frame"], returned[row], seen["instruction"])
+            builder.add(rows[row], seen["frame"], returned[row], seen["instruction"], _kept(now, row))
             if over[row]:
-                said = (infos["final_info"] if replaced else infos).get("is_success")
+                said = now.get("is_success")
                 success = said is not None and bool(said[row])
                 builder.end(terminated=bool(terminations[row]), truncated=bool(truncations[row]), success=success)
             if replaced:
@@ -106,7 +108,21 @@ class VectorRecorder(VectorWrapper):
             raise UserError(
                 f"{self._task}: its reset names no seed in info['seed']; make it with agentgym.make or wrap"
             )
-        self._builders[row].begin(observations["instruction"][row], observations["frame"][row], int(infos["seed"][row]))
+        self._builders[row].begin(
+            observations["instruction"][row], observations["frame"][row], int(infos["seed"][row]), _kept(infos, row)
+        )
+
+
+def _kept(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """What one row keeps beside its frame: Gymnasium gathers the infos of all rows, part by part."""
+
+    def of_row(gathered: Any) -> Any:
+        if not isinstance(gathered, Mapping):
+            return gathered[row]
+        said = {key: gathered.get(f"_{key}") for key in gathered if not key.startswith("_")}  # which rows say it
+        return {key: of_row(gathered[key]) for key, rows in said.items() if rows is None or rows[row]}
+
+    return of_row(infos["kept"]) if "kept" in infos else {}
 
 
 def _packages(env: VectorEnv) -> tuple[str, ...]:

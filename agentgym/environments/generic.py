@@ -121,10 +121,12 @@ def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
         if recipe.limit:
             settings["max_episode_steps"] = recipe.limit  # in place of the environment's own, also when it is longer
         plain = gymnasium.make(recipe.id, **settings)
+        if isinstance(plain.unwrapped, Task):
+            return plain
         if "rgb_array" in plain.metadata.get("render_modes", ()):
             plain.close()
             return gymnasium.make(recipe.id, render_mode="rgb_array", **settings)
-    if not is_picture(plain.observation_space) and not isinstance(plain.unwrapped, Task):
+    if not is_picture(plain.observation_space):
         shown = plain.observation_space
         raise UserError(f"{recipe.id}: has no frames: its observation is {shown} and it has no rgb_array render mode")
     return plain

@@ -161,7 +161,7 @@ class WrappedTask(Task):
         found: dict[str, Any] = {}
         for name in self.keep:
             if name == "observation":
-                found[name] = self._seen
+                found[name] = _by_parts(self.env.observation_space, self._seen)
             elif name == "state":
                 found[name] = self.env.get_wrapper_attr("state")
             elif name == "info":
@@ -169,6 +169,17 @@ class WrappedTask(Task):
             else:
                 found[name] = self._info.get(name.removeprefix("info."))
         return found
+
+
+def _by_parts(space: gymnasium.Space[Any], seen: Any) -> Any:
+    """An observation as dictionaries and tuples of parts that always are there; a list of what comes and goes."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return {key: _by_parts(part, seen[key]) for key, part in space.spaces.items()}
+    if isinstance(space, gymnasium.spaces.Tuple):
+        return tuple(_by_parts(part, each) for part, each in zip(space.spaces, seen, strict=True))
+    if isinstance(space, gymnasium.spaces.Graph):
+        return [seen._asdict()]
+    return list(seen) if isinstance(seen, tuple) else seen
 
 
 def _find_frame(env: gymnasium.Env[Any, Any], frame: str | Look | None, who: str) -> Look:

@@ -15,13 +15,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agentgym.data.exchange.folders import new_folder
 from agentgym.data.png import encode_png
-from agentgym.data.store import NAMES, EpisodeDataset, schema_of
+from agentgym.data.store import NAMES, EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.spaces import Integers, SpaceCodec
 
 ROW_GROUP = 50  # episodes: what is held in memory at once, and what the Hub's viewer reads for a page
 FILE_BYTES = 300_000_000  # the Hub advises files of a few hundred megabytes
-LEFT_OUT = ("frame_shape", "block_crc32", "crc32")  # how our shards lie on disk, no property of an episode
+LEFT_OUT = (
+    "frame_shape",
+    "block_crc32",
+    "crc32",
+    "extras_crc32",
+)  # how our shards lie on disk, no property of an episode
 PICTURES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))  # a list of Image to `datasets`
 SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 1_000_000))
 
@@ -73,7 +78,7 @@ def _write_shards(dataset: EpisodeDataset, folder: Path) -> str:
 def _schema(dataset: EpisodeDataset) -> pa.Schema:
     fields = [
         pa.field(field.name, PICTURES) if field.name == "frames" else field
-        for field in schema_of(dataset.header.space)
+        for field in dataset.header.schema
         if field.name not in LEFT_OUT
     ]
     images = {"frames": {"feature": {"_type": "Image"}, "_type": "List"}}
@@ -85,6 +90,8 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     """How `datasets` names an Arrow type."""
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_fixed_size_list(kind):
+        return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "List"}
     names = {"double": "float64", "float": "float32"}
     return {"dtype": names.get(str(kind), str(kind)), "_type": "Value"}
 
@@ -92,7 +99,9 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 def _row(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
     sample = dataset[episode]  # verified
     row = dataset.row(episode, [name for name in NAMES if name not in ("frames", *LEFT_OUT)])
-    return {**row, "frames": [{"bytes": encode_png(frame), "path": None} for frame in sample.frames]}
+    gathered = dataset.extras(episode)
+    beside = {extra.name: extra.encode(gathered[extra.name]) for extra in dataset.header.extras}
+    return {**row, **beside, "frames": [{"bytes": encode_png(frame), "path": None} for frame in sample.frames]}
 
 
 def dataset_card(dataset: EpisodeDataset, *, own_format: bool = False, digest: str = "") -> str:

@@ -14,6 +14,7 @@ from agentgym.data.store.checking import check, repair
 from agentgym.data.store.clearing import clear_dataset
 from agentgym.data.store.composing import merge, select, set_recipe
 from agentgym.data.store.dataset import EpisodeDataset, Windows, window_table
+from agentgym.data.store.extras import Extra, JsonText, extras_of
 from agentgym.data.store.files import dataset_folders, locate, require_local
 from agentgym.data.store.fitting import UnfitEpisodeError, fit
 from agentgym.data.store.format import NAMES, OUTCOMES, Attempt, Header, Row, count_outcomes, encode_row, schema_of
@@ -27,8 +28,10 @@ __all__ = [
     "Attempt",
     "DatasetWriter",
     "EpisodeDataset",
+    "Extra",
     "FrameEncoder",
     "Header",
+    "JsonText",
     "Row",
     "Shard",
     "UnfitEpisodeError",
@@ -38,6 +41,7 @@ __all__ = [
     "count_outcomes",
     "dataset_folders",
     "encode_row",
+    "extras_of",
     "fit",
     "locate",
     "merge",

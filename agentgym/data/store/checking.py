@@ -10,7 +10,7 @@ import pyarrow as pa
 from agentgym.data.store.dataset import EpisodeDataset, check_no_shard_is_missing
 from agentgym.data.store.files import locate, require_local, shard_file, shard_files, shard_number
 from agentgym.data.store.fitting import describe_outside
-from agentgym.data.store.format import NAMES, Attempt, FormatError, Header, schema_of, write_shard
+from agentgym.data.store.format import Attempt, FormatError, Header, write_shard
 from agentgym.data.store.shard import Shard
 from agentgym.data.store.steps import decode_steps
 from agentgym.data.store.writer import lock_folder, write_manifest
@@ -103,6 +103,7 @@ def _problem(shard: Shard, row: int) -> str | None:
     length = int(shard.lengths[row])
     try:
         shard.require_whole(row)
+        shard.extras(row)
     except UserError as error:
         said = str(error).partition(") ")[2]
         return said.partition("; ")[0]
@@ -191,7 +192,7 @@ def _set_aside(found: Found, header: Header | None) -> str:
 
 
 def _write_empty(file: Path, header: Header) -> None:
-    write_shard(file, header, schema_of(header.space).empty_table().select(NAMES), [])
+    write_shard(file, header, header.schema.empty_table(), [])
 
 
 def _attempts(shard: Shard, wrong: set[int]) -> list[Attempt]:

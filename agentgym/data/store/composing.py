@@ -1,6 +1,7 @@
 """Datasets out of datasets: merge several, keep some episodes of one. Rows are copied as they are, frames included."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 
 from agentgym.data.store.dataset import EpisodeDataset, check_same_format
 from agentgym.data.store.files import shard_files
-from agentgym.data.store.format import NAMES, Attempt, Header, write_shard
+from agentgym.data.store.format import Attempt, Header, write_shard
 from agentgym.data.store.shard import Shard
 from agentgym.data.store.writer import DatasetWriter, lock_folder, write_manifest
 from agentgym.errors import UserError, did_you_mean
@@ -37,7 +38,7 @@ def merge(paths: Sequence[str | Path], to: str | Path) -> EpisodeDataset:
         return pa.array(mask, pa.bool_())
 
     recipe = _merged_recipe([dataset.header.recipe for dataset in datasets], Path(to).name)
-    _copy(datasets, to, Header(first.header.space, first.header.frame_shape, recipe), unseen, every_attempt=True)
+    _copy(datasets, to, replace(first.header, recipe=recipe), unseen, every_attempt=True)
     return EpisodeDataset(to)
 
 
@@ -74,7 +75,7 @@ def select(
         raise UserError(f"{path}: no episode passes the filters; nothing was written")
     header = dataset.header
     recipe = {**header.recipe, "name": Path(to).name}
-    _copy([dataset], to, Header(header.space, header.frame_shape, recipe), passes, every_attempt=False)
+    _copy([dataset], to, replace(header, recipe=recipe), passes, every_attempt=False)
     return EpisodeDataset(to)
 
 
@@ -84,7 +85,7 @@ def set_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
     try:
         for file in shard_files(path):
             shard = Shard(file)
-            header = Header(shard.header.space, shard.header.frame_shape, recipe)
+            header = replace(shard.header, recipe=recipe)
             write_shard(file, header, shard.table, shard.attempts)
         write_manifest(path, [Shard(file) for file in shard_files(path)])
     finally:
@@ -104,7 +105,7 @@ def _copy(
     with DatasetWriter(to, header) as writer:
         tried: set[Attempt] = set()
         for shard in (shard for dataset in datasets for shard in dataset.shards):
-            kept = shard.table.select(NAMES).filter(mask(shard))
+            kept = shard.table.select(header.schema.names).filter(mask(shard))
             there = set(zip(kept["task"].to_pylist(), kept["seed"].to_pylist(), strict=True))
             attempts = [a for a in shard.attempts if a not in tried and (every_attempt or (a.task, a.seed) in there)]
             tried.update(attempts)

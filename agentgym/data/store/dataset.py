@@ -109,6 +109,11 @@ class EpisodeDataset:
         labels = decode_steps(space, values["labels"]) if values["labels"] else None
         return decode_steps(space, values["actions"]), labels
 
+    def extras(self, episode: int) -> dict[str, Any]:
+        """What was recorded beside the frames, a value for each frame: arrays, texts, and JsonText of anything else."""
+        shard, row = self._locate(episode)
+        return shard.extras(row)
+
     def row(self, episode: int, columns: Sequence[str]) -> dict[str, Any]:
         """Some columns of an episode as plain values, unverified."""
         shard, row = self._locate(episode)
@@ -190,7 +195,8 @@ def check_same_format(datasets: Sequence[EpisodeDataset]) -> None:
     """Raises UserError when datasets differ in actions, in the shape of frames, or in how they are drawn."""
     first = datasets[0]
     for other in datasets[1:]:
-        for what, word in (("space", "actions"), ("frame_shape", "frame shape")):
+        beside = ("extras", "columns beside the frames")
+        for what, word in (("space", "actions"), ("frame_shape", "frame shape"), beside):
             if getattr(other.header, what) != getattr(first.header, what):
                 raise UserError(f"{other.path}: its {word} is not that of {first.path}; only like datasets go together")
         if _drawing(other.header) != _drawing(first.header):

@@ -61,11 +61,26 @@ def _fit(sample: Episode, header: Header) -> Episode:
     return replace(
         sample,
         frames=frames,
+        extras=_beside(sample, header),
         seed=_whole_seed(sample.seed),
         actions=_of_the_space("action", header.space.root, sample.actions),
         labels=None if sample.labels is None else _of_the_space("label", header.space.root, sample.labels),
         rewards=_float64(sample.rewards),
     )
+
+
+def _beside(sample: Episode, header: Header) -> dict[str, Any]:
+    expected, given = {extra.name for extra in header.extras}, set(sample.extras)
+    if given != expected:
+        raise ValueError(
+            f"beside its frames it has {', '.join(sorted(given)) or 'nothing'}, the dataset "
+            f"{', '.join(sorted(expected)) or 'nothing'}"
+        )
+    found = {extra.name: extra.gather(sample.extras[extra.name]) for extra in header.extras}
+    short = next((name for name, values in found.items() if len(values) != len(sample) + 1), None)
+    if short is not None:
+        raise ValueError(f"it has {len(found[short])} values of {short} for {len(sample) + 1} frames")
+    return found
 
 
 def describe_outside(space: Node, actions: Actions, what: str = "action") -> str | None:

@@ -18,12 +18,14 @@ import pyarrow as pa
 
 from agentgym.data.episode import Episode
 from agentgym.data.store.blocks import FRAMES_PER_BLOCK, checksum, encode_blocks
+from agentgym.data.store.extras import Extra, checksum_of
 from agentgym.data.store.steps import column_type, encode_steps
 from agentgym.errors import UserError
 from agentgym.files import replace_bytes
 from agentgym.spaces import SpaceCodec
 
 FORMAT = "2.1"  # readers take any 2.x: a new minor number adds to what there is, a new major one changes it
+FORMAT_WITH_EXTRAS, EXTRAS_CRC = "2.2", "extras_crc32"
 OUTCOMES = ("solved", "failed", "error", "timeout")
 METADATA_KEY, METADATA_CRC_KEY = b"agentgym", b"agentgym.crc32"
 ATTEMPTS = b', "attempts": '  # stands behind what is the same in all shards, in the metadata's JSON
@@ -75,13 +77,21 @@ class Header:
     space: SpaceCodec
     frame_shape: tuple[int, int, int]
     recipe: Mapping[str, Any]
+    extras: tuple[Extra, ...] = ()  # the columns beside the frames
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of a shard."""
+        return schema_of(self.space, self.extras)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
+        beside = {"extras": [extra.to_json() for extra in self.extras]} if self.extras else {}
         return {
-            "format": FORMAT,
+            "format": FORMAT_WITH_EXTRAS if self.extras else FORMAT,
             "actions": self.space.to_json(),
             "frame_shape": list(self.frame_shape),
+            **beside,
             "recipe": dict(self.recipe),
         }
 
@@ -97,18 +107,20 @@ class Header:
             )
             raise FormatError(f"format {values['format']}; this agentgym reads {reads}: {remedy}")
         height, width, channels = values["frame_shape"]
-        return Header(SpaceCodec.from_json(values["actions"]), (height, width, channels), values["recipe"])
+        extras = tuple(map(Extra.from_json, values.get("extras", ())))
+        return Header(SpaceCodec.from_json(values["actions"]), (height, width, channels), values["recipe"], extras)
 
 
 @lru_cache(maxsize=16)  # every shard of a dataset has the same
-def schema_of(space: SpaceCodec) -> pa.Schema:
-    """The columns of a dataset whose actions are of that space."""
+def schema_of(space: SpaceCodec, extras: tuple[Extra, ...] = ()) -> pa.Schema:
+    """The columns of a dataset whose actions are of that space, with those beside the frames."""
     actions = column_type(space.root)
-    return pa.schema([(name, actions if kind is None else kind) for name, kind in COLUMNS])
+    beside = [*((extra.name, extra.column_type) for extra in extras), (EXTRAS_CRC, pa.uint32())] if extras else []
+    return pa.schema([*((name, actions if kind is None else kind) for name, kind in COLUMNS), *beside])
 
 
-def encode_row(sample: Episode) -> Row:
-    """A sample as a row of a shard, its frames as blocks."""
+def encode_row(sample: Episode, extras: tuple[Extra, ...] = ()) -> Row:
+    """A sample as a row of a shard, its frames as blocks, with the columns beside them."""
     row: Row = {
         "task": sample.task,
         "instruction": sample.instruction,
@@ -133,6 +145,9 @@ def encode_row(sample: Episode) -> Row:
     ]
     row["block_crc32"] = blocks
     row["crc32"] = row_checksum(row, b"".join(found.to_bytes(4, "little") for found in blocks))
+    if extras:
+        row |= {extra.name: extra.encode(sample.extras[extra.name]) for extra in extras}
+        row[EXTRAS_CRC] = checksum_of(sample.extras[extra.name] for extra in extras)
     return row
 
 
@@ -154,8 +169,8 @@ def row_checksum(row: Row, blocks: bytes | memoryview) -> int:
 def write_shard(file: Path, header: Header, episodes: pa.Table, attempts: Sequence[Attempt]) -> None:
     """The file is there with these episodes, whole and synced, or it is not there. Raises OSError."""
     values = json.dumps({**header.to_json(), "episodes": len(episodes), "attempts": list(attempts)}).encode()
-    schema = schema_of(header.space).with_metadata({METADATA_KEY: values, METADATA_CRC_KEY: str(zlib.crc32(values))})
-    columns = episodes.select(NAMES).replace_schema_metadata(schema.metadata).combine_chunks()
+    schema = header.schema.with_metadata({METADATA_KEY: values, METADATA_CRC_KEY: str(zlib.crc32(values))})
+    columns = episodes.select(schema.names).replace_schema_metadata(schema.metadata).combine_chunks()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_table(columns)

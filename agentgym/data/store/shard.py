@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from agentgym.data.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block, split_blocks
 from agentgym.data.store.columns import Columns
+from agentgym.data.store.extras import checksum_of
 from agentgym.data.store.format import (
+    EXTRAS_CRC,
     PLAIN_COLUMNS,
     STEP_COLUMNS,
     Attempt,
@@ -27,7 +29,6 @@ from agentgym.data.store.format import (
     read_attempts,
     read_metadata,
     row_checksum,
-    schema_of,
 )
 from agentgym.errors import UserError
 
@@ -51,7 +52,7 @@ class Shard:
         """Raises one of DAMAGE. Offsets are checked here: a wrong one would be taken for an address later."""
         reader = pa.ipc.open_file(content)
         header, episodes, attempts = self._read_metadata(reader.schema)
-        check_columns(reader.schema, schema_of(header.space))
+        check_columns(reader.schema, header.schema)
         rows = _rows_of(reader)
         if episodes not in (None, rows.num_rows):
             raise ValueError(f"{rows.num_rows} of {episodes} episodes")
@@ -111,6 +112,21 @@ class Shard:
         """Some of PLAIN_COLUMNS of an episode. Raises UserError when they are not what was written."""
         self._require_row(row)
         return self.row(row, columns)
+
+    def extras(self, row: int) -> dict[str, Any]:
+        """What stands beside the frames of an episode, by name. Raises UserError when it is not what was written."""
+        if not self.header.extras:
+            return {}
+        count = int(self.lengths[row]) + 1
+        names = (*(extra.name for extra in self.header.extras), EXTRAS_CRC)
+        stored = {name: self._rows.column(name)[row].as_py() for name in names}
+        try:
+            found = {extra.name: extra.decode(stored[extra.name], count) for extra in self.header.extras}
+        except (ValueError, TypeError, IndexError):
+            raise self._damaged(row) from None
+        if checksum_of(found.values()) != stored[EXTRAS_CRC]:
+            raise self._damaged(row)
+        return found
 
     def require_whole(self, row: int) -> None:
         """Raises UserError naming the episode when any of it is not what was written."""

@@ -23,7 +23,6 @@ from agentgym.data.store.format import (
     Row,
     count_outcomes,
     encode_row,
-    schema_of,
     write_shard,
 )
 from agentgym.data.store.shard import Shard
@@ -104,7 +103,7 @@ class DatasetWriter:
             self._encode_waiting()
             while self._attempts:
                 rows, attempts = count_for_a_shard(self._rows, self._attempts)
-                table = pa.Table.from_pylist(self._rows[:rows], schema=schema_of(self._header.space))
+                table = pa.Table.from_pylist(self._rows[:rows], schema=self._header.schema)
                 self.commit_table(table, self._attempts[:attempts])
                 del self._rows[:rows], self._attempts[:attempts]
             if self._timer is not None:
@@ -133,7 +132,7 @@ class DatasetWriter:
 
     def _encode_waiting(self) -> None:
         """All at once, which takes half the time of one after each episode: what that takes stays in the cache."""
-        self._rows += [encode_row(sample) for sample in self._waiting]
+        self._rows += [encode_row(sample, self._header.extras) for sample in self._waiting]
         self._attempts += [Attempt(s.task, s.seed, "solved" if s.success else "failed") for s in self._waiting]
         self._waiting = []
 

@@ -1,0 +1,28 @@
+"""header_of(env): the header of a dataset that is recorded from Python, without a recipe."""
+
+from typing import Any
+
+import gymnasium
+
+from agentgym.data.store import Header, extras_of
+from agentgym.environments import Task
+from agentgym.errors import UserError
+from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe
+from agentgym.spaces import SpaceCodec
+
+
+def header_of(env: gymnasium.Env[Any, Any], *, name: str, description: str = "", expert: str = "unknown") -> Header:
+    """The header of a dataset of that environment's episodes, and of what it keeps beside its frames.
+
+    It names the task as a recipe does, so that the dataset trains as any other. The environment is reset once. Raises
+    UserError for one that is not of `agentgym.make` or `agentgym.wrap`.
+    """
+    task = env.unwrapped
+    if not isinstance(task, Task):
+        raise UserError(f"{env}: a header is made of an environment of agentgym.make or agentgym.wrap")
+    _, info = env.reset(seed=0)
+    drawn = task.spec.kwargs.get("frame", FrameRecipe()) if task.spec else FrameRecipe()
+    suite = SuiteRecipe(name=name, description=description, frame=drawn, tasks=[task.recipe])
+    recipe = DatasetRecipe(name=name, description=description, suite=suite, expert=expert, episodes=1, keep="all")
+    space = SpaceCodec.of(task.action_space, task.action_names)
+    return Header(space, task.frame_shape, recipe.model_dump(mode="json"), extras_of(info.get("kept", {})))

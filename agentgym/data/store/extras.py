@@ -1,0 +1,146 @@
+"""What is recorded beside the frames: the environment's own observation, its state, its infos; a value for each frame.
+
+Dictionaries and tuples become columns of their own ("observation.joints"). Numbers are columns of their own dtype, text
+is text, anything else a JSON text; large arrays of uint8, such as further cameras, are blocks as frames are.
+"""
+
+import json
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from agentgym.data.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block, encode_blocks
+
+LARGE = 1024  # elements of uint8 from which on an array is kept in blocks
+JSON_ALONE = ("info",)  # whose keys come and go, and what begins so
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A column beside the frames: its name, and what one value is."""
+
+    name: str
+    kind: Literal["array", "text", "json"]
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether the values are kept as frames are."""
+        return self.dtype == "uint8" and len(self.shape) > 1 and math.prod(self.shape) >= LARGE
+
+    @property
+    def column_type(self) -> pa.DataType:
+        """Of the column: a list of values, or of blocks."""
+        if self.kind != "array":
+            return pa.list_(pa.string())
+        if self.in_blocks:
+            return pa.list_(pa.binary())
+        kind = pa.from_numpy_dtype(np.float32 if self.dtype == "float16" else np.dtype(self.dtype))
+        return pa.list_(pa.list_(kind, math.prod(self.shape)) if self.shape else kind)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**asdict(self), "shape": list(self.shape)}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Extra":
+        """The inverse of `to_json`."""
+        return Extra(values["name"], values["kind"], values["dtype"], tuple(values["shape"]))
+
+    def gather(self, values: Sequence[Any]) -> Any:
+        """Values one after another: an array [values, *shape], or a list of texts. ValueError for another kind."""
+        if self.kind == "json":
+            return [value if isinstance(value, JsonText) else JsonText(_to_json(self.name, value)) for value in values]
+        if self.kind == "text":
+            wrong = next((value for value in values if not isinstance(value, str)), None)
+            if wrong is not None:
+                raise ValueError(f"{self.name} is {wrong!r}, no text")
+            return list(values)
+        arrays = [np.asarray(value) for value in values]
+        for array in arrays:
+            if array.shape != self.shape or array.dtype != np.dtype(self.dtype):
+                raise ValueError(
+                    f"{self.name} is {array.dtype}{list(array.shape)}, in the dataset {self.dtype}{list(self.shape)}"
+                )
+        return np.stack(arrays)
+
+    def encode(self, gathered: Any) -> list[Any]:
+        """As values of the column."""
+        if self.kind != "array":
+            return list(gathered)
+        if self.in_blocks:
+            return encode_blocks(gathered)
+        flat = gathered.reshape(len(gathered), -1) if self.shape else gathered
+        return list(flat.tolist())
+
+    def decode(self, column: list[Any], count: int) -> Any:
+        """The inverse of `encode`, of `count` values."""
+        if self.kind != "array":
+            return column if self.kind == "text" else [JsonText(text) for text in column]
+        found = np.empty((count, *self.shape), self.dtype)
+        if not self.in_blocks:
+            found[:] = np.array(column, self.dtype).reshape(found.shape)
+            return found
+        for place in range(count_blocks(count)):
+            first = place * FRAMES_PER_BLOCK
+            decode_block(column[place], 0, found[first : first + FRAMES_PER_BLOCK])
+        return found
+
+
+class JsonText(str):
+    """A value of any kind as the JSON text of it."""
+
+    def value(self) -> Any:
+        """What the text says."""
+        return json.loads(self)
+
+
+def extras_of(kept: Mapping[str, Any]) -> tuple[Extra, ...]:
+    """The columns of what an environment shows, by the first it shows."""
+    return tuple(_describe(name, value) for name, value in flatten(kept).items())
+
+
+def flatten(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of dictionaries and tuples by their names; infos stay whole."""
+    found: dict[str, Any] = {}
+    for name, value in kept.items():
+        if name.partition(".")[0] in JSON_ALONE or not isinstance(value, Mapping | tuple):
+            found[name] = value
+        else:
+            parts = value.items() if isinstance(value, Mapping) else enumerate(value)
+            found |= flatten({f"{name}.{key}": part for key, part in parts})
+    return found
+
+
+def checksum_of(values: Iterable[Any]) -> int:
+    """CRC-32 over gathered values, in the order of their columns."""
+    found = 0
+    for gathered in values:
+        content = gathered.tobytes() if isinstance(gathered, np.ndarray) else "\0".join(gathered).encode()
+        found = zlib.crc32(content, found)
+    return found
+
+
+def _describe(name: str, value: Any) -> Extra:
+    if isinstance(value, str):
+        return Extra(name, "text")
+    numeric = isinstance(value, np.ndarray | np.generic | bool | int | float) and np.asarray(value).dtype.kind in "iufb"
+    if name.partition(".")[0] in JSON_ALONE or not numeric:
+        return Extra(name, "json")
+    array = np.asarray(value)
+    return Extra(name, "array", str(array.dtype), array.shape)
+
+
+def _to_json(name: str, value: Any) -> str:
+    def plain(part: Any) -> Any:
+        if isinstance(part, np.ndarray | np.generic):
+            return part.tolist()
+        raise ValueError(f"{name} holds a {type(part).__name__}, which JSON has no value for")
+
+    return json.dumps(value, default=plain, ensure_ascii=False)

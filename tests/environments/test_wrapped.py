@@ -1,0 +1,237 @@
+"""wrap: any Gymnasium environment, under any wrappers, recorded with all that it shows beside its frame."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces, wrappers
+from test_episode import same
+from worlds_light import refusal
+
+import agentgym
+from agentgym import environments
+from agentgym.data.headers import header_of
+from agentgym.data.recorder import Recorder
+from agentgym.data.store import DatasetWriter, EpisodeDataset, check, merge
+from agentgym.data.vector_recorder import VectorRecorder
+
+
+class Arm(gymnasium.Env):
+    """Two cameras, joints, a text, a nested part; six steps, the last a success."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
+    camera = spaces.Box(0, 255, (32, 40, 3), np.uint8)
+    observation_space = spaces.Dict(
+        front=camera,
+        wrist=spaces.Box(0, 255, (32, 32, 3), np.uint8),
+        joints=spaces.Box(-1, 1, (2, 2), np.float64),
+        word=spaces.Text(9),
+        inner=spaces.Dict(gripper=spaces.Discrete(3), touched=spaces.MultiBinary(2)),
+        path=spaces.Sequence(spaces.Discrete(5)),
+    )
+    action_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.state = 0, self.np_random.normal(size=3)
+        return self.observe(), {"level": 3}
+
+    def step(self, action):
+        self.t += 1
+        self.state = self.state + float(action[0])
+        over = self.t == 6
+        return self.observe(), 1.0, over, False, {"success": True, "force": np.float32(0.1) * self.t} if over else {}
+
+    def observe(self):
+        return {
+            "front": np.full((32, 40, 3), 10 * self.t + 5, np.uint8),
+            "wrist": np.full((32, 32, 3), self.t, np.uint8),
+            "joints": np.outer([self.t, 1 / 3], self.state[:2]),
+            "word": f"step {self.t}",
+            "inner": {"gripper": np.int64(self.t % 3), "touched": np.array([self.t % 2, 1], np.int8)},
+            "path": tuple(range(self.t)),
+        }
+
+    def render(self):
+        return np.full((16, 16, 3), self.t, np.uint8)
+
+
+def wrapped(env=None, **settings):
+    settings = {"instruction": "lift the cup", "frame": "front", "action_limits": (-1, 1), **settings}
+    return agentgym.wrap(env or Arm(), **settings)
+
+
+def play(recorder, seeds=(0, 1)):
+    for seed in seeds:
+        recorder.reset(seed=seed)
+        over = False
+        while not over:
+            *_, terminated, truncated, _ = recorder.step(recorder.action_space.sample())
+            over = terminated or truncated
+
+
+def test_an_environment_as_it_is_shows_a_frame_and_an_instruction():
+    env = wrapped()
+    observation, info = env.reset(seed=4)
+    assert env.observation_space.contains(observation)
+    assert observation["frame"][0, 0, 0] == 5
+    assert environments.decode_instruction(observation["instruction"]) == "lift the cup"
+    assert (info["seed"], info["level"]) == (4, 3)
+    assert env.action_space == spaces.Box(-1, 1, (2,), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"frame": None}, "shows several pictures (front, wrist); name one with frame="),
+        ({"frame": "side"}, "its observation has no 'side'"),
+        ({"frame": "render"}, 'make it with render_mode="rgb_array"'),
+        ({"frame": lambda seen: seen["joints"]}, "its frame is float64[2, 2]"),
+        ({"instruction": lambda seen, info: 3}, "its instruction is 3; expected text"),
+        ({"keep": ("observations",)}, "'observations' is none of observation, info, state"),
+    ],
+)
+def test_what_has_no_picture_text_or_part_is_refused(settings, said):
+    assert said in refusal(lambda: wrapped(**settings).reset(seed=0))
+
+
+def test_a_vector_environment_is_wrapped_row_by_row():
+    vector = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+    assert "wrap each of its rows" in refusal(agentgym.wrap, vector, instruction="balance")
+
+
+@pytest.mark.parametrize(
+    ("env", "settings", "shape"),
+    [
+        (lambda: wrappers.TimeLimit(Arm(), 3), {}, (32, 40, 3)),
+        (lambda: Arm("rgb_array"), {"frame": "render"}, (16, 16, 3)),
+        (lambda: Arm(), {"size": (8, 10)}, (8, 10, 3)),
+        (
+            lambda: wrappers.FrameStackObservation(
+                wrappers.TransformObservation(Arm(), lambda o: o["front"], Arm.camera), 4
+            ),
+            {"frame": lambda seen: seen[-1]},
+            (32, 40, 3),
+        ),
+        (lambda: wrappers.RecordEpisodeStatistics(Arm()), {}, (32, 40, 3)),
+    ],
+)
+def test_users_own_wrappers_stay_inside(env, settings, shape):
+    samples = []
+    play(Recorder(wrapped(env(), **settings), samples, task="Arm", expert="me"))
+    assert [sample.frames.shape[1:] for sample in samples] == [shape] * 2
+    assert {len(sample) for sample in samples} <= {3, 6}
+
+
+def test_all_that_is_shown_beside_the_frame_is_stored_losslessly(tmp_path):
+    env = wrapped(keep=("observation", "state", "info", "info.force"))
+    seen = []
+    env.env.observe, shown = lambda observe=env.env.observe: seen.append(observe()) or seen[-1], seen
+    with DatasetWriter(tmp_path / "data", header_of(env, name="arm")) as writer:
+        shown.clear()
+        play(Recorder(env, writer, task="Arm", expert="me"), seeds=(5,))
+    assert check(tmp_path / "data") == []
+    dataset = EpisodeDataset(tmp_path / "data")
+    found = dataset.extras(0)
+    assert found["observation.joints"].dtype == np.float64
+    assert found["observation.joints"].tobytes() == np.stack([each["joints"] for each in shown]).tobytes()
+    assert np.array_equal(found["observation.wrist"], np.stack([each["wrist"] for each in shown]))
+    assert found["observation.word"] == [f"step {t}" for t in range(7)]
+    assert found["observation.inner.gripper"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert found["observation.inner.touched"].dtype == np.int8
+    assert [text.value() for text in found["observation.path"]] == [list(range(t)) for t in range(7)]
+    assert found["state"].shape == (7, 3)
+    assert found["info"][0].value() == {"level": 3}
+    assert found["info.force"][-1].value() == float(np.float32(0.1) * 6)
+    assert found["info.force"][0].value() is None
+
+
+def test_pandas_and_duckdb_read_what_is_kept(tmp_path):
+    import duckdb
+    import pyarrow.dataset as ds
+
+    env = wrapped(keep=("observation", "state", "info"))
+    with DatasetWriter(tmp_path / "data", header_of(env, name="arm")) as writer:
+        play(Recorder(env, writer, task="Arm", expert="me"))
+    table = ds.dataset(tmp_path / "data", format="arrow", exclude_invalid_files=True)
+    frame = table.to_table().to_pandas()
+    joints = EpisodeDataset(tmp_path / "data").extras(1)["observation.joints"]
+    assert np.array_equal(np.stack(frame["observation.joints"][1]).reshape(joints.shape), joints)
+    assert duckdb.sql('SELECT len("state") FROM "table"').fetchall() == [(7,), (7,)]
+
+
+def test_what_is_kept_is_checked_merged_and_refused_when_it_is_not_the_datasets(tmp_path):
+    env = wrapped(keep=("state",))
+    for name in ("one", "two"):
+        with DatasetWriter(tmp_path / name, header_of(env, name="arm")) as writer:
+            play(Recorder(env, writer, task="Arm", expert="me"), seeds=(len(name), 7) if name == "one" else (9,))
+            with pytest.raises(ValueError, match="beside its frames it has nothing, the dataset state"):
+                play(Recorder(wrapped(), writer, task="Arm", expert="me"), seeds=(0,))
+    both = merge([tmp_path / "one", tmp_path / "two"], tmp_path / "both")
+    assert [both.extras(i)["state"].shape for i in range(3)] == [(7, 3)] * 3
+    file = tmp_path / "both" / "shard-000001.arrow"
+    content = bytearray(file.read_bytes())
+    place = bytes(content).index(both.extras(2)["state"].tobytes()[:24])
+    content[place] ^= 4
+    file.unlink()
+    file.write_bytes(content)
+    (problem,) = check(tmp_path / "both")
+    assert "episode 0 (seed 9) is damaged" in problem
+
+
+@pytest.mark.parametrize("mode", list(gymnasium.vector.AutoresetMode))
+def test_rows_of_a_vector_environment_keep_the_same_as_one_alone(mode):
+    rows, alone = [], []
+    vector = gymnasium.vector.SyncVectorEnv([lambda: wrapped(keep=("state", "info.level"))] * 2, autoreset_mode=mode)
+    recorder = VectorRecorder(vector, rows, task="Arm", expert="me")
+    recorder.reset(seed=[3, 4])
+    for _ in range(6):
+        recorder.step(np.full((2, 2), 0.5, np.float32))
+    env = Recorder(wrapped(keep=("state", "info.level")), alone, task="Arm", expert="me")
+    for seed in (3, 4):
+        env.reset(seed=seed)
+        for _ in range(6):
+            env.step(np.full(2, 0.5, np.float32))
+    assert all(same(one, other) for one, other in zip(rows, alone, strict=True))
+    for one, other in zip(rows, alone, strict=True):
+        assert np.array_equal(np.stack(one.extras["state"]), np.stack(other.extras["state"]))
+
+
+def test_an_instruction_may_come_from_the_environment_and_its_change_ends_an_episode():
+    samples = []
+    recorder = Recorder(wrapped(instruction=lambda seen, info: seen["word"]), samples, task="Arm", expert="me")
+    recorder.reset(seed=0)
+    recorder.step(np.zeros(2, np.float32))
+    assert "its instruction changes in step 1" in refusal(recorder.step, np.zeros(2, np.float32))
+
+
+def test_a_wrapped_environment_that_is_registered_is_made_by_its_id_and_replays(tmp_path):
+    from agentgym.experts import collection
+    from agentgym.experts.replay import replay_episodes
+    from agentgym.recipes import DatasetRecipe
+
+    gymnasium.register("Arm/Wrapped-v0", entry_point=lambda: wrapped(size=(16, 20)))
+    suite = {"name": "arm", "description": "", "tasks": [{"id": "Arm/Wrapped-v0"}]}
+    recipe = DatasetRecipe(name="arm", description="", suite=suite, expert="random", episodes=2, keep="all")
+    collection.collect(recipe, tmp_path / "data", workers=1)
+    dataset = EpisodeDataset(tmp_path / "data")
+    assert dataset.header.frame_shape == (16, 20, 3)
+    assert set(dataset.column("instruction")) == {"lift the cup"}
+    assert dataset.outcomes()["solved"] == 2
+    assert [replay.problem for replay in replay_episodes(dataset, 2)] == ["", ""]
+    del gymnasium.registry["Arm/Wrapped-v0"]
+
+
+@pytest.mark.parametrize("task", ["CartPole-v1", "MountainCarContinuous-v0"])
+def test_gymnasiums_own_environments_are_wrapped_as_they_are(task):
+    pytest.importorskip("pygame")
+    samples = []
+    env = agentgym.wrap(
+        gymnasium.make(task, render_mode="rgb_array"), instruction="go", size=(40, 60), keep=("observation",)
+    )
+    recorder = Recorder(gymnasium.wrappers.TimeLimit(env, 4), samples, task=task, expert="random")
+    play(recorder, seeds=(0,))
+    assert samples[0].frames.shape[1:] == (40, 60, 3)
+    assert np.stack(samples[0].extras["observation"]).dtype == np.float32
