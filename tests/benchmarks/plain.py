@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, OPTModel
 from transformers.models.clip.modeling_clip import CLIPEncoder
 
-from agentgym.model.sequence import kept_steps
+from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import pad_left, tokenize
 from agentgym.policies.observations import read_observation
 
@@ -104,7 +104,8 @@ class PlainPolicy:
         following = []
         for row, (frames, actions) in enumerate(histories):
             if len(frames) == self._window:
-                frames, actions = frames[-kept_steps(self._window) :], actions[-kept_steps(self._window) :]
+                start = self._window - SlidingWindow(self._window).kept
+                frames, actions = frames[start:], actions[start:]
             frames = [*frames, latest[row]]
             instruction, mask = pad_left([tokenize(self._tokenizer, texts[row])])
             executed = torch.tensor([*actions, 0]).view(1, -1, 1)

@@ -51,7 +51,7 @@ def record(folder):
 def world(preset, dataset, *changes):
     recipe = recipes.load_experiment("babyai-goto-redball", [f"model.preset='{preset}'", *changes])
     torch.manual_seed(0)
-    model, tokenizer = first_model(recipe, [MixtureComponent(dataset, 1.0, recipe.training.window)])
+    model, tokenizer = first_model(recipe, [MixtureComponent("", dataset, 1.0, recipe.training.window, 0.0)])
     source = WindowSource(
         dataset,
         np.arange(len(dataset)),
