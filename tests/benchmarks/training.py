@@ -1,11 +1,14 @@
-"""How fast training is: all three losses, forward, backward and optimiser: `make benchmark`.
+"""How fast training is, and how soon an agent plays: `make benchmark`.
 
-`tiny` beside the plain way to write it: transformers' CLIPVisionModel and OPTModel at the same widths, float32, every
-patch a token, padded steps and all. Both see the same windows, in turns within one run. `paper` beside the rate of this
-machine's matrix products, in bfloat16 where it has it, else in float32. Counts seconds of the processor beside those of
-the clock, since the former are right on a machine with other work. Writes tests/benchmarks/training.md.
+Learning: the shipped GoToRedBall recipe until its last update, then the plain way (tests/benchmarks/plain.py:
+transformers' modules, AdamW, every patch a token) on the same windows for TIMES as many seconds of the processor, both
+scored on the same unseen levels. Speed: an update of `tiny` with all three losses beside the plain way's, in turns
+within one run; one of `paper` beside the rate of this machine's matrix products, in bfloat16 where it has it. Counts
+seconds of the processor beside those of the clock, since the former are right on a machine with other work. Writes
+tests/benchmarks/training.md.
 """
 
+import math
 import statistics
 import tempfile
 import time
@@ -13,73 +16,29 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
+from plain import Plain, PlainPolicy
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPVisionModel, OPTModel
 
 from agentgym import recipes
 from agentgym.data.store import EpisodeDataset
+from agentgym.evaluation.rollouts import rollout
+from agentgym.experiments import imitation
 from agentgym.experts import collection
 from agentgym.model.tokenizer import tokenize
-from agentgym.model.vision import split_patches
-from agentgym.training.datasets import MixtureComponent
-from agentgym.training.first_model import first_model
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.training import run_folder
+from agentgym.training.datasets import MixtureComponent, open_parts, sources_of
+from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.losses import compute_losses
 from agentgym.training.optimizer import uses_bfloat16
 from agentgym.training.windows import WindowSource
 
 WINDOW, BATCH, ROUNDS, BATCHES = 4, 64, 5, 2
-
-
-class Plain(nn.Module):
-    """E_θ, ℓ, F_φ and D_θ put together as their documentation shows, at the sizes of our model."""
-
-    def __init__(self, ours):
-        super().__init__()
-        vision, self.text = ours.config.vision_config, ours.config.num_text_tokens
-        self.vision = CLIPVisionModel(vision)
-        self.projector = nn.Linear(vision.hidden_size, ours.config.language_config.word_embed_proj_dim)
-        self.language = OPTModel(ours.config.language_config)
-        self.decoder = ours.decoder.__class__(
-            vision.hidden_size,
-            ours.vision.num_patches,
-            3 * vision.patch_size**2,
-            width=ours.config.decoder_width,
-            layers=ours.config.decoder_layers,
-            heads=ours.config.decoder_heads,
-        )
-        self.ours = [ours]  # for its patches alone; not a part
-
-    def forward(self, batch, noise):
-        ours = self.ours[0]
-        rows, time_ = batch.actions.shape[:2]
-        pixels = ours.vision.unpatchify(ours.vision.patchify(batch.frames.flatten(0, 1)))
-        pixels = (pixels.permute(0, 3, 1, 2) / 255 - ours.vision.mean) / ours.vision.std
-        visual = self.projector(self.vision(pixel_values=pixels).last_hidden_state[:, 1:])
-        embed = self.language.get_input_embeddings()
-        words = embed(batch.instruction)
-        steps = torch.cat([visual.unflatten(0, (rows, time_)), embed(batch.actions + self.text)], dim=2)
-        sequence = torch.cat([words, steps.flatten(1, 2)], dim=1)
-        mask = torch.ones(sequence.shape[:2], dtype=torch.long)
-        mask[:, : words.shape[1]] = batch.instruction_mask
-        hidden = self.language(inputs_embeds=sequence, attention_mask=mask, use_cache=False).last_hidden_state
-        logits = F.linear(hidden, embed.weight)
-        patches = visual.shape[1]
-        at = words.shape[1] + torch.arange(time_) * (patches + 1) + patches - 1
-        real = batch.step_mask & ~batch.context_mask
-        action = F.cross_entropy(logits[:, at][real], (batch.targets[..., 0] + self.text)[real])
-        language = F.cross_entropy(logits[:, : words.shape[1] - 1].flatten(0, 1), batch.instruction[:, 1:].flatten())
-        cut = ours.vision.cut(pixels)
-        visible, hidden_patches = split_patches(noise, 0.75)
-        features = self.vision.embeddings(pixels)
-        chosen = features[:, 1:].gather(1, visible[..., None].expand(-1, -1, features.shape[2]))
-        seen = self.vision.encoder(
-            inputs_embeds=self.vision.pre_layrnorm(torch.cat([features[:, :1], chosen], 1))
-        ).last_hidden_state[:, 1:]
-        error = (self.decoder(seen, visible) - cut).square().mean(-1)[hidden_patches].mean()
-        return action + language + 0.02 * error
+TIMES = 8  # as many seconds as ours, for the plain way
+LEVELS = 200
+GOAL = 0.98
+PLAIN_RATE, PLAIN_WARMUP = 1e-3, 100  # AdamW's in the recipes
 
 
 def record(folder):
@@ -92,7 +51,7 @@ def record(folder):
 def world(preset, dataset, *changes):
     recipe = recipes.load_experiment("babyai-goto-redball", [f"model.preset='{preset}'", *changes])
     torch.manual_seed(0)
-    model, tokenizer = first_model(recipe, [MixtureComponent(dataset, 1.0, recipe.training.window)])
+    model, tokenizer = first_model(recipe, [MixtureComponent("", dataset, 1.0, recipe.training.window, 0.0)])
     source = WindowSource(
         dataset,
         np.arange(len(dataset)),
@@ -122,7 +81,7 @@ def ours_loss(model, batch, recipe):
 
 
 def plain_loss(model, batch, recipe):
-    return model(batch, torch.rand(batch.step_mask.numel(), batch.patches_per_frame))
+    return model(batch)
 
 
 def tiny(dataset):
@@ -130,7 +89,7 @@ def tiny(dataset):
     recipe, ours, source = world("tiny", dataset, f"training.window={WINDOW}", f"training.batch_size={BATCH}")
     batches = [source.batch(source.order(0, i * BATCH, BATCH)) for i in range(BATCHES)]
     targets = sum(int((batch.step_mask & ~batch.context_mask).sum()) for batch in batches)
-    plain = Plain(ours)
+    plain = Plain(world("tiny", dataset, f"training.window={WINDOW}", "model.patch_merge=1")[1].config)
     ways = {"ours": (ours, ours_loss), "plain": (plain, plain_loss)}
     optimizers = {name: optimizer_of(model) for name, (model, _) in ways.items()}
     rates = {name: ([], []) for name in ways}
@@ -203,14 +162,92 @@ def paper(dataset):
     return found, matrix_rate(torch.bfloat16 if bfloat16 else torch.float32), bfloat16
 
 
+def learning(folder, *changes):
+    """Seconds of the processor and success on LEVELS new levels: ours, and the plain way for TIMES as many seconds."""
+    recipe = recipes.load_experiment(
+        "babyai-goto-redball", ["training.evaluate_episodes=0", "training.evaluate_every=1000000", *changes]
+    )
+    collection.collect(recipe.dataset, folder / "data", workers=1)
+    run_folder.open_run(folder / "run", recipe)
+    started = time.process_time()
+    imitation.train_run(recipe, folder / "data", folder / "run")
+    ours = time.process_time() - started
+    policy = AgentPolicy.from_pretrained(folder / "run")
+    success = score(policy, recipe)
+    seconds, plain = train_plain(recipe, folder / "data", TIMES * ours)
+    return (ours, success), (seconds, score(plain, recipe))
+
+
+def score(policy, recipe):
+    suite = recipe.dataset.suite
+    episodes = rollout(
+        policy,
+        suite.tasks[0],
+        frame=suite.frame,
+        seeds=range(LEVELS),
+        num_environments=20,
+        deterministic=True,
+    )
+    return statistics.mean(float(episode.success) for episode in episodes)
+
+
+def train_plain(recipe, data, budget):
+    """The plain way's seconds of the processor, near the budget, and its policy; its cosine ends where it does."""
+    whole = recipe.model_copy(update={"model": recipe.model.model_copy(update={"patch_merge": 1})})
+    torch.manual_seed(recipe.training.seed)
+    parts = open_parts(data, whole)
+    ours, tokenizer = first_model(whole, parts)
+    source, _ = sources_of(parts, recipe.dataset.held_out, window_config_of(ours, tokenizer))
+    model, size, seed = Plain(ours.config), recipe.training.batch_size, recipe.training.seed
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=recipe.training.betas, fused=True)
+    spent, update = 0.0, 0
+    while spent < budget:
+        started = time.process_time()
+        done = spent / budget  # a cosine over the time that there is
+        rate = PLAIN_RATE * min((update + 1) / PLAIN_WARMUP, 0.5 * (1 + math.cos(math.pi * done)))
+        optimizer.param_groups[0]["lr"] = rate
+        model(source.batch(source.order(seed, update * size, size))).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.training.gradient_clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        spent, update = spent + time.process_time() - started, update + 1
+    domain = ours.config.all_domains()[0]
+    return spent, PlainPolicy(model, tokenizer, domain, recipe.training.window)
+
+
+def learning_lines(ours, plain):
+    (our_seconds, our_success), (plain_seconds, plain_success) = ours, plain
+    verdict = (
+        f"Ours is at {GOAL:.0%} in {our_seconds:.0f} s; the plain way is "
+        + ("there too" if plain_success >= GOAL else "not there")
+        + f" after {plain_seconds / our_seconds:.1f} times as many."
+        if our_success >= GOAL
+        else f"Ours is not at {GOAL:.0%}."
+    )
+    return [
+        f"| GoToRedBall, {LEVELS} unseen levels | ours | plain |",
+        "|---|---|---|",
+        f"| seconds of training (processor) | {our_seconds:.0f} | {plain_seconds:.0f} |",
+        f"| success | {our_success:.1%} | {plain_success:.1%} |",
+        "",
+        verdict,
+        "",
+    ]
+
+
 def main():
+    with tempfile.TemporaryDirectory() as folder:
+        learnt = learning(Path(folder))
     with tempfile.TemporaryDirectory() as folder:
         dataset = record(Path(folder) / "data")
         medians, parts = tiny(dataset)
         reached, possible, bfloat16 = paper(dataset)
     ours, plain = medians["ours"], medians["plain"]
     lines = [
-        f"torch {torch.__version__}, threads {torch.get_num_threads()}; GoToRedBall, {BATCH} windows of {WINDOW}.",
+        f"torch {torch.__version__}, threads {torch.get_num_threads()}.",
+        "",
+        *learning_lines(*learnt),
+        f"An update of {BATCH} windows of {WINDOW}:",
         "",
         "| `tiny`, all three losses | ours | plain | ratio |",
         "|---|---|---|---|",

@@ -31,15 +31,21 @@ def trained(run, data, processes, *overrides):
     return load_file(run / "model" / "model.safetensors"), curves
 
 
-@pytest.mark.parametrize("overrides", [(), ("losses.masked_image=0", "training.accumulation=2")])
-def test_two_processes_give_the_weights_and_the_curves_of_one(data, tmp_path, overrides):
+@pytest.mark.parametrize(
+    ("overrides", "precision"),
+    [
+        (("losses.masked_image=0", "training.accumulation=2"), 1e-5),
+        (("training.optimizer=muon",), 1e-3),  # it takes directions of almost no gradient for as good as others
+    ],
+)
+def test_two_processes_give_the_weights_and_the_curves_of_one(data, tmp_path, overrides, precision):
     alone, curve = trained(tmp_path / "one", data, 1, *overrides)
     shared, curve_of_two = trained(tmp_path / "two", data, 2, *overrides)
     for name, tensor in alone.items():
-        assert torch.allclose(tensor, shared[name], atol=1e-5), name
+        assert torch.allclose(tensor, shared[name], atol=precision), name
     assert len(curve) == len(curve_of_two)
     for one, two in zip(curve, curve_of_two, strict=True):
-        assert one == pytest.approx(two, abs=1e-4)
+        assert one == pytest.approx(two, abs=10 * precision)
 
 
 def test_a_run_of_two_processes_goes_on_as_one(data, tmp_path, monkeypatch):

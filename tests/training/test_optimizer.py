@@ -97,8 +97,9 @@ def test_muon_moves_the_matrices_of_layers_and_adamw_moves_the_rest(model):
     assert not matrices & others
     assert "projector.weight" in matrices
     assert all(name.endswith(".weight") for name in matrices)
-    assert {"decoder.to_pixels.weight", "decoder.mask_token", "projector.bias"} <= others
-    assert not any("embed_tokens" in name or "embed_positions" in name or "norm" in name for name in matrices)
+    assert {"mae_decoder.to_pixels.weight", "mae_decoder.mask_token", "projector.bias"} <= others
+    assert {"vision_encoder.patch_embedding.weight", "language_model.embeddings.weight"} <= others
+    assert not any("positions" in name or "norm" in name for name in matrices)
 
 
 def test_adamw_alone_moves_all(model):
