@@ -23,6 +23,7 @@ from agentgym.evaluation.rollouts import rollout
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
 from agentgym.files import read_json, write_json
+from agentgym.model.pretrained import find_folder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import find_agent
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, TransferRecipe, differences
@@ -77,8 +78,13 @@ def run_transfer(
     Raises UserError when the folder holds something else, a start is missing, or seeds overlap.
     """
     check_seeds(recipe)
-    for start in recipe.starts.values():
-        find_agent(start)
+    for start in recipe.starts:
+        init = recipe.init_of(start)
+        if init and init.agent:
+            find_agent(init.agent)
+        for part in (init.vision, init.language) if init else ():
+            if part:
+                find_folder(part)
     _open(run, recipe)
     references = _references(recipe, run)
     points = read_points(run) if (run / "points.json").is_file() else []

@@ -56,18 +56,20 @@ def make_config(
     patch_merge: int | None = None,
     temporal_attention: bool = False,
     instruction_attention: bool = False,
-    parts: tuple[CLIPVisionConfig, OPTConfig] | None = None,
+    parts: tuple[CLIPVisionConfig | None, OPTConfig | None] = (None, None),
 ) -> AgentConfig:
     """The configuration of a preset for some data. Dropout is 0 throughout, for imitation and reinforcement alike.
 
-    With `parts`, the vision encoder and the language model have the sizes of published models, and the preset gives the
+    The vision encoder and the language model have the sizes of the `parts` that are published; the preset gives the
     rest. Raises UserError when the frames do not divide into patches or the window does not fit the language model.
     """
     sizes = PRESETS[preset]
     vision, language, image = sizes["vision"], sizes["language"], sizes["image"] or frame_side
-    if parts:
-        vision, language = parts[0].to_dict(), parts[1].to_dict()
+    if parts[0]:
+        vision = parts[0].to_dict()
         image = vision["image_size"]
+    if parts[1]:
+        language = parts[1].to_dict()
     patch = vision["patch_size"]
     if image % patch:
         raise UserError(f"preset '{preset}' cuts frames into patches of {patch} pixels, which do not divide {image}")

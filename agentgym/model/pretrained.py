@@ -64,40 +64,50 @@ NO_ACTIONS = SpaceCodec(CompositeSpace(None, ()), ())
 
 @dataclass(frozen=True)
 class PretrainedParts:
-    """What an AgentModel starts from."""
+    """What an AgentModel starts from; a part that is None is drawn as the preset has it."""
 
-    vision: PretrainedWeights
-    language: PretrainedWeights
+    vision: PretrainedWeights | None
+    language: PretrainedWeights | None
 
     @property
-    def configs(self) -> tuple[CLIPVisionConfig, OPTConfig]:
+    def configs(self) -> tuple[CLIPVisionConfig | None, OPTConfig | None]:
         """The sizes of both."""
-        return self.vision.config, self.language.config
+        vision, language = (part and part.config for part in (self.vision, self.language))
+        assert vision is None or isinstance(vision, CLIPVisionConfig)
+        assert language is None or isinstance(language, OPTConfig)
+        return vision, language
 
-    def tokenizer(self, action_tokens: Sequence[str]) -> PreTrainedTokenizerFast:
-        """The language part's own tokenizer, grown by the action tokens."""
+    def tokenizer(self, action_tokens: Sequence[str]) -> PreTrainedTokenizerFast | None:
+        """The language part's own tokenizer, grown by the action tokens; None without that part."""
+        if self.language is None:
+            return None
         size = self.language.config.vocab_size
         return read_pretrained_tokenizer(self.language.folder, action_tokens, vocabulary=size)
 
     def copy_into(self, model: AgentModel) -> None:
         """Puts the tensors in their places. Raises UserError naming one that is missing, left over or misshapen."""
-        _check(self.vision, CLIPVisionModel, without=POSITIONS)
-        _check(self.language, OPTModel)
-        _copy(clip_tensors(self.vision.tensors), model.vision_encoder)
-        for attention in model.vision_encoder.grounding or ():
-            assert isinstance(attention, InstructionAttention)
-            attention.silence()
-        language = opt_tensors(self.language.tensors)
-        text, table = language.pop("embeddings.weight"), model.language_model.embeddings.weight
-        _copy(language, model.language_model)
-        with torch.no_grad():
-            table[: len(text)] = text
-            table[len(text) :] += text.mean(0)
+        if self.vision is not None:
+            _check(self.vision, CLIPVisionModel, without=POSITIONS)
+            _copy(clip_tensors(self.vision.tensors), model.vision_encoder)
+            for attention in model.vision_encoder.grounding or ():
+                assert isinstance(attention, InstructionAttention)
+                attention.silence()
+        if self.language is not None:
+            _check(self.language, OPTModel)
+            language = opt_tensors(self.language.tensors)
+            text, table = language.pop("embeddings.weight"), model.language_model.embeddings.weight
+            _copy(language, model.language_model)
+            with torch.no_grad():
+                table[: len(text)] = text
+                table[len(text) :] += text.mean(0)
 
 
-def read_parts(vision: str | Path, language: str | Path) -> PretrainedParts:
-    """The published models of two folders or Hub ids. Raises UserError when one is not there or not of its kind."""
-    return PretrainedParts(_read_vision(str(vision)), _read_language(str(language)))
+def read_parts(vision: str | Path | None, language: str | Path | None) -> PretrainedParts:
+    """The published models of folders or Hub ids. Raises UserError when one is not there or not of its kind."""
+    return PretrainedParts(
+        None if vision is None else _read_vision(str(vision)),
+        None if language is None else _read_language(str(language)),
+    )
 
 
 def from_pretrained_parts(
@@ -120,10 +130,13 @@ def from_pretrained_parts(
     and is the language model alone. Raises UserError like `read_parts`.
     """
     parts = read_parts(vision, language)
-    side = frame_side or parts.vision.config.image_size
+    seen, spoken = parts.configs
+    assert seen is not None
+    assert spoken is not None
+    side = frame_side or int(seen.image_size)
     config = make_config(
         preset,
-        num_text_tokens=parts.language.config.vocab_size,
+        num_text_tokens=spoken.vocab_size,
         instruction_tokens=instruction_tokens,
         domains=[Domain(codec or NO_ACTIONS, (side, side), window, tuple(tasks))],
         frame_side=side,
@@ -226,8 +239,11 @@ def _weight_files(folder: Path) -> list[tuple[Path, Callable[[Path], dict[str, T
             return [(folder / name, read)]
         index = folder / f"{name}.index.json"
         if index.is_file():
-            places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            return [(folder / shard, read) for shard in sorted(set(places.values()))]
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            for shard in shards:
+                if Path(shard).name != shard:
+                    raise UserError(f"{index}: names {shard!r}; expected files beside it")
+            return [(folder / shard, read) for shard in shards]
     raise UserError(f"{folder}: has no weights; put model.safetensors or pytorch_model.bin there")
 
 

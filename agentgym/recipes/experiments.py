@@ -21,11 +21,11 @@ def with_later_keys(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class InitRecipe(Recipe):
-    """What to start from: published models of vision and language, as local folders or Hub ids.
+    """What to start from: published models of vision, of language or of both, as local folders or Hub ids.
 
-    See `agentgym.model.pretrained`. Or an `agent` to fine-tune: a run folder or a checkpoint folder, whose sizes and
-    text tokens stay. Actions of the dataset that it does not know get new rows in its
-    table (see `agentgym.model.adapting`).
+    See `agentgym.model.pretrained`; a part that is not named is drawn as the preset has it. Or an `agent` to fine-tune:
+    a run folder or a checkpoint folder, whose sizes and text tokens stay. Actions of the dataset that it does not know
+    get new rows in its table (see `agentgym.model.adapting`).
     """
 
     vision: str | None = None
@@ -34,9 +34,9 @@ class InitRecipe(Recipe):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        given = self.vision is not None, self.language is not None, self.agent is not None
-        if given not in ((True, True, False), (False, False, True)):
-            raise ValueError("expected both 'vision' and 'language', or 'agent' alone")
+        published = self.vision is not None or self.language is not None
+        if published == (self.agent is not None):
+            raise ValueError("expected 'vision', 'language' or both, or 'agent' alone")
         return self
 
 

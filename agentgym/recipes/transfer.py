@@ -23,16 +23,17 @@ class TransferTask(Recipe):
 class TransferRecipe(Recipe):
     """experiments/transfer/*.toml: fine-tuning on few demonstrations of tasks that the pretraining did not have.
 
-    Each of `starts`, and "scratch", is trained on each of `tasks` with each number of demonstrations in `sizes`,
-    `seeds` times; the demonstrations of a smaller size are the first of a larger one. `model` is what scratch begins
-    with. `training.updates` and everything else is the same for all starts.
+    `starts` has names for the table and what they stand for: a run, a checkpoint or a shipped agent, or what
+    `model.init` takes, such as published parts. Each of them, and "scratch", is trained on each of `tasks` with each
+    number of demonstrations in `sizes`, `seeds` times; the demonstrations of a smaller size are the first of a larger
+    one. `model` is what scratch begins with. `training.updates` and everything else is the same for all starts.
     """
 
     SCRATCH: ClassVar[str] = "scratch"
 
     name: str
     description: str
-    starts: Annotated[dict[str, str], Field(min_length=1)]  # a name for the table -> a run, checkpoint or shipped agent
+    starts: Annotated[dict[str, str | InitRecipe], Field(min_length=1)]
     tasks: Annotated[list[TransferTask], Field(min_length=1)]
     sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(default=[20, 100, 500])
     seeds: Annotated[int, Field(ge=1)] = 5
@@ -55,7 +56,10 @@ class TransferRecipe(Recipe):
 
     def init_of(self, start: str) -> InitRecipe | None:
         """What a start begins with; None for scratch."""
-        return None if start == self.SCRATCH else InitRecipe(agent=self.starts[start])
+        if start == self.SCRATCH:
+            return None
+        given = self.starts[start]
+        return InitRecipe(agent=given) if isinstance(given, str) else given
 
     @property
     def all_starts(self) -> tuple[str, ...]:

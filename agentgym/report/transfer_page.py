@@ -10,7 +10,7 @@ import numpy as np
 from agentgym.evaluation.statistics import t_interval
 from agentgym.experiments.transfer import Point, by_cell
 from agentgym.files import replace_file, write_json
-from agentgym.recipes import TransferRecipe
+from agentgym.recipes import InitRecipe, TransferRecipe
 
 COLORS = ("#2f81c4", "#d9822b", "#3a9a5b", "#a05fb5", "#8f97a3")
 
@@ -105,7 +105,7 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
         f"![Score by demonstrations]({recipe.name}.svg)",
         "",
         f"Made by `agentgym transfer {recipe.name}`; the starts: "
-        + ", ".join(f"{name} is `{agent}`" for name, agent in recipe.starts.items())
+        + ", ".join(f"{name} is {_said(start)}" for name, start in recipe.starts.items())
         + ".",
     ]
     return "\n".join(lines) + "\n"
@@ -136,3 +136,10 @@ def verdict(cells: Sequence[Cell]) -> Iterator[str]:
             f"{start} against scratch, intervals apart: better on {', '.join(better) or 'none'}; worse on "
             f"{', '.join(worse) or 'none'}; {len(open_)} of {len(better) + len(worse) + len(open_)} cells overlap."
         )
+
+
+def _said(start: str | InitRecipe) -> str:
+    """What a start begins with."""
+    if isinstance(start, str):
+        return f"`{start}`"
+    return " and ".join(f"{key} `{value}`" for key, value in start.model_dump(exclude_none=True).items())

@@ -32,10 +32,10 @@ def first_model(
         )
     if init and init.agent:
         return _adapted(init.agent, parts, first, side)
-    published = read_parts(init.vision, init.language) if init and init.vision and init.language else None
+    published = read_parts(*((init.vision, init.language) if init else (None, None)))
     tokens = tokens_of(parts, first)
     texts = [text for part in parts for text in (*part.dataset.column("instruction"), *part.prompts)]
-    tokenizer = published.tokenizer(tokens) if published else train_tokenizer(texts, tokens)
+    tokenizer = published.tokenizer(tokens) or train_tokenizer(texts, tokens)
     num_text_tokens = len(tokenizer) - len(tokens)
     config = make_config(
         recipe.model.preset,
@@ -46,11 +46,10 @@ def first_model(
         patch_merge=recipe.model.patch_merge,
         temporal_attention=recipe.model.temporal_attention,
         instruction_attention=recipe.model.instruction_attention,
-        parts=published.configs if published else None,
+        parts=published.configs,
     )
     model = AgentModel(config)
-    if published:
-        published.copy_into(model)
+    published.copy_into(model)
     return model, tokenizer
 
 

@@ -11,6 +11,7 @@ from worlds import dataset_recipe, experiment_recipe, record, refusal
 
 from agentgym import recipes
 from agentgym.experiments import imitation
+from agentgym.model.agent import AgentModel
 from agentgym.model.presets import PRESETS, count_parameters, make_config
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.spaces import SpaceCodec
@@ -31,6 +32,23 @@ def test_the_parameters_of_the_paper_preset_are_those_of_the_documentation():
     rows = dict(re.findall(r"^\| `(\w+)` \|.*?\| ([\d,]+) \|$", PAGE, re.MULTILINE))
     assert {name: int(number.replace(",", "")) for name, number in rows.items()} == counted
     assert f"| Together | | {sum(counted.values()):,} |" in PAGE
+    with_a_head = (sum(counted.values()) + 50_272 * 768) / 1e6
+    assert f"the sum is {with_a_head:.1f}M" in PAGE
+
+
+def test_the_documentation_says_what_was_not_shown_and_names_the_parts_by_the_papers_letters():
+    text = " ".join(PAGE.split())
+    assert "No run from published CLIP or OPT weights was made" in text
+    assert "no result of the paper is reproduced" in text
+    model = AgentModel.__init__.__code__.co_names
+    for letter, name in (
+        ("E_θ", "vision_encoder"),
+        ("ℓ", "projector"),
+        ("F_φ", "language_model"),
+        ("D_θ", "mae_decoder"),
+    ):
+        assert f"| {letter} | `{name}` |" in PAGE
+        assert name in model
 
 
 def test_nine_steps_of_all_patches_fit_the_language_model_and_ten_do_not():
@@ -75,10 +93,10 @@ def test_fine_tuning_goes_on_from_a_trained_agent(tmp_path):
     assert line.endswith("sees 4 frames of 56 pixels; this recipe has 3 of 56")
 
 
-@pytest.mark.parametrize("init", ['{vision = "a"}', '{agent = "a", vision = "b", language = "c"}', "{}"])
+@pytest.mark.parametrize("init", ['{agent = "a", vision = "b"}', '{agent = "a", vision = "b", language = "c"}', "{}"])
 def test_a_start_that_is_not_one_way_is_refused(init):
     line = refusal(recipes.load_experiment, "babyai-goto-redball", [f"model.init={init}"])
-    assert "expected both 'vision' and 'language', or 'agent' alone" in line
+    assert "expected 'vision', 'language' or both, or 'agent' alone" in line
 
 
 @pytest.mark.slow

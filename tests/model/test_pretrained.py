@@ -15,6 +15,8 @@ from agentgym.model.pretrained import find_folder, from_pretrained_parts, read_p
 from agentgym.model.tokenizer import START, tokenize, train_tokenizer
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.spaces import SpaceCodec
+from agentgym.training.datasets import open_parts
+from agentgym.training.first_model import first_model
 
 CODEC = SpaceCodec.discrete(("left", "right"))
 TOKENIZER = train_tokenizer(["go to the red ball"], ())
@@ -244,6 +246,30 @@ def test_without_a_network_the_error_says_what_to_put_where(monkeypatch, tmp_pat
     assert line.startswith("facebook/opt-125m: there is no such folder, and the Hugging Face Hub did not give it")
     assert "put its config.json, weights (model.safetensors or pytorch_model.bin)" in line
     assert "no Hub id" in refusal(find_folder, "no/such/folder")
+
+
+@pytest.mark.parametrize("part", ["vision", "language"])
+def test_one_part_alone_is_published_and_the_other_drawn_as_the_preset_has_it(folders, tmp_path, part):
+    data = record(tmp_path / "data")
+    name = {"vision": "clip", "language": "opt"}[part]
+    recipe = experiment_recipe(f'model.init.{part}="{folders / name}"', "model.patch_merge=2")
+    parts = open_parts(tmp_path / "data", recipe)
+    model, tokenizer = first_model(recipe, parts)
+    torch.manual_seed(0)
+    both = agent_of(folders, codec=data.header.space, instruction_tokens=1)
+    inner = {"vision": "vision_encoder.transformer", "language": "language_model.transformer"}[part]
+    assert same_weights(model.get_submodule(inner), both.get_submodule(inner))
+    sizes = model.config.vision_config.hidden_size, model.config.language_config.hidden_size
+    assert sizes == {"vision": (16, 128), "language": (64, 24)}[part]
+    assert (len(tokenizer) == VOCABULARY + data.header.space.num_tokens) == (part == "language")
+
+
+def test_shards_outside_the_folder_are_refused(folders, tmp_path):
+    shutil.copytree(folders / "opt", tmp_path / "opt")
+    (tmp_path / "opt" / "model.safetensors").unlink()
+    index = {"weight_map": {"decoder.embed_tokens.weight": "../secret.safetensors"}}
+    (tmp_path / "opt" / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "names '../secret.safetensors'; expected files beside it" in refusal(read_parts, None, tmp_path / "opt")
 
 
 def test_a_recipe_that_starts_from_parts_trains_and_acts_on_frames_of_another_size(folders, tmp_path):
