@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +31,42 @@ def publish(run: Path, to: Path) -> Path:
 
 
 def results_table(evaluation: dict[str, Any]) -> str:
-    """The scores of every task as Markdown."""
+    """The scores of every task as Markdown; success only where the task says what that is."""
     lines = []
     for task in evaluation["tasks"]:
         last = task["first_seed"] + task["episodes"] - 1
+        success = task.get("defines_success", True)
         lines += [
             f"| {task['task']}, seeds {task['first_seed']} to {last} "
-            "| success [95 %] | mean return [95 %] | normalised | mean length |",
-            "|---|---|---|---|---|",
+            f"|{' success [95 %] |' if success else ''} mean return [95 %] | normalised | mean length |",
+            "|---|---|---|---|---|" if success else "|---|---|---|---|",
+            *(_row(who, task, scored, success=success) for who, scored in _who_played(task)),
+            "",
         ]
-        rows = [("agent", task), ("random", task["random"])]
-        if "expert" in task:
-            rows.append((task["expert"]["name"], task["expert"]))
-        for policy, scored in rows:
-            normalised = normalised_mean(task, scored)
-            low, high = scored["success_ci95"]
-            return_low, return_high = scored["return_ci95"]
-            lines.append(
-                f"| {policy} | {scored['success_rate']:.1%} [{low:.1%}, {high:.1%}] "
-                f"| {scored['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}] "
-                f"| {'–' if normalised is None else f'{normalised:.3f}'} | {scored['length_mean']:.1f} |"
-            )
-        lines.append("")
     return "\n".join(lines)
+
+
+def _who_played(task: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The agent and the references beside it, by their names."""
+    yield "agent", task
+    yield "random", task["random"]
+    if "expert" in task:
+        yield task["expert"]["name"], task["expert"]
+    if "constant" in task:
+        yield f"always {task['constant']['name']}", task["constant"]
+    if "repeat" in task:
+        yield "the last action again", task["repeat"]
+
+
+def _row(who: str, task: dict[str, Any], scored: dict[str, Any], *, success: bool) -> str:
+    normalised = normalised_mean(task, scored)
+    low, high = scored["success_ci95"]
+    return_low, return_high = scored["return_ci95"]
+    solved = f" {scored['success_rate']:.1%} [{low:.1%}, {high:.1%}] |" if success else ""
+    return (
+        f"| {who} |{solved} {scored['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}] "
+        f"| {'–' if normalised is None else f'{normalised:.3f}'} | {scored['length_mean']:.1f} |"
+    )
 
 
 def summary(evaluation: dict[str, Any]) -> str:

@@ -54,6 +54,18 @@ def reproducing_flags(recipe):
     return shlex.join([recipe["name"], *(word for flag in settings(recipe) for word in ("--set", flag))])
 
 
+def test_a_game_without_success_is_told_by_its_return_beside_all_references():
+    constant = {"name": "up", **SCORE, "return_mean": 0.6}
+    game = {**EVALUATION["tasks"][0], "defines_success": False, "constant": constant, "repeat": SCORE}
+    table = results_table({**EVALUATION, "tasks": [game]}).splitlines()
+    assert table[0] == "| T-v0, seeds 5 to 14 | mean return [95 %] | normalised | mean length |"
+    assert [line.split(" | ")[0] for line in table[2:]] == [
+        *("| agent", "| random", "| bot", "| always up", "| the last action again"),
+    ]
+    assert table[5] == "| always up | 0.600 [0.800, 0.900] | 0.250 | 6.2 |"
+    assert "success" not in "".join(table)
+
+
 def test_what_stands_beside_the_table_is_said_too():
     assert summary(EVALUATION).splitlines() == [
         "* Over 1 task, random = 0 and expert = 1: interquartile mean 0.900 [0.800, 0.950], mean 0.875 [0.750, 0.900], "
