@@ -87,7 +87,7 @@ def _run() -> int:
         return int(app(standalone_mode=False) or 0)
     except UserError as error:
         complain(str(error))
-    except typer._click.exceptions.ClickException as error:
+    except typer.TyperException as error:
         complain(error.format_message())
         return int(error.exit_code)
     except KeyboardInterrupt:

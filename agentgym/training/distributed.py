@@ -84,7 +84,7 @@ def beside(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[N
         for other in others:
             other.start()
         os.environ.update(RANK="0", LOCAL_RANK="0")
-        AcceleratorState._reset_state(reset_partial_state=True)  # made for one process, if it was made
+        forget_accelerator(processes=True)  # made for one process, if it was made
         yield
         for other in others:
             other.join()
@@ -95,10 +95,19 @@ def beside(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[N
                 other.terminate()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        AcceleratorState._reset_state(reset_partial_state=True)
+        forget_accelerator(processes=True)
         os.environ.clear()
         os.environ.update(environment)
         torch.set_num_threads(threads)
+
+
+def forget_accelerator(*, processes: bool = False) -> None:
+    """The next Accelerator of this process has settings of its own; with `processes` also a new number of processes.
+
+    Accelerate keeps both for the life of a process and has no public way to start again: its own tests call this
+    method, and so does a test here, which notices when it goes.
+    """
+    AcceleratorState._reset_state(reset_partial_state=processes)
 
 
 def _run(rank: int, granted: trust.Grant, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, GradientAccumulationPlugin, gather_object
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -26,6 +25,7 @@ from agentgym.model.agent import AgentModel
 from agentgym.recipes import LossRecipe, TrainingRecipe
 from agentgym.training.allocator import keep_freed_memory
 from agentgym.training.augmentation import draw, jitter_colours
+from agentgym.training.distributed import forget_accelerator
 from agentgym.training.forward import forward, read_windows, some_windows
 from agentgym.training.losses import Losses
 from agentgym.training.metrics import MetricAccumulator, MetricLogger, StepTimer
@@ -126,7 +126,7 @@ def train(
 
 def _accelerator(loop: Loop, bfloat16: bool) -> Accelerator:
     """Raises UserError when the processes cannot share a batch evenly."""
-    AcceleratorState._reset_state()  # one process may train twice with different precisions
+    forget_accelerator()  # one process may train twice with different precisions
     unused = loop.losses.masked_image == 0  # then the decoder has no gradient to wait for
     sharing = DistributedDataParallelKwargs(find_unused_parameters=unused)
     accelerator = Accelerator(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate import Accelerator, PartialState
 from safetensors.torch import load_file
 from worlds import experiment_recipe, record
 
@@ -92,3 +93,12 @@ def test_as_many_processes_as_a_batch_is_worth(monkeypatch):
 def test_none_are_started_where_accelerate_has_launched_several(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert distributed.choose(None, 64) == distributed.choose(2, 64) == 1
+
+
+def test_what_accelerate_remembers_of_a_process_can_be_forgotten():
+    first = Accelerator(cpu=True, mixed_precision="no")
+    distributed.forget_accelerator()
+    assert first.mixed_precision == "no"
+    assert Accelerator(cpu=True, mixed_precision="bf16").mixed_precision == "bf16"
+    distributed.forget_accelerator(processes=True)
+    assert PartialState._shared_state == {}
