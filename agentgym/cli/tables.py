@@ -28,7 +28,14 @@ def summary(evaluation: dict[str, Any]) -> Iterator[str]:
         ]
         tasks = "1 task" if overall["tasks"] == 1 else f"{overall['tasks']} tasks"
         yield f"random = 0, expert = 1, over {tasks}: {', '.join(parts)}"
-    actions = evaluation["next_action"]
+    for name, over in evaluation.get("over_suites", {}).items():
+        yield f"of {name}: mean {over['mean']:.3f} [{over['mean_ci95'][0]:.3f}, {over['mean_ci95'][1]:.3f}]"
+    for part in evaluation.get("held_out", ()):
+        yield (
+            f"next action on {part['actions']:,} held-out steps of {part['part']}: accuracy {part['accuracy']:.1%}; "
+            f"always the commonest {part['trivial']['commonest']:.1%}, the last again {part['trivial']['last']:.1%}"
+        )
+    actions = evaluation["next_action"] if "held_out" not in evaluation else None
     if actions:
         yield (
             f"next action on {actions['actions']:,} held-out steps: accuracy {actions['accuracy']:.1%}, perplexity "
@@ -66,26 +73,29 @@ def comparison_table(compared: "Comparison") -> Table:
 
 
 def score_table(task: dict[str, Any], who: str = "agent") -> Table:
-    """The scores of one task of an evaluation.json: who was scored, random and expert, with their 95 % intervals."""
-    title = f"{task['task']}, seeds {task['first_seed']} to {task['first_seed'] + task['episodes'] - 1}"
-    table = Table(title=escape(title), title_justify="left")
-    for heading in ("policy", "success [95 %]", "mean return [95 %]", "mean length"):
+    """The scores of one task of an evaluation.json: who was scored and the references, with their 95 % intervals."""
+    from agentgym.evaluation.score_rows import plain, read_scores  # SciPy, which no other verb waits for
+
+    rows = list(read_scores({"tasks": [task]}))
+    table = Table(
+        title=escape(f"{task['task']}, seeds {rows[0].first_seed} to {rows[0].last_seed}"), title_justify="left"
+    )
+    judged = rows[0].defines_success
+    for heading in ("policy", *(("success [95 %]",) if judged else ()), "mean return [95 %]", "mean length"):
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
-    rows = [(who, task), ("random", task["random"])]
-    if "expert" in task:
-        rows.append((task["expert"]["name"], task["expert"]))
-    for policy, score in rows:
-        low, high = score["success_ci95"]
-        return_low, return_high = score["return_ci95"]
+    for row in rows:
+        low, high = row.success_ci95
         table.add_row(
-            escape(policy),
-            escape(f"{score['success_rate']:.1%} [{low:.1%}, {high:.1%}]"),
-            escape(f"{score['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}]"),
-            f"{score['length_mean']:.1f}",
+            escape(who if row.role == "agent" else row.policy),
+            *([escape(f"{row.success_rate:.1%} [{low:.1%}, {high:.1%}]")] if judged else []),
+            escape(f"{plain(row.return_mean)} [{plain(row.return_ci95[0])}, {plain(row.return_ci95[1])}]"),
+            f"{row.length_mean:.1f}",
         )
     notes = []
     if task["normalised"] is not None:
-        notes.append(f"normalised return (random 0, expert 1): {task['normalised']:.3f}")
+        interval = task.get("normalised_ci95")
+        between = " [{:.3f}, {:.3f}]".format(*interval) if interval else ""
+        notes.append(f"normalised return (random 0, {_one(task)} 1): {task['normalised']:.3f}{between}")
     if task["published"]:
         scores = (
             f"{name} {task['published'][name]:.3f}"
@@ -95,3 +105,8 @@ def score_table(task: dict[str, Any], who: str = "agent") -> Table:
         notes.append(f"published returns: {', '.join(scores)}")
     table.caption, table.caption_justify = escape("\n".join(notes)), "left"
     return table
+
+
+def _one(task: dict[str, Any]) -> str:
+    """Whose return is 1 of a task's scale."""
+    return "human" if (task["published"] or {}).get("human") is not None else "expert"

@@ -86,18 +86,23 @@ def normalise(returns: Sequence[float], *, random: float, expert: float) -> NDAr
 
 
 def normalised_mean(task: Mapping[str, Any], values: Mapping[str, Any]) -> float | None:
-    """A policy's mean return on the scale of one task of an evaluation.json; None where the task has no scale.
+    """A policy's mean return on the scale of one task of an evaluation.json; None where the task has no scale."""
+    scale = scale_of(task)
+    return None if scale is None else float((values["return_mean"] - scale[0]) / (scale[1] - scale[0]))
 
-    The scale is that of the published random and human returns where the task names them, else of the random policy
-    and the expert measured there.
+
+def scale_of(task: Mapping[str, Any]) -> Interval | None:
+    """The returns that are 0 and 1 on one task of an evaluation.json; None where the task has no scale.
+
+    They are the published ones of random and human where the task names them, else those of the random policy and the
+    expert measured there.
     """
     if task["normalised"] is None:
         return None
     published = task["published"] or {}
-    low, high = task["random"]["return_mean"], task.get("expert", {}).get("return_mean")
     if published.get("human") is not None:
-        low, high = published["random"], published["human"]
-    return float((values["return_mean"] - low) / (high - low))
+        return published["random"], published["human"]
+    return task["random"]["return_mean"], task["expert"]["return_mean"]
 
 
 def over_tasks(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from agentgym import environments, recipes
 from agentgym.evaluation import statistics
 from agentgym.evaluation.protocol import EvaluationConfig, Play
 from agentgym.evaluation.role_rollouts import ROLES
-from agentgym.recipes import TaskRecipe
+from agentgym.recipes import ReferenceRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec, values
 
 Episodes = dict[str, Any]
@@ -23,7 +23,7 @@ def score_task(play: Play, episodes: Episodes, config: EvaluationConfig) -> dict
     """The scores of one task, as plain values."""
     task = play.task
     normalised = normalised_returns(task, episodes)
-    published = task.reference or recipes.published_reference(task.id)
+    published = _published(task)
     references = {
         role: {**_name(role, play, episodes), **_score(role, task, episodes)}
         for role in ("random", "expert", "constant", "repeat")
@@ -53,12 +53,18 @@ def normalised_returns(task: TaskRecipe, episodes: Episodes) -> np.ndarray | Non
         mine = [episode for episode in episodes.get(role, ()) if episode["task"] == task.id]
         return [episode["total_reward"] for episode in mine if role == "agent" or not episode.get("over_budget")]
 
-    if task.reference and task.reference.human is not None:
-        return statistics.normalise(returns("agent"), random=task.reference.random, expert=task.reference.human)
+    published = _published(task)
+    if published and published.human is not None:
+        return statistics.normalise(returns("agent"), random=published.random, expert=published.human)
     if not returns("expert"):
         return None
     random, expert = float(np.mean(returns("random"))), float(np.mean(returns("expert")))
     return statistics.normalise(returns("agent"), random=random, expert=expert)
+
+
+def _published(task: TaskRecipe) -> ReferenceRecipe | None:
+    """The published returns on a task: its suite's own, or those of a shipped suite."""
+    return task.reference or recipes.published_reference(task.id)
 
 
 def score_over_tasks(episodes: Episodes, plays: Sequence[Play]) -> dict[str, Any] | None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from agentgym.evaluation import comparison
+from agentgym.evaluation.score_rows import Score, read_scores
 from agentgym.files import replace_file
 from agentgym.recipes import differences
 from agentgym.report.curves import learning_curves, profile_curve
-from agentgym.report.reference_scores import Score, read_scores
 from agentgym.report.run_page import template_environment
 from agentgym.report.run_results import RunFolder, read_run
 

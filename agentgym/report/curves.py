@@ -28,6 +28,7 @@ class Panel:
 
 PANELS = (
     Panel("levels solved", {"held out": "rollout/success_rate"}, percent=True),
+    Panel("return", {"held out": "rollout/return"}),
     Panel("action accuracy", {"train": "accuracy/action", "held out": "held_out/accuracy/action"}, percent=True),
     Panel("action loss", {"train": "loss/action", "held out": "held_out/loss/action"}),
     Panel("language loss", {"train": "loss/language", "held out": "held_out/loss/language"}),
@@ -41,6 +42,9 @@ PANELS = (
     Panel("time: backward", {"train": "time/backward"}, percent=True),
     Panel("time: optimiser", {"train": "time/optimizer"}, percent=True),
 )
+
+
+BY_PART = ("levels solved", "return", "action accuracy", "action loss")
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Curve:
 def learning_curves(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Curve]:
     """The panels that have data, each with the lines of all runs' metrics."""
     curves = []
-    for panel in PANELS:
+    for panel in (*PANELS, *_panels_by_part(runs)):
         lines = [
             (label, number, [(line["update"], line[name]) for line in metrics if name in line])
             for number, metrics in enumerate(runs)
@@ -93,6 +97,19 @@ def learning_curves(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Curve]:
         if drawn:
             curves.append(draw(panel.title, drawn, percent=panel.percent))
     return curves
+
+
+def _panels_by_part(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
+    """A panel for each part and task that has a curve of its own: the same names, with the part's behind them."""
+    names = dict.fromkeys(name for metrics in runs for line in metrics for name in line)
+    return [
+        Panel(f"{panel.title}: {name.removeprefix(whole + '/')}", {"held out": name}, panel.percent)
+        for panel in PANELS
+        if panel.title in BY_PART
+        for whole in [panel.series["held out"]]
+        for name in names
+        if name.startswith(whole + "/")
+    ]
 
 
 def profile_curve(profiles: Sequence[Mapping[str, Sequence[float]]]) -> Curve:

@@ -64,7 +64,9 @@ def write_films(
         space = _space_of(task, frame)
         names, places = _named(space, episode.actions[:FILM_STEPS])
         explanation = _explain(agent.playing(space, task.id), episode, seen, places) if agent else None
-        films.append(_write_film(temporary, episode, names, places, seen, world, explanation))
+        judged = episode.success or environments.declares_success(task)
+        outcome = ("success" if episode.success else "failure") if judged else "return"
+        films.append(_write_film(temporary, episode, outcome, names, places, seen, world, explanation))
         on_progress(1)
     write_json(temporary / "videos.json", films)
     shutil.rmtree(folder, ignore_errors=True)
@@ -88,7 +90,18 @@ def write_videos_of(config: EvaluationConfig, on_progress: Callable[[int], None]
 
 
 def choose(played: Sequence[RolloutResult], count: int) -> list[RolloutResult]:
+    """As many of each task, its failures before its successes; where none succeeded the lowest and highest returns."""
+    tasks = list(dict.fromkeys(episode.task for episode in played))
+    of_task = [choose_of_task([e for e in played if e.task == task], -(-count // len(tasks))) for task in tasks]
+    turns = [each[place] for place in range(count) for each in of_task if place < len(each)][:count]
+    return sorted(turns, key=lambda episode: tasks.index(episode.task))
+
+
+def choose_of_task(played: Sequence[RolloutResult], count: int) -> list[RolloutResult]:
     """The first failures and successes, half of each; fewer failures leave more places for successes."""
+    if not any(episode.success for episode in played):
+        ranked = sorted(played, key=lambda episode: episode.total_reward)
+        return ranked if len(ranked) <= count else [*ranked[: (count + 1) // 2], *ranked[len(ranked) - count // 2 :]]
     failures = [episode for episode in played if not episode.success][: (count + 1) // 2]
     successes = [episode for episode in played if episode.success][: count - len(failures)]
     return [*failures, *successes]
@@ -138,13 +151,13 @@ def _explain(
 def _write_film(
     folder: Path,
     episode: RolloutResult,
+    outcome: str,
     names: Sequence[str],
     places: list[int],
     seen: NDArray[np.uint8],
     world: NDArray[np.uint8],
     explanation: Explanation | None,
 ) -> dict[str, Any]:
-    outcome: video.Outcome = "success" if episode.success else "failure"
     stem = f"{outcome}-{episode.task.replace('/', '-')}-{episode.seed}"
     shown = len(places)
     video.write_video(
@@ -153,7 +166,7 @@ def _write_film(
         world=world[: shown + 1],
         actions=[names[place] for place in places],
         instruction=episode.instruction,
-        outcome=outcome,
+        outcome=f"return {episode.total_reward:g}" if outcome == "return" else outcome,
     )
     film = {
         "file": f"{stem}.mp4",

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from agentgym.errors import UserError
-from agentgym.evaluation.statistics import UNIT, normalised_mean
+from agentgym.evaluation.score_rows import Score, defines_success, plain, read_scores
+from agentgym.evaluation.statistics import UNIT
 from agentgym.files import replace_file
 from agentgym.report import plots, reproduction
 
@@ -31,42 +32,55 @@ def publish(run: Path, to: Path) -> Path:
 
 
 def results_table(evaluation: dict[str, Any]) -> str:
-    """The scores of every task as Markdown; success only where the task says what that is."""
-    lines = []
-    for task in evaluation["tasks"]:
-        last = task["first_seed"] + task["episodes"] - 1
-        success = task.get("defines_success", True)
+    """The scores of every task as Markdown; of several tasks one line each before them."""
+    scores = list(read_scores(evaluation))
+    lines = _overview(scores) if len(evaluation["tasks"]) > 1 else []
+    for task in dict.fromkeys(score.task for score in scores):
+        rows = [score for score in scores if score.task == task]
+        judged = rows[0].defines_success
         lines += [
-            f"| {task['task']}, seeds {task['first_seed']} to {last} "
-            f"|{' success [95 %] |' if success else ''} mean return [95 %] | normalised | mean length |",
-            "|---|---|---|---|---|" if success else "|---|---|---|---|",
-            *(_row(who, task, scored, success=success) for who, scored in _who_played(task)),
-            "",
+            f"| {task}, seeds {rows[0].first_seed} to {rows[0].last_seed} "
+            f"{'| success [95 %] ' if judged else ''}| mean return [95 %] | normalised | mean length |",
+            f"|---|{'---|' if judged else ''}---|---|---|",
         ]
+        for row in rows:
+            low, high = row.success_ci95
+            solved = f"| {row.success_rate:.1%} [{low:.1%}, {high:.1%}] " if judged else ""
+            lines.append(
+                f"| {row.policy} {solved}| {row.return_mean:.3f} [{row.return_ci95[0]:.3f}, {row.return_ci95[1]:.3f}] "
+                f"| {_three(row.normalised)} | {row.length_mean:.1f} |"
+            )
+        lines.append("")
     return "\n".join(lines)
 
 
-def _who_played(task: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The agent and the references beside it, by their names."""
-    yield "agent", task
-    yield "random", task["random"]
-    if "expert" in task:
-        yield task["expert"]["name"], task["expert"]
-    if "constant" in task:
-        yield f"always {task['constant']['name']}", task["constant"]
-    if "repeat" in task:
-        yield "the last action again", task["repeat"]
+def _overview(scores: Sequence[Score]) -> list[str]:
+    """One line for each task: the agent beside its references."""
+    lines = [
+        "| task | agent [95 %] | normalised [95 %] | random | expert | best constant | last action again |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for agent in (score for score in scores if score.role == "agent"):
+        beside = {score.role: _value(score) for score in scores if score.task == agent.task}
+        between = " [{:.3f}, {:.3f}]".format(*agent.normalised_ci95) if agent.normalised_ci95 else ""
+        references = " | ".join(beside.get(role, "–") for role in ("random", "expert", "constant", "repeat"))
+        told = f"{_value(agent)} [{_between(agent)}]"
+        lines.append(f"| {agent.task} | {told} | {_three(agent.normalised)}{between} | {references} |")
+    return [*lines, ""]
 
 
-def _row(who: str, task: dict[str, Any], scored: dict[str, Any], *, success: bool) -> str:
-    normalised = normalised_mean(task, scored)
-    low, high = scored["success_ci95"]
-    return_low, return_high = scored["return_ci95"]
-    solved = f" {scored['success_rate']:.1%} [{low:.1%}, {high:.1%}] |" if success else ""
-    return (
-        f"| {who} |{solved} {scored['return_mean']:.3f} [{return_low:.3f}, {return_high:.3f}] "
-        f"| {'–' if normalised is None else f'{normalised:.3f}'} | {scored['length_mean']:.1f} |"
-    )
+def _value(score: Score) -> str:
+    return f"{score.success_rate:.1%}" if score.defines_success else plain(score.return_mean)
+
+
+def _between(score: Score) -> str:
+    if score.defines_success:
+        return "{:.1%}, {:.1%}".format(*score.success_ci95)
+    return ", ".join(map(plain, score.return_ci95))
+
+
+def _three(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def summary(evaluation: dict[str, Any]) -> str:
@@ -81,7 +95,13 @@ def summary(evaluation: dict[str, Any]) -> str:
         ]
         tasks = "1 task" if overall["tasks"] == 1 else f"{overall['tasks']} tasks"
         lines.append(f"* Over {tasks}, random = 0 and expert = 1: {', '.join(parts)}.")
-    if action:
+    for part in evaluation.get("held_out", ()):
+        lines.append(
+            f"* Next action on {part['actions']:,} held-out recorded steps of {part['part']}: accuracy "
+            f"{part['accuracy']:.1%}; always the commonest {part['trivial']['commonest']:.1%}, the last action again "
+            f"{part['trivial']['last']:.1%}."
+        )
+    if action and "held_out" not in evaluation:
         lines.append(
             f"* Next action on {action['actions']:,} held-out recorded steps: accuracy {action['accuracy']:.1%}, "
             f"perplexity {action['perplexity']:.3f}, BLEU-4 {action['bleu4']:.3f} "
@@ -121,16 +141,20 @@ def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> boo
 
 def scores_table(folder: Path, names: Sequence[str]) -> str:
     """One line for each task of published runs, by their numbers in `folder`, as Markdown."""
-    lines = ["| task | success [95 %] | random | expert | trained |", "|---|---|---|---|---|"]
-    for name in names:
-        stored = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        for task in stored["tasks"]:
-            low, high = task["success_ci95"]
-            expert = f"{task['expert']['success_rate']:.1%}" if "expert" in task else "–"
-            trained = f"{stored['training']['targets']:,} actions in {stored['training']['seconds'] / 60:.0f} min"
+    stored = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    judged = all(defines_success(task) for each in stored.values() for task in each["tasks"])
+    lines = [
+        f"| task | {'success' if judged else 'score'} [95 %] | random | expert | trained |",
+        "|---|---|---|---|---|",
+    ]
+    for name, each in stored.items():
+        scores = list(read_scores(each))
+        for agent in (score for score in scores if score.role == "agent"):
+            beside = {score.role: _value(score) for score in scores if score.task == agent.task}
+            trained = f"{each['training']['targets']:,} actions in {each['training']['seconds'] / 60:.0f} min"
             lines.append(
-                f"| [{task['task']}]({folder.name}/{name}.md) | {task['success_rate']:.1%} [{low:.1%}, {high:.1%}] "
-                f"| {task['random']['success_rate']:.1%} | {expert} | {trained} |"
+                f"| [{agent.task}]({folder.name}/{name}.md) | {_value(agent)} [{_between(agent)}] "
+                f"| {beside['random']} | {beside.get('expert', '–')} | {trained} |"
             )
     return "\n".join(lines) + "\n"
 

@@ -1,43 +1,17 @@
-"""Who reached what: the rows of the score table, the result in one sentence, and what others published.
-
-Everything stands in `evaluation.json`, but for the peers' numbers, which come with the package (`published.toml`).
-"""
+"""The result of a run in one sentence, and what others published on its tasks (`published.toml`, of the package)."""
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from agentgym.evaluation.statistics import normalised_mean
+from agentgym.evaluation.score_rows import Score
 from agentgym.recipes import DatasetRecipe
 from agentgym.report.wording import count, percent
 
 PUBLISHED = Path(__file__).parent / "published.toml"
-
-
-@dataclass(frozen=True)
-class Score:
-    """One row of the score table: what one policy reached on one task."""
-
-    task: str
-    role: str  # agent, random or expert
-    policy: str
-    episodes: int
-    first_seed: int
-    success_rate: float
-    success_ci95: tuple[float, float]
-    return_mean: float
-    return_ci95: tuple[float, float]
-    length_mean: float
-    errors: int
-    normalised: float | None
-
-    @property
-    def last_seed(self) -> int:
-        """The seeds are [first_seed, last_seed]."""
-        return self.first_seed + self.episodes - 1
 
 
 @dataclass(frozen=True)
@@ -53,38 +27,29 @@ class Peer:
     source: str
 
 
-def read_scores(evaluation: Mapping[str, Any]) -> Iterator[Score]:
-    """The agent's row of each task, and those of the policies it is compared with."""
-    for task in evaluation["tasks"]:
-        for role in ("agent", "random", "expert"):
-            if role != "agent" and role not in task:
-                continue
-            values = task if role == "agent" else task[role]
-            yield Score(
-                task=task["task"],
-                role=role,
-                policy=task["expert"]["name"] if role == "expert" else role,
-                episodes=values["episodes"],
-                first_seed=task["first_seed"],
-                success_rate=values["success_rate"],
-                success_ci95=tuple(values["success_ci95"]),
-                return_mean=values["return_mean"],
-                return_ci95=tuple(values["return_ci95"]),
-                length_mean=values["length_mean"],
-                errors=values["errors"],
-                normalised=normalised_mean(task, values),
-            )
+def headline(
+    scores: Sequence[Score], datasets: Sequence[DatasetRecipe], overall: Mapping[str, Any] | None = None
+) -> str | None:
+    """The result in one sentence; levels are called held out only when no training seed is among theirs.
 
-
-def headline(scores: Sequence[Score], datasets: Sequence[DatasetRecipe]) -> str | None:
-    """The result in one sentence; levels are called held out only when no training seed is among theirs."""
+    It speaks of success where all tasks say what that is, of the return of one task that does not, and of the
+    normalised mean over several.
+    """
     agent = [score for score in scores if score.role == "agent"]
     if not agent:
         return None
-    held_out = not any(_demonstrated(score, dataset) for score in agent for dataset in datasets)
+    held_out = "" if any(_demonstrated(score, dataset) for score in agent for dataset in datasets) else "held-out "
+    episodes = count(sum(s.episodes for s in agent))
     tasks = f" of {len(agent)} tasks" if len(agent) > 1 else ""
-    levels = f"{count(sum(s.episodes for s in agent))} {'held-out ' if held_out else ''}levels{tasks}"
-    return f"{percent(_solved_share(agent))} of {levels} solved"
+    if all(score.defines_success for score in agent):
+        return f"{percent(_solved_share(agent))} of {episodes} {held_out}levels{tasks} solved"
+    if len(agent) == 1:
+        by_role = {score.role: score for score in scores}
+        beside = [f"{by_role[role].policy} {by_role[role].text}" for role in ("expert", "random") if role in by_role]
+        return f"Mean return {agent[0].text} in {episodes} {held_out}episodes ({', '.join(beside)})"
+    if overall is None:
+        return f"{episodes} {held_out}episodes{tasks}"
+    return f"Normalised mean {overall['mean']:.2f} over {overall['tasks']} tasks, in {episodes} {held_out}episodes"
 
 
 def peers_of(tasks: Sequence[str]) -> list[Peer]:

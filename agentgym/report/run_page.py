@@ -8,17 +8,18 @@ shows everything but moving films.
 import json
 import shlex
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from agentgym.evaluation.score_rows import defines_success, plain, read_scores
 from agentgym.files import replace_file
 from agentgym.report import reproduction
 from agentgym.report.curves import learning_curves, profile_curve
 from agentgym.report.failures import Group, find_failures
-from agentgym.report.reference_scores import headline, peers_of, read_scores
+from agentgym.report.reference_scores import headline, peers_of
 from agentgym.report.run_results import RunFolder, read_run
 from agentgym.report.video_section import read_films
 from agentgym.report.wording import count, duration, percent, short
@@ -37,7 +38,7 @@ def write_report(run: Path) -> Path:
             recipe=folder.recipe,
             datasets=folder.experiment.datasets,
             recipe_text="\n".join(_toml_lines(folder.recipe)).strip(),
-            headline=headline(scores, folder.experiment.datasets),
+            headline=headline(scores, folder.experiment.datasets, overall),
             training=folder.training,
             evaluation=evaluation,
             scores=scores,
@@ -45,7 +46,7 @@ def write_report(run: Path) -> Path:
             profile=profile_curve([overall["profile"]]) if overall else None,
             peers=peers_of([task.id for task in folder.tasks]),
             failures=_failures(folder),
-            unsolved=_unsolved(folder.episodes),
+            unsolved=_unsolved(folder.episodes, _by_return(evaluation)),
             curves=learning_curves([folder.metrics]),
             runs=[folder.recipe["name"]],
             films=list(read_films(folder)),
@@ -72,7 +73,7 @@ def template_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, count=count, duration=duration, short=short)
+    environment.filters.update(percent=percent, count=count, duration=duration, short=short, plain=plain)
     return environment
 
 
@@ -80,17 +81,24 @@ def _failures(run: RunFolder) -> dict[str, list[Group]]:
     """The groups of the agent's episodes by what they differ in."""
     groups: dict[str, list[Group]] = {}
     if run.episodes and run.episodes.get("agent"):
-        for group in find_failures(run.episodes["agent"], run.tasks, run.frames):
+        by_return = _by_return(run.evaluation)
+        judged = [episode for episode in run.episodes["agent"] if episode["task"] not in by_return]
+        for group in find_failures(judged, run.tasks, run.frames):
             groups.setdefault(group.by, []).append(group)
     return groups
 
 
-def _unsolved(episodes: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The agent's failures, each with the number of steps that the expert took where it solved the same level."""
+def _by_return(evaluation: Mapping[str, Any] | None) -> set[str]:
+    """The tasks that do not say what success is."""
+    return {task["task"] for task in (evaluation or {"tasks": ()})["tasks"] if not defines_success(task)}
+
+
+def _unsolved(episodes: Mapping[str, Any] | None, by_return: Set[str]) -> list[dict[str, Any]]:
+    """The agent's failures where there can be some, each with the steps of the expert where it solved the level."""
     if episodes is None:
         return []
     expert = {(e["task"], e["seed"]): e["length"] for e in episodes.get("expert", []) if e["success"]}
-    failures = [episode for episode in episodes["agent"] if not episode["success"]]
+    failures = [e for e in episodes["agent"] if not e["success"] and e["task"] not in by_return]
     return [{**episode, "expert_length": expert.get((episode["task"], episode["seed"]))} for episode in failures]
 
 

@@ -6,7 +6,7 @@ chosen at each step. This module knows no environment: frames are arrays, action
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,8 +18,6 @@ from agentgym.extras import needs
 with needs("report", what="writing videos"):
     import imageio.v2 as imageio
     import imageio_ffmpeg  # noqa: F401  (the program that imageio writes MP4 with)
-
-Outcome = Literal["success", "failure"]
 
 VIEW_HEIGHT = 224  # pixels, about: small frames grow by a whole factor
 MARGIN = 8
@@ -48,11 +46,12 @@ def write_video(
     frames: UInt8[NDArray[np.uint8], "steps_and_last height width 3"],
     actions: Sequence[str],
     instruction: str,
-    outcome: Outcome,
+    outcome: str,
     world: UInt8[NDArray[np.uint8], "steps_and_last world_height world_width 3"] | None = None,
     fps: int = 6,
 ) -> None:
-    """An MP4 of the episode: each frame with the action chosen there, the last one with the outcome for a second.
+    """An MP4 of the episode: each frame with the action chosen there, the last one with the outcome for a second:
+    "success", "failure", or what else there is to say of it.
 
     Raises ValueError unless there is one frame (and one picture of the world) more than there are actions.
     """
@@ -80,7 +79,7 @@ def write_video(
 
 
 def draw_episode(
-    views: Sequence[NDArray[np.uint8]], *, actions: Sequence[str], instruction: str, outcome: Outcome
+    views: Sequence[NDArray[np.uint8]], *, actions: Sequence[str], instruction: str, outcome: str
 ) -> Iterator[UInt8[NDArray[np.uint8], "height width 3"]]:
     """The pictures of a video, one for each frame, all of the same even size."""
     height = _view_height(views[0].shape[1])
@@ -88,7 +87,7 @@ def draw_episode(
     width = _even(sum(widths) + MARGIN * (len(views) + 1))
     steps = [f"step {step} of {len(actions)}: {action}" for step, action in enumerate(actions, start=1)]
     captions = [(wrap(step, width - 2 * MARGIN), STEP_COLOR) for step in steps]
-    captions.append((wrap(outcome, width - 2 * MARGIN), OUTCOME_COLORS[outcome]))
+    captions.append((wrap(outcome, width - 2 * MARGIN), OUTCOME_COLORS.get(outcome, INSTRUCTION_COLOR)))
     task = wrap(instruction, width - 2 * MARGIN)
     lines = len(task) + max(len(caption) for caption, _ in captions)
     size = (width, _even(height + 3 * MARGIN + lines * LINE_HEIGHT))

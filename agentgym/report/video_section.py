@@ -9,6 +9,8 @@ from typing import Any
 from PIL import Image
 
 from agentgym.errors import UserError
+from agentgym.evaluation.score_rows import defines_success
+from agentgym.evaluation.statistics import scale_of
 from agentgym.report.run_results import RunFolder
 
 
@@ -28,7 +30,8 @@ class Film:
     """One film of the page. `steps` is what the page's script reads."""
 
     episode: Mapping[str, Any]
-    outcome: str
+    outcome: str  # success, failure, or return where the task does not say what success is
+    told: str  # the same for people
     shown: int  # steps; a long film ends early
     pictures: Mapping[str, Picture]
     action_names: Sequence[str]
@@ -38,13 +41,16 @@ class Film:
 
 def read_films(run: RunFolder) -> Iterator[Film]:
     """The films, failures first, the longest of them first. Raises UserError naming a picture that is missing."""
+    tasks = {task["task"]: task for task in (run.evaluation or {"tasks": ()})["tasks"]}
     for film in sorted(run.films, key=lambda film: (film["success"], -film["length"])):
         if "seen" not in film:  # filmed before there were pictures for the page; 'agentgym report' films anew
             continue
-        patches = film.get("patches")
+        patches, task = film.get("patches"), tasks.get(film["task"], {})
+        judged = defines_success(task)
         yield Film(
             episode=film,
-            outcome="success" if film["success"] else "failure",
+            outcome=("success" if film["success"] else "failure") if judged else "return",
+            told=_told(film, task),
             shown=len(film["actions"]),
             pictures={view: _picture(run.path, film[view]) for view in ("seen", "world")},
             action_names=film["action_names"],
@@ -55,6 +61,14 @@ def read_films(run: RunFolder) -> Iterator[Film]:
             },
             side=round(len(patches[0]) ** 0.5) if patches else 0,
         )
+
+
+def _told(film: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    """What became of the episode: `success`, or `return 18 of 17.8`, the mean of who is scored as 1."""
+    if defines_success(task):
+        return "success" if film["success"] else "failure"
+    scale = scale_of(task)
+    return f"return {film['total_reward']:g}" + (f" of {scale[1]:.4g}" if scale else "")
 
 
 def data_uri(file: Path, media_type: str) -> str:
