@@ -61,18 +61,17 @@ def make_config(
     """The configuration of a preset for some data. Dropout is 0 throughout, for imitation and reinforcement alike.
 
     The vision encoder and the language model have the sizes of the `parts` that are published; the preset gives the
-    rest. Raises UserError when the frames do not divide into patches or the window does not fit the language model.
+    rest. Frames are completed to whole patches. Raises UserError when the window does not fit the language model.
     """
     sizes = PRESETS[preset]
-    vision, language, image = sizes["vision"], sizes["language"], sizes["image"] or frame_side
+    vision, language = sizes["vision"], sizes["language"]
+    image = sizes["image"] or -(-frame_side // vision["patch_size"]) * vision["patch_size"]
     if parts[0]:
         vision = parts[0].to_dict()
         image = vision["image_size"]
     if parts[1]:
         language = parts[1].to_dict()
     patch = vision["patch_size"]
-    if image % patch:
-        raise UserError(f"preset '{preset}' cuts frames into patches of {patch} pixels, which do not divide {image}")
     merge = patch_merge or sizes["patch_merge"] or _few_tokens(-(-image // patch))
     side = -(-(image // patch) // merge)
     tokens = action_tokens(domains)
@@ -108,7 +107,11 @@ def describe_frames(config: AgentConfig) -> str:
     side = -(-image // patch)
     tokens = (-(-side // config.patch_merge)) ** 2
     many = f"{tokens} visual tokens" if tokens > 1 else "1 visual token"
-    return f"frames of {image}x{image}: {side**2} patches of {patch}x{patch}, patch_merge {config.patch_merge}: {many}"
+    frame, how = config.frame_side or image, ""
+    if frame != image:
+        how = f", {'completed' if 0 < image - frame < patch else 'resized'} to {image}x{image}"
+    cut = f"{side**2} patches of {patch}x{patch}, patch_merge {config.patch_merge}: {many}"
+    return f"frames of {frame}x{frame}{how}: {cut}"
 
 
 def _few_tokens(side: int) -> int:

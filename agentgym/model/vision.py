@@ -62,10 +62,15 @@ class VisionEncoder(nn.Module):
     def patchify(self, frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frames patches pixels"]:
         """Normalised patches, row by row; a patch's pixels in the order (channel, y, x) of CLIP's convolution.
 
-        Frames of another size are resized first (bilinear, smoothed where they shrink).
+        Frames that end within the last patch of a row are completed with black, at the right and below; those of
+        another size are resized (bilinear, smoothed where they shrink).
         """
         image, size = self.side * self.patch_size, self.patch_size
-        pixels = resize(frames.permute(0, 3, 1, 2).to(self.mean.dtype) / 255, image)
+        pixels = frames.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
+        missing = image - int(pixels.shape[3])
+        if pixels.shape[2] == pixels.shape[3] and 0 < missing < size:
+            pixels = F.pad(pixels, (0, missing, 0, missing))
+        pixels = resize(pixels, image)
         grid = ((pixels - self.mean) / self.std).unflatten(3, (self.side, size)).unflatten(2, (self.side, size))
         return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 

@@ -78,10 +78,16 @@ def test_a_frame_has_as_many_tokens_as_its_merge_leaves(preset, merge, tokens):
     assert model.config.language_config.max_position_embeddings == 10 + 4 * (tokens + 1)
 
 
-def test_frames_that_do_not_divide_into_patches_are_refused():
-    assert refusal(config_of, "tiny", frame_side=60) == (
-        "preset 'tiny' cuts frames into patches of 8 pixels, which do not divide 60"
-    )
+@pytest.mark.parametrize(("preset", "side", "whole"), [("tiny", 60, 64), ("tiny", 84, 88), ("small", 210, 216)])
+def test_frames_that_end_within_a_patch_are_completed_with_black(preset, side, whole):
+    model = AgentModel(config_of(preset, frame_side=side))
+    frames = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
+    completed = model.vision_encoder.unpatchify(model.vision_encoder.patchify(frames))
+    assert completed.shape == (2, whole, whole, 3)
+    assert torch.equal(completed[:, :side, :side], frames)
+    assert not completed[:, side:].any()
+    assert not completed[:, :, side:].any()
+    assert f"frames of {side}x{side}, completed to {whole}x{whole}" in describe_frames(model.config)
 
 
 @pytest.mark.parametrize(
