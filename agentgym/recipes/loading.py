@@ -167,8 +167,9 @@ def _validate(
 def _task_ids(values: Any) -> Iterator[str]:
     """The ids of all tasks in a dumped recipe."""
     if isinstance(values, dict):
-        yield from (task["id"] for task in values.get("tasks", ()))
-        for value in values.values():
+        tasks = values.get("tasks", ())
+        yield from (task["id"] for task in tasks if "id" in task)
+        for value in (*values.values(), *(task for task in tasks if "id" not in task)):  # those of a dataset of their own
             yield from _task_ids(value)
 
 
