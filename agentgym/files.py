@@ -75,6 +75,26 @@ def _kind_of(values: Any) -> str:
     return names.get(type(values), "a number")
 
 
+@contextmanager
+def understanding(*folders: object) -> Iterator[None]:
+    """What values that were read there turn out not to be, in the block, is a UserError: somebody has changed them.
+
+    For results, of which pages show too much to check all of it beforehand.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        kinds = (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError)
+        if not isinstance(error, kinds) and type(error).__name__ != "UndefinedError":  # jinja2's, which may be missing
+            raise
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(
+            f"{', '.join(map(str, folders))}: the results there are not as they were written ({said}); make them again"
+        ) from error
+
+
 def read_json_lines(file: Path) -> list[dict[str, Any]]:
     """The objects of a file with one a line; none without the file, and a last line that was cut short is left out.
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_SUITE = "babyai-goto-redball"
 MAX_SESSIONS = 8
+MOST_ASKED = 2**16  # bytes of a request
 IDLE_S = 600.0  # after which a visitor's place may be given to another
 
 
@@ -180,6 +181,7 @@ def make_app(playground: Playground, *, token: str | None = None) -> "FastAPI":
         from fastapi import FastAPI
         from fastapi.exceptions import RequestValidationError
         from fastapi.responses import HTMLResponse, JSONResponse
+        from starlette.exceptions import HTTPException
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     app = FastAPI(title="agentgym playground", docs_url=None, redoc_url=None, openapi_url=None)
@@ -196,17 +198,27 @@ def make_app(playground: Playground, *, token: str | None = None) -> "FastAPI":
         place = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
         return refused(400, f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}")
 
+    def on_refusal(request: "Request", error: Exception) -> "Response":
+        assert isinstance(error, HTTPException)
+        return refused(error.status_code, f"{error.detail}")
+
+    app.add_exception_handler(HTTPException, on_refusal)
     app.add_exception_handler(UserError, on_user_error)
     app.add_exception_handler(RequestValidationError, on_wrong_request)
     if token is None:  # a page elsewhere could otherwise reach this server by a name that it points at the loopback
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]", "testserver"])
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
 
     @app.middleware("http")
     async def guard(request: Any, call_next: Any) -> Any:
         shown_token = request.headers.get("x-token") or request.query_params.get("token") or ""
         if token is not None and not secrets.compare_digest(shown_token.encode(), token.encode()):
             return refused(401, "the token is missing or wrong; open the address that the start of the server printed")
-        return await call_next(request)
+        size = request.headers.get("content-length", "" if request.method == "POST" else "0")
+        if not (size.isdecimal() and len(size) < 10 and int(size) <= MOST_ASKED):
+            return refused(413, f"a request has at most {MOST_ASKED:,} bytes, and says how many")
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = "frame-ancestors 'none'"  # no page shows this one inside itself
+        return response
 
     @app.get("/", response_class=HTMLResponse)
     def page() -> str:

@@ -7,7 +7,6 @@ Whether a difference is beyond chance, and its interval, come from a test that h
 would have given is not in it. It reads folders.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from agentgym.errors import UserError
 from agentgym.evaluation.paired_test import MIN_PAIRS, paired_interval
 from agentgym.evaluation.statistics import Interval
+from agentgym.files import read_json, understanding
 
 Episodes = dict[str, Any]
 UNIT = "episodes of two trained agents, paired by seed"
@@ -87,7 +87,8 @@ class Comparison:
 def compare(a: Path, b: Path) -> Comparison:
     """Compares the evaluations in two folders. Raises UserError when there is none or they share no level."""
     first, second = _read_episodes(a), _read_episodes(b)
-    return compare_episodes(first, second, str(a), str(b))
+    with understanding(a, b):
+        return compare_episodes(first, second, str(a), str(b))
 
 
 def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comparison:
@@ -139,7 +140,7 @@ def _read_episodes(folder: Path) -> Episodes:
     file = folder / "episodes.json"
     if not (folder / "evaluation.json").is_file() or not file.is_file():
         raise UserError(f"{folder}: holds no whole evaluation; 'agentgym evaluate {folder}' makes one of a run")
-    episodes: Episodes = json.loads(file.read_text(encoding="utf-8"))
+    episodes: Episodes = read_json(file, dict)
     return episodes
 
 

@@ -24,13 +24,16 @@ from agentgym.evaluation.protocol import (
 from agentgym.evaluation.role_rollouts import ROLES, Workers, has_role, play_role
 from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks, score_task
 from agentgym.executors import ExecutorName
-from agentgym.files import read_json, write_json
+from agentgym.files import check_no_link, claimed, read_json, understanding, write_json
 from agentgym.recipes import differences
+from agentgym.training.run_folder import BUSY
 from agentgym.trust import granted
 from agentgym.versions import LEARNING, installed_versions
 
 EVALUATION_FORMAT = 2  # 1 knew one suite, one expert and no trivial players
 
+MADE = ("episodes.json", "evaluation.json")
+FIRST_KEYS = (b"protocol", b"format")  # of the two
 OnProgress = Callable[[int, str], None]
 Episodes = dict[str, Any]  # what episodes.json holds: the protocol, and the episodes of each role as plain values
 
@@ -62,6 +65,19 @@ def _evaluate(
 ) -> dict[str, Any]:
     checked = check_seed_overlap(config)
     check_tasks_fit(config)
+    with claimed(config.folder, BUSY):
+        return _complete(config, checked, workers, engine, overwrite, on_progress)
+
+
+def _complete(
+    config: EvaluationConfig,
+    checked: str | None,
+    workers: int | None,
+    engine: str,
+    overwrite: bool,
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    """Plays what is missing and scores it; what evaluation.json then holds."""
     episodes = _known_episodes(config, overwrite)
     file = config.folder / "evaluation.json"
     found: dict[str, Any]
@@ -92,17 +108,34 @@ def _known_episodes(config: EvaluationConfig, overwrite: bool) -> Episodes:
     """The episodes that the folder has of this plan. Raises UserError when they are by another protocol."""
     file = config.folder / "episodes.json"
     if overwrite:
-        for name in ("episodes.json", "evaluation.json"):
-            (config.folder / name).unlink(missing_ok=True)
+        check_no_link(config.folder)
+        theirs = [config.folder / name for name in MADE if (config.folder / name).exists()]
+        for each in theirs:
+            _check_is_ours(each)
+        for each in theirs:
+            each.unlink()
     if not file.is_file():
         return {"protocol": config.cache_key}
-    stored: Episodes = read_json(file)
-    changed = _contradictions(present_cache_key(stored["protocol"]), config.cache_key)
+    stored: Episodes = read_json(file, dict)
+    with understanding(file):
+        changed = _changes(stored, config)
     if changed:
         raise UserError(
             f"{config.folder}: holds an evaluation by another protocol ({changed[0]}); --overwrite replaces it"
         )
     return {**stored, "protocol": config.cache_key}
+
+
+def _changes(stored: Episodes, config: EvaluationConfig) -> list[str]:
+    return _contradictions(present_cache_key(stored["protocol"]), config.cache_key)
+
+
+def _check_is_ours(file: Path) -> None:
+    """Raises UserError for a file that no evaluation has begun to write, by what it begins with."""
+    with file.open("rb") as stream:
+        head = stream.read(200)
+    if not any(head.startswith(b'{\n "' + key) for key in FIRST_KEYS):
+        raise UserError(f"{file}: is not of an evaluation, so --overwrite does not delete it; choose another --to")
 
 
 def _contradictions(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

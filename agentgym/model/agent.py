@@ -9,7 +9,6 @@ model.safetensors and tokenizer files. This module knows neither text nor enviro
 in as tensors.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from transformers import AutoConfig, AutoModel, CLIPVisionConfig, OPTConfig, Pre
 from transformers.utils import logging as transformers_logging
 
 from agentgym.errors import UserError
+from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.model.config import AgentConfig
 from agentgym.model.grounding import InstructionContext
 from agentgym.model.labels import LabelBranches
@@ -299,10 +299,7 @@ def load_agent(
     config_file = path / "config.json"
     if not config_file.is_file():
         raise UserError(f"{path}: no config.json; name a checkpoint folder, such as runs/NAME/model")
-    try:
-        values: dict[str, Any] = json.loads(config_file.read_text())
-    except ValueError as error:
-        raise UserError(f"{config_file}: not valid JSON: {error}; the checkpoint is not whole") from None
+    values: dict[str, Any] = read_json(config_file, dict, most=LARGEST_SETTINGS)
     if values.get("model_type") != AgentConfig.model_type:
         raise UserError(
             f"{config_file}: model_type is {values.get('model_type')!r}, not 'agentgym': another kind of model"

@@ -13,7 +13,6 @@ or of another shape is an error that names it. These alone differ from the files
   action is likelier than another and text stays as likely as it was (Hewitt 2021).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from transformers import (
 )
 
 from agentgym.errors import UserError
+from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.model.agent import AgentModel
 from agentgym.model.grounding import InstructionAttention
 from agentgym.model.presets import make_config
@@ -207,10 +207,7 @@ def _read_config(folder: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         raise UserError(f"{folder}: has no config.json; put the published one beside the weights")
-    try:
-        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not valid JSON: {error}") from None
+    values: dict[str, Any] = read_json(file, dict, most=LARGEST_SETTINGS)
     if values.get("model_type") not in kinds:
         raise UserError(f"{file}: model_type is {values.get('model_type')!r}; expected {' or '.join(map(repr, kinds))}")
     return values
@@ -239,11 +236,13 @@ def _weight_files(folder: Path) -> list[tuple[Path, Callable[[Path], dict[str, T
             return [(folder / name, read)]
         index = folder / f"{name}.index.json"
         if index.is_file():
-            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            for shard in shards:
+            places = read_json(index, dict, most=LARGEST_SETTINGS).get("weight_map")
+            if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+                raise UserError(f"{index}: has no 'weight_map' from tensors to files")
+            for shard in sorted(set(places.values())):
                 if Path(shard).name != shard:
                     raise UserError(f"{index}: names {shard!r}; expected files beside it")
-            return [(folder / shard, read) for shard in shards]
+            return [(folder / shard, read) for shard in sorted(set(places.values()))]
     raise UserError(f"{folder}: has no weights; put model.safetensors or pytorch_model.bin there")
 
 

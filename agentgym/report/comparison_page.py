@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agentgym.evaluation import comparison
 from agentgym.evaluation.score_rows import Score, read_scores
-from agentgym.files import replace_file
+from agentgym.files import make_folder, replace_file, understanding
 from agentgym.recipes import differences
 from agentgym.report.curves import learning_curves, profile_curve
 from agentgym.report.run_page import template_environment
@@ -24,7 +24,15 @@ def write_comparison(runs: Sequence[Path], to: Path) -> Path:
         replace(comparison.compare(folders[0].path, other.path), a=names[0], b=name)
         for other, name in zip(folders[1:], names[1:], strict=True)
     ]
-    page = (
+    with understanding(*runs):
+        page = _render(folders, names, compared)
+    make_folder(to.parent)
+    replace_file(to, page)
+    return to
+
+
+def _render(folders: Sequence[RunFolder], names: Sequence[str], compared: Sequence[comparison.Comparison]) -> str:
+    page: str = (
         template_environment()
         .get_template("comparison.html")
         .render(
@@ -37,9 +45,7 @@ def write_comparison(runs: Sequence[Path], to: Path) -> Path:
             changed=[differences(dict(folders[0].recipe), dict(other.recipe)) for other in folders[1:]],
         )
     )
-    to.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(to, page)
-    return to
+    return page
 
 
 def _names(folders: Sequence[RunFolder]) -> list[str]:

@@ -89,7 +89,7 @@ def learning_curves(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Curve]:
     curves = []
     for panel in (*PANELS, *_panels_by_part(runs)):
         lines = [
-            (label, number, [(line["update"], line[name]) for line in metrics if name in line])
+            (label, number, [(line["update"], line[name]) for line in metrics if line.get(name) is not None])
             for number, metrics in enumerate(runs)
             for label, name in panel.series.items()
         ]

@@ -125,7 +125,7 @@ def svg_text(figure: Any) -> str:
 
 def _draw_panel(axes: Any, panel: Panel, metrics: Sequence[Mapping[str, Any]]) -> None:
     for label, name in panel.series.items():
-        points = [(line["update"], line[name]) for line in metrics if name in line]
+        points = [(line["update"], line[name]) for line in metrics if line.get(name) is not None]
         if points:
             color = TRAIN_COLOR if label == "train" else HELD_OUT_COLOR
             marker = "o" if len(points) < 30 else None  # few points are told apart, many are a line

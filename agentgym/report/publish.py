@@ -1,6 +1,5 @@
 """publish(run, to): a run's results beside its recipe, as numbers, a table and a figure, never written by hand."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 from agentgym.errors import UserError
 from agentgym.evaluation.score_rows import Score, defines_success, plain, read_scores
 from agentgym.evaluation.statistics import UNIT
-from agentgym.files import replace_file
+from agentgym.files import make_folder, read_json, read_json_lines, read_text, replace_file, understanding, write_json
 from agentgym.report import plots, reproduction
+from agentgym.training.run_folder import read_recipe
 
 
 def publish(run: Path, to: Path) -> Path:
@@ -19,16 +19,17 @@ def publish(run: Path, to: Path) -> Path:
     for file in files.values():
         if not file.is_file():
             raise UserError(f"{file}: is missing; publish a run that is trained and evaluated")
-    recipe, training, evaluation = (json.loads(files[f"{name}.json"].read_text()) for name in _STORED)
-    metrics = [json.loads(line) for line in files["metrics.jsonl"].read_text().splitlines()]
-    name = recipe["name"]
-    to.mkdir(parents=True, exist_ok=True)
-    made_by = reproduction.command(recipe, run)
-    replace_file(to / f"{name}.json", json.dumps({**evaluation, "training": training}, indent=1) + "\n")
-    replace_file(to / f"{name}.svg", plots.learning_curves(metrics))
-    page = to / f"{name}.md"
-    replace_file(page, _page(recipe, training, evaluation, made_by))
-    return page
+    recipe, training, evaluation = (read_json(files[f"{name}.json"], dict) for name in _STORED)
+    metrics = read_json_lines(files["metrics.jsonl"])
+    name = read_recipe(run).name  # which is one of a file in `to`, not a path out of it
+    with understanding(run):
+        figure = plots.learning_curves(metrics)
+        page = _page(recipe, training, evaluation, reproduction.command(recipe, run))
+    make_folder(to)
+    write_json(to / f"{name}.json", {**evaluation, "training": training})
+    replace_file(to / f"{name}.svg", figure)
+    replace_file(to / f"{name}.md", page)
+    return to / f"{name}.md"
 
 
 def results_table(evaluation: dict[str, Any]) -> str:
@@ -129,7 +130,7 @@ def summary(evaluation: dict[str, Any]) -> str:
 
 def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> bool:
     """Puts the table between a document's `<!-- results:NAME -->` marks; whether it has such marks."""
-    text = document.read_text(encoding="utf-8")
+    text = read_text(document)
     pattern = rf"(<!-- results:{re.escape(name)} -->\n).*?(<!-- /results -->)"
     changed, count = re.subn(
         pattern, lambda match: f"{match[1]}{results_table(evaluation)}{match[2]}", text, flags=re.DOTALL
@@ -141,7 +142,7 @@ def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> boo
 
 def scores_table(folder: Path, names: Sequence[str]) -> str:
     """One line for each task of published runs, by their numbers in `folder`, as Markdown."""
-    stored = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    stored = {name: read_json(folder / f"{name}.json", dict) for name in names}
     judged = all(defines_success(task) for each in stored.values() for task in each["tasks"])
     lines = [
         f"| task | {'success' if judged else 'score'} [95 %] | random | expert | trained |",
@@ -166,7 +167,7 @@ def update_scores(document: Path, folder: Path) -> None:
         names = [name for name in match[2].split(",") if (folder / f"{name}.json").is_file()]
         return f"{match[1]}{scores_table(folder, names)}{match[3]}"
 
-    text = document.read_text(encoding="utf-8")
+    text = read_text(document)
     changed = re.sub(r"(<!-- scores:(\S+) -->\n).*?(<!-- /scores -->)", fill, text, flags=re.DOTALL)
     if changed != text:
         replace_file(document, changed)

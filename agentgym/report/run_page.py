@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agentgym.evaluation.score_rows import defines_success, plain, read_scores
-from agentgym.files import replace_file
+from agentgym.files import replace_file, understanding
 from agentgym.report import reproduction
 from agentgym.report.curves import learning_curves, profile_curve
 from agentgym.report.failures import Group, find_failures
@@ -28,10 +28,17 @@ from agentgym.report.wording import count, duration, percent, short
 def write_report(run: Path) -> Path:
     """Writes `report.html` into the run folder from what is there, and returns its path. Raises UserError."""
     folder = read_run(run)
+    with understanding(run):
+        page = _render(folder)
+    replace_file(folder.path / "report.html", page)
+    return folder.path / "report.html"
+
+
+def _render(folder: RunFolder) -> str:
     evaluation = folder.evaluation
     scores = list(read_scores(evaluation)) if evaluation else []
     overall = evaluation["over_tasks"] if evaluation else None
-    page = (
+    page: str = (
         template_environment()
         .get_template("report.html")
         .render(
@@ -60,8 +67,7 @@ def write_report(run: Path) -> Path:
             },
         )
     )
-    replace_file(folder.path / "report.html", page)
-    return folder.path / "report.html"
+    return page
 
 
 def template_environment() -> Environment:

@@ -1,14 +1,15 @@
 """read_run(folder) -> what a run folder holds, as far as it goes. Nothing is measured or judged here."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
+from agentgym.files import LARGEST_SETTINGS, check_inside, read_json, read_json_lines
 from agentgym.recipes import ExperimentRecipe, FrameRecipe, TaskRecipe, with_later_keys
 from agentgym.report.plots import reconstructions
 
@@ -45,10 +46,13 @@ class RunFolder:
         """A PNG of frames, their masked input and the masked autoencoder's reconstruction; None without any."""
         file = self.path / "reconstructions.npz"
         if file.is_file():
-            with np.load(file) as rows:
-                return reconstructions(rows["frames"], rows["masked"], rows["predicted"], scale=2)
+            try:
+                with np.load(check_inside(file, self.path)) as rows:
+                    return reconstructions(rows["frames"], rows["masked"], rows["predicted"], scale=2)
+            except (OSError, KeyError, ValueError, TypeError, BadZipFile) as error:
+                raise UserError(f"{file}: cannot be read ({first_line(error)}); delete it") from None
         drawn = self.path / "pictures" / "reconstructions.png"  # what earlier versions saved
-        return drawn.read_bytes() if drawn.is_file() else None
+        return check_inside(drawn, self.path).read_bytes() if drawn.is_file() else None
 
 
 def read_run(run: Path) -> RunFolder:
@@ -60,28 +64,15 @@ def read_run(run: Path) -> RunFolder:
         )
     return RunFolder(
         path=run,
-        recipe=_read_json(run / "recipe.json"),
-        training=_read_json(run / "training.json"),
-        evaluation=_read_json(run / "evaluation.json"),
-        episodes=_read_json(run / "episodes.json"),
-        metrics=_read_metrics(run / "metrics.jsonl"),
-        films=tuple(_read_json(run / "videos" / "videos.json") or ()),
+        recipe=read_json(run / "recipe.json", dict, most=LARGEST_SETTINGS),
+        training=_read(run / "training.json", dict),
+        evaluation=_read(run / "evaluation.json", dict),
+        episodes=_read(run / "episodes.json", dict),
+        metrics=tuple(read_json_lines(run / "metrics.jsonl")),
+        films=tuple(_read(run / "videos" / "videos.json", list) or ()),
     )
 
 
-def _read_json(file: Path) -> Any:
+def _read(file: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     """What the file holds, or None without the file."""
-    return _parse(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
-
-
-def _read_metrics(file: Path) -> tuple[Mapping[str, Any], ...]:
-    """The lines of the file, or none without the file."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return tuple(_parse(line, f"{file}, line {number}") for number, line in enumerate(lines, start=1))
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error}); remove it, or make the run anew") from None
+    return read_json(file, kind) if file.is_file() else None

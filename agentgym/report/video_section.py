@@ -8,9 +8,10 @@ from typing import Any
 
 from PIL import Image
 
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.evaluation.score_rows import defines_success
 from agentgym.evaluation.statistics import scale_of
+from agentgym.files import check_inside
 from agentgym.report.run_results import RunFolder
 
 
@@ -77,13 +78,17 @@ def data_uri(file: Path, media_type: str) -> str:
 
 
 def _picture(run: Path, sheet: Mapping[str, Any]) -> Picture:
-    file = run / "videos" / sheet["file"]
+    file = check_inside(run / "videos" / sheet["file"], run / "videos")
     if not file.is_file():
         raise UserError(
             f"{run / 'videos' / 'videos.json'}: names {sheet['file']}, which is missing; "
             f"'agentgym report {run} --films 6' films anew"
         )
-    with Image.open(file) as picture:
-        width, height = picture.size
+    try:
+        with Image.open(file, formats=["PNG"]) as picture:
+            width, height = picture.size
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        again = f"'agentgym report {run} --films 6' films anew"
+        raise UserError(f"{file}: is no picture ({first_line(error)}); {again}") from None
     rows, columns = sheet["rows"], sheet["columns"]
     return Picture(data_uri(file, "image/png"), rows, columns, width // columns, height // rows)

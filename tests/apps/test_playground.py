@@ -41,7 +41,7 @@ def playground(dataset, tmp_path):
 
 @pytest.fixture
 def client(playground):
-    return TestClient(make_app(playground))
+    return TestClient(make_app(playground), base_url="http://localhost")
 
 
 def posted(client, path, status=200, **body):
@@ -106,7 +106,7 @@ def test_no_more_visitors_than_there_are_places(client, playground, monkeypatch)
 
 
 def test_elsewhere_than_on_the_loopback_a_token_is_needed(playground):
-    client = TestClient(make_app(playground, token="a token"))
+    client = TestClient(make_app(playground, token="a token"), base_url="http://localhost")
     asked = [client.get(path) for path in ("/", "/api/options", "/?token=none")]
     for answer in (*asked, client.post("/api/sessions")):
         assert answer.status_code == 401
@@ -121,7 +121,7 @@ def test_a_page_elsewhere_cannot_reach_the_loopback_by_another_name(client):
 
 def test_without_an_agent_and_a_dataset_people_just_play():
     playground = Playground({TASK: TASKS[TASK]}, FrameRecipe())
-    client = TestClient(make_app(playground))
+    client = TestClient(make_app(playground), base_url="http://localhost")
     assert client.get("/api/options").json() == {"tasks": [TASK], "known": [], "agent": None, "record": None}
     view = posted(client, "sessions")
     assert view["probabilities"] is None
@@ -254,3 +254,23 @@ def test_the_command_says_its_address_and_ends_on_interrupt(tmp_path):
         finally:
             process.kill()
     assert "Traceback" not in errors
+
+
+def test_what_no_page_sends_is_one_line(playground):
+    client = TestClient(make_app(playground), base_url="http://localhost")
+    assert client.get("/").headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert client.get("/", headers={"host": "testserver"}).status_code == 400
+    asked = {"instruction": "\ud800 go"}
+    answers = [
+        client.post("/api/sessions", content=json.dumps(asked), headers={"content-type": "application/json"}),
+        client.post("/api/sessions", content=b"{", headers={"content-type": "application/json"}),
+        client.post("/api/sessions", content=b"\xff", headers={"content-type": "application/json"}),
+        client.post("/api/sessions", content=iter([b"{}"])),
+        client.post("/api/sessions", content=b" " * 100_000),
+        client.put("/api/sessions", json={}),
+        client.get("/nothing"),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 413, 413, 405, 404]
+    for answer in answers:
+        assert list(answer.json()) == ["error"]
+        assert "\n" not in answer.json()["error"]

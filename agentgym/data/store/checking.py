@@ -1,6 +1,5 @@
 """What is wrong with a dataset, and keeping every episode of it that is right."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from agentgym.data.store.shard import Shard
 from agentgym.data.store.steps import decode_steps
 from agentgym.data.store.writer import lock_folder, write_manifest
 from agentgym.errors import UserError
-from agentgym.files import sync_folder
+from agentgym.files import LARGEST_SETTINGS, read_json, sync_folder
 
 LISTED = 8  # runs of seeds that are named in a line
 
@@ -126,8 +125,8 @@ def _missing(path: Path) -> list[int]:
 def _listed(path: Path) -> list[object]:
     """The shards of the manifest; none where it cannot be read."""
     try:
-        return list(json.loads((path / "manifest.json").read_text())["shards"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return list(read_json(path / "manifest.json", dict, most=LARGEST_SETTINGS)["shards"])
+    except (UserError, KeyError, TypeError):
         return []
 
 

@@ -18,6 +18,7 @@ from agentgym.data.store.format import FormatError, Header, Row, count_outcomes
 from agentgym.data.store.shard import Shard
 from agentgym.data.store.steps import decode_steps
 from agentgym.errors import UserError
+from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.spaces.values import Actions
 
 OF_A_SAMPLE = ("instruction", "terminated", "truncated", "success", "seed", "task", "expert", "versions")
@@ -213,8 +214,8 @@ def check_no_shard_is_missing(path: Path, found: int) -> None:
     manifest = path / "manifest.json"
     if manifest.is_file():
         try:
-            expected = max(expected, len(json.loads(manifest.read_text())["shards"]))
-        except (ValueError, KeyError):
+            expected = max(expected, len(read_json(manifest, dict, most=LARGEST_SETTINGS)["shards"]))
+        except (TypeError, KeyError):
             raise UserError(f"{manifest}: not readable; delete it, it is made again from the shards") from None
     if found < expected:
         raise UserError(
