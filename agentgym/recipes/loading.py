@@ -169,7 +169,8 @@ def _task_ids(values: Any) -> Iterator[str]:
     if isinstance(values, dict):
         tasks = values.get("tasks", ())
         yield from (task["id"] for task in tasks if "id" in task)
-        for value in (*values.values(), *(task for task in tasks if "id" not in task)):  # those of a dataset of their own
+        of_datasets = (task for task in tasks if "id" not in task)
+        for value in (*values.values(), *of_datasets):
             yield from _task_ids(value)
 
 
