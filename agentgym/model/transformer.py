@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -75,6 +76,8 @@ class Everything:
 
     def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:
         """See `Context`."""
+        if _slow_backwards(queries):
+            return (queries @ keys.transpose(2, 3) * queries.shape[3] ** -0.5).softmax(-1) @ values
         return F.scaled_dot_product_attention(queries, keys, values)
 
 
@@ -83,7 +86,15 @@ class Earlier:
 
     def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:
         """See `Context`."""
+        if _slow_backwards(queries):
+            later = queries.new_full((queries.shape[2], keys.shape[2]), float("-inf")).triu(1)
+            return (queries @ keys.transpose(2, 3) * queries.shape[3] ** -0.5 + later).softmax(-1) @ values
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+
+
+def _slow_backwards(queries: Heads) -> bool:
+    """Whether products and a softmax are quicker: on a CPU PyTorch's own attention is 3 to 8 times slower backwards."""
+    return queries.dtype == torch.bfloat16 and queries.device.type == "cpu" and queries.requires_grad
 
 
 class Observed:

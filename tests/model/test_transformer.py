@@ -8,6 +8,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, OPTConfig, OPTModel
 from agentgym.model.kv_cache import Continued, Grown, KVCache, Prefill
 from agentgym.model.language import LanguageModel
 from agentgym.model.published_names import POSITIONS, clip_tensors, opt_tensors
+from agentgym.model.transformer import Earlier, Everything
 from agentgym.model.vision import VisionEncoder
 
 SIZES = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 50}
@@ -123,3 +124,11 @@ def test_keys_and_values_that_go_in_and_out_give_the_same(pair):
         parts.append(ours(inputs[:, start:stop], context))
         known = torch.stack(context.layers)
     torch.testing.assert_close(torch.cat(parts, dim=1), ours(inputs), **CLOSE)
+
+
+@pytest.mark.parametrize("context", [Everything(), Earlier()])
+def test_attention_in_bfloat16_is_that_of_float32_but_for_rounding(context):
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 3, 20, 16) for _ in range(3)]
+    rounded = [each.bfloat16().requires_grad_() for each in inputs]
+    assert torch.allclose(context.attend(0, *rounded).float(), context.attend(0, *inputs), atol=0.05)

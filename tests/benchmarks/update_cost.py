@@ -1,8 +1,8 @@
-"""Where the time of an update goes, by recipe: `python tests/benchmarks/profile.py`.
+"""Where the time of an update goes, by recipe: `python tests/benchmarks/update_cost.py`.
 
 Each recipe is trained for a few updates on a few recorded episodes, with one thread, and the seconds of the processor
 are counted part by part: forward by the model's parts, backward, and the optimizer's two halves. Writes
-tests/benchmarks/profile.md.
+tests/benchmarks/update_cost.md.
 """
 
 import tempfile
