@@ -35,6 +35,7 @@ class Format(StrEnum):
 
     MINARI = "minari"
     HUB = "hub"
+    LEROBOT = "lerobot"
     AGENT = "agent"
     ONNX = "onnx"
 
@@ -104,7 +105,7 @@ def export(
     """Write a dataset or an agent in another format; what that does not hold is said."""
     chosen = Format.ONNX if onnx else to
     if chosen is None or (onnx and to not in (None, Format.ONNX)):
-        raise UserError("export: expected one of --to minari, --to hub, --to agent and --onnx")
+        raise UserError("export: expected one of --to minari, --to lerobot, --to hub, --to agent and --onnx")
     folder = out or _beside(source, chosen)
     if task and chosen != Format.ONNX:
         raise UserError(f"--task {task}: is for --to onnx; 'agentgym select' takes the episodes of a task")
@@ -127,7 +128,12 @@ def _export_dataset(source: Path, folder: Path, to: Format, output: CommandOutpu
     from agentgym.data import exchange
     from agentgym.data.store import EpisodeDataset
 
-    notes = {Format.MINARI: exchange.export_minari, Format.HUB: exchange.export_hub}[to](source, folder)
+    write = {
+        Format.MINARI: exchange.export_minari,
+        Format.HUB: exchange.export_hub,
+        Format.LEROBOT: exchange.export_lerobot,
+    }[to]
+    notes = write(source, folder)
     _tell(output, folder, EpisodeDataset(source), notes)
 
 
@@ -153,16 +159,27 @@ def _export_onnx(source: Path, folder: Path, task: str | None, output: CommandOu
 
 @app.command("import")
 def import_(
-    minari: Annotated[str, typer.Argument(help="A Minari dataset: its folder, or its id where Minari keeps them.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A Minari dataset: its folder, or its id in Minari's place; or a LeRobotDataset's folder."),
+    ],
     out: Annotated[Path, typer.Option(help="The folder of the new dataset.")],
+    camera: Annotated[
+        str | None, typer.Option(help="LeRobot's feature that the agent sees; the first if not given.")
+    ] = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Make a dataset of a Minari dataset; what that does not say is said."""
+    """Make a dataset of a Minari dataset or a LeRobotDataset v3; what that does not say is said."""
     from agentgym.data import exchange
     from agentgym.data.store import EpisodeDataset
 
-    notes = exchange.import_minari(minari, out)
+    if (Path(source) / "meta" / "info.json").is_file():
+        notes = exchange.import_lerobot(source, out, camera=camera)
+    elif camera:
+        raise UserError(f"--camera {camera}: is for a LeRobotDataset; {source} is none")
+    else:
+        notes = exchange.import_minari(source, out)
     _tell(CommandOutput(quiet, json_), out, EpisodeDataset(out), notes)
 
 

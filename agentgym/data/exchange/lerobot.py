@@ -1,0 +1,266 @@
+"""LeRobotDataset v3 -> ours: Parquet with images or videos, actions, tasks; `lerobot_export` goes back.
+
+LeRobot says what was seen and done at each step, and not what the last action led to: that action is left out, unless
+agentgym wrote the folder, where the row behind it has the frame.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from agentgym.data.episode import Episode
+from agentgym.data.exchange.folders import new_folder
+from agentgym.data.exchange.lerobot_export import INDICES, OWN
+from agentgym.data.exchange.minari import slug
+from agentgym.data.store import DatasetWriter, Extra, Header, JsonText
+from agentgym.errors import UserError
+from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
+from agentgym.spaces import SpaceCodec
+from agentgym.spaces.values import array_type
+
+RESERVED = ("action", "timestamp", "next.reward", "next.done", "next.success", *INDICES)
+
+
+@dataclass(frozen=True)
+class LeRobotFolder:
+    """A LeRobotDataset v3 on disk. Raises UserError when it is none."""
+
+    path: Path
+    info: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        try:
+            info = json.loads((self.path / "meta" / "info.json").read_text(encoding="utf-8"))
+            version = str(info["codebase_version"])
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{self.path}: is no LeRobotDataset ({type(error).__name__}: {error})") from None
+        if not version.startswith("v3."):
+            raise UserError(f"{self.path}: is a LeRobotDataset {version}; convert it to v3.0 with LeRobot itself")
+        object.__setattr__(self, "info", info)
+
+    @cached_property
+    def own(self) -> dict[str, Any] | None:
+        """What agentgym wrote beside, where it wrote the folder."""
+        file = self.path / OWN
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    @cached_property
+    def cameras(self) -> list[str]:
+        """The features that are pictures."""
+        return [name for name, feature in self.info["features"].items() if feature["dtype"] in ("image", "video")]
+
+    @cached_property
+    def episodes(self) -> list[dict[str, Any]]:
+        """A row of metadata for each episode, in order."""
+        files = sorted((self.path / "meta" / "episodes").glob("*/*.parquet"))
+        rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+        return sorted(rows, key=lambda row: int(row["episode_index"]))
+
+    def rows(self, episode: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The rows of an episode, in order."""
+        place = {"chunk_index": episode["data/chunk_index"], "file_index": episode["data/file_index"]}
+        file = self.path / self.info["data_path"].format(**place)
+        chosen = [("episode_index", "=", episode["episode_index"])]
+        return sorted(pq.read_table(file, filters=chosen).to_pylist(), key=lambda row: int(row["frame_index"]))
+
+    def pictures(self, camera: str, episode: Mapping[str, Any], rows: list[dict[str, Any]]) -> NDArray[np.uint8]:
+        """uint8[rows, height, width, 3] of one camera."""
+        if self.info["features"][camera]["dtype"] == "image":
+            return np.stack([_decode(self.path, row[camera]) for row in rows])
+        place = {
+            "video_key": camera,
+            "chunk_index": episode[f"videos/{camera}/chunk_index"],
+            "file_index": episode[f"videos/{camera}/file_index"],
+        }
+        first = round(float(episode[f"videos/{camera}/from_timestamp"]) * self.info["fps"])
+        return _read_video(self.path / self.info["video_path"].format(**place), first, len(rows))
+
+
+def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = None) -> list[str]:
+    """Writes a dataset of the folder of a LeRobotDataset v3; says what was made up and left out.
+
+    `camera` names the feature that the agent sees, the first one when not given; the others, and every feature of
+    numbers or text, are kept beside it. Raises UserError when it is none, or `to` holds something; then nothing is
+    left there.
+    """
+    folder = LeRobotFolder(Path(source))
+    if not folder.cameras or not folder.episodes:
+        raise UserError(
+            f"{source}: has no {'camera' if folder.episodes else 'episode'}; there is nothing to learn from"
+        )
+    seen = camera or folder.cameras[0]
+    if seen not in folder.cameras:
+        raise UserError(f"{source}: has no camera '{seen}'; it has {', '.join(folder.cameras)}")
+    header = _own_header(folder) or _make_header(folder, seen, Path(to).resolve().name)
+    left_out: list[str] = []
+    with new_folder(Path(to)) as making:
+        with DatasetWriter(making, header) as writer:
+            for number, episode in enumerate(_read_episodes(folder, seen, header)):
+                try:
+                    if isinstance(episode, Exception):
+                        raise episode
+                    writer.append(episode)
+                except Exception as error:  # of whatever wrote the files
+                    left_out.append(f"episode {number}: {error}")
+        if len(left_out) == len(folder.episodes):
+            raise UserError(f"{source}: no episode can be imported; {left_out[0]}")
+    notes = [f"{len(left_out):,} episodes are left out; the first is {left_out[0]}"] if left_out else []
+    if folder.own is None:
+        notes.append("seeds: not recorded, numbered from 0; such episodes cannot be replayed")
+        notes.append("the last action of each episode is left out: no frame shows what it led to")
+        if "next.success" not in folder.info["features"]:
+            notes.append("success: not recorded, every episode is taken for a demonstration that succeeded")
+        if any(folder.info["features"][name]["dtype"] == "video" for name in folder.cameras):
+            notes.append("videos are lossy: frames are what they decode to")
+    return notes
+
+
+def _own_header(folder: LeRobotFolder) -> Header | None:
+    if folder.own is None:
+        return None
+    values = folder.own["header"]
+    return Header.from_json(values, values["format"])
+
+
+def _make_header(folder: LeRobotFolder, seen: str, name: str) -> Header:
+    """What the features say; limits of actions are those of the recorded ones, which no other place names."""
+    features = folder.info["features"]
+    height, width, _ = _shape_of_pictures(features[seen])
+    task = TaskRecipe(id=slug(str(folder.info.get("robot_type") or name)))
+    suite = SuiteRecipe(
+        name=name, description="imported from LeRobot", frame=FrameRecipe(size=(height, width)), tasks=[task]
+    )
+    recipe = DatasetRecipe(
+        name=name,
+        description=suite.description,
+        suite=suite,
+        expert="unknown",
+        episodes=len(folder.episodes),
+        keep="all",
+    )
+    space = SpaceCodec.of(_action_space(folder), None)
+    extras = [_extra(key, feature) for key, feature in features.items() if key not in (seen, *RESERVED)]
+    return Header(space, (height, width, 3), recipe.model_dump(mode="json"), tuple(extras))
+
+
+def _shape_of_pictures(feature: Mapping[str, Any]) -> tuple[int, int, int]:
+    shape, names = list(feature["shape"]), feature.get("names") or []
+    first, second, third = (shape[1], shape[2], shape[0]) if list(names)[:1] == ["channels"] else shape
+    return int(first), int(second), int(third)
+
+
+def _extra(name: str, feature: Mapping[str, Any]) -> Extra:
+    if feature["dtype"] == "string":
+        return Extra(name, "text")
+    if feature["dtype"] in ("image", "video"):
+        return Extra(name, "array", "uint8", _shape_of_pictures(feature))
+    shape = tuple(int(size) for size in feature["shape"])
+    return Extra(name, "array", str(feature["dtype"]), () if shape == (1,) else shape)
+
+
+def _action_space(folder: LeRobotFolder) -> gymnasium.Space[Any]:
+    feature = folder.info["features"]["action"]
+    files = sorted((folder.path / "data").glob("*/*.parquet"))
+    parts = [np.array(pq.read_table(file, columns=["action"])["action"].to_pylist()) for file in files]
+    actions = np.concatenate(parts).reshape(sum(map(len, parts)), -1)
+    if np.dtype(feature["dtype"]).kind in "iub":
+        low, high = int(actions.min()), int(actions.max())
+        if actions.shape[1] == 1:
+            return gymnasium.spaces.Discrete(high - low + 1, start=low)
+        sizes = actions.max(axis=0) - actions.min(axis=0) + 1
+        return gymnasium.spaces.MultiDiscrete(sizes, start=actions.min(axis=0))
+    dtype: Any = np.dtype(feature["dtype"]).type
+    lows, highs = actions.min(axis=0).astype(dtype), actions.max(axis=0).astype(dtype)
+    return gymnasium.spaces.Box(lows, highs, dtype=dtype)
+
+
+def _read_episodes(folder: LeRobotFolder, seen: str, header: Header) -> Iterator[Episode | Exception]:
+    for number, described in enumerate(folder.episodes):
+        try:
+            yield _read_episode(folder, seen, header, number, described)
+        except Exception as error:  # an episode whose files are damaged costs no other
+            yield error
+
+
+def _read_episode(
+    folder: LeRobotFolder, seen: str, header: Header, number: int, described: Mapping[str, Any]
+) -> Episode:
+    rows = folder.rows(described)
+    if len(rows) < 2:
+        raise ValueError("it has no step with a frame behind it")
+    texts = described.get("tasks") or [header.recipe["suite"]["tasks"][0]["id"]]
+    if len(texts) > 1:
+        raise ValueError(f"its task changes: {', '.join(map(str, texts))}")
+    own = folder.own
+    said: dict[str, Any] = {name: values[number] for name, values in own["episodes"].items()} if own else {}
+    success = any(row.get("next.success") for row in rows) if "next.success" in rows[0] else True
+    actions = np.array([row["action"] for row in rows[:-1]], _dtype_of(folder))
+    return Episode(
+        instruction=str(texts[0]),
+        frames=folder.pictures(seen, described, rows),
+        actions=_shaped(header, actions),
+        rewards=np.array([row.get("next.reward", 0.0) for row in rows[:-1]], np.float64),
+        terminated=said.get("terminated", bool(success)),
+        truncated=said.get("truncated", not success),
+        success=said.get("success", bool(success)),
+        seed=said.get("seed", number),
+        task=said.get("task", header.recipe["suite"]["tasks"][0]["id"]),
+        expert=said.get("expert", "unknown"),
+        versions=own["versions"][number] if own else {},
+        extras=_beside(folder, header, described, rows),
+    )
+
+
+def _dtype_of(folder: LeRobotFolder) -> np.dtype[Any]:
+    return np.dtype(folder.info["features"]["action"]["dtype"])
+
+
+def _shaped(header: Header, actions: NDArray[Any]) -> NDArray[Any]:
+    """As the space has them: LeRobot's are flat."""
+    found = array_type(header.space.root)
+    assert found is not None
+    return actions.reshape(len(actions), *found[1])
+
+
+def _beside(
+    folder: LeRobotFolder, header: Header, described: Mapping[str, Any], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for extra in header.extras:
+        name = extra.name if extra.name in folder.info["features"] else f"observation.images.{extra.name}"
+        if extra.kind != "array":
+            found[extra.name] = [JsonText(row[name]) if extra.kind == "json" else str(row[name]) for row in rows]
+        elif name in folder.cameras:
+            found[extra.name] = folder.pictures(name, described, rows)
+        else:
+            values = np.array([row[name] for row in rows], extra.dtype)
+            found[extra.name] = values.reshape(len(rows), *extra.shape)
+    return found
+
+
+def _decode(folder: Path, stored: Mapping[str, Any]) -> NDArray[np.uint8]:
+    content = stored["bytes"] if stored.get("bytes") else (folder / str(stored["path"])).read_bytes()
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def _read_video(file: Path, first: int, count: int) -> NDArray[np.uint8]:
+    """Frames [first, first + count) of a video."""
+    import imageio.v3 as iio
+
+    frames: list[NDArray[np.uint8]] = []
+    for place, frame in enumerate(iio.imiter(file, plugin="FFMPEG")):
+        if place >= first:
+            frames.append(np.asarray(frame))
+        if len(frames) == count:
+            return np.stack(frames)
+    raise ValueError(f"{file} has {first + len(frames)} frames, the episode needs {first + count}")

@@ -1,0 +1,198 @@
+"""LeRobotDataset v3 both ways: frames bit for bit as images, actions, tasks, state and further cameras."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_composing import write
+from test_exchange import shares
+from typer.testing import CliRunner
+from worlds_light import counted_header, counted_sample, refusal
+
+from agentgym.cli import main
+from agentgym.data.exchange import export_lerobot, import_lerobot
+from agentgym.data.png import encode_png
+from agentgym.data.store import DatasetWriter, EpisodeDataset, Extra, check
+from agentgym.spaces import SpaceCodec
+
+
+def lerobot_folder(path, *, lengths=(4, 3), version="v3.0"):
+    """A folder as LeRobot writes it: two cameras, a state, actions of two numbers, two tasks, one file of data."""
+    generator = np.random.default_rng(0)
+    count = sum(lengths)
+    pictures = {key: generator.integers(0, 256, (count, 16, 20, 3), np.uint8) for key in ("top", "wrist")}
+    numbers = generator.normal(size=(2, count, 2)).astype(np.float32)
+    episode = np.repeat(np.arange(len(lengths)), lengths)
+    frame = np.concatenate([np.arange(length) for length in lengths])
+    image = {"dtype": "image", "shape": [16, 20, 3], "names": ["height", "width", "channels"]}
+    features = {
+        "observation.images.top": image,
+        "observation.images.wrist": image,
+        "observation.state": {"dtype": "float32", "shape": [2], "names": ["x", "y"]},
+        "action": {"dtype": "float32", "shape": [2], "names": ["x", "y"]},
+    } | {key: {"dtype": "int64", "shape": [1], "names": None} for key in ("frame_index", "episode_index", "task_index")}
+    data = {
+        **{
+            f"observation.images.{key}": [{"bytes": encode_png(each), "path": None} for each in shown]
+            for key, shown in pictures.items()
+        },
+        "observation.state": list(numbers[0]),
+        "action": list(numbers[1]),
+        "frame_index": frame,
+        "episode_index": episode,
+        "task_index": episode % 2,
+    }
+    (path / "data" / "chunk-000").mkdir(parents=True)
+    (path / "meta" / "episodes" / "chunk-000").mkdir(parents=True)
+    pq.write_table(pa.table(data), path / "data" / "chunk-000" / "file-000.parquet")
+    rows = [
+        {
+            "episode_index": number,
+            "tasks": [f"task {number % 2}"],
+            "length": length,
+            "data/chunk_index": 0,
+            "data/file_index": 0,
+        }
+        for number, length in enumerate(lengths)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path / "meta" / "episodes" / "chunk-000" / "file-000.parquet")
+    pd.DataFrame({"task_index": [0, 1]}, index=["task 0", "task 1"]).to_parquet(path / "meta" / "tasks.parquet")
+    info = {
+        "codebase_version": version,
+        "robot_type": "so101",
+        "fps": 30,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": None,
+        "features": features,
+    }
+    (path / "meta" / "info.json").write_text(json.dumps(info))
+    return pictures, numbers
+
+
+def test_what_lerobot_wrote_is_imported_frame_by_frame_with_state_and_other_cameras(tmp_path):
+    pictures, (states, actions) = lerobot_folder(tmp_path / "robot")
+    notes = import_lerobot(tmp_path / "robot", tmp_path / "imported")
+    assert any("the last action of each episode is left out" in note for note in notes)
+    assert check(tmp_path / "imported") == []
+    dataset = EpisodeDataset(tmp_path / "imported")
+    assert dataset.column("instruction") == ["task 0", "task 1"]
+    first = 0
+    for number, length in enumerate((4, 3)):
+        episode, beside = dataset[number], dataset.extras(number)
+        rows = slice(first, first + length)
+        assert np.array_equal(episode.frames, pictures["top"][rows])
+        assert np.array_equal(episode.actions, actions[rows][:-1])
+        assert episode.actions.dtype == np.float32
+        assert np.array_equal(beside["observation.state"], states[rows])
+        assert np.array_equal(beside["observation.images.wrist"], pictures["wrist"][rows])
+        first += length
+
+
+def test_another_camera_may_be_what_the_agent_sees(tmp_path):
+    pictures, _ = lerobot_folder(tmp_path / "robot")
+    command = ["import", str(tmp_path / "robot"), "--out", str(tmp_path / "to"), "--camera", "observation.images.wrist"]
+    result = CliRunner().invoke(main.app, command)
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(EpisodeDataset(tmp_path / "to")[0].frames, pictures["wrist"][:4])
+    line = refusal(import_lerobot, tmp_path / "robot", tmp_path / "none", camera="side")
+    assert "has no camera 'side'; it has observation.images.top, observation.images.wrist" in line
+
+
+def test_an_export_comes_back_with_every_frame_bit_for_bit(tmp_path):
+    samples = [
+        counted_sample(3, steps=4, terminated=False, truncated=True, success=False),
+        counted_sample(7, steps=2, instruction="größer → 球"),
+    ]
+    path = write(tmp_path / "data", samples)
+    result = CliRunner().invoke(main.app, ["export", str(path), "--to", "lerobot", str(tmp_path / "robot")])
+    assert result.exit_code == 0, result.output
+    assert import_lerobot(tmp_path / "robot", tmp_path / "back") == []
+    back = EpisodeDataset(tmp_path / "back")
+    assert all(shares(stored, sample) for stored, sample in zip(back, samples, strict=True))
+    assert back.header == EpisodeDataset(path).header
+    assert [stored.versions for stored in back] == [sample.versions for sample in samples]
+
+
+def test_columns_beside_the_frames_come_back_and_what_has_no_place_is_said(tmp_path):
+    extras = (
+        Extra("state", "array", "float64", (2, 2)),
+        Extra("camera", "array", "uint8", (24, 24, 3)),
+        Extra("word", "text"),
+        Extra("info", "json"),
+        Extra("stack", "array", "uint8", (24, 24, 4)),
+    )
+    generator = np.random.default_rng(0)
+    beside = {
+        "state": generator.normal(size=(4, 2, 2)),
+        "camera": generator.integers(0, 256, (4, 24, 24, 3), np.uint8),
+        "word": ["a", "b", "球", ""],
+        "info": [{"level": 3}, None, 1.5, []],
+        "stack": np.zeros((4, 24, 24, 4), np.uint8),
+    }
+    box = SpaceCodec.of(__import__("gymnasium").spaces.Box(-1, 1, (1, 2), np.float32))
+    actions = np.array([[[0.5, -1]], [[0, 0]], [[1, 0.25]]], np.float32)
+    with DatasetWriter(tmp_path / "data", counted_header(extras=extras, space=box)) as writer:
+        writer.append(counted_sample(0, steps=3, extras=beside, actions=actions))
+    notes = export_lerobot(tmp_path / "data", tmp_path / "robot")
+    assert notes[-1] == "LeRobot has no place for stack"
+    import_lerobot(tmp_path / "robot", tmp_path / "back")
+    back = EpisodeDataset(tmp_path / "back")
+    found, stored = back.extras(0), EpisodeDataset(tmp_path / "data").extras(0)
+    assert list(found) == ["state", "camera", "word", "info"]
+    assert all(np.array_equal(found[name], stored[name]) for name in found)
+    assert np.array_equal(back[0].actions, actions)
+
+
+def test_the_exports_files_are_what_lerobot_reads(tmp_path):
+    path = write(tmp_path / "data", [counted_sample(0, steps=3), counted_sample(1, steps=2)])
+    export_lerobot(path, tmp_path / "robot")
+    info = json.loads((tmp_path / "robot" / "meta" / "info.json").read_text())
+    assert (info["codebase_version"], info["total_episodes"], info["total_frames"]) == ("v3.0", 2, 7)
+    tasks = pd.read_parquet(tmp_path / "robot" / "meta" / "tasks.parquet")
+    assert tasks.loc["count to 3"].task_index == sorted(["count to 3", "count to 2"]).index("count to 3")
+    rows = pd.read_parquet(tmp_path / "robot" / info["data_path"].format(chunk_index=0, file_index=0))
+    assert set(rows.columns) == set(info["features"])
+    assert rows["index"].tolist() == list(range(7))
+    assert rows["next.done"].tolist() == [False, False, True, False, False, True, False]
+    episodes = pd.read_parquet(tmp_path / "robot" / "meta" / "episodes" / "chunk-000" / "file-000.parquet")
+    assert episodes["dataset_to_index"].tolist() == [4, 7]
+    statistics = json.loads((tmp_path / "robot" / "meta" / "stats.json").read_text())
+    assert statistics["action"]["max"] == [2.0]
+
+
+def test_older_versions_and_other_folders_are_refused_and_nothing_is_left(tmp_path):
+    lerobot_folder(tmp_path / "old", version="v2.1")
+    assert "convert it to v3.0" in refusal(import_lerobot, tmp_path / "old", tmp_path / "to")
+    assert "is no LeRobotDataset" in refusal(import_lerobot, tmp_path, tmp_path / "to")
+    lerobot_folder(tmp_path / "cut", lengths=(1, 1))
+    assert "no episode can be imported" in refusal(import_lerobot, tmp_path / "cut", tmp_path / "to")
+    nested = SpaceCodec.of(__import__("gymnasium").spaces.Text(3))
+    with DatasetWriter(tmp_path / "text", counted_header(space=nested)) as writer:
+        writer.append(counted_sample(actions=("a", "b", "c", "d", "e")))
+    assert "LeRobot takes arrays of numbers" in refusal(export_lerobot, tmp_path / "text", tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_an_imported_dataset_says_what_training_needs(tmp_path):
+    from agentgym.training.datasets import recipe_of
+
+    lerobot_folder(tmp_path / "robot")
+    import_lerobot(tmp_path / "robot", tmp_path / "imported")
+    dataset = EpisodeDataset(tmp_path / "imported")
+    assert recipe_of([dataset]) is not None
+    assert dataset.header.space.encode_array(dataset[0].actions).shape == (3, 2)
+
+
+@pytest.mark.slow
+def test_a_video_is_decoded_to_its_frames(tmp_path):
+    import imageio.v3 as iio
+
+    from agentgym.data.exchange.lerobot import _read_video
+
+    shown = np.stack([np.full((32, 32, 3), 20 * place, np.uint8) for place in range(8)])
+    iio.imwrite(tmp_path / "a.mp4", shown, plugin="FFMPEG", fps=10, macro_block_size=8)
+    found = _read_video(tmp_path / "a.mp4", 3, 4)
+    assert np.abs(found.astype(int) - shown[3:7]).max() < 12
