@@ -214,7 +214,7 @@ def _read_episode(
         truncated=said.get("truncated", not success),
         success=said.get("success", bool(success)),
         seed=said.get("seed", number),
-        task=said.get("task", header.recipe["suite"]["tasks"][0]["id"]),
+        task=said["task"] if own else header.recipe["suite"]["tasks"][0]["id"],
         expert=said.get("expert", "unknown"),
         versions=own["versions"][number] if own else {},
         extras=_beside(folder, header, described, rows),
