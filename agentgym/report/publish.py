@@ -8,9 +8,9 @@ from typing import Any
 from agentgym.errors import UserError
 from agentgym.evaluation.score_rows import Score, defines_success, plain, read_scores
 from agentgym.evaluation.statistics import UNIT
-from agentgym.files import make_folder, read_json, read_json_lines, read_text, replace_file, understanding, write_json
+from agentgym.files import make_folder, read_json, read_text, replace_file, understanding, write_json
 from agentgym.report import plots, reproduction
-from agentgym.training.run_folder import read_recipe
+from agentgym.training.run_folder import read_metrics, read_recipe
 
 
 def publish(run: Path, to: Path) -> Path:
@@ -20,7 +20,7 @@ def publish(run: Path, to: Path) -> Path:
         if not file.is_file():
             raise UserError(f"{file}: is missing; publish a run that is trained and evaluated")
     recipe, training, evaluation = (read_json(files[f"{name}.json"], dict) for name in _STORED)
-    metrics = read_json_lines(files["metrics.jsonl"])
+    metrics = read_metrics(run)
     name = read_recipe(run).name  # which is one of a file in `to`, not a path out of it
     with understanding(run):
         figure = plots.learning_curves(metrics)

@@ -9,9 +9,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from agentgym.errors import UserError, first_line
-from agentgym.files import LARGEST_SETTINGS, check_inside, read_json, read_json_lines
+from agentgym.files import LARGEST_SETTINGS, check_inside, read_json
 from agentgym.recipes import ExperimentRecipe, FrameRecipe, TaskRecipe, with_later_keys
 from agentgym.report.plots import reconstructions
+from agentgym.training.run_folder import read_metrics
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def read_run(run: Path) -> RunFolder:
         training=_read(run / "training.json", dict),
         evaluation=_read(run / "evaluation.json", dict),
         episodes=_read(run / "episodes.json", dict),
-        metrics=tuple(read_json_lines(run / "metrics.jsonl")),
+        metrics=tuple(read_metrics(run)),
         films=tuple(_read(run / "videos" / "videos.json", list) or ()),
     )
 

@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from agentgym.errors import UserError
-from agentgym.files import append_json_line, make_folder, read_json_lines, replace_file, to_json, writing
+from agentgym.files import append_json_line, make_folder, replace_file, to_json, writing
 from agentgym.training.losses import Losses
+from agentgym.training.run_folder import read_metrics
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -116,22 +116,3 @@ def _summary_writer(path: Path, first: int) -> "SummaryWriter | None":
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(path), purge_step=first + 1)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, each of an update; a last line that was cut short is left out.
-
-    Raises UserError naming another line that is none.
-    """
-    file = path / "metrics.jsonl"
-    found = read_json_lines(file)
-    for number, line in enumerate(found, start=1):
-        named = type(line.get("update")) is int and all(_is_value(value) for value in line.values())
-        if not named:
-            raise UserError(f"{file}, line {number}: expected an update and numbers; remove the line")
-    return found
-
-
-def _is_value(value: Any) -> bool:
-    """Whether it is a number, or null where that was not finite."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

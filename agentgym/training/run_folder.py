@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from agentgym.errors import UserError
 from agentgym.files import (
@@ -20,6 +21,7 @@ from agentgym.files import (
     claimed,
     is_vacant,
     read_json,
+    read_json_lines,
     remove_made,
     write_json,
 )
@@ -115,3 +117,22 @@ def read_recipe(run: Path) -> ExperimentRecipe:
         raise UserError(f"{run}: is no run folder (no recipe.json); 'agentgym train EXPERIMENT' makes one in runs/NAME")
     values = with_later_keys(read_json(run / RECIPE, dict, most=LARGEST_SETTINGS))
     return check_resolved(ExperimentRecipe, values, run / RECIPE)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl, each of an update; a last line that was cut short is left out.
+
+    Raises UserError naming another line that is none.
+    """
+    file = path / "metrics.jsonl"
+    found = read_json_lines(file)
+    for number, line in enumerate(found, start=1):
+        named = type(line.get("update")) is int and all(_is_value(value) for value in line.values())
+        if not named:
+            raise UserError(f"{file}, line {number}: expected an update and numbers; remove the line")
+    return found
+
+
+def _is_value(value: Any) -> bool:
+    """Whether it is a number, or null where that was not finite."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -243,10 +243,13 @@ def test_a_folder_without_a_recipe_is_refused_with_what_to_do(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_line_of_metrics_is_named(complete):
+def test_a_damaged_line_of_metrics_is_named_and_a_last_one_that_was_cut_short_left_out(complete):
     with (complete / "metrics.jsonl").open("a") as stream:
         stream.write('{"update": 60, "loss')
-    with pytest.raises(UserError, match=r"metrics\.jsonl, line 3: not valid JSON"):
+    write_report(complete)
+    with (complete / "metrics.jsonl").open("a") as stream:
+        stream.write('\n{"update": 80}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 3"):
         write_report(complete)
 
 
