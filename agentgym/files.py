@@ -266,6 +266,8 @@ def remove_made(folders: list[Path]) -> None:
     for folder in reversed(folders):
         try:
             folder.rmdir()
+        except FileNotFoundError:
+            continue
         except OSError:
             return
 

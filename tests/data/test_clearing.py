@@ -1,0 +1,53 @@
+"""--overwrite on datasets: what agentgym recorded goes, whatever else is there stays."""
+
+import json
+
+import pytest
+from worlds_light import counted_header, counted_sample, refusal
+
+from agentgym.data.store import DatasetWriter, EpisodeDataset, clear_dataset
+
+
+@pytest.fixture
+def path(tmp_path):
+    with DatasetWriter(tmp_path / "data", counted_header()) as writer:
+        writer.append(counted_sample())
+    return tmp_path / "data"
+
+
+def test_a_dataset_goes_and_what_lies_beside_it_stays(path):
+    (path / "notes.md").write_text("mine")
+    clear_dataset(path)
+    assert sorted(each.name for each in path.iterdir()) == [".lock", "notes.md"]
+
+
+def test_a_damaged_dataset_goes_too(path):
+    (path / "manifest.json").write_text("{")
+    shard = path / "shard-000000.arrow"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    clear_dataset(path)
+    assert not shard.exists()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"manifest.json": json.dumps({"manifest_version": 3, "name": "an extension"}), "src.txt": "thesis"},
+        {".lock": "", "thesis.txt": "thesis"},
+        {"shard-000000.arrow": "something else"},
+        {"recipe.json": "{}"},
+    ],
+)
+def test_what_agentgym_did_not_record_is_never_deleted(tmp_path, files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert "does not delete it" in refusal(clear_dataset, tmp_path)
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == files
+
+
+def test_nothing_is_deleted_through_a_link_or_beside_a_writer(path, tmp_path):
+    (tmp_path / "link").symlink_to(path)
+    assert "is a link to" in refusal(clear_dataset, tmp_path / "link")
+    with DatasetWriter(path, counted_header()):
+        assert "another process is writing" in refusal(clear_dataset, path)
+    assert len(EpisodeDataset(path)) == 1
