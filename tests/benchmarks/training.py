@@ -57,7 +57,7 @@ def world(preset, dataset, *changes):
         np.arange(len(dataset)),
         window=recipe.training.window,
         tokenize=lambda text: tokenize(tokenizer, text),
-        patches_per_frame=model.vision.num_patches,
+        patches_per_frame=model.vision_encoder.num_patches,
     )
     return recipe, model, source
 
@@ -197,7 +197,7 @@ def train_plain(recipe, data, budget):
     torch.manual_seed(recipe.training.seed)
     parts = open_parts(data, whole)
     ours, tokenizer = first_model(whole, parts)
-    source, _ = sources_of(parts, recipe.dataset.held_out, window_config_of(ours, tokenizer))
+    source, _ = sources_of(parts, window_config_of(ours, tokenizer))
     model, size, seed = Plain(ours.config), recipe.training.batch_size, recipe.training.seed
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=recipe.training.betas, fused=True)
     spent, update = 0.0, 0

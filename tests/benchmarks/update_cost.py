@@ -61,7 +61,7 @@ def measure(name, folder):
     torch.manual_seed(0)
     parts = open_parts(folder, recipe)
     model, tokenizer = first_model(recipe, parts)
-    source, _ = sources_of(parts, recipe.dataset.held_out, window_config_of(model, tokenizer))
+    source, _ = sources_of(parts, window_config_of(model, tokenizer))
     optimizers = optimizers_of(model, recipe.training, bfloat16=False)
     size, watch = recipe.training.batch_size, Stopwatch()
     for child, shown in PARTS.items():
