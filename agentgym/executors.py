@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
@@ -188,13 +188,14 @@ def begin_worker(parent: int | None = None) -> None:
     multiprocessing did not start this process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent or os.getppid(),), daemon=True).start()
 
 
-def _end_with(parent: int | None) -> None:
+def _end_with(parent: int) -> None:
     starter = multiprocessing.parent_process()
     if starter is not None:
-        starter.join()
+        with suppress(Exception):  # it may end while this thread begins to wait; then its number changes
+            starter.join()
     while os.getppid() == parent:  # asked again and again: no system tells a thread
         time.sleep(LOOKS_EVERY_S)
     os._exit(1)

@@ -156,8 +156,9 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
         if problem:
             return "id", problem
     if name not in gymnasium.registry:
-        others = (name for name in gymnasium.registry if family_of(name).prefixes == ("",))
-        known = (*task_ids(), *(name for name in others if not name.startswith("agentgym/")))
+        ours = task_ids()  # which registers more, so that the registry is read after it
+        others = [name for name in gymnasium.registry if family_of(name).prefixes == ("",)]
+        known = (*ours, *(name for name in others if not name.startswith("agentgym/")))
         hint = did_you_mean(name, known) or "; any id of Gymnasium's registry is known, and MODULE:ID of your own"
         return "id", f"unknown environment id '{task.id}'{hint}"
     for key in type(frame).model_fields:

@@ -27,6 +27,8 @@ def test_json_is_all_there_is_on_stdout(agentgym):
     )
     assert collect == {
         "data": "data/babyai-goto-redball",
+        "episodes": 3,
+        "errors": [],
         "outcomes": {"solved": 3, "failed": 0, "error": 0, "timeout": 0},
     }
     check = json.loads(agentgym("check", "data/babyai-goto-redball", "--json").out)

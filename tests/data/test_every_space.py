@@ -66,7 +66,7 @@ def recipe_of(task):
         {
             "name": "e",
             "description": "",
-            "dataset": {**dataset, "held_out": 0.3},
+            "dataset": {**dataset, "held_out": 0.5},
             "training": training,
             "evaluation": {"episodes": 2, "videos": int(task in SLOW)},
         }

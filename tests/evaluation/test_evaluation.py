@@ -15,6 +15,7 @@ from agentgym.evaluation.scoring import evaluate
 from agentgym.files import write_json
 from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
+from agentgym.trust import trusting
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +221,8 @@ def test_a_stable_baselines3_zip_is_scored_once_it_is_trusted(zipped, scored):
 
 
 def test_the_policy_of_a_zip_acts_as_stable_baselines3_loads_it(zipped):
-    ours, theirs = policy_registry.SB3Policy(zipped, sampled=False), PPO.load(zipped, device="cpu")
+    with trusting(True):
+        ours, theirs = policy_registry.SB3Policy(zipped, sampled=False), PPO.load(zipped, device="cpu")
     env = environment()
     for seed in range(5):
         observation = {key: value[None] for key, value in env.reset(seed=seed)[0].items()}
@@ -228,7 +230,8 @@ def test_the_policy_of_a_zip_acts_as_stable_baselines3_loads_it(zipped):
 
 
 def test_a_zip_counts_from_0_where_an_environments_actions_do_not(zipped):
-    policy, env = policy_registry.SB3Policy(zipped, sampled=False), environment()
+    with trusting(True):
+        policy, env = policy_registry.SB3Policy(zipped, sampled=False), environment()
     observation = {key: value[None] for key, value in env.reset(seed=0)[0].items()}
     chosen = policy.predict(observation, deterministic=True)[0]
     space = SpaceCodec.of(gymnasium.spaces.Discrete(int(env.action_space.n), start=5))
@@ -241,15 +244,15 @@ def test_a_zip_that_does_not_fit_is_one_line(zipped, scored, tmp_path):
         scored, f"sb3:{tmp_path / 'text.zip'}", trust=True
     )
     assert "there is no file" in refusal(scored, f"sb3:{tmp_path / 'none.zip'}", trust=True)
-    policy, env = (
-        policy_registry.SB3Policy(zipped, sampled=False),
-        environments.make(TASK, frame=FrameRecipe(tile_size=4)),
-    )
+    env = environments.make(TASK, frame=FrameRecipe(tile_size=4))
+    with trusting(True):
+        policy = policy_registry.SB3Policy(zipped, sampled=False)
     assert "was trained on" in refusal(policy_registry.check_fit, policy, env)
     vec_env = DummyVecEnv([environment])
     DQN("MultiInputPolicy", vec_env, buffer_size=2, device="cpu").save(tmp_path / "dqn.zip")
-    policy_registry.SB3Policy(tmp_path / "dqn.zip", sampled=False)
-    assert "leave --sample out" in refusal(policy_registry.SB3Policy, tmp_path / "dqn.zip", sampled=True)
+    with trusting(True):
+        policy_registry.SB3Policy(tmp_path / "dqn.zip", sampled=False)
+        assert "leave --sample out" in refusal(policy_registry.SB3Policy, tmp_path / "dqn.zip", sampled=True)
 
 
 @pytest.mark.parametrize(

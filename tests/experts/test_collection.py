@@ -286,7 +286,8 @@ def test_tasks_of_other_actions_or_frames_are_recorded_side_by_side_a_folder_for
     assert collect(recipe, tmp_path / "data", workers=1) == outcomes
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.arrow")} == before
     other = recipe.model_copy(update={"expert": "repeat"})
-    assert "holds a dataset of another recipe (expert" in refusal(collect, other, tmp_path / "data")
+    line = refusal(collect, other, tmp_path / "data")
+    assert "holds a dataset of another recipe (minigrid-empty-5x5-v0: expert: 'random' -> 'repeat')" in line
     assert recipe_kinds(tmp_path / "data") == recipe
 
 

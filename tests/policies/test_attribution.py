@@ -7,12 +7,13 @@ import pytest
 import torch
 from worlds import TASK, model_of, tokenizer_of
 
+from agentgym.evaluation.protocol import Play
 from agentgym.evaluation.results import replay_frames
 from agentgym.evaluation.rollouts import rollout
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.attribution import explain, spoke_for
 from agentgym.policies.sampling import TemperatureSampler, softmax
-from agentgym.recipes import FrameRecipe, load_suite
+from agentgym.recipes import BudgetRecipe, FrameRecipe, load_suite
 from agentgym.report import episode_videos
 
 
@@ -97,7 +98,9 @@ def test_a_film_holds_what_was_seen_done_and_thought_and_ends_early(agent, playe
     episode, heard = played
     agent[0].save_pretrained(tmp_path / "model")
     agent[1].save_pretrained(tmp_path / "model")
-    episode_videos.write_films(tmp_path / "videos", [episode], load_suite("babyai-goto-redball"), tmp_path / "model")
+    suite = load_suite("babyai-goto-redball")
+    plays = {task.id: Play(suite.name, task, suite.frame, None, BudgetRecipe()) for task in suite.tasks}
+    episode_videos.write_films(tmp_path / "videos", [episode], plays, tmp_path / "model")
     (film,) = json.loads((tmp_path / "videos" / "videos.json").read_text())
     assert (film["seed"], film["length"], film["actions"]) == (5, episode.length, list(episode.actions[:9]))
     np.testing.assert_allclose(film["probabilities"], heard[:9], atol=1e-4)
@@ -120,7 +123,7 @@ def test_a_sheet_has_the_frames_below_each_other_in_their_own_colours(monkeypatc
 def test_failures_and_successes_share_the_films():
     class Played:
         def __init__(self, success):
-            self.success = success
+            self.success, self.task = success, TASK
 
     played = [Played(success) for success in (True, True, False, True, True)]
     assert [episode.success for episode in episode_videos.choose(played, 4)] == [False, True, True, True]

@@ -14,6 +14,7 @@ from agentgym.recipes import (
     load_finetuning,
     load_rounds,
     load_suite,
+    load_transfer,
     shipped,
 )
 
@@ -24,6 +25,7 @@ LOADERS = {
     "experiment": load_experiment,
     "finetuning": load_finetuning,
     "dagger": load_rounds,
+    "transfer": load_transfer,
 }
 SHIPPED = [(kind, path) for kind in KINDS for path in shipped(kind)]
 
@@ -190,6 +192,7 @@ def test_an_unknown_name_has_a_suggestion(kind):
         "expert": "minatar",
         "finetuning": "babyai-goto-redball-ppo",
         "dagger": "babyai-goto-local-dagger",
+        "transfer": "paper-babyai",
     }
     nearest = others.get(kind, "babyai-goto-redball")
     line = refusal(LOADERS[kind], nearest[:-1])

@@ -23,6 +23,7 @@ from agentgym.data.store import DatasetWriter, Header, set_recipe
 from agentgym.errors import UserError
 from agentgym.extras import needs
 from agentgym.recipes import INSTRUCTION_BYTES, DatasetRecipe, SuiteRecipe, TaskRecipe
+from agentgym.recipes.base import MOST_EPISODES
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import stack
 
@@ -236,12 +237,13 @@ def _recipe(name: str, found: MinariSource, texts: set[str]) -> DatasetRecipe:
         frame=found.view.recipe,
         tasks=[TaskRecipe(id=task, instructions=tuple(wordings))],
     )
+    span = max(found.seeds) - min(found.seeds) + 1  # a recipe counts the seeds from the first to the last
     return DatasetRecipe(
         name=name,
         description=f"imported from Minari: {found.dataset.id}",
         suite=suite,
         expert="babyai-bot" if task.rpartition(":")[2].startswith("BabyAI-") else "random",
-        episodes=max(1, max(found.seeds) - min(found.seeds) + 1),
+        episodes=span if span <= MOST_EPISODES else len(found.seeds),
         first_seed=max(0, min(found.seeds)),
         keep="all",
     )
