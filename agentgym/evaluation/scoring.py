@@ -25,6 +25,7 @@ from agentgym.evaluation.role_rollouts import ROLES, Workers, has_role, play_rol
 from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks, score_task
 from agentgym.executors import ExecutorName
 from agentgym.files import read_json, write_json
+from agentgym.model.device import default_device, describe_device
 from agentgym.recipes import differences
 from agentgym.trust import granted
 from agentgym.versions import LEARNING, installed_versions
@@ -77,6 +78,7 @@ def _evaluate(
         "suite": ", ".join(config.suites),
         "deterministic": config.protocol.deterministic,
         "seeds_checked_against": checked,
+        **({"device": describe_device(default_device())} if config.policy.kind == "agent" else {}),
         "versions": installed_versions({*LEARNING, *packages}),
         "tasks": [score_task(play, episodes, config) for play in config.plays],
         "over_tasks": score_over_tasks(episodes, config.plays),

@@ -187,7 +187,9 @@ def measure(preset, window, environments, tile_size):
     worlds = {name: World(environments, tile_size) for name in ways}
     spent = defaultdict(float)
     states = {name: play(way, worlds[name], None, window, spent) for name, way in ways.items()}
-    steps = CYCLES[preset] * (window - SlidingWindow(window).kept)  # whole cycles of the window: every round has its moves
+    steps = CYCLES[preset] * (
+        window - SlidingWindow(window).kept
+    )  # whole cycles of the window: every round has its moves
     rates = defaultdict(list)
     for _ in range(ROUNDS):
         for (name, way), threads in product(ways.items(), THREADS):
@@ -228,8 +230,8 @@ def beside(best, rates, name):
 def main():
     lines = [
         f"Env-steps a second (threads), medians of {ROUNDS} rounds in turns; torch {torch.__version__}, "
-        f"{THREADS[-1]} cores. Ratios: to plain, sliding and same windows, by the clock and in brackets by processor time "
-        "with one thread.",
+        f"{THREADS[-1]} cores. Ratios: to plain, sliding and same windows, by the clock and in brackets by "
+        "processor time with one thread.",
         "",
         "| preset | M | environments | plain | sliding | same windows | ours | ratios | exported | ratios |",
         "|---|---|---|---|---|---|---|---|---|---|",
