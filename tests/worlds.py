@@ -65,10 +65,8 @@ def model_of(dataset: EpisodeDataset, *, window: int = 4, task: str = TASK, **ch
     config = make_config(
         "tiny",
         num_text_tokens=len(tokenizer_of(dataset)) - space.num_tokens,
-        instruction_tokens=64,
         domains=[Domain(space, (side, side), window, (task,))],
-        frame_side=side,
-        **changes,
+        **{"instruction_tokens": 64, "frame_side": side, **changes},
     )
     return AgentModel(config)
 

@@ -14,6 +14,7 @@ from agentgym.errors import UserError
 from agentgym.evaluation.action_metrics import next_action_scores
 from agentgym.evaluation.caption_generation import score_by_task, write_captions
 from agentgym.model.agent import load_agent
+from agentgym.model.device import default_device
 from agentgym.model.tokenizer import load_tokenizer, tokenize
 from agentgym.recipes import LossRecipe
 from agentgym.training.captions import CAPTION, CaptionSource
@@ -37,7 +38,7 @@ def score_next_actions(
     trained, episodes = split_episodes(dataset, held_out, hashed_by)
     if not len(episodes):
         return None
-    model, tokenizer = load_agent(checkpoint).eval(), load_tokenizer(checkpoint)
+    model, tokenizer = load_agent(checkpoint, device=default_device()), load_tokenizer(checkpoint)
     space = dataset.header.space
     source = WindowSource(
         dataset,
@@ -50,17 +51,18 @@ def score_next_actions(
     )
     true: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
     predicted: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
-    nats = 0.0
+    nats = torch.zeros((), device=model.device)
     everything = np.arange(len(source))  # windows come in the order of their steps
-    for batch, output, losses in read_windows(model, source, everything, ACTIONS, size=BATCH, device=model.device):
-        nats += losses.action.sum.item()
-        likeliest = likeliest_tokens(output.action_logits, model.config.num_text_tokens, batch.targets)
+    for read, output, losses in read_windows(model, source, everything, ACTIONS, size=BATCH, device=model.device):
+        nats += losses.action.sum
+        likeliest = likeliest_tokens(output.action_logits, model.config.num_text_tokens, read.targets).cpu()
+        batch = read.to(likeliest.device)
         for row, episode in enumerate(batch.episodes):
             taken = batch.step_mask[row] & ~batch.context_mask[row]
             there = torch.ones_like(batch.targets[row]) if batch.target_mask is None else batch.target_mask[row]
             true[episode] += _actions(batch.targets[row, taken], there[taken])
             predicted[episode] += _actions(likeliest[row, taken], there[taken])
-    scores = next_action_scores(list(true.values()), list(predicted.values()), nats=nats)
+    scores = next_action_scores(list(true.values()), list(predicted.values()), nats=float(nats))
     return {**scores, "trivial": _trivial_accuracies(dataset, trained, episodes)}
 
 
@@ -94,7 +96,7 @@ def score_captions(
     trained, episodes = split_episodes(dataset, held_out, hashed_by)
     if not len(episodes):
         return None
-    model, tokenizer = load_agent(checkpoint), load_tokenizer(checkpoint)
+    model, tokenizer = load_agent(checkpoint, device=default_device()), load_tokenizer(checkpoint)
     domain = next((domain for domain in model.config.all_domains() if CAPTION in domain.tasks), None)
     if domain is None:
         raise UserError(f"{checkpoint}: was not trained to caption; give its recipe a part with caption = true")

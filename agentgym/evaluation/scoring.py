@@ -25,6 +25,7 @@ from agentgym.evaluation.role_rollouts import ROLES, Workers, has_role, play_rol
 from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks, score_task
 from agentgym.executors import ExecutorName
 from agentgym.files import check_no_link, claimed, read_json, understanding, write_json
+from agentgym.model.device import default_device, describe_device
 from agentgym.recipes import differences
 from agentgym.training.run_folder import BUSY
 from agentgym.trust import granted
@@ -93,6 +94,7 @@ def _complete(
         "suite": ", ".join(config.suites),
         "deterministic": config.protocol.deterministic,
         "seeds_checked_against": checked,
+        **({"device": describe_device(default_device())} if config.policy.kind == "agent" else {}),
         "versions": installed_versions({*LEARNING, *packages}),
         "tasks": [score_task(play, episodes, config) for play in config.plays],
         "over_tasks": score_over_tasks(episodes, config.plays),

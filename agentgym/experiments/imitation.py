@@ -22,6 +22,7 @@ from agentgym.evaluation.results import RolloutResult
 from agentgym.evaluation.rollouts import play_suite
 from agentgym.files import claimed, read_json, sync_folder, sync_tree, write_json, writing
 from agentgym.model.agent import AgentModel
+from agentgym.model.device import describe_device
 from agentgym.model.presets import describe_frames
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import ExperimentRecipe, SuiteRecipe, load_experiment
@@ -155,6 +156,7 @@ def _train(recipe: ExperimentRecipe, data: Path, run: Path, start: Start, on_pro
             "frames": describe_frames(model.config),
             "precision": "bfloat16" if uses_bfloat16(recipe.training.precision, model.width) else "float32",
             "data": str(data),
+            "device": describe_device(model.device),
             "versions": installed_versions(LEARNING),
         },
     )

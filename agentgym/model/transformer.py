@@ -135,9 +135,11 @@ class Block(GradientCheckpointingLayer):
         return self.mlp_norm(hidden + self._perceptron(hidden))
 
     def _attention(self, hidden: Tensor, context: Context, layer: int) -> Tensor:
-        projected = self.queries_keys_values(hidden).unflatten(2, (3, self.heads, -1))
+        rows, _, width = hidden.shape
+        projected = self.queries_keys_values(hidden).view(rows, -1, 3, self.heads, width // self.heads)
         queries, keys, values = projected.permute(2, 0, 3, 1, 4).unbind()
-        return self.attention_out(context.attend(layer, queries, keys, values).transpose(1, 2).flatten(2))
+        found = context.attend(layer, queries, keys, values).transpose(1, 2).reshape(rows, -1, width)
+        return self.attention_out(found)
 
     def _perceptron(self, hidden: Tensor) -> Tensor:
         return self.narrow(self.activation(self.widen(hidden)))

@@ -65,14 +65,16 @@ class VisionEncoder(nn.Module):
         Frames that end within the last patch of a row are completed with black, at the right and below; those of
         another size are resized (bilinear, smoothed where they shrink).
         """
-        image, size = self.side * self.patch_size, self.patch_size
-        pixels = frames.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
-        missing = image - int(pixels.shape[3])
-        if pixels.shape[2] == pixels.shape[3] and 0 < missing < size:
-            pixels = F.pad(pixels, (0, missing, 0, missing))
-        pixels = resize(pixels, image)
-        grid = ((pixels - self.mean) / self.std).unflatten(3, (self.side, size)).unflatten(2, (self.side, size))
-        return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        image, side, size = self.side * self.patch_size, self.side, self.patch_size
+        pixels, missing = frames, image - int(frames.shape[2])
+        if frames.shape[1] == frames.shape[2] and 0 < missing < size:
+            pixels = F.pad(frames, (0, 0, 0, missing, 0, missing))
+        elif frames.shape[1:3] != (image, image):
+            pixels = resize(frames.movedim(3, 1).to(self.mean.dtype), image).movedim(1, 3)
+        grid = pixels.reshape(-1, side, size, side, size, 3).permute(0, 1, 3, 5, 2, 4)
+        patches = grid.reshape(-1, side * side, 3, size * size).to(self.mean.dtype)
+        scale, shift = _normalisation(patches.device, patches.dtype)
+        return torch.addcmul(shift, patches, scale).flatten(2)
 
     def unpatchify(self, patches: Float[Tensor, "frames patches pixels"]) -> UInt8[Tensor, "frames height width 3"]:
         """The inverse of `patchify`, rounded to whole pixel values; the frames have the encoder's size."""
@@ -162,6 +164,14 @@ class MAEDecoder(nn.Module):
                 for matrix in module.weight.chunk(3 if name.endswith("queries_keys_values") else 1):
                     nn.init.xavier_uniform_(matrix)
                 nn.init.zeros_(module.bias)
+
+
+@lru_cache(maxsize=8)
+def _normalisation(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What pixels of 0 to 255 are multiplied with and what is added, [3, 1] each: CLIP's normalisation."""
+    with torch.inference_mode(mode=False):
+        mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
+        return (1 / (255 * std))[:, None].to(device, dtype), (-mean / std)[:, None].to(device, dtype)
 
 
 @torch.no_grad()

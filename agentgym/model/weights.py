@@ -24,7 +24,7 @@ class WeightsMark:
             if weight is not None and weight.numel()
         ]
         self._known: tuple[Any, ...] = ()
-        self._numbers: list[Tensor] = []
+        self._numbers: list[Any] = []
 
     def now(self) -> tuple[Any, ...]:
         """The mark."""
@@ -33,7 +33,9 @@ class WeightsMark:
         if known != self._known:
             self._known, self._numbers = known, [_middle(weight) for weight in weights]
         versions = sum([0 if weight.is_inference() else weight._version for weight in weights])
-        return known, versions, torch.stack(self._numbers).float().cpu().numpy().tobytes()
+        if isinstance(self._numbers[0], np.ndarray):
+            return known, versions, *[number.item() for number in self._numbers]
+        return known, versions, *torch.stack(self._numbers).float().tolist()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is true of these very tensors alone."""
@@ -49,7 +51,8 @@ def fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _middle(weight: Tensor) -> Tensor:
-    """One number of a tensor, as a view of it."""
+def _middle(weight: Tensor) -> Any:
+    """One number of a tensor, as a view of it: NumPy's where that can be, which is quicker to read."""
     place = np.unravel_index(weight.numel() // 2, weight.shape)
-    return weight.detach()[tuple(int(each) for each in place)]
+    number = weight.detach()[tuple(int(each) for each in place)]
+    return number.numpy() if weight.device.type == "cpu" and weight.dtype == torch.float32 else number

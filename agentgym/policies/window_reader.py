@@ -155,7 +155,7 @@ class WindowReader:
             ticks = torch.stack(state.visual[-longest:], dim=1)[torch.from_numpy(rows).to(device)]
             visual = _to_front(ticks, steps)
         else:
-            visual = clips[torch.from_numpy(rows).to(device)]
+            visual = clips[torch.from_numpy(rows).to(device), :longest]
         actions = _to_front(torch.from_numpy(np.stack(state.actions[-longest:], axis=1)[rows]), steps).numpy()
         layout, padded = self.model.embed(
             torch.from_numpy(words).to(device), visual, torch.from_numpy(np.maximum(actions, 0)).to(device)

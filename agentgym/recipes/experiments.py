@@ -100,7 +100,8 @@ class TrainingRecipe(Recipe):
     `batch_size` counts the windows of all processes together. `loader_workers` are the threads that make batches ahead.
     `optimizer` and `learning_rate` absent: Muon at 4e-3 from scratch, AdamW at 1e-3 where the model starts from
     published weights or an agent (see `agentgym.training.optimizer`).
-    `gradient_checkpointing` computes activations twice instead of keeping them. `colour_jitter` absent: none.
+    `gradient_checkpointing` computes activations twice instead of keeping them, `compile` is for torch.compile.
+    `colour_jitter` absent: none.
     `held_out_hash` says which episodes are held out, by their task and seed; runs of older versions have "crc32", whose
     shares are not the asked ones.
     """
@@ -120,6 +121,7 @@ class TrainingRecipe(Recipe):
     colour_jitter: ColourJitter | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: bool = False
+    compile: Annotated[bool, Field(exclude_if=lambda compiles: not compiles)] = False
     loader_workers: Annotated[int, Field(ge=1, le=256)] = 1
     held_out_hash: Literal["blake2b", "crc32"] = "blake2b"
     seed: Seed = 0

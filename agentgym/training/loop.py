@@ -28,7 +28,7 @@ from agentgym.training.augmentation import draw, jitter_colours
 from agentgym.training.distributed import forget_accelerator
 from agentgym.training.forward import forward, read_windows, some_windows
 from agentgym.training.losses import Losses
-from agentgym.training.metrics import MetricAccumulator, MetricLogger, StepTimer
+from agentgym.training.metrics import MetricAccumulator, MetricLogger, StepTimer, read_metrics
 from agentgym.training.optimizer import learning_rate, optimizers_of, uses_bfloat16
 from agentgym.training.windows import Batch, Source, prefetch
 
@@ -71,8 +71,15 @@ def train(
     if accelerator.distributed_type == DistributedType.FSDP:  # the table stays with the model: the output reads it too
         model.get_input_embeddings = _nothing  # type: ignore[method-assign, assignment]
     model, *optimizers = accelerator.prepare(model, *optimizers_of(model, recipe, bfloat16=bfloat16))
+    step = torch.compile(model, dynamic=True) if recipe.compile else model
     first = _resume(accelerator, loop.path)
+    unscored = first > 0 and _evaluates(first, recipe) and not _is_scored(loop.path, first)
+    accelerator.wait_for_everyone()
     logger = MetricLogger(loop.path, first) if accelerator.is_main_process else None
+    if unscored:  # the run ended between a checkpoint and its evaluation
+        scores = _evaluate(_whole(model, accelerator), loop, accelerator)
+        if logger:
+            logger.write(first, scores)
     metrics, timer = MetricAccumulator(), StepTimer()
     on_progress(first, "")
 
@@ -88,7 +95,7 @@ def train(
             batch, noise = next(batches)
             batch, noise = batch.to(accelerator.device), noise.to(accelerator.device)
             timer.lap("batch")
-            _, losses = forward(model, batch, noise, loop.losses, accelerator.autocast)
+            _, losses = forward(step, batch, noise, loop.losses, accelerator.autocast)
             metrics.add(losses, len(batch.episodes))
             timer.lap("forward")
             last = micro == recipe.accumulation - 1
@@ -112,16 +119,28 @@ def train(
                 moved = {"learning_rate": rate, "gradient_norm": float(gradient_norm)}
                 logger.write(update, {**means, **moved, **timer.rates(targets)})
             metrics, timer = MetricAccumulator(), StepTimer()
-        if update % recipe.evaluate_every == 0 or update == recipe.updates:
+        if update % recipe.checkpoint_every == 0 or update == recipe.updates:
+            _save(accelerator, loop.path, update)
+        if _evaluates(update, recipe):  # after the checkpoint: what fails here is not lost there
             scores = _evaluate(_whole(model, accelerator), loop, accelerator)
             if logger:
                 logger.write(update, scores)
-        if update % recipe.checkpoint_every == 0 or update == recipe.updates:
-            _save(accelerator, loop.path, update)
         on_progress(1, note)
     if logger:
         logger.close()
     return _whole(model, accelerator)
+
+
+def _evaluates(update: int, recipe: TrainingRecipe) -> bool:
+    return update % recipe.evaluate_every == 0 or update == recipe.updates
+
+
+def _is_scored(path: Path, update: int) -> bool:
+    """Whether the curves have the scores of that update."""
+    return any(
+        line["update"] == update and any(name.startswith(("held_out/", "rollout/")) for name in line)
+        for line in read_metrics(path)
+    )
 
 
 def _accelerator(loop: Loop, bfloat16: bool) -> Accelerator:
@@ -199,7 +218,14 @@ def _not_finite(losses: Losses, batch: Batch, update: int, path: Path) -> UserEr
 
 def _means_of_all(metrics: MetricAccumulator, accelerator: Accelerator) -> dict[str, float]:
     """The means over what all processes have seen."""
-    return MetricAccumulator.means(accelerator.reduce(metrics.values().to(accelerator.device), reduction="sum").cpu())
+    return MetricAccumulator.means(_sum_of_all(metrics.values(), accelerator))
+
+
+def _sum_of_all(values: Tensor, accelerator: Accelerator) -> Tensor:
+    """The sum over all processes, on the host; float64 goes to no device where there is one process."""
+    if accelerator.num_processes == 1:
+        return values
+    return accelerator.reduce(values.to(accelerator.device), reduction="sum").cpu()
 
 
 def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[str, float]:
@@ -225,7 +251,7 @@ def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[s
             share=share,
         ):
             metrics.add(losses, len(batch.episodes))
-        values = accelerator.reduce(metrics.values().to(accelerator.device), reduction="sum").cpu()
+        values = _sum_of_all(metrics.values(), accelerator)
         whole = whole + values
         if len(loop.held_out) > 1:
             scores |= {f"held_out/{name}/{part}": value for name, value in MetricAccumulator.means(values).items()}

@@ -30,12 +30,12 @@ class LossTerm:
     """One loss over a batch, before weight and normaliser: its sum, and how many terms were summed."""
 
     sum: Tensor
-    count: int
+    count: Tensor
 
     @property
     def mean(self) -> float:
         """The sum over the count, 0 where nothing was summed."""
-        return self.sum.item() / self.count if self.count else 0.0
+        return float(self.sum) / max(1, int(self.count))
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,13 @@ class Losses:
     language: LossTerm  # nats, by token
     masked_image: LossTerm  # squared error of normalised pixels, by masked patch
     action: LossTerm  # nats, by action token
-    correct: int
+    correct: Tensor
+
+    def numbers(self) -> Float[Tensor, "numbers"]:
+        """The total, `correct`, the sums and the counts as one vector on the device: asking for them waits for it."""
+        terms = self.language, self.masked_image, self.action
+        numbers = [self.total.detach(), self.correct, *(term.sum for term in terms), *(term.count for term in terms)]
+        return torch.stack([number.float() for number in numbers])
 
 
 def frames_to_mask(
@@ -79,13 +85,13 @@ def compute_losses(
 
     frames_per_sample = batch.step_mask.sum(1)
     if output.reconstruction is None:
-        masked_image, num_masked = action.new_zeros(len(words)), 0
+        masked_image, num_masked = action.new_zeros(len(words)), targets.new_zeros(())
     else:
         error = _patch_errors(output.reconstruction, recipe)
         counts = (batch.step_mask if masked_frames is None else masked_frames).sum(1)
         sample_of_frame = torch.arange(len(words), device=error.device).repeat_interleave(counts)
         masked_image = error.new_zeros(len(words)).index_add(0, sample_of_frame, error)
-        num_masked = int(output.reconstruction.masked.sum())
+        num_masked = output.reconstruction.masked.sum()
 
     weighted = recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
     frames, actions = frames_per_sample * batch.patches_per_frame, target_mask.flatten(1).sum(1)
@@ -93,10 +99,10 @@ def compute_losses(
     right = likeliest_tokens(output.action_logits, text_tokens, batch.targets) == batch.targets
     return Losses(
         total=(weighted / normaliser).mean(),
-        language=LossTerm(language.sum().detach(), int(word_mask.sum())),
+        language=LossTerm(language.sum().detach(), word_mask.sum()),
         masked_image=LossTerm(masked_image.sum().detach(), num_masked),
-        action=LossTerm(action.sum().detach(), int(target_mask.sum())),
-        correct=int((right & target_mask).sum()),
+        action=LossTerm(action.sum().detach(), target_mask.sum()),
+        correct=(right & target_mask).sum(),
     )
 
 

@@ -23,31 +23,27 @@ class MetricAccumulator:
     """Sums over batches, from which means come."""
 
     def __init__(self) -> None:
-        self.samples = 0
-        self.total = 0.0
-        self.sums = dict.fromkeys(PARTS, 0.0)
-        self.counts = dict.fromkeys(PARTS, 0)
-        self.correct = 0
+        self._samples: list[int] = []
+        self._numbers: list[torch.Tensor] = []
 
     def add(self, losses: Losses, samples: int) -> None:
-        """Takes the losses of a batch of that many samples."""
-        self.samples += samples
-        self.total += losses.total.item() * samples
-        self.correct += losses.correct
-        for name in PARTS:
-            part = getattr(losses, name)
-            self.sums[name] += part.sum.item()
-            self.counts[name] += part.count
+        """Takes the losses of a batch of that many samples. They stay on their device until `values`."""
+        self._samples.append(samples)
+        self._numbers.append(losses.numbers())
 
     def values(self) -> torch.Tensor:
-        """All sums as one float64 vector, to be added to those of other processes."""
-        numbers = [self.samples, self.total, self.correct, *self.sums.values(), *self.counts.values()]
-        return torch.tensor(numbers, dtype=torch.float64)
+        """All sums as one float64 vector of the host, to be added to those of other processes."""
+        samples = torch.tensor(self._samples, dtype=torch.float64)
+        if not self._numbers:
+            return torch.zeros(3 + 2 * len(PARTS), dtype=torch.float64)
+        numbers = torch.stack(self._numbers).cpu().double()
+        numbers[:, 0] *= samples
+        return torch.cat([samples.sum()[None], numbers.sum(0)])
 
     @property
     def targets(self) -> int:
         """How many action tokens were predicted."""
-        return self.counts["action"]
+        return int(self.values()[-1])
 
     @staticmethod
     def means(values: torch.Tensor) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""How fast the policy acts, beside a policy that encodes and reads its whole window at every step: `make benchmark`.
+"""How fast the policy acts, beside policies that encode and read their whole window at every step: `make benchmark`.
 
-All act in the same environments with the same untrained weights, in turns within one run, once their windows are full.
-"sliding" is the plain way, the last M steps at every step; "same windows" reads exactly what ours sees; "exported" is
-ours as an ONNX policy (float32, in onnxruntime), one environment after the other. Each way acts with one thread and
+All act in the same environments with untrained weights, in turns within one run, once their windows are full. "plain"
+is what one would write with transformers' own CLIP and OPT: the last M steps at every step; "sliding" is that with our
+modules and weights; "same windows" reads exactly what ours sees; "exported" is ours as an ONNX policy (float32, in
+onnxruntime), one environment after the other. Each way acts with one thread and
 with one for each core, and the table has its better rate. On a machine that does other things too,
 seconds of the processor that this process took say more than those of the clock: the ratios in brackets are of these,
 with one thread. Prints the tables of tests/benchmarks/acting.md and writes that file.
@@ -18,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import CLIPVisionModel, OPTModel
 
 import agentgym
 from agentgym.experiments.onnx_export import write_policy
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import make_config
-from agentgym.model.sequence import kept_steps
+from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import pad_left, tokenize, train_tokenizer
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.observations import read_observation
@@ -34,8 +36,8 @@ from agentgym.spaces.domains import Domain
 
 TASK = "BabyAI-GoToRedBall-v0"
 CASES = [("tiny", 9, 32, 8), ("tiny", 9, 1, 8), ("paper", 4, 1, 32)]  # preset, M, environments, pixels a cell
-NAMES = ("ours", "exported", "sliding", "same windows")
-PLAIN = ("sliding", "same windows")
+PLAIN = ("plain", "sliding", "same windows")
+NAMES = ("ours", "exported", *PLAIN)
 EXPORTED = {"tiny"}  # as a graph `paper` takes a gigabyte, and is nothing for the edge
 THREADS = sorted({1, os.cpu_count() or 1})
 CYCLES = {"tiny": 10, "paper": 1}  # of the window, in a round
@@ -49,24 +51,48 @@ class WholeWindow:
         self._policy, self._tokenizer, self._slides = policy, tokenizer, slides
         self._window = policy.model.config.window
 
+    def encode(self, frames):
+        return self._policy.model.encode(frames)
+
+    def read(self, instruction, mask, visual, actions):
+        return self._policy.model.read(instruction, mask, visual, actions)
+
     @torch.inference_mode()
     def predict(self, observation, state):
         model = self._policy.model
         latest, texts, _ = read_observation(observation, self._policy.domain.frame_shape)
         frames, actions = state or (latest[:, None][:, :0], np.zeros((len(latest), 0, 1), np.int64))
         if frames.shape[1] == self._window:
-            first = 1 if self._slides else self._window - kept_steps(self._window)
+            first = 1 if self._slides else self._window - SlidingWindow(self._window).kept
             frames, actions = frames[:, first:], actions[:, first:]
         frames = np.concatenate([frames, latest[:, None]], axis=1)
         padded = np.concatenate([actions, np.zeros((len(latest), 1, 1), np.int64)], axis=1)
-        visual = model.encode(torch.from_numpy(frames).flatten(0, 1)).unflatten(0, frames.shape[:2])
-        instruction, mask = pad_left([tokenize(self._tokenizer, text) for text in texts])
-        layout, hidden = model.read(
-            torch.from_numpy(instruction), torch.from_numpy(mask), visual, torch.from_numpy(padded)
-        )
+        visual = self.encode(torch.from_numpy(frames).flatten(0, 1)).unflatten(0, frames.shape[:2])
+        words = (torch.from_numpy(each) for each in pad_left([tokenize(self._tokenizer, text) for text in texts]))
+        layout, hidden = self.read(*words, visual, torch.from_numpy(padded))
         logits = model.logits(layout.predicts_actions(hidden)[:, -1, 0])[:, model.config.num_text_tokens :]
         tokens = logits.argmax(-1, keepdim=True).numpy()
         return self._policy.codec.decode_series(tokens), (frames, np.concatenate([actions, tokens[:, None]], axis=1))
+
+
+class Plain(WholeWindow):
+    """The same with transformers' own modules, of random weights."""
+
+    def __init__(self, policy, tokenizer):
+        super().__init__(policy, tokenizer, slides=True)
+        self._model, config = policy.model, policy.model.config
+        self._vision, self._language = CLIPVisionModel(config.vision_config), OPTModel(config.language_config)
+        self._vision.eval(), self._language.eval()
+
+    def encode(self, frames):
+        encoder = self._model.vision_encoder
+        pixels = (frames.permute(0, 3, 1, 2).float() / 255 - encoder.mean) / encoder.std
+        return self._model.projector(self._model.merge(self._vision(pixels).last_hidden_state[:, 1:]))
+
+    def read(self, instruction, mask, visual, actions):
+        layout, embedded = self._model.embed(instruction, visual, actions)
+        mask = torch.cat([mask, mask.new_ones(len(mask), embedded.shape[1] - mask.shape[1])], dim=1)
+        return layout, self._language(inputs_embeds=embedded, attention_mask=mask, use_cache=False).last_hidden_state
 
 
 class Ours:
@@ -154,13 +180,16 @@ def measure(preset, window, environments, tile_size):
     ways = {
         "ours": Ours(policy),
         **({"exported": Exported(policy)} if preset in EXPORTED else {}),
+        "plain": Plain(policy, tokenizer),
         "sliding": WholeWindow(policy, tokenizer, slides=True),
         "same windows": WholeWindow(policy, tokenizer, slides=False),
     }
     worlds = {name: World(environments, tile_size) for name in ways}
     spent = defaultdict(float)
     states = {name: play(way, worlds[name], None, window, spent) for name, way in ways.items()}
-    steps = CYCLES[preset] * (window - kept_steps(window))  # whole cycles of the window: every round has its moves
+    steps = CYCLES[preset] * (
+        window - SlidingWindow(window).kept
+    )  # whole cycles of the window: every round has its moves
     rates = defaultdict(list)
     for _ in range(ROUNDS):
         for (name, way), threads in product(ways.items(), THREADS):
@@ -178,8 +207,8 @@ def measure(preset, window, environments, tile_size):
 def find_shares(policy, play_on, spent):
     """Which share of the seconds of `play_on` goes where."""
     spent.clear()
-    policy._reader.encode = timed(policy._reader.encode, "encoder", spent)
-    policy._reader.read_on = timed(policy._reader.read_on, "language model", spent)
+    policy.model.encode = timed(policy.model.encode, "encoder", spent)
+    policy.model.language_model.forward = timed(policy.model.language_model.forward, "language model", spent)
     began = time.perf_counter()
     play_on()
     total = time.perf_counter() - began
@@ -192,7 +221,7 @@ def said(rate_and_threads):
 
 
 def beside(best, rates, name):
-    """How many times the rate of sliding and of the same windows: by the clock, and in brackets by the processor."""
+    """How many times the rate of each plain way: by the clock, and in brackets by the processor."""
     clock = (best[name][0] / best[other][0] for other in PLAIN)
     processor = (rates[name, 1][1] / rates[other, 1][1] for other in PLAIN)
     return ", ".join(f"{one:.2f} ({other:.2f})" for one, other in zip(clock, processor, strict=True))
@@ -201,11 +230,11 @@ def beside(best, rates, name):
 def main():
     lines = [
         f"Env-steps a second (threads), medians of {ROUNDS} rounds in turns; torch {torch.__version__}, "
-        f"{THREADS[-1]} cores. Ratios: to sliding and to same windows, by the clock and in brackets by processor time "
-        "with one thread.",
+        f"{THREADS[-1]} cores. Ratios: to plain, sliding and same windows, by the clock and in brackets by "
+        "processor time with one thread.",
         "",
-        "| preset | M | environments | sliding | same windows | ours | ratios | exported | ratios |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| preset | M | environments | plain | sliding | same windows | ours | ratios | exported | ratios |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     places = [
         "",
@@ -218,7 +247,7 @@ def main():
         rates, shares = measure(preset, window, environments, tile_size)
         measured = [name for name in NAMES if (name, 1) in rates]
         best = {name: max((rates[name, threads][0], threads) for threads in THREADS) for name in measured}
-        cells = [preset, window, environments, said(best["sliding"]), said(best["same windows"])]
+        cells = [preset, window, environments, *(said(best[name]) for name in PLAIN)]
         cells += [said(best["ours"]), beside(best, rates, "ours")]
         cells += [said(best["exported"]), beside(best, rates, "exported")] if "exported" in best else ["", ""]
         lines.append(f"| {' | '.join(map(str, cells))} |")

@@ -230,3 +230,15 @@ def test_of_several_domains_the_runs_own_is_exported_with_the_same_logits(run, d
     for each in (before, policy):
         each.predict(observations(dataset, 2, 0))
     np.testing.assert_allclose(seen[1][0], seen[0][0], atol=1e-4)
+
+
+def test_an_agent_that_resizes_its_frames_is_exported(dataset, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    policy = AgentPolicy(model_of(dataset, window=3, frame_side=48), tokenizer_of(dataset))
+    onnx_export.write_policy(policy, tmp_path)
+    exported = pickle.loads(pickle.dumps(OnnxPolicy(tmp_path / "policy.onnx")))
+    seen, states = [logits_of(each, monkeypatch) for each in (policy, exported)], [None, None]
+    for step in range(5):
+        observation = observations(dataset, 2, step)
+        states = [each.predict(observation, state)[1] for each, state in zip((policy, exported), states, strict=True)]
+    np.testing.assert_allclose(*seen, atol=1e-4)

@@ -1,5 +1,6 @@
 """AgentPolicy.predict: the protocol of Stable-Baselines3, and the logits of training."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from worlds import TASK, ScriptedSampler, model_of, record, sources_of, tokenizer_of
 
 import agentgym
@@ -15,8 +17,9 @@ from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
 from agentgym.evaluation.rollouts import rollout
 from agentgym.model.sequence import SlidingWindow
+from agentgym.model.tokenizer import most_tokens
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.recipes import FrameRecipe
+from agentgym.recipes import INSTRUCTION_BYTES, FrameRecipe
 from agentgym.spaces import SpaceCodec
 
 M = 4
@@ -297,3 +300,84 @@ def test_a_batch_that_becomes_narrower_goes_on_with_the_histories_it_keeps(polic
     narrow, after = policy.predict(observation_of([samples[row] for row in rows], M + 2), kept, deterministic=True)
     assert narrow.tolist() == whole[rows].tolist()
     assert after.instructions == tuple(samples[row].instruction for row in rows)
+
+
+def changed_by_data(model):
+    for weight in model.parameters():
+        weight.data.mul_(1.5)
+
+
+def changed_by_vector(model):
+    vector_to_parameters(2 * parameters_to_vector(model.parameters()).detach(), model.parameters())
+
+
+def changed_in_place(model):
+    with torch.no_grad():
+        model.projector.weight.mul_(2)
+
+
+def changed_by_assignment(model):
+    model.load_state_dict({name: 1.5 * value for name, value in model.state_dict().items()}, assign=True)
+
+
+@pytest.mark.parametrize("change", [changed_by_data, changed_by_vector, changed_in_place, changed_by_assignment])
+def test_the_weights_as_they_are_act_however_they_were_changed(dataset, change):
+    torch.manual_seed(0)
+    policy, observation = (
+        AgentPolicy(model_of(dataset, window=M), tokenizer_of(dataset)),
+        observation_of([dataset[0]], 0),
+    )
+    before, state = policy.action_logits(observation)
+    change(policy.model)
+    after, _ = policy.action_logits(observation)
+    fresh = AgentPolicy(copy.deepcopy(policy.model), policy.tokenizer)
+    assert not np.allclose(before, after, atol=1e-3)
+    np.testing.assert_array_equal(after, fresh.action_logits(observation)[0])
+    with pytest.raises(UserError, match="or its weights have changed since"):
+        policy.action_logits(observation, policy.executed(state, [0]))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_a_copy_acts_by_its_own_weights(dataset, copied):
+    torch.manual_seed(0)
+    policy, observation = (
+        AgentPolicy(model_of(dataset, window=M), tokenizer_of(dataset)),
+        observation_of([dataset[0]], 0),
+    )
+    before, state = policy.action_logits(observation)
+    other, actor = copied(policy), copied(policy.actor())
+    changed_by_data(policy.model)
+    again, after = other.action_logits(observation)
+    np.testing.assert_array_equal(again, before)
+    assert actor.act(observation)[0] == other.predict(observation, deterministic=True)[0][0]
+    following = observation_of([dataset[0]], 1)
+    for each in (copied(state), after):  # a state of the first policy, from before its weights changed, is the copy's
+        other.predict(following, other.executed(each, [0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_it_acts_in_the_precision_that_is_asked_for(policy, dataset, tmp_path, dtype):
+    policy.model.save_pretrained(tmp_path)
+    tokenizer_of(dataset).save_pretrained(tmp_path)
+    other, samples = AgentPolicy.from_pretrained(tmp_path, device="cpu", dtype=dtype), longest(dataset, 2)
+    state = expected = None
+    for step in range(M + 2):
+        logits, state = other.action_logits(observation_of(samples, step), state)
+        exact, expected = policy.action_logits(observation_of(samples, step), expected)
+        np.testing.assert_allclose(logits, exact, atol=0.05)
+        state, expected = other.executed(state, [0, 1]), policy.executed(expected, [0, 1])
+    assert state.cache.keys_values.dtype == dtype
+
+
+def test_the_longest_instruction_of_any_script_fits_a_full_window(dataset):
+    tokenizer = tokenizer_of(dataset)
+    model = model_of(dataset, window=M, instruction_tokens=most_tokens(INSTRUCTION_BYTES))
+    policy, text = AgentPolicy(model, tokenizer), "語" * (INSTRUCTION_BYTES // 3)
+    text += "x" * (INSTRUCTION_BYTES - len(text.encode()))
+    assert len(policy._instructions(text)) <= most_tokens(INSTRUCTION_BYTES)
+    observation, state = {**observation_of([dataset[0]], 0), "instruction": encode_instruction(text)[None]}, None
+    for _ in range(M + 1):
+        _, state = policy.predict(observation, state)
+    too_long = {**observation, "instruction": np.full((1, INSTRUCTION_BYTES + 9), ord("~"), np.uint8)}
+    with pytest.raises(UserError, match=r"the instruction is 26\d tokens; this agent has positions for 258"):
+        policy.predict(too_long)
