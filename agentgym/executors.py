@@ -127,7 +127,7 @@ class RayCluster:
     def _finish(
         self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], ahead: int
     ) -> Iterator[tuple[int, Result]]:
-        """The number of each job and what came of it, as soon as it is there.
+        """The number of each job and its result, as soon as it is there.
 
         `ahead` of the first job that is not finished, no other is begun.
         """

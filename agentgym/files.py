@@ -110,7 +110,7 @@ def read_json_lines(file: Path) -> list[dict[str, Any]]:
         try:
             found.append(parse_json(line, f"{file}, line {number}", dict))
         except UserError:
-            if number == len(lines):  # no line break behind it: the writer was stopped in it
+            if number == len(lines):  # no line break after it: the writer was stopped in it
                 break
             raise
     return found
@@ -208,7 +208,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _disk_problem(path: Path, error: Exception) -> int | None:
-    """The number of the error by which a disk refused, behind what a library says of it."""
+    """The number of the error by which a disk refused, beneath what a library says of it."""
     named = re.search(r"os error (\d+)|errno[ =]*(\d+)", str(error), re.IGNORECASE)
     if named:
         return int(named[1] or named[2])

@@ -64,7 +64,7 @@ class Batcher:
     ) -> None:
         """`policy_of(task)` gives the policy; `others()` says how many clients there are.
 
-        A batch that not every client is in waits `wait_s` for more. `observe` is told each batch's rows and seconds.
+        A batch that not every client is in waits `wait_s` for more. `observe` gets each batch's rows and seconds.
         """
         self._policy_of, self._max_rows, self._wait_s = policy_of, max_rows, wait_s
         self._others, self._observe = others, observe

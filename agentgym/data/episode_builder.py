@@ -145,7 +145,7 @@ class EpisodeBuilder:
         instruction: NDArray[np.uint8] | None = None,
         kept: Mapping[str, Any] | None = None,
     ) -> None:
-        """One step: its action, from `prepare`, and what came of it; the instruction is as before without one."""
+        """One step: its action, from `prepare`, and its result; the instruction is as before without one."""
         self._frames.append(as_picture(frame, self._task))  # first: it may be refused
         if kept:
             self._kept.append(deepcopy(dict(kept)))  # environments write into the same arrays again

@@ -18,13 +18,13 @@ AROUND = LENGTH.stop + 8
 
 @dataclass(frozen=True)
 class Opening:
-    """What stands before and behind the generator in the saved state of a game's beginning, and the first screen.
+    """What stands before and after the generator in the saved state of a game's beginning, and the first screen.
 
     A saved state has no screen.
     """
 
     before: bytes
-    behind: bytes
+    after: bytes
     screen: NDArray[np.uint8]  # [height, width, 3]
 
     @classmethod
@@ -34,8 +34,8 @@ class Opening:
         None where the state does not have the form that is known here: of another version of ale-py, say.
         """
         saved = ale.cloneState(include_rng=True).serialize()
-        before, generator, behind = saved.rpartition(_generator(seed))
-        opening = cls(before[:-4], behind, ale.getScreenRGB())
+        before, generator, after = saved.rpartition(_generator(seed))
+        opening = cls(before[:-4], after, ale.getScreenRGB())
         return opening if generator and opening.saved(seed) == saved else None
 
     def state(self, seed: int) -> ALEState:
@@ -45,7 +45,7 @@ class Opening:
     def saved(self, seed: int) -> bytes:
         """The same as bytes."""
         generator = _generator(seed)
-        saved = bytearray(self.before + _count(len(generator)) + generator + self.behind)
+        saved = bytearray(self.before + _count(len(generator)) + generator + self.after)
         saved[LENGTH] = _count(len(saved) - AROUND)
         return bytes(saved)
 

@@ -70,7 +70,7 @@ class SurveyLog:
         self.close()
 
     def _go_on(self, terms: Mapping[str, Any]) -> list[Played]:
-        """The episodes that are there; behind the last whole line the file ends."""
+        """The episodes that are there; after the last whole line the file ends."""
         content = read_text(self._file)
         whole = content[: content.rfind("\n") + 1]
         os.truncate(self._file, len(whole.encode()))

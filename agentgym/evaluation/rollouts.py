@@ -41,7 +41,7 @@ class SupportsSelect(Protocol):
 
 @runtime_checkable
 class MultiDomain(Protocol):
-    """A policy that knows several spaces of actions, and is told which of them it plays."""
+    """A policy that knows several spaces of actions, and is given the one that it plays."""
 
     def playing(self, space: SpaceCodec, task: str) -> Policy:
         """The policy as it plays environments with that space; raises UserError when it knows none such."""

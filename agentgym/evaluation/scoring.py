@@ -1,6 +1,6 @@
 """Evaluations: a plan is played and scored, and this is what its folder then holds.
 
-    evaluation.json    the scores            episodes.json    the episodes behind them, those of the references too
+    evaluation.json    the scores            episodes.json    the episodes they come from, those of the references too
 
 The references play the same seeds as who is scored (see `agentgym.evaluation.role_rollouts`). Only what is missing is
 played: an interrupted evaluation resumes with the next task or player, and one to which an expert, a task or episodes

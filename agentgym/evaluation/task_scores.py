@@ -1,6 +1,6 @@
 """Scores of an evaluation's episodes: task by task beside the references and what others published; over all tasks.
 
-`episodes` are those of episodes.json: by role, as plain values. A score is told as its task asks for: as success where
+`episodes` are those of episodes.json: by role, as plain values. A score is given as its task asks for: as success where
 the task says what that is, else as return.
 """
 
@@ -84,7 +84,7 @@ def score_over_suites(episodes: Episodes, config: EvaluationConfig) -> dict[str,
 
 
 def _defines_success(task: TaskRecipe, episodes: Episodes) -> bool:
-    """Whether success is what a task's score is told by. An environment that may say it says it once an episode has."""
+    """Whether a task's score is its success rate. An environment that may say it says it once an episode has."""
     if environments.declares_success(task):
         return True
     played = [episode for role in ROLES for episode in episodes.get(role, ()) if episode["task"] == task.id]

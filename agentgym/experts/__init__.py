@@ -42,7 +42,7 @@ class Expert(Protocol):
 
 @runtime_checkable
 class ObservesExecution(Protocol):
-    """An expert that takes for granted that its last action was executed, unless it is told otherwise."""
+    """An expert that takes for granted that its last action was executed, unless it is given another."""
 
     def executed(self, action: Any) -> None:
         """Called after each step with the action that was executed."""

@@ -19,7 +19,7 @@ def with_domains(
 ) -> tuple[AgentModel, PreTrainedTokenizerFast]:
     """The agent and its tokenizer with those domains, the first of them first; those it knew stay its own.
 
-    Every row of its table stays where it is. A token that it does not know has a new row behind them, drawn as a fresh
+    Every row of its table stays where it is. A token that it does not know has a new row after them, drawn as a fresh
     model's.
     """
     old = list(model.config.action_tokens or ())
@@ -39,7 +39,7 @@ def with_domains(
 
 
 def _with_known(model: AgentModel, domains: Sequence[Domain]) -> list[Domain]:
-    """The domains with the tasks that the agent knew in them, and behind them those that are the agent's alone."""
+    """The domains with the tasks that the agent knew in them, and after them those that are the agent's alone."""
     known = model.config.all_domains()
     joined = []
     for domain in domains:

@@ -75,7 +75,7 @@ class Prefill:
 
 
 class Continued:
-    """All rows read `new` tokens more, behind the first `lengths` of each."""
+    """All rows read `new` tokens more, after the first `lengths` of each."""
 
     def __init__(self, cache: KVCache, lengths: Int[NDArray[np.int64], "rows"], new: int) -> None:
         held, first = cache.keys_values, int(lengths[0])

@@ -7,7 +7,7 @@
 * W, the instruction: L tokens, padded on the left, so that every step stands at the same place in each row of a batch.
 * then, per step t: the k visual tokens of V_t and the n tokens of A_t.
 * Steps that pad a short window stand at the end; under the causal mask nothing real sees them.
-* Where actions have different lengths, n is the longest, and the places behind a shorter one are empty.
+* Where actions have different lengths, n is the longest, and the places after a shorter one are empty.
 * The language model reads each row without its empty places (`pack`), so that positions and what it computes do not
   depend on the other rows, and one causal mask is all the attention structure there is.
 

@@ -26,7 +26,7 @@ class TemporalAttention(nn.Module):
         self._initialize()
 
     def forward(self, hidden: Float[Tensor, "frames tokens width"], time: int) -> Float[Tensor, "frames tokens width"]:
-        """`frames` are clips of `time` frames, one behind the other. Raises ValueError where a clip is too long."""
+        """`frames` are clips of `time` frames, one after another. Raises ValueError where a clip is too long."""
         if time > len(self.positions):
             raise ValueError(f"a clip of {time} frames; this encoder takes {len(self.positions)} at most")
         clips = self.norm(hidden).unflatten(0, (-1, time)).transpose(1, 2) + self.positions[:time]

@@ -95,7 +95,7 @@ class VisionEncoder(nn.Module):
     ) -> Float[Tensor, "frames visible width"]:
         """The hidden states at the patches, all of them or the visible ones alone, before the last norm.
 
-        With attention over time the frames are clips of `time` frames, one behind the other, whose visible patches are
+        With attention over time the frames are clips of `time` frames, one after another, whose visible patches are
         the same; without it every frame is read alone. Without `words` frames are read for nothing in particular.
         """
         hidden, context = self.embed(patches, visible), context or Everything()

@@ -41,7 +41,7 @@ class ConstrainedDecoder:
         lengths: Int[NDArray[np.int64], "rows"],
         choose: Choose,
     ) -> Int[NDArray[np.int64], "rows tokens"]:
-        """Each row's next action, NO_TOKEN behind a shorter one, from the hidden states at their latest tokens.
+        """Each row's next action, NO_TOKEN after a shorter one, from the hidden states at their latest tokens.
 
         The cache holds the `lengths` tokens read so far and has room for an action more. `choose` takes the logits of
         all rows, −inf where a token may not stand; a row whose action is whole has one token left to choose from.

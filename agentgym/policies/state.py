@@ -2,7 +2,7 @@
 
 The steps of a window are kept tick by tick: every `predict` adds one tensor of all environments, on the model's device,
 and a row sees the latest `steps` of them. So nothing is copied or moved when a window grows, moves or begins. The KV
-cache is shared by a state and those that follow from it; which of them it belongs to is told by `turn`.
+cache is shared by a state and those that follow from it; `turn` says which of them it belongs to.
 """
 
 from collections.abc import Sequence

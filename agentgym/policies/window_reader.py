@@ -133,7 +133,7 @@ class WindowReader:
     def _continue(
         self, state: PolicyState, latest: Tensor, lengths: NDArray[np.int64]
     ) -> tuple[Tensor, NDArray[np.int64]]:
-        """All rows read the action before and their latest frame, behind those lengths: hidden states and lengths."""
+        """All rows read the action before and their latest frame, after those lengths: hidden states and lengths."""
         language, actions = self.model.language_model, state.actions[-2]
         tokens = torch.from_numpy(np.maximum(actions, 0) + self.model.config.num_text_tokens).to(latest.device)
         new, counts = torch.cat([language.embeddings(tokens), latest], dim=1), actions.shape[1] + latest.shape[1]
@@ -208,7 +208,7 @@ def _latest(ticks: tuple[Tick, ...], count: int) -> tuple[Tick, ...]:
 
 
 def _to_front(ticks: Tensor, steps: NDArray[np.int64]) -> Tensor:
-    """Of [rows, T, ...] each row's latest steps, at the front; anything behind them."""
+    """Of [rows, T, ...] each row's latest steps, at the front; anything after them."""
     time = ticks.shape[1]
     if (steps == time).all():
         return ticks

@@ -100,7 +100,7 @@ def learning_curves(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Curve]:
 
 
 def _panels_by_part(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
-    """A panel for each part and task that has a curve of its own: the same names, with the part's behind them."""
+    """A panel for each part and task that has a curve of its own: the same names, with the part's after them."""
     names = dict.fromkeys(name for metrics in runs for line in metrics for name in line)
     return [
         Panel(f"{panel.title}: {name.removeprefix(whole + '/')}", {"held out": name}, panel.percent)

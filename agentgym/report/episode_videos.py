@@ -49,7 +49,7 @@ def write_films(
     checkpoint: Path | None,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Films those episodes into `folder`, anew; with an agent's checkpoint, what it made of each Discrete action too.
+    """Films those episodes into `folder`, again; with an agent's checkpoint, what it made of each Discrete action too.
 
     `on_progress(1)` follows each film. The films of before stay until the new ones are whole.
     """

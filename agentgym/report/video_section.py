@@ -44,7 +44,7 @@ def read_films(run: RunFolder) -> Iterator[Film]:
     """The films, failures first, the longest of them first. Raises UserError naming a picture that is missing."""
     tasks = {task["task"]: task for task in (run.evaluation or {"tasks": ()})["tasks"]}
     for film in sorted(run.films, key=lambda film: (film["success"], -film["length"])):
-        if "seen" not in film:  # filmed before there were pictures for the page; 'agentgym report' films anew
+        if "seen" not in film:  # filmed before there were pictures for the page; 'agentgym report' films again
             continue
         patches, task = film.get("patches"), tasks.get(film["task"], {})
         judged = defines_success(task)

@@ -15,7 +15,7 @@ and `<action_next>` ends a part of variable length that others follow. Names are
 space and between environments: which part a token speaks of is settled by its place. A codec knows the space, neither
 the environment nor the model.
 
-A series of actions is an array of tokens, NO_TOKEN behind the last one of a shorter action. Data sets name their space
+A series of actions is an array of tokens, NO_TOKEN after the last one of a shorter action. Data sets name their space
 by its codec (`agentgym.spaces.values` has the values), and so do the checkpoints of what is trained on them.
 """
 

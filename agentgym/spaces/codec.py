@@ -35,7 +35,7 @@ from agentgym.spaces.numbers import Integers, Reals, Scale
 if TYPE_CHECKING:
     import gymnasium
 
-NO_TOKEN = -(2**62)  # in a series, behind an action that has fewer tokens than others
+NO_TOKEN = -(2**62)  # in a series, after an action that has fewer tokens than others
 LONGEST_TEXT = 48  # text tokens; BabyAI's longest missions have fewer
 
 

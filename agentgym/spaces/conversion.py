@@ -127,7 +127,7 @@ def _box(space: "gymnasium.spaces.Box", names: tuple[str, ...], binning: Binning
 
 
 def _named(names: Names, path: tuple[str, ...], default: Sequence[str], joint: str = "=") -> tuple[str, ...]:
-    """The given names as they are, shared with all who use them; else numbers behind the path."""
+    """The given names as they are, shared with all who use them; else numbers after the path."""
     if names is None:
         place = ".".join(path)
         return tuple(joint.join(filter(None, (place, number))) or "value" for number in default)

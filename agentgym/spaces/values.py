@@ -75,12 +75,12 @@ def _exactly(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
 def reader(space: Node) -> Callable[[Any], Any]:
     """`as_action` for that space, which also raises ValueError for an action outside it."""
     if isinstance(space, Integers) and space.shape is None:  # the commonest, and asked for at every step
-        low, behind = space.starts[0], space.starts[0] + len(space.names[0])
+        low, stop = space.starts[0], space.starts[0] + len(space.names[0])
 
         def read_number(value: Any) -> np.int64:
             number = value if isinstance(value, np.int64) else _as_whole_number(value)
-            if not low <= number < behind:
-                raise ValueError(f"action {number} is outside the space: whole numbers from {low} to {behind - 1}")
+            if not low <= number < stop:
+                raise ValueError(f"action {number} is outside the space: whole numbers from {low} to {stop - 1}")
             return number
 
         return read_number

@@ -1,6 +1,6 @@
 """Several sources of windows as one: each at its own pace, batches of all of them together.
 
-Windows of different lengths are padded at the end, actions of different lengths behind their tokens; masks say where.
+Windows of different lengths are padded at the end, actions of different lengths after their tokens; masks say where.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from agentgym.training.windows import Batch, Source, mixed_order
 
 
 class MixedSource:
-    """The windows of several sources, one behind the other; `weights` are their shares of what is drawn."""
+    """The windows of several sources, one after another; `weights` are their shares of what is drawn."""
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float]) -> None:
         self.sources, self._weights = sources, weights
@@ -64,7 +64,7 @@ class MixedSource:
 
 
 def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:
-    """Batches one behind the other, their rows then in that order."""
+    """Batches one after another, their rows then in that order."""
     words = max(batch.instruction.shape[1] for batch in batches)
     steps = max(batch.actions.shape[1] for batch in batches)
     length = max(batch.actions.shape[2] for batch in batches)

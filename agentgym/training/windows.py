@@ -200,13 +200,13 @@ def order(size: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
     return chosen
 
 
-@lru_cache(maxsize=8)  # a batch takes a few places of one: drawing it anew each time would cost more than the batch
+@lru_cache(maxsize=8)  # a batch takes a few places of one: drawing it again each time would cost more than the batch
 def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(size)
 
 
 def mixed_order(sizes: Sequence[int], weights: Sequence[float], seed: int, first: int, count: int) -> NDArray[np.int64]:
-    """The same over parts of those sizes, one behind the other, each at its own pace through its own `order`.
+    """The same over parts of those sizes, one after another, each at its own pace through its own `order`.
 
     Of every thousand places in a row each part has its share by weight, to the nearest, in a shuffled order.
     """

@@ -1,6 +1,6 @@
 """Others' tools read the shards without our code: pandas, DuckDB and Hugging Face `datasets`, over plain Arrow files.
 
-No test here reads through `agentgym`; it says only what the answers must be.
+Every test reads with others' tools alone; `EpisodeDataset` only says what they have to find.
 """
 
 from pathlib import Path

@@ -40,7 +40,7 @@ class MinariSource:
     task: str
     view: ObservationView
     space: SpaceCodec
-    seeds: list[int]  # of every episode; those that were not recorded are numbered behind all others
+    seeds: list[int]  # of every episode; those that were not recorded are numbered after all others
     expert: str
 
     def episode(self, place: int) -> tuple[Episode, bool]:
@@ -178,7 +178,7 @@ def _open(minari: Any, source: str | Path) -> Any:
 
 
 def _task_of(dataset: Any) -> str:
-    """The environment's id, behind the module that registers it where Gymnasium does not know it by itself."""
+    """The environment's id, after the module that registers it where Gymnasium does not know it by itself."""
     spec = dataset.spec.env_spec
     if spec is None:
         return str(dataset.id)

@@ -25,7 +25,7 @@ FAST = zstandard.ZstdCompressionParameters(  # level 3 with tables of 16 KiB, wh
 
 
 class _Codecs(threading.local):
-    """Each thread has its own, since one that is in use serves no other; making them anew would cost half the time."""
+    """Each thread has its own, since one that is in use serves no other; making them again would cost half the time."""
 
     def __init__(self) -> None:
         self.reader = zstandard.ZstdDecompressor()
@@ -127,7 +127,7 @@ def _encode(frames: NDArray[np.uint8]) -> bytes:
 def decode_block(block: bytes | memoryview, first: int, frames: NDArray[np.uint8]) -> None:
     """Fills uint8[some, height, width, 3] with the frames of a block from its place `first` on.
 
-    What comes behind them is not decoded. Raises ValueError when the block has fewer.
+    What comes after them is not decoded. Raises ValueError when the block has fewer.
     """
     stream = _codecs.reader.stream_reader(block)
     if first:

@@ -117,7 +117,7 @@ def _problem(shard: Shard, row: int) -> str | None:
 
 
 def _missing(path: Path) -> list[int]:
-    """The numbers that no shard has, though another one, or the manifest, comes behind them."""
+    """The numbers that no shard has, though another one, or the manifest, comes after them."""
     there = {shard_number(file) for file in shard_files(path)}
     return sorted(set(range(max([len(_listed(path)), *(number + 1 for number in there)]))) - there)
 
@@ -203,13 +203,13 @@ def _attempts(shard: Shard, wrong: set[int]) -> list[Attempt]:
     keys = list(zip(shard.column("task"), shard.column("seed"), strict=True))
     kept: list[Attempt] = []
     start = 0
-    for first, behind in _runs(range(len(shard)), wrong):
+    for first, end in _runs(range(len(shard)), wrong):
         stop = len(shard.attempts)
-        if behind < len(shard):
-            stop = _place(shard.attempts, keys[behind], start)
-        between, lost = shard.attempts[start:stop], set(keys[first:behind])
+        if end < len(shard):
+            stop = _place(shard.attempts, keys[end], start)
+        between, lost = shard.attempts[start:stop], set(keys[first:end])
         known = {(attempt.task, attempt.seed) for attempt in between}
-        if first == behind or lost <= known:
+        if first == end or lost <= known:
             kept += [attempt for attempt in between if (attempt.task, attempt.seed) not in lost]
         kept += shard.attempts[stop : stop + 1]
         start = stop + 1
@@ -217,7 +217,7 @@ def _attempts(shard: Shard, wrong: set[int]) -> list[Attempt]:
 
 
 def _runs(rows: Sequence[int], wrong: set[int]) -> Iterator[tuple[int, int]]:
-    """Before each right row, and behind the last one, the run [first, behind) of wrong ones, mostly empty."""
+    """Before each right row, and after the last one, the run [first, end) of wrong ones, mostly empty."""
     first = 0
     for row in rows:
         if row not in wrong:
@@ -232,7 +232,7 @@ def _place(attempts: Sequence[Attempt], key: tuple[str, int], start: int) -> int
 
 
 def list_seeds(seeds: Sequence[int]) -> str:
-    """Seeds for people: runs of them, and how many more there are behind the first ones."""
+    """Seeds for people: runs of them, and how many more there are after the first ones."""
     runs: list[list[int]] = []
     for seed in sorted(set(seeds)):
         if runs and seed == runs[-1][1] + 1:

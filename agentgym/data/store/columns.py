@@ -24,9 +24,9 @@ class Numbers:
         """One value."""
         return self.content[place]
 
-    def read(self, first: int, behind: int) -> list[Any]:
-        """Values [first, behind)."""
-        found: list[Any] = self.content[first:behind].tolist()
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Values [start, stop)."""
+        found: list[Any] = self.content[start:stop].tolist()
         return found
 
 
@@ -41,9 +41,9 @@ class Blobs:
         """One value, not copied."""
         return self.content[self.offsets[place] : self.offsets[place + 1]]
 
-    def read(self, first: int, behind: int) -> list[Any]:
-        """Values [first, behind)."""
-        return [self.at(place) for place in range(first, behind)]
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Values [start, stop)."""
+        return [self.at(place) for place in range(start, stop)]
 
 
 class Texts(Blobs):
@@ -71,8 +71,8 @@ class Lists:
 
     def among(self, place: int, start: int, stop: int) -> list[Any]:
         """Values [start, stop) of a list, as far as it has them."""
-        first, behind = self.offsets[place], self.offsets[place + 1]
-        return self.values.read(min(first + start, behind), min(first + stop, behind))
+        low, high = self.offsets[place], self.offsets[place + 1]
+        return self.values.read(min(low + start, high), min(low + stop, high))
 
     def part(self, place: int, start: int, stop: int) -> memoryview:
         """Values [start, stop) of a list of numbers, not copied."""
@@ -83,9 +83,9 @@ class Lists:
         """One list."""
         return self.values.read(self.offsets[place], self.offsets[place + 1])
 
-    def read(self, first: int, behind: int) -> list[list[Any]]:
-        """Lists [first, behind)."""
-        return [self.at(place) for place in range(first, behind)]
+    def read(self, start: int, stop: int) -> list[list[Any]]:
+        """Lists [start, stop)."""
+        return [self.at(place) for place in range(start, stop)]
 
 
 Column = Numbers | Blobs | Lists
@@ -129,7 +129,7 @@ def _offsets(content: Any) -> memoryview:
 
 
 def _numbers(content: Any, dtype: np.dtype[Any]) -> memoryview:
-    """What is in a buffer, which may go on behind the last value."""
+    """What is in a buffer, which may go on after the last value."""
     code: Any = dtype.char
     return memoryview(content)[: len(content) // dtype.itemsize * dtype.itemsize].cast("B").cast(code)
 

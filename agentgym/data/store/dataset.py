@@ -46,7 +46,7 @@ class EpisodeDataset:
 
     @staticmethod
     def join(datasets: Sequence["EpisodeDataset"]) -> "EpisodeDataset":
-        """Several datasets as one, their episodes one behind the other. Raises UserError when they are unlike."""
+        """Several datasets as one, their episodes one after another. Raises UserError when they are unlike."""
         check_same_format(datasets)
         joined = copy(datasets[0])
         joined.shards = [shard for dataset in datasets for shard in dataset.shards]

@@ -43,7 +43,7 @@ class RolloutIW:
         self._steps = 0
 
     def act(self, observation: Observation) -> int:
-        """The action held, chosen anew every `HOLD` steps."""
+        """The action held, chosen again every `HOLD` steps."""
         if self._steps % HOLD == 0:
             self._action = self._search.choose(self._simulator.present(self._task))
         self._steps += 1

@@ -101,7 +101,7 @@ class OnnxPolicy:
     ) -> tuple[NDArray[np.int64], tuple[History, ...]]:
         """Actions and the new state for {"frame": uint8[N, H, W, 3], "instruction": uint8[N, L]}, or for one without N.
 
-        Frames may come channels first. Rows where `episode_start` is true begin anew. Raises ValueError for what does
+        Frames may come channels first. Rows where `episode_start` is true begin again. Raises ValueError for what does
         not fit.
         """
         single = np.ndim(observation["frame"]) == 3
@@ -169,7 +169,7 @@ class OnnxPolicy:
 
 
 class ActionSampler(Protocol):
-    """Draws the actions of a batch. It is told which episode begins in a row, and which rows are left."""
+    """Draws the actions of a batch. It is given which episode begins in a row, and which rows are left."""
 
     def choose(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
         """A place of each row of logits [N, A]."""

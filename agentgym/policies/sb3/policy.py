@@ -66,7 +66,7 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
             raise UserError(f"{folder}: exists; choose another folder for the tuned agent")
         folder.mkdir(parents=True, exist_ok=True)
         now = Path(self.checkpoint) / "recipe.json"
-        recipe = note.recipe if note else None  # of when the agent was read: the run may have been trained anew since
+        recipe = note.recipe if note else None  # of when the agent was read: the run may have been trained again since
         if recipe is None and now.is_file():
             recipe = now.read_text("utf-8")
         if recipe is not None:
