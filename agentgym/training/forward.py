@@ -19,7 +19,7 @@ Autocast = Callable[[], AbstractContextManager[object]]
 
 
 def forward(
-    model: torch.nn.Module,
+    model: Callable[..., AgentOutput],
     batch: Batch,
     noise: Float[Tensor, "batch time patches"],
     recipe: LossRecipe,
