@@ -94,7 +94,7 @@ def record(
                 make_agent=make_agent,
                 overwrite=overwrite,
             )
-    counts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.items())
+    counts = ", ".join(f"{outcome} {count:,}" for outcome, count in _told(recipe, outcomes).items())
     output.print(f"{path}: {counts}")
     for line in told:
         output.warn(line)
@@ -183,3 +183,13 @@ def _write_videos(config: "EvaluationConfig", again: bool, output: CommandOutput
         output.warn(f"no videos: {error}")
     else:
         write_evaluation_videos(config, again=again)
+
+
+def _told(recipe: DatasetRecipe, outcomes: dict[str, int]) -> dict[str, int]:
+    """The outcomes for people: where no task says what success is, none has failed."""
+    from agentgym import environments
+
+    if any(environments.defines_success(task) for task in recipe.suite.tasks):
+        return outcomes
+    rest = {name: count for name, count in outcomes.items() if name not in ("solved", "failed")}
+    return {"played": outcomes["solved"] + outcomes["failed"], **rest}
