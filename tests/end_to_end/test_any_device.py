@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_everything_that_learns_and_acts_runs_on_another_device(tmp_path):
     job = Path(__file__).parent / "device_job.py"
     done = subprocess.run([sys.executable, str(job), str(tmp_path)], capture_output=True, text=True, check=False)
