@@ -121,6 +121,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "part_rates": "Factors of the rate by part of the model.",
         "colour_jitter": "Colours of windows vary; not at all when not given.",
         "precision": "`auto` is bfloat16 where the machine is faster by it.",
+        "compile": "The step is compiled by torch. On for a long training on a GPU.",
         "gradient_checkpointing": "Activations are computed twice, which saves memory.",
         "loader_workers": "Threads that make batches ahead. Raise it when `time/batch` is not near 0.",
         "held_out_hash": "By which held-out episodes are chosen; older runs have crc32.",
@@ -140,7 +141,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "PartRecipe": {
         "dataset": "A dataset recipe, recorded where it is missing.",
         "data": "Its folder; alone it names a dataset that is there.",
-        "weight": "Its share of the windows beside the other parts'. Raise it for the part that lags behind.",
+        "weight": "Its share of the windows beside the other parts'. Raise it for the part that learns least.",
         "window": "Its own window; `training.window` when not given.",
         "held_out": "Its own share held out.",
         "caption": "The agent learns to say what was done instead of acting.",
