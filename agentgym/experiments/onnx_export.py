@@ -121,10 +121,22 @@ def _require_onnx() -> None:
         import onnxruntime  # noqa: F401
 
 
+def _check_size(policy: AgentPolicy) -> None:
+    """Raises UserError where frames would have to be resized: PyTorch's exporter ends the process on that graph."""
+    side = policy.frame_side
+    if policy.domain.frame_shape != (side, side):
+        found = "x".join(map(str, policy.domain.frame_shape))
+        raise UserError(
+            f"the agent sees frames of {found} at {side}x{side} (model.frame_side), and an exported policy resizes "
+            "nothing; record the task at that size (suite.frame) and train on it"
+        )
+
+
 def _sizes(policy: AgentPolicy) -> dict[str, Any]:
     """What a host needs beside the graph, as plain values."""
     config, language = policy.model.config, policy.model.language_model.config
     root = policy.codec.discrete_root("an exported policy")
+    _check_size(policy)
     policy.model.check_reads_images("an exported policy")
     heads = language.num_attention_heads
     return {

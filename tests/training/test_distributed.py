@@ -96,9 +96,9 @@ def test_none_are_started_where_accelerate_has_launched_several(monkeypatch):
 
 
 def test_what_accelerate_remembers_of_a_process_can_be_forgotten():
-    first = Accelerator(cpu=True, mixed_precision="no")
     distributed.forget_accelerator()
-    assert first.mixed_precision == "no"
+    assert Accelerator(cpu=True, mixed_precision="no").mixed_precision == "no"
+    distributed.forget_accelerator()
     assert Accelerator(cpu=True, mixed_precision="bf16").mixed_precision == "bf16"
     distributed.forget_accelerator(processes=True)
     assert PartialState._shared_state == {}
