@@ -5,7 +5,6 @@ the loopback every request has to show the token that the start of the server ma
 """
 
 import secrets
-import socket
 import threading
 import time
 from base64 import b64encode
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentgym import environments, recipes
+from agentgym.apps.listening import LOOPBACK, listen
 from agentgym.apps.session import Session, SessionView, keys_of, open_dataset
 from agentgym.data.png import encode_png
 from agentgym.data.store import DatasetWriter
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from agentgym.policies.agent_policy import AgentPolicy
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_SUITE = "babyai-goto-redball"
 MAX_SESSIONS = 8
 MOST_ASKED = 2**16  # bytes of a request
@@ -262,22 +261,15 @@ def serve(playground: Playground, *, host: str, port: int, announce: Any) -> Non
     token = None if host in LOOPBACK else secrets.token_urlsafe(16)
     app = make_app(playground, token=token)
     with needs("playground", what="the playground"):
-        import uvicorn
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except OSError as error:
-            raise UserError(f"--host {host} --port {port}: {error.strerror or error}; choose another one") from None
-        listening.listen()  # from here on whoever opens the address waits instead of being turned away
-        named = f"[{host}]" if ":" in host else host
-        announce(f"http://{named}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        try:
-            server.run(sockets=[listening])
-        finally:
-            playground.close()
+        import uvicorn  # noqa: F401  (said by this extra's name; `listen` uses it)
+
+    def announce_with_token(address: str) -> None:
+        announce(address + (f"?token={token}" if token else ""))
+
+    try:
+        listen(app, host=host, port=port, announce=announce_with_token)
+    finally:
+        playground.close()
 
 
 def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessions: int = MAX_SESSIONS) -> Playground:
