@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from agentgym.report.publish import scores_table
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PLAYGROUND = "agentgym playground"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
 
@@ -21,7 +23,7 @@ def folder(tmp_path_factory):
     """A folder in which the README's commands have been run in order."""
     path = tmp_path_factory.mktemp("readme")
     for line in commands():
-        if line.startswith("make "):
+        if line.startswith("make ") or line == PLAYGROUND:
             continue
         verb, *rest = line.removeprefix("agentgym ").split()
         if verb in ("collect", "train"):
@@ -43,7 +45,20 @@ def test_the_commands_make_what_the_readme_says(folder):
 @pytest.mark.parametrize("target", [line.split()[1] for line in commands() if line.startswith("make ")])
 def test_the_make_targets_exist_and_do_what_the_readme_says(target):
     planned = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert {"demo": "agentgym run babyai-goto-redball", "test": "pytest"}[target] in planned
+    does = {"install": "pip install", "demo": "agentgym run babyai-goto-redball", "test": "pytest"}
+    assert does[target] in planned
+
+
+def test_the_playground_opens_with_an_agent_that_ships(tmp_path):
+    assert PLAYGROUND in commands()
+    command = [sys.executable, "-m", "agentgym", "playground", "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=ONE_THREAD) as server:
+        try:
+            address = re.search(r"http://\S+", server.stdout.readline()).group()
+            with urllib.request.urlopen(address + "api/options", timeout=60) as page:
+                assert json.load(page)["agent"]
+        finally:
+            server.kill()
 
 
 @pytest.mark.parametrize("code", [text for language, text in BLOCKS if language == "python"])
