@@ -12,13 +12,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
-
-from joblib import Parallel, delayed
 
 from agentgym import trust
 from agentgym.errors import UserError
@@ -82,15 +79,19 @@ class Processes:
     workers: int
 
     def map(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
-        """See `Engine`."""
+        """See `Executor`."""
         return self._run(function, jobs, "generator")
 
     def as_done(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
-        """See `Engine`."""
+        """See `Executor`."""
         return self._run(function, jobs, "generator_unordered")
 
     def _run(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], results: str) -> Iterator[Result]:
-        # The initializer runs in worker processes alone: this process keeps its Ctrl-C.
+        from concurrent.futures.process import BrokenProcessPool
+
+        from joblib import Parallel, delayed  # a third of a second, which `agentgym --help` does not wait for
+
+        # The initializer runs in the worker processes only: this process keeps its Ctrl-C.
         parallel = Parallel(
             n_jobs=min(self.workers, max(1, len(jobs))),
             return_as=results,
@@ -111,7 +112,7 @@ class RayCluster:
     workers: int
 
     def map(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
-        """See `Engine`."""
+        """See `Executor`."""
         finished: dict[int, Result] = {}
         wanted = 0
         for number, result in self._finish(function, jobs, AHEAD * self.workers):
@@ -121,7 +122,7 @@ class RayCluster:
                 wanted += 1
 
     def as_done(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
-        """See `Engine`."""
+        """See `Executor`."""
         return (result for _, result in self._finish(function, jobs, len(jobs)))
 
     def _finish(

@@ -17,7 +17,8 @@ from agentgym.model.agent import load_agent
 from agentgym.model.device import default_device
 from agentgym.model.tokenizer import load_tokenizer, tokenize
 from agentgym.recipes import LossRecipe
-from agentgym.training.captions import CAPTION, CaptionSource
+from agentgym.training.captions import CaptionSource
+from agentgym.training.datasets import CAPTION
 from agentgym.training.forward import read_windows
 from agentgym.training.losses import likeliest_tokens
 from agentgym.training.windows import WindowSource, split_episodes

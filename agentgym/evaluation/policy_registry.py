@@ -2,6 +2,7 @@
 
 A policy is named before anything is loaded, so that a worker process gets its name and loads it there. What a
 policy draws (`--sample`) is a function of the episode's seed: its draws do not depend on the rest of the batch.
+Torch is imported when a policy that needs it is loaded.
 """
 
 import hashlib
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from gymnasium.spaces import Discrete
 
 from agentgym import experts, hub
@@ -23,7 +23,6 @@ from agentgym.errors import UserError, did_you_mean
 from agentgym.evaluation import remote
 from agentgym.experts.sb3 import describe, load_sb3_policy, shapes_of
 from agentgym.extras import needs
-from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import find_agent, shipped_agents
 from agentgym.policies.sampling import PerEpisodeSampler
 from agentgym.spaces import Integers, SpaceCodec
@@ -31,6 +30,7 @@ from agentgym.spaces.from_zero import from_zero
 from agentgym.trust import check_pickle, trusting
 
 if TYPE_CHECKING:
+    from agentgym.policies.agent_policy import AgentPolicy
     from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy
 
     LoadedPolicy: TypeAlias = "AgentPolicy | OnnxPolicy | SB3Policy | remote.ServedPolicy"
@@ -131,6 +131,8 @@ def load(spec: PolicySpec, *, sampled: bool) -> "LoadedPolicy":
         return SB3Policy(spec.path, sampled=sampled)
     if spec.kind == "remote":
         return remote.ServedPolicy(spec.who.removeprefix(remote.PREFIX), sampled=sampled)
+    from agentgym.policies.agent_policy import AgentPolicy
+
     return AgentPolicy.from_pretrained(spec.path, sampler=PerEpisodeSampler() if sampled else None)
 
 
@@ -159,7 +161,7 @@ def check_fit(policy: "LoadedPolicy", env: Task) -> None:
         policy.check_fit(env)
         return
     space, shape = SpaceCodec.of(env.action_space, env.action_names), env.observation_space["frame"].shape
-    if isinstance(policy, AgentPolicy):
+    if hasattr(policy, "fitted"):  # an AgentPolicy
         policy.fitted(space, shape or (), env.task)
         return
     if space.root != SpaceCodec.discrete(policy.action_names, policy.action_start).root:
@@ -194,6 +196,8 @@ class SB3Policy:
         if deterministic:
             chosen, state = self._policy.predict(observation, state, episode_start, deterministic=True)
             return chosen + self._first_action, state
+        import torch
+
         with torch.no_grad():
             tensors, _ = self._policy.obs_to_tensor(observation)
             probabilities = self._policy.get_distribution(tensors).distribution.probs

@@ -13,7 +13,6 @@ from typing import Any
 
 from agentgym import environments, executors
 from agentgym.errors import UserError
-from agentgym.evaluation.held_out import score_captions, score_next_actions
 from agentgym.evaluation.protocol import (
     EvaluationConfig,
     check_seed_overlap,
@@ -25,7 +24,6 @@ from agentgym.evaluation.role_rollouts import ROLES, Workers, has_role, play_rol
 from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks, score_task
 from agentgym.executors import ExecutorName
 from agentgym.files import check_no_link, claimed, read_json, understanding, write_json
-from agentgym.model.device import default_device, describe_device
 from agentgym.recipes import differences
 from agentgym.training.run_folder import BUSY
 from agentgym.trust import granted
@@ -94,7 +92,7 @@ def _complete(
         "suite": ", ".join(config.suites),
         "deterministic": config.protocol.deterministic,
         "seeds_checked_against": checked,
-        **({"device": describe_device(default_device())} if config.policy.kind == "agent" else {}),
+        **_device_of(config),
         "versions": installed_versions({*LEARNING, *packages}),
         "tasks": [score_task(play, episodes, config) for play in config.plays],
         "over_tasks": score_over_tasks(episodes, config.plays),
@@ -202,6 +200,15 @@ def _in_order(config: EvaluationConfig, played: list[dict[str, Any]]) -> list[di
     return sorted(played, key=lambda episode: (places[episode["task"]], episode["seed"]))
 
 
+def _device_of(config: EvaluationConfig) -> dict[str, str]:
+    """Where an agent computed; torch is imported for agents only."""
+    if config.policy.kind != "agent":
+        return {}
+    from agentgym.model.device import default_device, describe_device
+
+    return {"device": describe_device(default_device())}
+
+
 def _score_held_out(config: EvaluationConfig) -> dict[str, Any]:
     """The agent on the held-out recordings of each part whose tasks are played, as far as they are there.
 
@@ -211,6 +218,8 @@ def _score_held_out(config: EvaluationConfig) -> dict[str, Any]:
     own = [part for each in config.trained_on if each.own for part in each.parts if played & set(part.tasks)]
     if run is None or not own:
         return {"next_action": None}
+    from agentgym.evaluation.held_out import score_captions, score_next_actions
+
     scored = {
         part.name: score_next_actions(run / "model", part.dataset, part.held_out, part.held_out_hash)
         for part in own

@@ -28,12 +28,13 @@ from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import ExperimentRecipe, SuiteRecipe, load_experiment
 from agentgym.training import distributed
 from agentgym.training import loop as training_loop
-from agentgym.training.datasets import adopt, open_parts, sources_of
+from agentgym.training.datasets import adopt, open_parts
 from agentgym.training.distributed import is_first
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.loop import Loop
 from agentgym.training.optimizer import uses_bfloat16
 from agentgym.training.run_folder import BUSY, begun, check_same_run
+from agentgym.training.sources import sources_of
 from agentgym.training.windows import Source
 from agentgym.versions import LEARNING, installed_versions
 

@@ -17,10 +17,8 @@ from agentgym.data.store import EpisodeDataset
 from agentgym.model.tokenizer import pad_left
 from agentgym.model.vision import resize_frames
 from agentgym.spaces import SpaceCodec
+from agentgym.training.datasets import PROMPT
 from agentgym.training.windows import Batch, order
-
-CAPTION = "caption"  # the task that a caption is of
-PROMPT = "what was done?"
 
 
 class CaptionSource:

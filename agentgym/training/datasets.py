@@ -1,17 +1,16 @@
 """What an experiment is trained on: the dataset of its recipe, or its parts, and the domains that they make.
 
 Parts may differ in actions, frames and window. Those that have all three in common make one domain; all that are to be
-captioned make another, whose actions are words. A dataset's header says all that is needed: no environment is made.
+captioned make another, whose actions are words. A dataset's header says all that is needed: no environment is made, and
+no torch imported.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from agentgym.data.store import EpisodeDataset, Header, dataset_folders, locate
@@ -19,9 +18,9 @@ from agentgym.errors import UserError
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, PartRecipe, differences
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.domains import Domain, action_tokens
-from agentgym.training.captions import CAPTION, PROMPT, CaptionSource
-from agentgym.training.mixture import MixedSource
-from agentgym.training.windows import Source, WindowSource, split_episodes
+
+CAPTION = "caption"  # the task that a caption is of
+PROMPT = "what was done?"  # the instruction that a caption is read under
 
 
 @dataclass(frozen=True)
@@ -192,39 +191,6 @@ def domains_of(parts: Sequence[MixtureComponent], first: Header, num_text_tokens
 def tokens_of(parts: Sequence[MixtureComponent], first: Header) -> tuple[str, ...]:
     """The action tokens of all parts; they do not depend on how many text tokens there are."""
     return action_tokens(domains_of(parts, first, num_text_tokens=1))
-
-
-@dataclass(frozen=True)
-class WindowConfig:
-    """How parts become windows: the tokenizer, the vocabulary, and the side that frames have for the model."""
-
-    tokenize: Callable[[str], NDArray[np.int64]]
-    tokens: Sequence[str]
-    num_text_tokens: int
-    patches_per_frame: int
-    frame_side: int
-
-
-def sources_of(parts: Sequence[MixtureComponent], reading: WindowConfig) -> tuple[Source, dict[str, Source]]:
-    """Windows to train on, and windows held out by the name of their part, of those parts that hold some out."""
-    split = [split_episodes(part.dataset, part.held_out, part.held_out_hash) for part in parts]
-    training = [_source(part, trained, reading) for part, (trained, _) in zip(parts, split, strict=True)]
-    held_out = {part.name: _source(part, kept, reading) for part, (_, kept) in zip(parts, split, strict=True)}
-    mixed = training[0] if len(parts) == 1 else MixedSource(training, [part.weight for part in parts])
-    return mixed, {name: source for name, source in held_out.items() if len(source)}
-
-
-def _source(part: MixtureComponent, episodes: NDArray[np.int64], reading: WindowConfig) -> Source:
-    space = SpaceCodec.words(reading.num_text_tokens) if part.caption else part.dataset.header.space
-    return (CaptionSource if part.caption else WindowSource)(
-        part.dataset,
-        episodes,
-        window=part.window,
-        tokenize=reading.tokenize,
-        patches_per_frame=reading.patches_per_frame,
-        codec=space.within(reading.tokens),
-        frame_side=reading.frame_side,
-    )
 
 
 def same_format(one: Header, other: Header) -> bool:

@@ -13,7 +13,8 @@ from agentgym.model.pretrained import read_parts
 from agentgym.model.tokenizer import load_tokenizer, most_tokens, tokenize, train_tokenizer
 from agentgym.policies.agent_policy import find_checkpoint
 from agentgym.recipes import INSTRUCTION_BYTES, ExperimentRecipe
-from agentgym.training.datasets import MixtureComponent, WindowConfig, domains_of, own_header, tokens_of
+from agentgym.training.datasets import MixtureComponent, domains_of, own_header, tokens_of
+from agentgym.training.sources import WindowConfig
 
 
 def first_model(

@@ -28,10 +28,11 @@ from agentgym.experts import collection
 from agentgym.model.tokenizer import tokenize
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.training import run_folder
-from agentgym.training.datasets import MixtureComponent, open_parts, sources_of
+from agentgym.training.datasets import MixtureComponent, open_parts
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.losses import compute_losses
 from agentgym.training.optimizer import uses_bfloat16
+from agentgym.training.sources import sources_of
 from agentgym.training.windows import WindowSource
 
 WINDOW, BATCH, ROUNDS, BATCHES = 4, 64, 5, 2

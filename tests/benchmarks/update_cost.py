@@ -17,10 +17,11 @@ from agentgym import recipes
 from agentgym.experts import collection
 from agentgym.training.allocator import keep_freed_memory
 from agentgym.training.augmentation import draw
-from agentgym.training.datasets import open_parts, sources_of
+from agentgym.training.datasets import open_parts
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.forward import forward
 from agentgym.training.optimizer import Muon, optimizers_of
+from agentgym.training.sources import sources_of
 
 RECIPES = ("babyai-goto-redball", "babyai-goto-local")
 EPISODES, WARM_UP, UPDATES = 200, 3, 10

@@ -43,11 +43,22 @@ def test_the_import_is_quick_because_it_imports_nothing_heavy():
     assert run("import sys, agentgym; print({'numpy', 'gymnasium', 'torch', 'pydantic'} & set(sys.modules))") == "set()"
 
 
-def test_recording_imports_no_torch():
-    program = (
-        "import sys, agentgym as a; a.Recorder, a.VectorRecorder, a.DatasetWriter, a.collect, a.rollout, a.compare"
-    )
-    assert run(f"{program}; a.make('BabyAI-GoToLocal-v0'); print('torch' in sys.modules)") == "False"
+def test_the_help_is_quick_because_it_imports_nothing_heavy():
+    heavy = "{'numpy', 'gymnasium', 'torch', 'transformers', 'joblib', 'pyarrow', 'scipy', 'jinja2', 'fsspec'}"
+    program = "import sys, typer.testing, agentgym.cli.main as m; typer.testing.CliRunner().invoke(m.app, ['--help'])"
+    assert run(f"{program}; print({heavy} & set(sys.modules))") == "set()"
+
+
+def test_recording_and_scoring_by_name_import_no_torch():
+    names = set(agentgym.__all__) - {
+        "AgentActorCriticPolicy",
+        "HistoryObservation",
+        "AgentModel",
+        "AgentPolicy",
+        "train",
+    }
+    program = f"import sys, agentgym; [getattr(agentgym, name) for name in {sorted(names)}]"
+    assert run(f"{program}; agentgym.make('BabyAI-GoToLocal-v0'); print('torch' in sys.modules)") == "False"
 
 
 @pytest.mark.parametrize("imports", ["import agentgym, gymnasium", "import gymnasium, agentgym"])

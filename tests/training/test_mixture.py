@@ -16,11 +16,12 @@ from agentgym.experts.agent import AgentExpert
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import LossRecipe
 from agentgym.spaces import SpaceCodec
-from agentgym.training.captions import CAPTION, shown_frames
-from agentgym.training.datasets import adopt_dataset, open_parts, sources_of
+from agentgym.training.captions import shown_frames
+from agentgym.training.datasets import CAPTION, adopt_dataset, open_parts
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.losses import compute_losses
 from agentgym.training.run_folder import open_run
+from agentgym.training.sources import sources_of
 from agentgym.training.windows import split_episodes
 
 
