@@ -186,7 +186,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "TransferTask": {"dataset": "What is learnt after the start."},
     "TransferRecipe": {
-        "starts": "By name what to start from: `scratch`, an agent, or published parts.",
+        "starts": "By name what to start from beside scratch: an agent, or published parts.",
         "tasks": "What each start then learns.",
         "sizes": "Demonstrations that it learns from.",
         "seeds": "Trainings of each, for the interval.",

@@ -1,4 +1,4 @@
-"""experiments/transfer/*.toml: what a pretrained agent is worth: the same data and updates from several starts."""
+"""experiments/transfer/*.toml: what a start or a number of demonstrations is worth, all else being the same."""
 
 from typing import Annotated, ClassVar, Self
 
@@ -26,14 +26,15 @@ class TransferRecipe(Recipe):
     `starts` has names for the table and what they stand for: a run, a checkpoint or a shipped agent, or what
     `model.init` takes, such as published parts. Each of them, and "scratch", is trained on each of `tasks` with each
     number of demonstrations in `sizes`, `seeds` times; the demonstrations of a smaller size are the first of a larger
-    one. `model` is what scratch begins with. `training.updates` and everything else is the same for all starts.
+    one. `model` is what scratch begins with. `training.updates` and everything else is the same for all starts. Without
+    `starts` it is scratch alone: what so many demonstrations of a task are worth.
     """
 
     SCRATCH: ClassVar[str] = "scratch"
 
     name: str
     description: str
-    starts: Annotated[dict[str, str | InitRecipe], Field(min_length=1)]
+    starts: dict[str, str | InitRecipe] = {}  # noqa: RUF012
     tasks: Annotated[list[TransferTask], Field(min_length=1)]
     sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(default=[20, 100, 500])
     seeds: Annotated[int, Field(ge=1)] = 5

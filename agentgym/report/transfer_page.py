@@ -1,12 +1,13 @@
 """What a comparison of starts found: every number as JSON, one table, one figure with intervals over training runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from agentgym import environments
 from agentgym.evaluation.statistics import t_interval
 from agentgym.experiments.transfer import Point, by_cell
 from agentgym.files import replace_file, write_json
@@ -17,7 +18,10 @@ COLORS = ("#2f81c4", "#d9822b", "#3a9a5b", "#a05fb5", "#8f97a3")
 
 @dataclass(frozen=True)
 class Cell:
-    """A start on one task with one number of demonstrations: the mean of its training runs and its interval."""
+    """A start on one task with one number of demonstrations: the mean of its training runs and its interval.
+
+    `success` is the same of the share of levels that were solved, where the task defines that.
+    """
 
     task: str
     size: int
@@ -26,17 +30,30 @@ class Cell:
     low: float
     high: float
     runs: int
+    success: tuple[float, float, float] | None = None
 
 
-def cells_of(points: list[Point]) -> list[Cell]:
-    """The cells of the table: normalised scores, or returns where the expert is no better than random."""
-    return [Cell(*place, *_summary([_score(point) for point in found]), len(found)) for place, found in by_cell(points)]
+def cells_of(points: list[Point], successes: Collection[str] = ()) -> list[Cell]:
+    """The cells of the table: normalised scores, or returns where the expert is no better than random.
+
+    `successes` are the tasks that define success.
+    """
+    return [
+        Cell(
+            *place,
+            *_summary([_score(point) for point in found]),
+            runs=len(found),
+            success=_summary([point.success_rate for point in found]) if place[0] in successes else None,
+        )
+        for place, found in by_cell(points)
+    ]
 
 
 def write_results(recipe: TransferRecipe, points: list[Point], to: Path) -> Path:
     """Writes NAME.json, NAME.svg and NAME.md; the page."""
     to.mkdir(parents=True, exist_ok=True)
-    cells = cells_of(points)
+    tasks = [each.dataset.suite.tasks[0] for each in recipe.tasks]
+    cells = cells_of(points, {task.id for task in tasks if environments.defines_success(task)})
     values = {"recipe": recipe.model_dump(mode="json"), "points": [asdict(point) for point in points]}
     write_json(to / f"{recipe.name}.json", {**values, "cells": [asdict(cell) for cell in cells]})
     replace_file(to / f"{recipe.name}.svg", draw(cells))
@@ -82,41 +99,51 @@ def _names(cells: Sequence[Cell], field: str) -> list[Any]:
 
 
 def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
-    starts, loop, played = _names(cells, "start"), recipe.training, recipe.evaluation
-    rows = [f"| task | demonstrations | {' | '.join(starts)} |", "|---" * (len(starts) + 2) + "|"]
-    for task in _names(cells, "task"):
-        for size in _names(cells, "size"):
-            row = [_cell(cells, task, size, start) for start in starts]
-            rows.append(f"| {task} | {size:,} | {' | '.join(row)} |")
+    loop, played = recipe.training, recipe.evaluation
+    starts = ", ".join(f"{name} is {_said(start)}" for name, start in recipe.starts.items())
+    solved = list(_table([cell for cell in cells if cell.success is not None], _solved))
     lines = [
         f"# {recipe.name}",
         "",
         f"{recipe.description}.",
         "",
-        *rows,
+        *(["Levels solved:", "", *solved, ""] if solved else []),
+        "Score, the return on the scale of random = 0 and the demonstrator = 1:",
         "",
-        f"Scores are returns on the scale of random = 0 and the demonstrator = 1, over {played.episodes:,} levels from "
-        f"seed {played.first_seed}. Each number is the mean of its training runs with the 95 % t interval over them, "
-        f"{recipe.seeds} seeds. Every start has the same demonstrations and {loop.updates:,} updates of "
-        f"{loop.batch_size} windows.",
+        *_table(cells, _scored),
         "",
-        *(f"* {line}" for line in verdict(cells)),
+        f"Each number is over {played.episodes:,} levels from seed {played.first_seed}: the mean of {recipe.seeds} "
+        "training runs and the 95 % t interval over them. Every start has the same demonstrations and "
+        f"{loop.updates:,} updates of {loop.batch_size} windows.",
         "",
+        *([*(f"* {line}" for line in verdict(cells)), ""] if recipe.starts else []),
         f"![Score by demonstrations]({recipe.name}.svg)",
         "",
-        f"Made by `agentgym transfer {recipe.name}`; the starts: "
-        + ", ".join(f"{name} is {_said(start)}" for name, start in recipe.starts.items())
-        + ".",
+        f"Made by `agentgym transfer {recipe.name}`" + (f"; the starts: {starts}." if starts else "."),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(cells: Sequence[Cell], task: str, size: int, start: str) -> str:
-    found = [cell for cell in cells if (cell.task, cell.size, cell.start) == (task, size, start)]
-    if not found:
-        return "–"
-    cell = found[0]
+def _table(cells: Sequence[Cell], text: Callable[[Cell], str]) -> Iterator[str]:
+    """A row for each task and number of demonstrations, a column for each start; nothing without cells."""
+    starts = _names(cells, "start")
+    if cells:
+        yield f"| task | demonstrations | {' | '.join(starts)} |"
+        yield "|---" * (len(starts) + 2) + "|"
+    by_place = {(cell.task, cell.size, cell.start): cell for cell in cells}
+    for task, size in dict.fromkeys((cell.task, cell.size) for cell in cells):
+        found = [by_place.get((task, size, start)) for start in starts]
+        yield f"| {task} | {size:,} | {' | '.join(text(cell) if cell else '–' for cell in found)} |"
+
+
+def _scored(cell: Cell) -> str:
     return f"{cell.mean:.2f}" + (f" [{cell.low:.2f}, {cell.high:.2f}]" if cell.runs > 1 else " (1 run)")
+
+
+def _solved(cell: Cell) -> str:
+    assert cell.success is not None
+    mean, low, high = cell.success
+    return f"{mean:.1%}" + (f" [{max(low, 0.0):.1%}, {min(high, 1.0):.1%}]" if cell.runs > 1 else " (1 run)")
 
 
 def verdict(cells: Sequence[Cell]) -> Iterator[str]:

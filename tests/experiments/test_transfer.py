@@ -13,7 +13,7 @@ from agentgym.evaluation.statistics import t_interval
 from agentgym.experiments import transfer
 from agentgym.experiments.imitation import train_run
 from agentgym.experiments.transfer import Point, Trial, run_transfer, trials_of
-from agentgym.report.transfer_page import cells_of, verdict
+from agentgym.report.transfer_page import cells_of, verdict, write_results
 from agentgym.training.run_folder import open_run
 
 TASK = "BabyAI-GoToRedBall-v0"
@@ -106,6 +106,20 @@ def test_one_command_trains_scores_and_writes_the_table(recipe, agent, tmp_path)
     assert "| BabyAI-GoToRedBall-v0 | 2 |" in (tmp_path / "run/few.md").read_text()
     assert (tmp_path / "run/few.svg").read_text().startswith("<svg")
     assert not list((tmp_path / "run/trials").iterdir())
+
+
+def test_without_starts_it_is_what_demonstrations_are_worth(recipe):
+    alone = recipe.model_copy(update={"starts": {}})
+    assert {trial.start for trial in trials_of(alone)} == {"scratch"}
+    assert [trial.size for trial in trials_of(alone)] == [2, 2, 4, 4]
+
+
+def test_levels_solved_are_shown_where_a_task_says_so(recipe, tmp_path):
+    points = [Point("scratch", TASK, 2, seed, 0.75, 0.6, 0.7, 1.0) for seed in range(2)]
+    page = write_results(recipe, points, tmp_path).read_text()
+    assert f"| {TASK} | 2 | 75.0% [75.0%, 75.0%] |" in page
+    assert f"| {TASK} | 2 | 0.70 [0.70, 0.70] |" in page
+    assert cells_of(points)[0].success is None
 
 
 def test_levels_that_are_recorded_are_not_played(recipe, tmp_path):
