@@ -48,7 +48,7 @@ def score_next_actions(
         tokenize=lambda text: tokenize(tokenizer, text),
         patches_per_frame=model.vision_encoder.num_patches,
         codec=space.within(model.config.action_tokens or ()),
-        frame_side=model.frame_side,
+        frame_size=model.frame_size,
     )
     true: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
     predicted: dict[int, list[tuple[int, ...]]] = {int(episode): [] for episode in episodes}
@@ -108,7 +108,7 @@ def score_captions(
         tokenize=lambda text: tokenize(tokenizer, text),
         patches_per_frame=model.vision_encoder.num_patches,
         codec=domain.space.within(model.config.action_tokens or ()),
-        frame_side=model.frame_side,
+        frame_size=model.frame_size,
     )
     tasks, texts = dataset.column("task"), dataset.column("instruction")
     answers = write_captions(model, tokenizer, source)

@@ -29,7 +29,7 @@ from agentgym.model.labels import LabelBranches
 from agentgym.model.language import LanguageModel
 from agentgym.model.older_formats import CHECKPOINT_FORMAT, read_older
 from agentgym.model.sequence import Layout, pack, unpack
-from agentgym.model.vision import MAEDecoder, VisionEncoder, split_patches
+from agentgym.model.vision import FrameSize, MAEDecoder, VisionEncoder, split_patches
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class AgentModel(PreTrainedModel):
             word_width=language.word_embed_proj_dim if config.instruction_attention else None,
         )
         self.frame_side = int(config.frame_side or vision.image_size)
+        self.frame_size = FrameSize(self.frame_side, bool(config.complete_frames))
         self.patch_merge = int(config.patch_merge)
         self.merged_side = math.ceil(self.vision_encoder.side / config.patch_merge)
         self.visual_tokens = self.merged_side**2

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from agentgym.model.agent import AgentModel
 from agentgym.model.kv_cache import Grown
-from agentgym.model.vision import resize_frames
 
 
 class ExportedStep(nn.Module):
@@ -33,7 +32,7 @@ class ExportedStep(nn.Module):
     ) -> tuple[Float[Tensor, "actions"], Float[Tensor, "steps visual width"], Float[Tensor, "layers 2 heads all head"]]:
         """Logits, and the history with this frame: its visual tokens, and keys and values of all tokens so far."""
         agent, words = self.agent, instruction[None]
-        seen = resize_frames(frame[None, None], agent.frame_side)[0]
+        seen = agent.frame_size.fit(frame[None, None])[0]
         named = agent.words(words, torch.ones_like(words), torch.zeros(1, dtype=torch.long))
         visual = torch.cat([visual, agent.encode(seen, words=named)])
         padded = torch.cat([actions, actions.new_zeros(1, actions.shape[1])])

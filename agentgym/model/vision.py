@@ -6,6 +6,7 @@ Frames come in as uint8 and are normalised here, with CLIP's own constants.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -221,14 +222,25 @@ def sine_cosine_positions(side: int, width: int) -> Float[Tensor, "patches width
         return torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1).float()
 
 
-def resize_frames(
-    frames: UInt8[Tensor, "batch time height width 3"], side: int
-) -> UInt8[Tensor, "batch time side side 3"]:
-    """Frames of that side, as training and acting both see them (bilinear, smoothed where they shrink)."""
-    if frames.shape[2:4] == (side, side):
-        return frames
-    resized = resize(frames.movedim(-1, -3).float(), side)
-    return resized.round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
+@dataclass(frozen=True)
+class FrameSize:
+    """The square that frames are brought to, in training and acting alike: bilinear, smoothed where they shrink.
+
+    Where it `completes`, frames that fit into the square are completed with black at the right and below instead.
+    """
+
+    side: int
+    completes: bool = False
+
+    def fit(self, frames: UInt8[Tensor, "batch time height width 3"]) -> UInt8[Tensor, "batch time side side 3"]:
+        """Frames of that size."""
+        height, width = frames.shape[2:4]
+        if (height, width) == (self.side, self.side):
+            return frames
+        if self.completes and max(height, width) <= self.side:
+            return F.pad(frames, (0, 0, 0, self.side - width, 0, self.side - height))
+        resized = resize(frames.movedim(-1, -3).float(), self.side)
+        return resized.round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
 
 
 def resize(pixels: Float[Tensor, "*axes height width"], side: int) -> Float[Tensor, "*axes side side"]:

@@ -23,7 +23,6 @@ from agentgym.model.agent import AgentModel, load_agent
 from agentgym.model.device import default_device
 from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import Instructions, load_tokenizer
-from agentgym.model.vision import resize_frames
 from agentgym.model.weights import WeightsMark, fingerprint
 from agentgym.policies.agents import find_agent
 from agentgym.policies.constrained_decoding import ConstrainedDecoder
@@ -196,8 +195,7 @@ class AgentPolicy:
         if state is not None:
             self._check(state, identity, len(frames))
         seen = torch.from_numpy(frames).to(self.device)
-        if frames.shape[1:3] != (self.frame_side, self.frame_side):
-            seen = resize_frames(seen[:, None], self.frame_side)[:, 0]
+        seen = self.model.frame_size.fit(seen[:, None])[:, 0]
         hidden, after = self._reader.read(identity, seen, instructions, state, starts)
         return hidden, after, single
 

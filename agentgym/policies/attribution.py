@@ -25,7 +25,6 @@ from agentgym.model.grounding import InstructionContext
 from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import tokenize
 from agentgym.model.transformer import Observed
-from agentgym.model.vision import resize_frames
 from agentgym.spaces.domains import Domain
 
 METHOD = "attention weighted by gradients (Chefer et al. 2021)"
@@ -64,7 +63,7 @@ def explain(
             actions,
         )
     )
-    pixels = resize_frames(pixels[None], model.frame_side)[0]
+    pixels = model.frame_size.fit(pixels[None])[0]
     with torch.no_grad():
         visual = torch.cat([model.encode(part, words=_words(model, words, len(part))) for part in pixels.split(BATCH)])
     acted = _Acted(words, pixels, visual, chosen, choices, domain.window)

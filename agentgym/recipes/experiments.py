@@ -45,7 +45,8 @@ class ModelRecipe(Recipe):
 
     With `temporal_attention` the vision encoder reads each window as a clip (see `agentgym.model.temporal`), with
     `instruction_attention` each frame for the instruction (see `agentgym.model.grounding`).
-    `frame_side` is what all frames are resized to before the model sees them; absent: the dataset's own.
+    `frame_side` is what all frames are resized to before the model sees them; absent: the dataset's own. With
+    `complete_frames` smaller ones are completed with black, so that the cells of a grid stay whole patches.
     """
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
@@ -53,6 +54,7 @@ class ModelRecipe(Recipe):
     temporal_attention: bool = False
     instruction_attention: Annotated[bool, Field(exclude_if=lambda attends: not attends)] = False
     frame_side: Annotated[int | None, Field(ge=1, le=1024, exclude_if=lambda side: side is None)] = None
+    complete_frames: Annotated[bool, Field(exclude_if=lambda completes: not completes)] = False
     init: InitRecipe | None = None
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agentgym.data.store import EpisodeDataset
 from agentgym.model.tokenizer import pad_left
-from agentgym.model.vision import resize_frames
+from agentgym.model.vision import FrameSize
 from agentgym.spaces import SpaceCodec
 from agentgym.training.datasets import PROMPT
 from agentgym.training.windows import Batch, order
@@ -35,13 +35,13 @@ class CaptionSource:
         tokenize: Callable[[str], NDArray[np.int64]],
         patches_per_frame: int,
         codec: SpaceCodec,
-        frame_side: int,
+        frame_size: FrameSize,
     ) -> None:
         """`codec` is of words, with the ids of the model's vocabulary."""
         self.window = window
         self.episodes, self.codec = episodes, codec
         self._dataset = dataset
-        self._patches_per_frame, self._frame_side = patches_per_frame, frame_side
+        self._patches_per_frame, self._frame_size = patches_per_frame, frame_size
         self._prompt = tokenize(PROMPT)
         instructions = dataset.column("instruction")
         self.instructions = [instructions[episode] for episode in episodes]
@@ -76,7 +76,7 @@ class CaptionSource:
         return Batch(
             instruction=torch.from_numpy(instruction),
             instruction_mask=torch.from_numpy(instruction_mask),
-            frames=resize_frames(torch.from_numpy(frames), self._frame_side),
+            frames=self._frame_size.fit(torch.from_numpy(frames)),
             actions=torch.from_numpy(tokens),
             targets=torch.from_numpy(tokens),
             action_mask=torch.from_numpy(mask),

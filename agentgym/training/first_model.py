@@ -25,14 +25,14 @@ def first_model(
     Raises UserError when what it starts from does not fit the parts.
     """
     init, first = recipe.model.init, own_header(parts, recipe)
+    if init and init.agent:
+        return _adapted(init.agent, parts, first, recipe.model.frame_side)
     height, width, _ = first.frame_shape
     side = recipe.model.frame_side or height
     if height != width and not recipe.model.frame_side:
         raise UserError(
             f"{parts[0].name}: frames are {height}x{width}; the visual encoder takes square ones: set model.frame_side"
         )
-    if init and init.agent:
-        return _adapted(init.agent, parts, first, side)
     published = read_parts(*((init.vision, init.language) if init else (None, None)))
     tokens = tokens_of(parts, first)
     texts = [text for part in parts for text in (*part.dataset.column("instruction"), *part.prompts)]
@@ -44,6 +44,7 @@ def first_model(
         instruction_tokens=most_tokens(INSTRUCTION_BYTES),
         domains=domains_of(parts, first, num_text_tokens),
         frame_side=side,
+        complete_frames=recipe.model.complete_frames,
         patch_merge=recipe.model.patch_merge,
         temporal_attention=recipe.model.temporal_attention,
         instruction_attention=recipe.model.instruction_attention,
@@ -61,21 +62,25 @@ def window_config_of(model: AgentModel, tokenizer: PreTrainedTokenizerFast) -> W
         tokens=tuple(model.config.action_tokens or ()),
         num_text_tokens=model.config.num_text_tokens,
         patches_per_frame=model.vision_encoder.num_patches,
-        frame_side=model.frame_side,
+        frame_size=model.frame_size,
     )
 
 
 def _adapted(
-    agent: str, parts: Sequence[MixtureComponent], first: Header, side: int
+    agent: str, parts: Sequence[MixtureComponent], first: Header, side: int | None
 ) -> tuple[AgentModel, PreTrainedTokenizerFast]:
-    """A trained agent that goes on with those parts; what it could play it still can."""
+    """A trained agent that goes on with those parts; what it could play it still can.
+
+    Its frames keep their side. Raises UserError for a recipe of another side, or of windows that it cannot read.
+    """
     folder = find_checkpoint(agent)
     model = load_agent(folder)
     domains = domains_of(parts, first, model.config.num_text_tokens)
     window = max(domain.window for domain in domains)
-    if (model.frame_side, model.config.window) != (side, window):
+    longest, clips = model.config.window, model.config.temporal_attention
+    if (side or model.frame_side) != model.frame_side or window > longest or (clips and window < longest):
         raise UserError(
-            f"{agent}: sees {model.config.window} frames of {model.frame_side} pixels; "
-            f"this recipe has {window} of {side}"
+            f"{agent}: sees {longest} frames of {model.frame_side} pixels; "
+            f"this recipe has {window} of {side or model.frame_side}"
         )
     return with_domains(model, load_tokenizer(folder), domains)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agentgym.model.vision import FrameSize
 from agentgym.spaces import SpaceCodec
 from agentgym.training.captions import CaptionSource
 from agentgym.training.datasets import MixtureComponent
@@ -15,13 +16,13 @@ from agentgym.training.windows import Source, WindowSource, split_episodes
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """How parts become windows: the tokenizer, the vocabulary, and the side that frames have for the model."""
+    """How parts become windows: the tokenizer, the vocabulary, and the size that frames have for the model."""
 
     tokenize: Callable[[str], NDArray[np.int64]]
     tokens: Sequence[str]
     num_text_tokens: int
     patches_per_frame: int
-    frame_side: int
+    frame_size: FrameSize
 
 
 def sources_of(parts: Sequence[MixtureComponent], config: WindowConfig) -> tuple[Source, dict[str, Source]]:
@@ -42,5 +43,5 @@ def _source(part: MixtureComponent, episodes: NDArray[np.int64], config: WindowC
         tokenize=config.tokenize,
         patches_per_frame=config.patches_per_frame,
         codec=space.within(config.tokens),
-        frame_side=config.frame_side,
+        frame_size=config.frame_size,
     )

@@ -24,7 +24,7 @@ from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import pad_left
-from agentgym.model.vision import resize_frames
+from agentgym.model.vision import FrameSize
 from agentgym.spaces import NO_TOKEN, SpaceCodec
 
 Made = TypeVar("Made")
@@ -98,10 +98,10 @@ class WindowSource:
         tokenize: Callable[[str], NDArray[np.int64]],
         patches_per_frame: int,
         codec: SpaceCodec | None = None,
-        frame_side: int | None = None,
+        frame_size: FrameSize | None = None,
     ) -> None:
-        """`codec` is the dataset's own with the ids of a larger vocabulary, where the model has one; frames are resized
-        to `frame_side` pixels, where that is given."""
+        """`codec` is the dataset's own with the ids of a larger vocabulary, where the model has one; frames are brought
+        to `frame_size`, where that is given."""
         self.window = window
         self._dataset = dataset
         self._codec = dataset.header.space if codec is None else codec
@@ -109,7 +109,7 @@ class WindowSource:
         self._kept = SlidingWindow(window).kept
         rows = SlidingWindow(window).cut(dataset.lengths[episodes])
         self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
-        self._frame_side = frame_side
+        self._frame_size = frame_size
         self._targets = int(dataset.lengths[episodes].sum())
         instructions = dataset.column("instruction")
         tokens = {text: tokenize(text) for text in set(instructions)}
@@ -135,7 +135,7 @@ class WindowSource:
         """The windows of those rows of the table."""
         rows = self.table[indices]
         longest = int((rows[:, 2] - rows[:, 1]).max())
-        (height, width, _), side = self._dataset.header.frame_shape, self._frame_side
+        (height, width, _), size = self._dataset.header.frame_shape, self._frame_size
         frames = np.zeros((len(rows), longest, height, width, 3), np.uint8)
         actions: list[NDArray[np.int64]] = []
         targets: list[NDArray[np.int64]] = []
@@ -156,7 +156,7 @@ class WindowSource:
         return Batch(
             instruction=torch.from_numpy(instruction),
             instruction_mask=torch.from_numpy(instruction_mask),
-            frames=torch.from_numpy(frames) if side is None else resize_frames(torch.from_numpy(frames), side),
+            frames=torch.from_numpy(frames) if size is None else size.fit(torch.from_numpy(frames)),
             actions=executed_tokens,
             targets=target_tokens,
             action_mask=None if self._codec.length else action_mask,

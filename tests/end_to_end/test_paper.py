@@ -88,9 +88,9 @@ def test_fine_tuning_goes_on_from_a_trained_agent(tmp_path):
     before, after = (AgentPolicy.from_pretrained(tmp_path / name / "model").model for name in ("first", "tuned"))
     for name, tensor in before.state_dict().items():
         assert torch.allclose(tensor, after.state_dict()[name], atol=1e-6), name
-    other = experiment_recipe(again, "training.window=3")
+    other = experiment_recipe(again, "training.window=5")
     line = refusal(imitation.train_run, other, tmp_path / "data", tmp_path / "other")
-    assert line.endswith("sees 4 frames of 56 pixels; this recipe has 3 of 56")
+    assert line.endswith("sees 4 frames of 56 pixels; this recipe has 5 of 56")
 
 
 @pytest.mark.parametrize("init", ['{agent = "a", vision = "b"}', '{agent = "a", vision = "b", language = "c"}', "{}"])

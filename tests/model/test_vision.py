@@ -8,6 +8,7 @@ from agentgym.model.published_names import POSITIONS, clip_tensors
 from agentgym.model.vision import (
     CLIP_MEAN,
     CLIP_STD,
+    FrameSize,
     MAEDecoder,
     VisionEncoder,
     sine_cosine_positions,
@@ -78,6 +79,21 @@ def test_a_patch_holds_the_pixels_of_its_square():
     patches = encoder.patchify(frames)
     bright = [i for i in range(9) if not torch.equal(patches[0, i], patches[0, 0])]
     assert bright == [5]
+
+
+def test_frames_that_fit_are_completed_with_black_where_the_size_completes():
+    frames = torch.randint(0, 256, (2, 3, 56, 40, 3), dtype=torch.uint8)
+    completed = FrameSize(80, completes=True).fit(frames)
+    assert torch.equal(completed[:, :, :56, :40], frames)
+    assert completed.sum() == frames.sum()
+    assert not torch.equal(FrameSize(80).fit(frames), completed)
+
+
+@pytest.mark.parametrize("completes", [False, True])
+def test_frames_that_are_larger_are_resized_and_those_of_that_size_stay(completes):
+    size, grey = FrameSize(16, completes), torch.full((1, 1, 32, 24, 3), 77, dtype=torch.uint8)
+    assert torch.equal(size.fit(grey), grey[:, :, :16, :16])
+    assert torch.equal(size.fit(grey[:, :, :16, :16]), grey[:, :, :16, :16])
 
 
 def test_positions_are_fixed_and_the_start_has_none():

@@ -14,7 +14,6 @@ from agentgym.environments import decode_instruction
 from agentgym.errors import UserError
 from agentgym.model.grounding import InstructionContext
 from agentgym.model.tokenizer import Instructions, pad_left
-from agentgym.model.vision import resize_frames
 from agentgym.model.weights import WeightsMark
 from agentgym.policies.sb3.restoring import load_or_rebuild
 
@@ -58,7 +57,7 @@ class AgentFeatures(BaseFeaturesExtractor):
         raw = _whole(observations, "instruction", torch.uint8)
         padded = pad_left([self._instructions(decode_instruction(row)) for row in raw.cpu().numpy()])
         instruction, instruction_mask = (torch.from_numpy(each).to(mask.device) for each in padded)
-        frames = resize_frames(frames[:, None], self.agent.frame_side)[:, 0]
+        frames = self.agent.frame_size.fit(frames[:, None])[:, 0]
         of_frame = real // mask.shape[1]
         words = self.agent.words(instruction, instruction_mask, of_frame)
         encoded = self._encode(frames, words, raw[of_frame])
