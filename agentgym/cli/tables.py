@@ -57,14 +57,13 @@ def summary(evaluation: dict[str, Any]) -> Iterator[str]:
 def comparison_table(compared: "Comparison") -> Table:
     """A against B, task by task."""
     table = Table(title=escape(f"{compared.a} against {compared.b}"), title_justify="left")
-    for heading in ("task", "success A", "success B", "difference [95 %]", "A better on"):
+    for heading in ("task", "score A", "score B", "difference [95 %]", "A better on"):
         table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
     for task in compared.tasks:
         interval = task.difference_ci95
         table.add_row(
             escape(task.task),
-            f"{task.success[0]:.1%}",
-            f"{task.success[1]:.1%}",
+            *task.scores,
             escape(f"{task.difference:+.3f} " + ("[{:.3f}, {:.3f}]".format(*interval) if interval else "(too few)")),
             f"{task.better:.1%} of {task.pairs}",
             style="bold" if task.beyond_chance else None,

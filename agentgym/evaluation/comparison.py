@@ -7,6 +7,7 @@ Whether a difference is beyond chance, and its interval, come from a test that h
 would have given is not in it. It reads folders.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,16 @@ UNIT = "episodes of two trained agents, paired by seed"
 
 @dataclass(frozen=True)
 class TaskComparison:
-    """One task. `better` is the share of levels on which A got the higher return, ties counting half."""
+    """One task. `better` is the share of levels on which A got the higher return, ties counting half.
+
+    `success` and `returns` are the means of A and of B; `success` is None where neither ever succeeded, as in a game
+    that defines none.
+    """
 
     task: str
     pairs: int
-    success: tuple[float, float]  # of A and of B
+    success: tuple[float, float] | None
+    returns: tuple[float, float]
     difference: float
     difference_ci95: Interval | None  # None: too few pairs to tell
     better: float
@@ -37,6 +43,13 @@ class TaskComparison:
     def beyond_chance(self) -> bool | None:
         """Whether the interval leaves out 0, which chance does in at most one case of twenty; None: no verdict."""
         return _leaves_out_zero(self.difference_ci95)
+
+    @property
+    def scores(self) -> tuple[str, str]:
+        """Of A and of B, for people: the share of levels solved, or the mean return."""
+        if self.success is None:
+            return f"{self.returns[0]:,.2f}", f"{self.returns[1]:,.2f}"
+        return f"{self.success[0]:.1%}", f"{self.success[1]:.1%}"
 
 
 @dataclass(frozen=True)
@@ -107,12 +120,13 @@ def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comp
         difference = raw / scale if normalised and scale else raw
         differences.append(difference)
         wins = np.where(raw == 0, 0.5, raw > 0)
-        success = tuple(float(np.mean([played[seed]["success"] for seed in seeds])) for played in (mine, theirs))
+        success, returns = (_means(key, seeds, mine, theirs) for key in ("success", "total_reward"))
         compared.append(
             TaskComparison(
                 task=task,
                 pairs=len(seeds),
-                success=(success[0], success[1]),
+                success=success if any(success) else None,
+                returns=returns,
                 difference=float(difference.mean()),
                 difference_ci95=paired_interval([difference]),
                 better=float(wins.mean()),
@@ -130,6 +144,11 @@ def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comp
         probability_of_improvement=float(np.mean([task.better for task in compared])),
         left_out=tuple(sorted({*tasks, *_tasks(b)} - set(shared))),
     )
+
+
+def _means(key: str, seeds: list[int], *played: Mapping[int, Mapping[str, Any]]) -> tuple[float, float]:
+    first, second = (float(np.mean([each[seed][key] for seed in seeds])) for each in played)
+    return first, second
 
 
 def _leaves_out_zero(interval: Interval | None) -> bool | None:

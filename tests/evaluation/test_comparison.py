@@ -34,11 +34,21 @@ def test_differences_are_paired_by_seed_and_normalised():
     # the expert is 0.5 above the random policy: (0.5 + 0 − 0.1 + 0.5) / 4 / 0.5
     assert x.difference == pytest.approx(0.45)
     assert x.success == (0.75, 0.5)
+    assert x.scores == ("75.0%", "50.0%")
     assert x.better == pytest.approx((1 + 0.5 + 0 + 1) / 4)
     assert (y.difference, y.difference_ci95, y.better) == (0.0, None, 0.5)
     assert found.difference == pytest.approx(0.225)
     assert found.probability_of_improvement == pytest.approx((0.625 + 0.5) / 2)
     assert found.scale == "normalised"
+
+
+def test_where_neither_ever_succeeds_returns_are_shown():
+    a, b = evaluation({"game": [12.0, 8.0]}), evaluation({"game": [3.0, 6.0]})
+    for played in (*a["agent"], *b["agent"]):
+        played["success"] = False
+    [game] = compare_episodes(a, b, "A", "B").tasks
+    assert game.success is None
+    assert game.scores == ("10.00", "4.50")
 
 
 def test_the_sentence_says_on_how_many_tasks_by_how_much_and_how_sure():
