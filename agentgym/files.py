@@ -15,13 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from agentgym.errors import UserError, first_line
 
 LARGEST_SETTINGS = 2**26  # bytes of a recipe, a configuration, a manifest
 LARGEST = 2**31  # bytes of any other text that is read whole, such as the episodes of an evaluation
-LOCK = ".lock"
 ROOM = 2**20  # bytes; with less a disk is full
 
 
@@ -216,62 +213,6 @@ def _disk_problem(path: Path, error: Exception) -> int | None:
     return errno.ENOSPC if shutil.disk_usage(there).free < ROOM else None
 
 
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which is at `path` once the block is done, whole and synced; nothing stays of one that failed.
-
-    Raises UserError when something is at `path`, and OSError.
-    """
-    check_output_is_free(path)
-    target = path.absolute()
-    temporary = target.with_name(f".{target.name}.agentgym.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    made = make_folder(temporary)
-    try:
-        with writing(path):
-            yield temporary
-            sync_tree(temporary)
-            if target.is_dir():
-                target.rmdir()
-            temporary.rename(target)
-            sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        remove_made(made)
-        raise
-
-
-def check_output_is_free(path: Path) -> None:
-    """Raises UserError when something is in the way of an output folder."""
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"{path}: is a link to nothing; choose a new folder")
-    if path.exists() and not (path.is_dir() and is_vacant(path)):
-        raise UserError(f"{path}: is there already; choose a new folder")
-
-
-def is_vacant(path: Path) -> bool:
-    """Whether nothing is in a folder but what a writer leaves that was stopped before it had written anything."""
-    return all(each.name == LOCK or (each.suffix == ".tmp" and each.is_file()) for each in path.iterdir())
-
-
-def make_folder(path: Path) -> list[Path]:
-    """The folder is there; those that had to be made, the outermost first. Raises OSError."""
-    missing = [each for each in (path, *path.parents) if not each.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    return missing[::-1]
-
-
-def remove_made(folders: list[Path]) -> None:
-    """Those of the folders that are empty are gone, the innermost first."""
-    for folder in reversed(folders):
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return
-
-
 def sync_folder(path: Path) -> None:
     """What was renamed or removed in the folder stays so after a crash."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -288,44 +229,3 @@ def sync_tree(folder: Path) -> None:
             if not (Path(place) / name).is_symlink():
                 sync_folder(Path(place) / name)  # a file is synced as a folder is
         sync_folder(Path(place))
-
-
-def lock_folder(path: Path, busy: str) -> FileLock:
-    """The lock that whoever writes in a folder holds. Raises UserError with what `busy` says while another has it."""
-    lock = FileLock(path / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{path}: {busy}") from None
-    return lock
-
-
-def check_inside(file: Path, folder: Path) -> Path:
-    """The file, when it lies in the folder also after every link is followed. Raises UserError."""
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{file}: lies outside of {folder}; nothing from there is shown")
-    return file
-
-
-@contextmanager
-def claimed(path: Path, busy: str) -> Iterator[None]:
-    """The folder is there, and this process's own while the block runs; it is gone again where nothing was put into it.
-
-    Raises UserError with what `busy` says while another process has it.
-    """
-    made = make_folder(path)
-    lock = lock_folder(path, busy)
-    try:
-        yield
-    finally:
-        lock.release()
-        if made and is_vacant(path):
-            for each in path.iterdir():
-                each.unlink()
-            remove_made(made)
-
-
-def check_no_link(path: Path) -> None:
-    """Raises UserError for a link, through which nothing is ever deleted."""
-    if path.is_symlink():
-        raise UserError(f"{path}: is a link to {path.resolve()}; nothing is deleted through it: name that folder")

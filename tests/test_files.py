@@ -8,7 +8,7 @@ import shutil
 import pytest
 from worlds_light import refusal
 
-from agentgym import files
+from agentgym import files, folders
 from agentgym.errors import UserError
 
 
@@ -68,14 +68,14 @@ def test_the_line_that_a_crash_cut_is_left_out_and_written_over(tmp_path):
 
 
 def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):
-    with files.new_folder(tmp_path / "deep/new") as folder:
+    with folders.new_folder(tmp_path / "deep/new") as folder:
         (folder / "file").write_text("x")
         assert not (tmp_path / "deep/new").exists()
     assert (tmp_path / "deep/new/file").read_text() == "x"
-    with pytest.raises(ZeroDivisionError), files.new_folder(tmp_path / "other/new") as folder:
+    with pytest.raises(ZeroDivisionError), folders.new_folder(tmp_path / "other/new") as folder:
         (folder / "file").write_text(str(1 / 0))
     assert [each.name for each in tmp_path.iterdir()] == ["deep"]
-    with pytest.raises(UserError, match="is there already"), files.new_folder(tmp_path / "deep/new"):
+    with pytest.raises(UserError, match="is there already"), folders.new_folder(tmp_path / "deep/new"):
         pass
 
 
@@ -90,10 +90,10 @@ def test_what_a_library_says_of_a_full_disk_is_the_disks_own_word(tmp_path, monk
 
 
 def test_a_folder_is_claimed_by_one_at_a_time_and_gone_when_nothing_was_put_into_it(tmp_path):
-    with files.claimed(tmp_path / "a/b", "busy"):
-        assert refusal(files.claimed(tmp_path / "a/b", "busy").__enter__) == f"{tmp_path / 'a/b'}: busy"
+    with folders.claimed(tmp_path / "a/b", "busy"):
+        assert refusal(folders.claimed(tmp_path / "a/b", "busy").__enter__) == f"{tmp_path / 'a/b'}: busy"
     assert not (tmp_path / "a").exists()
-    with files.claimed(tmp_path / "a", "busy"):
+    with folders.claimed(tmp_path / "a", "busy"):
         (tmp_path / "a/file").write_text("x")
     assert (tmp_path / "a/file").exists()
 
@@ -103,4 +103,4 @@ def test_nothing_from_outside_a_folder_is_shown(tmp_path):
     (tmp_path / "private.png").write_bytes(b"x")
     (tmp_path / "run/link.png").symlink_to(tmp_path / "private.png")
     for name in ("../private.png", "link.png", str(tmp_path / "private.png")):
-        assert "lies outside of" in refusal(files.check_inside, tmp_path / "run" / name, tmp_path / "run")
+        assert "lies outside of" in refusal(folders.check_inside, tmp_path / "run" / name, tmp_path / "run")

@@ -27,7 +27,19 @@ ROOMS = (
     "recipes",
 )
 # What any room may import, and what imports no room.
-ROOT = {"client", "errors", "executors", "extras", "files", "hub", "lazy", "registration", "trust", "versions"}
+ROOT = {
+    "client",
+    "errors",
+    "executors",
+    "extras",
+    "files",
+    "folders",
+    "hub",
+    "lazy",
+    "registration",
+    "trust",
+    "versions",
+}
 
 WITHOUT_TORCH = [
     "recipes",

@@ -17,7 +17,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from agentgym.errors import UserError
-from agentgym.files import make_folder, read_json_lines, read_text, to_json
+from agentgym.files import read_json_lines, read_text, to_json
+from agentgym.folders import make_folder
 from agentgym.recipes import differences
 
 

@@ -13,8 +13,8 @@ from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.evaluation.action_metrics import next_action_scores
 from agentgym.evaluation.caption_generation import score_by_task, write_captions
-from agentgym.model.agent import load_agent
 from agentgym.model.device import default_device
+from agentgym.model.loading import load_agent
 from agentgym.model.tokenizer import load_tokenizer, tokenize
 from agentgym.recipes import LossRecipe
 from agentgym.training.captions import CaptionSource

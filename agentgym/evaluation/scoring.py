@@ -23,7 +23,8 @@ from agentgym.evaluation.protocol import (
 from agentgym.evaluation.role_rollouts import ROLES, Workers, has_role, play_role
 from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks, score_task
 from agentgym.executors import ExecutorName
-from agentgym.files import check_no_link, claimed, read_json, understanding, write_json
+from agentgym.files import read_json, understanding, write_json
+from agentgym.folders import check_no_link, claimed
 from agentgym.recipes import differences
 from agentgym.training.run_folder import BUSY
 from agentgym.trust import granted

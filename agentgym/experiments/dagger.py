@@ -19,7 +19,8 @@ from agentgym.evaluation.rollouts import play_suite
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
 from agentgym.experts.dagger import agent_maker
-from agentgym.files import append_json_line, check_points, claimed, is_vacant, read_json, read_json_lines, write_json
+from agentgym.files import append_json_line, check_points, read_json, read_json_lines, write_json
+from agentgym.folders import claimed, is_vacant
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import (
     DaggerRecipe,

@@ -20,7 +20,8 @@ from transformers.utils.logging import disable_progress_bar
 from agentgym import environments
 from agentgym.evaluation.results import RolloutResult
 from agentgym.evaluation.rollouts import play_suite
-from agentgym.files import claimed, read_json, sync_folder, sync_tree, write_json, writing
+from agentgym.files import read_json, sync_folder, sync_tree, write_json, writing
+from agentgym.folders import claimed
 from agentgym.model.agent import AgentModel
 from agentgym.model.device import describe_device
 from agentgym.model.presets import describe_frames

@@ -26,8 +26,6 @@ from agentgym.extras import needs
 from agentgym.files import (
     append_json_line,
     check_points,
-    claimed,
-    is_vacant,
     read_json,
     read_json_lines,
     sync_folder,
@@ -35,6 +33,7 @@ from agentgym.files import (
     write_json,
     writing,
 )
+from agentgym.folders import claimed, is_vacant
 from agentgym.model.agent import AgentModel
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.protocol import Policy

@@ -1,6 +1,7 @@
 """The paper's model, and how its checkpoints are made, read and adapted.
 
     agent, config                         AgentModel: vision encoder, projector, language model, MAE decoder
+    loading, older_formats                checkpoint folders, those of formats 1 and 2 too
     vision, temporal, grounding           the visual encoder, over time, and reading for the instruction
     language, transformer, kv_cache       the language model; layers with the causal mask; what acting keeps
     sequence, tokenizer                   the order of tokens (drawn there); text and action tokens
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from agentgym import lazy
 
 if TYPE_CHECKING:
-    from agentgym.model.agent import AgentModel, load_agent
+    from agentgym.model.agent import AgentModel
+    from agentgym.model.loading import load_agent
 
 __all__ = ["AgentModel", "load_agent"]
 
@@ -22,6 +24,6 @@ __getattr__ = lazy.offer(
     __name__,
     {
         "AgentModel": "agentgym.model.agent",
-        "load_agent": "agentgym.model.agent",
+        "load_agent": "agentgym.model.loading",
     },
 )

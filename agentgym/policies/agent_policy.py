@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from agentgym.errors import UserError
-from agentgym.model.agent import AgentModel, load_agent
+from agentgym.model.agent import AgentModel
 from agentgym.model.device import default_device
+from agentgym.model.loading import load_agent
 from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import Instructions, load_tokenizer
 from agentgym.model.weights import WeightsMark, fingerprint

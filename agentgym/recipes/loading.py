@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from reprlib import Repr
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from agentgym.errors import UserError, did_you_mean
 from agentgym.files import LARGEST_SETTINGS, read_json, read_text
@@ -21,6 +19,7 @@ from agentgym.recipes.datasets import DatasetRecipe, ExpertRecipe
 from agentgym.recipes.experiments import ExperimentRecipe, with_later_keys
 from agentgym.recipes.finetuning import FinetuningRecipe
 from agentgym.recipes.overrides import EVERY, Override, everywhere, parse, put, value_at
+from agentgym.recipes.problems import first_problem
 from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import ReferenceRecipe, SuiteRecipe
 from agentgym.recipes.transfer import TransferRecipe
@@ -49,8 +48,6 @@ KINDS = {
     "transfer": Kind("experiments/transfer", TransferRecipe, {"tasks.*.dataset": "dataset"}),
 }
 
-SHORT = Repr()
-SHORT.maxstring = SHORT.maxother = 200
 R = TypeVar("R", bound=Recipe)
 
 
@@ -159,7 +156,7 @@ def _validate(
     try:
         return recipe_type.model_validate(values)
     except ValidationError as error:
-        raise UserError(_first_problem(recipe_type, error, files, overridden)) from None
+        raise UserError(first_problem(recipe_type, error, files, overridden)) from None
     except RecursionError:
         raise UserError(f"{files[()]}: is nested too deeply to be read") from None
 
@@ -276,59 +273,3 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is nested too deeply to be read") from None
     except ValueError as error:  # no TOML, or an integer of five thousand digits
         raise UserError(f"{path}: not valid TOML: {error}") from None
-
-
-def _first_problem(
-    recipe_type: type[Recipe],
-    error: ValidationError,
-    files: dict[tuple[str, ...], Path],
-    overridden: set[tuple[str, ...]],
-) -> str:
-    problems = error.errors()
-    # A key that is misspelt is missing too; the misspelling is what to tell.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    location = tuple(str(part) for part in problem["loc"])
-    prefix = max((at for at in files if location[: len(at)] == at), key=len)
-    here = [keys for keys in overridden if len(keys) > len(prefix)]  # a shorter one chose the file that is wrong
-    by_override = any(keys[: len(location)] == location[: len(keys)] for keys in here)
-    where = "--set" if by_override else str(files[prefix])
-    key = ".".join(location[len(prefix) :] if where != "--set" else location)
-    return f"{where}: key '{key}': {_say(recipe_type, problem, location)}"
-
-
-def _say(recipe_type: type[Recipe], problem: ErrorDetails, location: tuple[str, ...]) -> str:
-    if problem["type"] == "extra_forbidden":
-        known = _fieldsvalue_at(recipe_type, location[:-1])
-        hint = did_you_mean(location[-1], known) or f"; known keys: {', '.join(sorted(known))}"
-        return f"unknown key (value {_shown(problem['input'])}){hint}"
-    if problem["type"] == "missing":
-        return "missing; add it"
-    expected = problem["msg"][0].lower() + problem["msg"][1:]
-    hint = ""
-    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
-        hint = did_you_mean(
-            problem["input"], problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        )
-    return f"found {_shown(problem['input'])}; {expected}{hint}"
-
-
-def _shown(value: Any) -> str:
-    """A value as Python writes it, long ones cut."""
-    try:
-        return SHORT.repr(value)
-    except ValueError:  # an integer of more than 4,300 digits
-        return "an integer of thousands of digits"
-
-
-def _fieldsvalue_at(recipe_type: type[Recipe], location: tuple[str, ...]) -> set[str]:
-    """The known keys of the table at a location."""
-    here: Any = recipe_type
-    for key in location:
-        if key.isdigit():
-            continue
-        if key not in here.model_fields:
-            return set()
-        annotation = here.model_fields[key].annotation
-        arguments = getattr(annotation, "__args__", ())
-        here = next((a for a in (annotation, *arguments) if isinstance(a, type) and issubclass(a, Recipe)), Recipe)
-    return {name for name in here.model_fields if name != "name"}

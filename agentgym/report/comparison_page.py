@@ -9,7 +9,8 @@ from pathlib import Path
 
 from agentgym.evaluation import comparison
 from agentgym.evaluation.score_rows import Score, read_scores
-from agentgym.files import make_folder, replace_file, understanding
+from agentgym.files import replace_file, understanding
+from agentgym.folders import make_folder
 from agentgym.recipes import differences
 from agentgym.report.curves import learning_curves, profile_curve
 from agentgym.report.run_page import template_environment

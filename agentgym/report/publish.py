@@ -8,7 +8,8 @@ from typing import Any
 from agentgym.errors import UserError
 from agentgym.evaluation.score_rows import Score, defines_success, plain, read_scores
 from agentgym.evaluation.statistics import UNIT
-from agentgym.files import make_folder, read_json, read_text, replace_file, understanding, write_json
+from agentgym.files import read_json, read_text, replace_file, understanding, write_json
+from agentgym.folders import make_folder
 from agentgym.report import plots, reproduction
 from agentgym.training.run_folder import read_metrics, read_recipe
 

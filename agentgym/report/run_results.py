@@ -9,7 +9,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from agentgym.errors import UserError, first_line
-from agentgym.files import LARGEST_SETTINGS, check_inside, read_json
+from agentgym.files import LARGEST_SETTINGS, read_json
+from agentgym.folders import check_inside
 from agentgym.recipes import ExperimentRecipe, FrameRecipe, TaskRecipe, with_later_keys
 from agentgym.report.plots import reconstructions
 from agentgym.training.run_folder import read_metrics

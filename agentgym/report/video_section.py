@@ -11,7 +11,7 @@ from PIL import Image
 from agentgym.errors import UserError, first_line
 from agentgym.evaluation.score_rows import defines_success
 from agentgym.evaluation.statistics import scale_of
-from agentgym.files import check_inside
+from agentgym.folders import check_inside
 from agentgym.report.run_results import RunFolder
 
 

@@ -7,7 +7,8 @@ from transformers import PreTrainedTokenizerFast
 from agentgym.data.store import Header
 from agentgym.errors import UserError
 from agentgym.model.adapting import with_domains
-from agentgym.model.agent import AgentModel, load_agent
+from agentgym.model.agent import AgentModel
+from agentgym.model.loading import load_agent
 from agentgym.model.presets import make_config
 from agentgym.model.pretrained import read_parts
 from agentgym.model.tokenizer import load_tokenizer, most_tokens, tokenize, train_tokenizer

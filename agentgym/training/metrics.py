@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from agentgym.files import append_json_line, make_folder, replace_file, to_json, writing
+from agentgym.files import append_json_line, replace_file, to_json, writing
+from agentgym.folders import make_folder
 from agentgym.training.losses import Losses
 from agentgym.training.run_folder import read_metrics
 

@@ -14,17 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from agentgym.errors import UserError
-from agentgym.files import (
-    LARGEST_SETTINGS,
-    LOCK,
-    check_no_link,
-    claimed,
-    is_vacant,
-    read_json,
-    read_json_lines,
-    remove_made,
-    write_json,
-)
+from agentgym.files import LARGEST_SETTINGS, read_json, read_json_lines, write_json
+from agentgym.folders import LOCK, check_no_link, claimed, is_vacant, remove_made
 from agentgym.recipes import ExperimentRecipe, check_resolved, differences, with_later_keys
 
 RECIPE = "recipe.json"

@@ -179,7 +179,7 @@ def test_what_is_no_name_of_a_module_is_one_line(refuses, task):
 
 
 def test_a_page_shows_no_file_from_outside_its_run(refuses, tmp_path):
-    from agentgym.files import check_inside
+    from agentgym.folders import check_inside
 
     run = tmp_path / "run"
     (run / "videos").mkdir(parents=True)

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, CLIPVisionConfig, OPTConfig
 from worlds import refusal
 
-from agentgym.model.agent import AgentConfig, AgentModel, load_agent
+from agentgym.model.agent import AgentConfig, AgentModel
+from agentgym.model.loading import load_agent
 from agentgym.model.tokenizer import PAD
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.domains import Domain

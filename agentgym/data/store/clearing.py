@@ -5,7 +5,8 @@ from pathlib import Path
 from agentgym.data.store.files import dataset_folders, shard_files
 from agentgym.data.store.writer import lock_folder
 from agentgym.errors import UserError
-from agentgym.files import LARGEST_SETTINGS, LOCK, check_no_link, read_json, sync_folder
+from agentgym.files import LARGEST_SETTINGS, read_json, sync_folder
+from agentgym.folders import LOCK, check_no_link
 
 SIGN = b"agentgym.crc32"  # in the header of every shard
 HEADER = 2**20  # bytes of a shard in which its header is looked for

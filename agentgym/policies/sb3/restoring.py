@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from agentgym.errors import UserError
-from agentgym.model.agent import AgentConfig, AgentModel, load_agent
+from agentgym.model.agent import AgentConfig, AgentModel
+from agentgym.model.loading import load_agent
 from agentgym.model.single_domain import of_one_domain
 from agentgym.model.tokenizer import load_tokenizer, wrap_tokenizer
 from agentgym.policies.agent_policy import find_checkpoint
