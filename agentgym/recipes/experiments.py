@@ -228,10 +228,10 @@ class ExperimentRecipe(Recipe):
 
     @property
     def suites(self) -> list[SuiteRecipe]:
-        """What is scored: the suites of all datasets, each once."""
+        """What is scored: the suites of all datasets, without those whose tasks an earlier one plays just so."""
         found: list[SuiteRecipe] = []
-        for each in self.datasets:
-            found += [each.suite] if each.suite not in found else []
+        for suite in (each.suite for each in self.datasets):
+            found += [] if any(suite.is_within(other) for other in found) else [suite]
         return found
 
     def held_out_of(self, part: PartRecipe) -> float:

@@ -72,6 +72,13 @@ class SuiteRecipe(Recipe):
     frame: FrameRecipe = FrameRecipe()
     tasks: Annotated[list[TaskRecipe], Field(min_length=1)]
 
+    def is_within(self, other: Self) -> bool:
+        """Whether the other suite has all of its tasks, played and drawn alike; what others reached does not count."""
+        mine, theirs = (
+            [task.model_copy(update={"reference": None}) for task in suite.tasks] for suite in (self, other)
+        )
+        return self.frame == other.frame and all(task in theirs for task in mine)
+
     @model_validator(mode="after")
     def _once_each(self) -> Self:
         counts = Counter(task.id for task in self.tasks)

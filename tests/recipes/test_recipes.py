@@ -5,7 +5,14 @@ from worlds import refusal
 
 from agentgym.recipes import (
     KINDS,
+    DatasetRecipe,
+    ExperimentRecipe,
     LossRecipe,
+    PartRecipe,
+    ReferenceRecipe,
+    SuiteRecipe,
+    TaskRecipe,
+    TrainingRecipe,
     describe,
     differences,
     load_dataset,
@@ -248,3 +255,25 @@ def test_a_recipe_is_a_value():
     recipe = LossRecipe()
     with pytest.raises(Exception, match="frozen"):
         recipe.action = 2.0
+
+
+def test_a_suite_whose_tasks_another_plays_just_so_is_not_scored_twice():
+    suites = {
+        "both": [TaskRecipe(id="A-v0"), TaskRecipe(id="B-v0")],
+        "same": [TaskRecipe(id="A-v0", reference=ReferenceRecipe(random=0.1, source="a paper"))],
+        "shorter": [TaskRecipe(id="A-v0", limit=5)],
+    }
+    parts = [
+        PartRecipe(
+            dataset=DatasetRecipe(
+                name=name,
+                description=name,
+                suite=SuiteRecipe(name=name, description=name, tasks=tasks),
+                expert="random",
+                episodes=1,
+            )
+        )
+        for name, tasks in suites.items()
+    ]
+    recipe = ExperimentRecipe(name="many", description="many", parts=parts, training=TrainingRecipe(updates=1))
+    assert [suite.name for suite in recipe.suites] == ["both", "shorter"]
