@@ -10,7 +10,7 @@ from pathlib import Path
 from agentgym.data.store import EpisodeDataset, dataset_folders, locate
 from agentgym.errors import UserError
 from agentgym.files import read_json
-from agentgym.recipes import DatasetRecipe, ExperimentRecipe, PartRecipe, differences
+from agentgym.recipes import DatasetRecipe, ExperimentRecipe, PartRecipe
 from agentgym.training.datasets import MixtureComponent, check_same_recipe, open_datasets, open_part, recipe_of
 from agentgym.training.run_folder import read_recipe
 
@@ -103,7 +103,7 @@ def _found(
             check_same_recipe(folder, datasets, part.dataset)
         except UserError:
             if asked:
-                changed = differences(dict(datasets[0].header.recipe), part.dataset.model_dump(mode="json"))
+                changed = part.dataset.changes_since(datasets[0].header.recipe)
                 what = f" ({changed[0]})" if changed else ""
                 raise UserError(f"{folder}: is not the dataset that the agent was trained on{what}") from None
             return Demonstrations(folder, part.dataset, (), own)

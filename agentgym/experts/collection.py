@@ -24,7 +24,7 @@ from agentgym.errors import UserError
 from agentgym.experts import outcomes
 from agentgym.experts.budget import share_of
 from agentgym.experts.demonstrations import Chunk, MakeAgent, record_chunk
-from agentgym.recipes import DatasetRecipe, check_resolved, differences, load_dataset
+from agentgym.recipes import DatasetRecipe, check_resolved, load_dataset
 from agentgym.spaces import SpaceCodec
 from agentgym.trust import trusting
 
@@ -168,7 +168,7 @@ def find_change(path: Path, recipe: DatasetRecipe) -> str | None:
     for folder in dataset_folders(path):
         header = EpisodeDataset(folder).header
         expected = recipe if folder == path else recipe.of_tasks(tasks_of(header))
-        changed = differences(dict(header.recipe), expected.model_dump(mode="json"))
+        changed = expected.changes_since(header.recipe)
         if changed:
             return changed[0] if folder == path else f"{folder.name}: {changed[0]}"
     return None

@@ -1,11 +1,11 @@
 """datasets/*.toml: who acts where and what is kept; datasets/experts/*.toml: experts to be trained."""
 
-from collections.abc import Collection
-from typing import Annotated, Literal, Self
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentgym.recipes.base import LAST_SEED, MOST_AT_ONCE, MOST_EPISODES, Name, Often, Recipe, Seed, absent
+from agentgym.recipes.base import LAST_SEED, MOST_AT_ONCE, MOST_EPISODES, Name, Often, Recipe, Seed, absent, differences
 from agentgym.recipes.suites import SuiteRecipe
 
 HELD_OUT = 0.02
@@ -54,6 +54,13 @@ class DatasetRecipe(Recipe):
         kept = [task for task in self.suite.tasks if task.id in tasks]
         return self.model_copy(update={"suite": self.suite.model_copy(update={"tasks": kept})})
 
+    def changes_since(self, recorded: Mapping[str, Any]) -> list[str]:
+        """In which keys what this recipe records differs from what a dataset's header says, as `key: old -> new`.
+
+        What is recorded does not depend on descriptions, on what others reached, or on the share that is held out.
+        """
+        return differences(_recorded(recorded), _recorded(self.model_dump(mode="json")))
+
     @property
     def seeds(self) -> range:
         """The seeds of each task."""
@@ -64,6 +71,16 @@ class DatasetRecipe(Recipe):
         if self.first_seed + self.episodes > LAST_SEED:
             raise ValueError(f"expected seeds of at most 63 bits: first_seed + episodes up to {LAST_SEED}")
         return self
+
+
+def _recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the values of a dataset recipe those that decide what is recorded."""
+    kept = {key: value for key, value in values.items() if key not in ("description", "held_out")}
+    if isinstance(values.get("suite"), Mapping):
+        suite = {key: value for key, value in values["suite"].items() if key not in ("name", "description")}
+        tasks = [{key: value for key, value in task.items() if key != "reference"} for task in suite.get("tasks", ())]
+        kept["suite"] = {**suite, "tasks": tasks}
+    return kept
 
 
 class ExpertPPORecipe(Recipe):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from agentgym.data.store import EpisodeDataset, Header, dataset_folders, locate
 from agentgym.errors import UserError
-from agentgym.recipes import DatasetRecipe, ExperimentRecipe, PartRecipe, differences
+from agentgym.recipes import DatasetRecipe, ExperimentRecipe, PartRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.domains import Domain, action_tokens
 
@@ -112,7 +112,7 @@ def check_same_recipe(folder: Path, datasets: Sequence[EpisodeDataset], expected
     """Raises UserError when the datasets of a folder were recorded by another recipe, or not whole."""
     for dataset in datasets:
         of_it = expected if len(datasets) == 1 else expected.of_tasks(tasks_of(dataset))
-        changed = differences(dict(dataset.header.recipe), of_it.model_dump(mode="json"))
+        changed = of_it.changes_since(dataset.header.recipe)
         if changed:
             raise UserError(
                 f"{folder}: was recorded by another recipe ({changed[0]}); name its folder with --data, or record it"

@@ -277,3 +277,11 @@ def test_a_suite_whose_tasks_another_plays_just_so_is_not_scored_twice():
     ]
     recipe = ExperimentRecipe(name="many", description="many", parts=parts, training=TrainingRecipe(updates=1))
     assert [suite.name for suite in recipe.suites] == ["both", "shorter"]
+
+
+def test_what_is_recorded_does_not_depend_on_words_or_on_what_is_held_out(own):
+    recipe = load_dataset(str(own / "data" / "dataset.toml"))
+    recorded = recipe.model_dump(mode="json")
+    reworded = recipe.model_copy(update={"description": "yours", "held_out": 0.5})
+    assert reworded.changes_since(recorded) == []
+    assert recipe.model_copy(update={"episodes": 8}).changes_since(recorded) == ["episodes: 7 -> 8"]
