@@ -121,22 +121,10 @@ def _require_onnx() -> None:
         import onnxruntime  # noqa: F401
 
 
-def _check_size(policy: AgentPolicy) -> None:
-    """Raises UserError where frames would have to be resized: PyTorch's exporter ends the process on that graph."""
-    side = policy.frame_side
-    if policy.domain.frame_shape != (side, side):
-        found = "x".join(map(str, policy.domain.frame_shape))
-        raise UserError(
-            f"the agent sees frames of {found} at {side}x{side} (model.frame_side), and an exported policy resizes "
-            "nothing; record the task at that size (suite.frame) and train on it"
-        )
-
-
 def _sizes(policy: AgentPolicy) -> dict[str, Any]:
     """What a host needs beside the graph, as plain values."""
     config, language = policy.model.config, policy.model.language_model.config
     root = policy.codec.discrete_root("an exported policy")
-    _check_size(policy)
     policy.model.check_reads_images("an exported policy")
     heads = language.num_attention_heads
     return {
@@ -197,6 +185,9 @@ def _write_graph(policy: AgentPolicy, file: Path) -> None:
     names = {"instruction": {0: "words"}, "visual": {0: "past"}, "actions": {0: "past"}, "keys_values": {3: "read"}}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer is called old, and knows that sizes are taken while it traces
+        step(
+            *example
+        )  # so that what is computed once, as the matrices that resize frames, lies in the graph as numbers
         torch.onnx.export(
             step,
             example,

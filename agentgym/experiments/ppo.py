@@ -35,6 +35,7 @@ from agentgym.files import (
 )
 from agentgym.folders import claimed, is_vacant
 from agentgym.model.agent import AgentModel
+from agentgym.model.device import default_device, describe_device
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.protocol import Policy
 from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
@@ -185,6 +186,7 @@ class CurveCallback(BaseCallback):
             "cpu_seconds": round(self._before["cpu_seconds"] + cpu_began - self._cpu_began - self._cpu_spent, 1),
             "success_rate": success,
             "mean_return": total,
+            "device": describe_device(self.model.device),
         }
         temporary = self._run / "checkpoint.tmp.zip"
         with writing(self._run / CHECKPOINT):
@@ -251,6 +253,7 @@ def _first(recipe: FinetuningRecipe, env: VecMonitor, task: str) -> PPO:
         "clip_range": ppo.clip,
         "ent_coef": ppo.tether or ppo.entropy,
         "seed": ppo.seed,
+        "device": default_device(),
     }
     if recipe.start == "cnn":
         return PPO("CnnPolicy", env, **settings)

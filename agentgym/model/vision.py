@@ -239,8 +239,8 @@ class FrameSize:
             return frames
         if self.completes and max(height, width) <= self.side:
             return F.pad(frames, (0, 0, 0, self.side - width, 0, self.side - height))
-        resized = resize(frames.movedim(-1, -3).float(), self.side)
-        return resized.round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
+        resized = resize(frames.permute(0, 1, 4, 2, 3).float(), self.side)
+        return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 1, 3, 4, 2)
 
 
 def resize(pixels: Float[Tensor, "*axes height width"], side: int) -> Float[Tensor, "*axes side side"]:
@@ -249,7 +249,8 @@ def resize(pixels: Float[Tensor, "*axes height width"], side: int) -> Float[Tens
     if (height, width) == (side, side):
         return pixels
     rows, columns = (_resizing(int(length), side, pixels.device, pixels.dtype) for length in (height, width))
-    return rows @ pixels @ columns.T
+    # Both stand at the left, where int8 quantisation leaves matrices as they are; the exporter knows no `mT`.
+    return (columns @ (rows @ pixels).transpose(-2, -1)).transpose(-2, -1)
 
 
 @lru_cache(maxsize=16)

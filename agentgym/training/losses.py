@@ -110,7 +110,9 @@ def likeliest_tokens(logits: Tensor, text_tokens: int, targets: Tensor) -> Tenso
     """The likeliest token at each place, counted from the first action token: an action token, but for text any."""
     likeliest = logits[..., text_tokens:].argmax(-1)
     text = targets < 0
-    return torch.where(text, logits.argmax(-1) - text_tokens, likeliest) if text.any() else likeliest
+    if text.device.type == "cpu" and not text.any():  # elsewhere asking would wait for the device
+        return likeliest
+    return torch.where(text, logits.argmax(-1) - text_tokens, likeliest)
 
 
 def _nll(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The main job on the pretended device: act, train with rollouts, tune by PPO, explain. Run by test_any_device.
+"""The main job on the pretended device: act, train with rollouts, evaluate, explain, tune by PPO (see test_any_device).
 
 python device_job.py FOLDER
 """
@@ -16,32 +16,27 @@ pretended_device.install()
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from stable_baselines3 import PPO
-from worlds import TASK, ScriptedSampler, experiment_recipe, model_of, record, sources_of, tokenizer_of
+from worlds import TASK, ScriptedSampler, experiment_recipe, model_of, record, tokenizer_of
 
-from agentgym.evaluation.rollouts import rollout
+from agentgym import recipes
+from agentgym.evaluation import policy_registry, protocol, scoring
+from agentgym.experiments import imitation, ppo
+from agentgym.files import read_json
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.attribution import explain
-from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation
-from agentgym.recipes import FrameRecipe
-from agentgym.training import loop as training_loop
-from agentgym.training.loop import Loop, train
+from agentgym.recipes import TaskRecipe
+from agentgym.training.run_folder import open_run
 
 DEVICE = pretended_device.device()
-folder = Path(sys.argv[1])
-
-
-def on_device(model):
-    return model.to(DEVICE)
+SHORT = TaskRecipe(id=TASK, limit=3)  # an untrained agent would wander for long
 
 
 def acts_as_on_the_cpu(dataset, **sizes):
     torch.manual_seed(0)
     model, tokenizer = model_of(dataset, window=3, **sizes), tokenizer_of(dataset)
     seen = []
-    for place in (model, None):
-        policy = AgentPolicy(place or on_device(model), tokenizer, sampler=ScriptedSampler([0, 1] * 6))
+    for device in ("cpu", DEVICE):
+        policy = AgentPolicy(model.to(device), tokenizer, sampler=ScriptedSampler([0, 1] * 6))
         state, frames = None, np.random.default_rng(0)
         for step in range(6):
             words = np.zeros((2, 32), np.uint8)
@@ -55,47 +50,66 @@ def acts_as_on_the_cpu(dataset, **sizes):
     print("acted", sizes, flush=True)
 
 
-def train_with_rollouts(dataset):
-    Accelerator.device = property(lambda self: DEVICE)
-    # Safetensors asks for storages, which pretended tensors have none of: everything runs but the writing.
-    training_loop._save = lambda accelerator, path, update: None
-    recipe = experiment_recipe("training.updates=2", "training.evaluate_every=1", "training.checkpoint_every=1")
-    torch.manual_seed(0)
-    model, tokenizer = model_of(dataset, window=4), tokenizer_of(dataset)
-    training, testing = sources_of(dataset, window=4)
-
-    def play(model, index, count):
-        policy = AgentPolicy(model, tokenizer)
-        assert policy.device == DEVICE
-        played = rollout(policy, TASK, frame=FrameRecipe(), seeds=[1], num_environments=1, deterministic=True)
-        return [("success_rate", float(episode.success)) for episode in played]
-
-    losses = recipe.losses.model_copy(update={"masked_image": 0.02})
-    loop = Loop(recipe.training, losses, training, {"it": testing}, folder / "run", play)
-    model = train(on_device(model), loop)
-    assert model.device == DEVICE
+def trains_with_rollouts(folder):
+    run = folder / "run"
+    for _ in range(2):  # the second time all that is left is to read the checkpoint
+        recipe = experiment_recipe(
+            "training.updates=2",
+            "training.optimizer=muon",
+            "training.evaluate_every=1",
+            "training.checkpoint_every=1",
+            "training.evaluate_episodes=2",
+            "losses.masked_image=0.02",
+        )
+        start = imitation.prepare(recipe, folder / "data")
+        open_run(run, recipe)
+        recipe.dataset.suite.tasks[0] = SHORT
+        (run / "training.json").unlink(missing_ok=True)
+        imitation.train_run(recipe, folder / "data", run, start=start)
+    assert read_json(run / "training.json")["device"] == pretended_device.NAME
+    assert (run / "checkpoints/0000002/model.safetensors").is_file()
     print("trained", flush=True)
-    return model, tokenizer
 
 
-def tune(model, tokenizer):
-    host = model_of(record_of, window=4)
-    host.load_state_dict({name: tensor.cpu() for name, tensor in model.state_dict().items()})
-    host.save_pretrained(folder / "checkpoint")
-    tokenizer.save_pretrained(folder / "checkpoint")
-    import agentgym
+def evaluates(folder):
+    suite = folder / "short.toml"
+    suite.write_text(f'description = "short"\n[[tasks]]\nid = "{TASK}"\nlimit = 3\n')
+    config = protocol.configure_evaluation(
+        str(folder / "run"), suite=str(suite), to=folder / "scored", episodes=2, data=str(folder / "data")
+    )
+    assert scoring.evaluate(config)["device"] == pretended_device.NAME
+    assert policy_registry.load_once(config.policy, sampled=False).device == DEVICE
+    print("evaluated", flush=True)
 
-    env = HistoryObservation(agentgym.make(TASK), window=4)
-    kwargs = {"checkpoint": str(folder / "checkpoint")}
-    PPO(AgentActorCriticPolicy, env, policy_kwargs=kwargs, n_steps=8, batch_size=8, n_epochs=1, device=DEVICE).learn(8)
+
+def explains(folder):
+    policy = AgentPolicy.from_pretrained(folder / "run")
+    frames = np.zeros((5, 56, 56, 3), np.uint8)
+    found = explain(policy.model, policy.tokenizer, "go to the red ball", frames, np.arange(5))
+    assert np.isfinite(found.patches).all()
+    print("explained", flush=True)
+
+
+def tunes(folder):
+    small = ("ppo.steps=8", "ppo.environments=2", "ppo.rollout_steps=4", "ppo.batch_size=8", "ppo.epochs=1")
+    points = ("ppo.value_warmup_rollouts=0", "evaluation.episodes=1", "evaluation.every=8", f"init={folder / 'run'}")
+    recipe = recipes.load_finetuning("babyai-goto-redball-ppo", [*small, *points])
+    recipe.suite.tasks[0] = SHORT
+    points = ppo.finetune(recipe, folder / "tuned")
+    assert [point["device"] for point in points] == [pretended_device.NAME] * len(points)
+    assert AgentPolicy.from_pretrained(folder / "tuned").device == DEVICE
     print("tuned", flush=True)
 
 
-record_of = record(folder / "data")
-for sizes in ({"instruction_attention": True}, {"temporal_attention": True}):
-    acts_as_on_the_cpu(record_of, **sizes)
-trained, tokens = train_with_rollouts(record_of)
-found = explain(trained, tokens, "go to the red ball", np.zeros((5, 56, 56, 3), np.uint8), np.arange(5))
-assert np.isfinite(found.patches).all()
-print("explained", flush=True)
-tune(trained, tokens)
+def main(folder):
+    dataset = record(folder / "data")
+    for sizes in ({"instruction_attention": True}, {"temporal_attention": True}):
+        acts_as_on_the_cpu(dataset, **sizes)
+    trains_with_rollouts(folder)
+    evaluates(folder)
+    explains(folder)
+    tunes(folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -4,18 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 
-
-@pytest.mark.slow
 def test_everything_that_learns_and_acts_runs_on_another_device(tmp_path):
     job = Path(__file__).parent / "device_job.py"
     done = subprocess.run([sys.executable, str(job), str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    said = [line.split()[0] for line in done.stdout.splitlines() if line.split()]
-    assert [word for word in said if word in ("acted", "trained", "explained", "tuned")] == [
-        *["acted"] * 2,
-        "trained",
-        "explained",
-        "tuned",
-    ]
+    said = [line.split()[0] for line in done.stdout.splitlines()]
+    assert said == ["acted", "acted", "trained", "evaluated", "explained", "tuned"]

@@ -232,8 +232,21 @@ def test_of_several_domains_the_runs_own_is_exported_with_the_same_logits(run, d
     np.testing.assert_allclose(seen[1][0], seen[0][0], atol=1e-4)
 
 
-def test_an_agent_that_resizes_its_frames_is_refused_with_the_remedy(dataset, tmp_path):
-    policy = AgentPolicy(model_of(dataset, window=3, frame_side=48), tokenizer_of(dataset))
-    line = refusal(onnx_export.write_policy, policy, tmp_path)
-    assert "frames of 56x56 at 48x48 (model.frame_side)" in line
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("side", [40, 64])
+def test_an_agent_that_resizes_its_frames_is_exported_with_the_same_logits(dataset, tmp_path, monkeypatch, side):
+    torch.manual_seed(0)
+    model = model_of(dataset, window=3, frame_side=side)
+    torch.nn.init.normal_(model.language_model.embeddings.weight[-7:], std=0.3)
+    model.config.domains[0]["frame_shape"] = [56, 56]
+    policy = AgentPolicy(model, tokenizer_of(dataset))
+    assert (policy.domain.frame_shape, policy.frame_side) == ((56, 56), side)
+    onnx_export.write_policy(policy, tmp_path)
+    both = policy, OnnxPolicy(tmp_path / "policy.onnx")
+    seen = [logits_of(each, monkeypatch) for each in both]
+    for each in both:
+        state = None
+        for step in range(4):
+            _, state = each.predict(observations(dataset, 2, step), state)
+    np.testing.assert_allclose(seen[1], seen[0], atol=1e-5, rtol=1e-5)
+    int8 = OnnxPolicy(tmp_path / "policy-int8.onnx").predict(observations(dataset, 2, 0))[0]
+    assert int8.shape == (2,)
