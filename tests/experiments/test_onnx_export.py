@@ -232,10 +232,12 @@ def test_of_several_domains_the_runs_own_is_exported_with_the_same_logits(run, d
     np.testing.assert_allclose(seen[1][0], seen[0][0], atol=1e-4)
 
 
-@pytest.mark.parametrize("side", [40, 64])
-def test_an_agent_that_resizes_its_frames_is_exported_with_the_same_logits(dataset, tmp_path, monkeypatch, side):
+@pytest.mark.parametrize(("side", "completes"), [(40, False), (64, True)])
+def test_an_agent_of_another_frame_size_is_exported_with_the_same_logits(
+    dataset, tmp_path, monkeypatch, side, completes
+):
     torch.manual_seed(0)
-    model = model_of(dataset, window=3, frame_side=side)
+    model = model_of(dataset, window=3, frame_side=side, complete_frames=completes)
     torch.nn.init.normal_(model.language_model.embeddings.weight[-7:], std=0.3)
     model.config.domains[0]["frame_shape"] = [56, 56]
     policy = AgentPolicy(model, tokenizer_of(dataset))
