@@ -84,9 +84,9 @@ _offered = lazy.offer(
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from agentgym.versions import own_version
 
-        return version("agentgym")
+        return own_version()
     return _offered(name)
 
 

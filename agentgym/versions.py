@@ -4,7 +4,17 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
+DISTRIBUTION = "agentgym-ifm"  # what pip calls this package; on PyPI `agentgym` is another project
+FORMERLY = "agentgym"  # what an installation of before 0.2.0 is called
 LEARNING = ("minigrid", "torch", "transformers", "accelerate")  # what decides a training and its scores
+
+
+def own_version() -> str:
+    """This package's version. Raises PackageNotFoundError where it runs without being installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return version(FORMERLY)
 
 
 def installed_versions(packages: Iterable[str] = ("minigrid",)) -> dict[str, str]:
@@ -15,6 +25,6 @@ def installed_versions(packages: Iterable[str] = ("minigrid",)) -> dict[str, str
 @cache  # looking one up takes half a millisecond, and every recorder asks for five
 def _version(package: str) -> str:
     try:
-        return version(package)
+        return own_version() if package == "agentgym" else version(package)
     except PackageNotFoundError:
         return "none"

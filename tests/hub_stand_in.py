@@ -16,7 +16,8 @@ class HubStandIn(ThreadingHTTPServer):
 
     def __init__(self, token="hf_test"):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.token, self.files, self.asked = token, {}, []
+        self.token, self.files = token, {}
+        self.asked, self.sent = [], []  # (method, path) of each request; (path, bytes) of each answer with a body
 
     @property
     def url(self):
@@ -112,6 +113,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
+            self.server.sent.append((self.path, len(content)))
             self.wfile.write(content)
 
 

@@ -166,6 +166,8 @@ def score(
         if config.protocol.videos:
             on_progress(0, "videos")
             _write_videos(config, again, output)
+    if again:
+        _tell_trackers(config, found, output)
     who = "agent" if config.policy.kind == "agent" else config.policy.name
     for task in found["tasks"]:
         output.print(score_table(task, who), soft_wrap=False)
@@ -183,6 +185,22 @@ def _write_videos(config: "EvaluationConfig", again: bool, output: CommandOutput
         output.warn(f"no videos: {error}")
     else:
         write_evaluation_videos(config, again=again)
+
+
+def _tell_trackers(config: "EvaluationConfig", found: dict[str, Any], output: CommandOutput) -> None:
+    """A run's own scores go where its curves are; a tracker that does not start is a warning, no error."""
+    run = config.policy.run
+    if run is None or config.folder != run or not (run / "training.json").is_file():
+        return
+    from agentgym.report.tracked_scores import track_scores
+
+    try:
+        trackers = track_scores(run, found)
+    except UserError as error:
+        output.warn(f"scores are not tracked: {error}")
+    else:
+        if trackers:
+            output.print(f"tracked: {', '.join(trackers)}")
 
 
 def _told(recipe: DatasetRecipe, outcomes: dict[str, int]) -> dict[str, int]:

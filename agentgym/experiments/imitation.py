@@ -36,6 +36,7 @@ from agentgym.training.loop import Loop
 from agentgym.training.optimizer import uses_bfloat16
 from agentgym.training.run_folder import BUSY, begun, check_same_run
 from agentgym.training.sources import sources_of
+from agentgym.training.trackers import chosen_trackers
 from agentgym.training.windows import Source
 from agentgym.versions import LEARNING, installed_versions
 
@@ -94,6 +95,7 @@ class Start:
 
 def prepare(recipe: ExperimentRecipe, data: Path) -> Start:
     """What the recipe's training begins with; nothing is written. Raises UserError for whatever cannot be trained."""
+    chosen_trackers(recipe.training.trackers)
     parts = open_parts(data, recipe)
     if recipe.training.evaluate_episodes:
         for suite in recipe.suites:

@@ -96,6 +96,9 @@ class ColourJitter(Recipe):
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
 
 
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+
+
 class TrainingRecipe(Recipe):
     """The loop: one update is `accumulation` batches of `batch_size` windows of `window` steps.
 
@@ -103,7 +106,7 @@ class TrainingRecipe(Recipe):
     `optimizer` and `learning_rate` absent: Muon at 4e-3 from scratch, AdamW at 1e-3 where the model starts from
     published weights or an agent (see `agentgym.training.optimizer`).
     `gradient_checkpointing` computes activations twice instead of keeping them, `compile` is for torch.compile.
-    `colour_jitter` absent: none.
+    `colour_jitter` absent: none. `trackers` absent: TensorBoard where installed (see `agentgym.training.trackers`).
     `held_out_hash` says which episodes are held out, by their task and seed; runs of older versions have "crc32", whose
     shares are not the asked ones.
     """
@@ -127,6 +130,7 @@ class TrainingRecipe(Recipe):
     loader_workers: Annotated[int, Field(ge=1, le=256)] = 1
     held_out_hash: Literal["blake2b", "crc32"] = "blake2b"
     seed: Seed = 0
+    trackers: Annotated[tuple[Tracker, ...] | None, Field(strict=False, exclude_if=lambda names: names is None)] = None
     log_every: Often = 20
     checkpoint_every: Often = 200
     evaluate_every: Often = 400

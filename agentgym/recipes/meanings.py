@@ -126,6 +126,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "gradient_checkpointing": "Activations are computed twice, which saves memory.",
         "loader_workers": "Threads that make batches ahead. Raise it when `time/batch` is not near 0.",
         "held_out_hash": "By which held-out episodes are chosen; older runs have crc32.",
+        "trackers": "Where curves, scores and films go; TensorBoard, where installed, when not given; `[]`: nowhere.",
         "log_every": "Updates between points of the curves.",
         "checkpoint_every": "Updates between checkpoints: the most that an interruption costs.",
         "evaluate_every": "Updates between held-out points and rollouts.",

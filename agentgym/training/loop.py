@@ -25,11 +25,12 @@ from agentgym.model.agent import AgentModel
 from agentgym.recipes import LossRecipe, TrainingRecipe
 from agentgym.training.allocator import keep_freed_memory
 from agentgym.training.augmentation import draw, jitter_colours
-from agentgym.training.distributed import forget_accelerator
+from agentgym.training.distributed import forget_accelerator, is_first
 from agentgym.training.forward import forward, read_windows, some_windows
 from agentgym.training.losses import Losses
 from agentgym.training.metrics import MetricAccumulator, MetricLogger, StepTimer, read_metrics
 from agentgym.training.optimizer import learning_rate, optimizers_of, uses_bfloat16
+from agentgym.training.trackers import make_trackers
 from agentgym.training.windows import Batch, Source, prefetch
 
 HELD_OUT_WINDOWS = 256  # of all parts together: enough for two digits of accuracy, in seconds
@@ -50,7 +51,7 @@ class Loop:
     losses: LossRecipe
     source: Source
     held_out: Mapping[str, Source]  # by the name of the part
-    path: Path  # the run folder: checkpoints/, tensorboard/ and metrics.jsonl go there
+    path: Path  # the run folder: checkpoints/, metrics.jsonl and what trackers keep go there
     rollout: Rollout | None = None  # scores the model now and then
 
 
@@ -75,7 +76,7 @@ def train(
     first = _resume(accelerator, loop.path)
     unscored = first > 0 and _evaluates(first, recipe) and not _is_scored(loop.path, first)
     accelerator.wait_for_everyone()
-    logger = MetricLogger(loop.path, first) if accelerator.is_main_process else None
+    logger = MetricLogger(accelerator, loop.path, first) if accelerator.is_main_process else None
     if unscored:  # the run ended between a checkpoint and its evaluation
         scores = _evaluate(_whole(model, accelerator), loop, accelerator)
         if logger:
@@ -152,6 +153,7 @@ def _accelerator(loop: Loop, bfloat16: bool) -> Accelerator:
         mixed_precision="bf16" if bfloat16 else "no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # said, so that no variable changes it
         kwargs_handlers=[sharing],
+        log_with=make_trackers(loop.recipe.trackers, loop.path) if is_first() else None,
     )
     if loop.recipe.batch_size % accelerator.num_processes:
         raise UserError(

@@ -1,21 +1,18 @@
-"""The curves of a run: sums of losses over all processes, the time, TensorBoard scalars and metrics.jsonl."""
+"""The curves of a run: sums of losses over all processes, the time, metrics.jsonl and what trackers are told."""
 
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from accelerate import Accelerator
 
 from agentgym.files import append_json_line, replace_file, to_json, writing
 from agentgym.folders import make_folder
 from agentgym.training.losses import Losses
 from agentgym.training.run_folder import read_metrics
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from agentgym.training.trackers import PROJECT, starting
 
 PARTS = ("language", "masked_image", "action")
 
@@ -80,36 +77,30 @@ class StepTimer:
 
 
 class MetricLogger:
-    """The curves of a run: metrics.jsonl, and TensorBoard scalars where the extra `tensorboard` is installed.
+    """The curves of a run: metrics.jsonl, and what the accelerator's trackers are told.
 
-    Going on from update `first` forgets what was written beyond it, so that a resumed journal has no value twice.
+    Resuming from update `first` drops what was written beyond it, so that a resumed journal has no value twice.
+    Trackers keep what they were told, so they are told the values alone that they have not had.
     """
 
-    def __init__(self, path: Path, first: int) -> None:
+    def __init__(self, accelerator: Accelerator, path: Path, first: int) -> None:
         make_folder(path)
-        self._file = path / "metrics.jsonl"
-        kept = [line for line in read_metrics(path) if line["update"] <= first]
-        replace_file(self._file, "".join(to_json(line) + "\n" for line in kept))
-        self._tensorboard = _summary_writer(path / "tensorboard", first)
+        self._accelerator, self._file = accelerator, path / "metrics.jsonl"
+        before = read_metrics(path)
+        self._told = {(line["update"], name) for line in before for name in line}
+        replace_file(self._file, "".join(to_json(line) + "\n" for line in before if line["update"] <= first))
+        with starting(accelerator.log_with, path):
+            accelerator.init_trackers(PROJECT)
 
     def write(self, update: int, values: Mapping[str, float]) -> None:
         """Writes values of an update."""
         append_json_line(self._file, {"update": update, **values})
-        if self._tensorboard is not None:
-            with writing(self._file.parent / "tensorboard"):
-                for name, value in values.items():
-                    self._tensorboard.add_scalar(name, value, update)
+        fresh = {name: value for name, value in values.items() if (update, name) not in self._told}
+        if fresh:
+            with writing(self._file.parent):
+                self._accelerator.log(fresh, step=update)
 
     def close(self) -> None:
-        """Flushes the scalars."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-
-
-def _summary_writer(path: Path, first: int) -> "SummaryWriter | None":
-    """Writes TensorBoard's files from update `first` + 1 on; None without its package."""
-    if find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(path), purge_step=first + 1)
+        """The trackers write what they still hold."""
+        for tracker in self._accelerator.trackers:
+            tracker.finish()

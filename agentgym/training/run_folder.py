@@ -24,6 +24,8 @@ MADE = (  # by training, evaluation and report; --overwrite deletes these and no
     "model.tmp",
     "checkpoints",
     "tensorboard",
+    "wandb",
+    "trackers.json",
     "metrics.jsonl",
     "training.json",
     "reconstructions.npz",

@@ -168,7 +168,9 @@ def test_what_cannot_be_imported_is_one_line(tmp_path):
 
 def test_without_minari_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
-    assert "needs minari; pip install 'agentgym[minari]'" in refusal(export_minari, sample_dataset(), tmp_path / "to")
+    assert "needs minari; pip install 'agentgym-ifm[minari]'" in refusal(
+        export_minari, sample_dataset(), tmp_path / "to"
+    )
 
 
 def test_a_hub_folder_is_read_by_datasets_frames_as_pictures(tmp_path, monkeypatch):

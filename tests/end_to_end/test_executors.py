@@ -76,7 +76,7 @@ def test_a_workers_death_is_one_line(name, request):
 
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert refusal(start("ray").__enter__) == "--engine ray needs ray; pip install 'agentgym[ray]'"
+    assert refusal(start("ray").__enter__) == "--engine ray needs ray; pip install 'agentgym-ifm[ray]'"
 
 
 def test_an_unknown_engine_and_no_worker_are_refused():

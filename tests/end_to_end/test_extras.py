@@ -56,7 +56,7 @@ def test_the_base_install_imports_what_recording_training_and_scoring_need():
 def test_a_missing_package_is_one_line_that_names_its_extra(extra, package, program):
     caught = "from agentgym.errors import UserError\ntry:\n    {}\nexcept UserError as error:\n    print(error)"
     line = run_without((package,), caught.format(program))
-    assert line.endswith(f"needs {package.split('.')[0]}; pip install 'agentgym[{extra}]'")
+    assert line.endswith(f"needs {package.split('.')[0]}; pip install 'agentgym-ifm[{extra}]'")
     assert extra in EXTRAS
 
 
@@ -67,8 +67,8 @@ def test_a_module_of_ours_that_is_missing_is_no_matter_of_extras():
 
 def test_all_has_every_extra_and_what_the_error_names_is_what_is_installed():
     (everything,) = EXTRAS["all"]
-    named = set(everything.removeprefix("agentgym[").removesuffix("]").split(","))
-    assert named == set(EXTRAS) - {"all", "dev", "docs"}
+    named = set(everything.removeprefix("agentgym-ifm[").removesuffix("]").split(","))
+    assert named == set(EXTRAS) - {"all", "dev", "docs", "trackio", "wandb", "mlflow"}
     assert 'needs("' in (ROOT / "agentgym" / "policies" / "sb3" / "__init__.py").read_text()
 
 
@@ -77,4 +77,4 @@ def test_the_error_is_a_users():
         with needs("report", what="drawing"):
             import nothing_of_that_name  # noqa: F401
 
-    assert refusal(load) == "drawing needs nothing_of_that_name; pip install 'agentgym[report]'"
+    assert refusal(load) == "drawing needs nothing_of_that_name; pip install 'agentgym-ifm[report]'"

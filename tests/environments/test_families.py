@@ -269,4 +269,4 @@ def test_a_missing_package_is_named_by_its_extra(task, module, extra, monkeypatc
     monkeypatch.setitem(sys.modules, module, None)
     for name in [name for name in gymnasium.registry if name.startswith("MinAtar/")]:
         monkeypatch.delitem(gymnasium.registry, name)
-    assert refusal(make, task).endswith(f"pip install 'agentgym[{extra}]'")
+    assert refusal(make, task).endswith(f"pip install 'agentgym-ifm[{extra}]'")

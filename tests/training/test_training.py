@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import types
 from types import SimpleNamespace
 
 import pytest
@@ -158,8 +159,17 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_a_checkpoint_has_it(
 def test_a_journal_going_on_forgets_what_lies_beyond_the_checkpoint(tmp_path):
     lines = [{"update": update, "loss/total": 0.1} for update in (1, 2, 3, 4)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"update": 5, "lo')
-    MetricLogger(tmp_path, 2).close()
+    told = []
+    accelerator = types.SimpleNamespace(
+        log_with=[], trackers=[], init_trackers=lambda project: None, log=lambda values, step: told.append(values)
+    )
+    logger = MetricLogger(accelerator, tmp_path, 2)
     assert [line["update"] for line in read_metrics(tmp_path)] == [1, 2]
+    logger.write(3, {"loss/total": 0.1, "loss/action": 0.2})
+    logger.write(4, {"loss/total": 0.1})
+    logger.write(6, {"loss/total": 0.1})
+    logger.close()
+    assert told == [{"loss/action": 0.2}, {"loss/total": 0.1}], "trackers have the rest"
 
 
 def test_precision_auto_is_bfloat16_only_where_the_processor_has_it(monkeypatch):

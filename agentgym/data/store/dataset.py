@@ -4,6 +4,8 @@ import json
 import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
@@ -17,26 +19,29 @@ from agentgym.data.store.files import locate, shard_files, shard_number
 from agentgym.data.store.format import FormatError, Header, Row, count_outcomes
 from agentgym.data.store.shard import Shard
 from agentgym.data.store.steps import decode_steps
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.spaces.values import Actions
 
+REMOTE_AT_ONCE = 16  # shards that are opened elsewhere at once
 OF_A_SAMPLE = ("instruction", "terminated", "truncated", "success", "seed", "task", "expert", "versions")
 
 
 class EpisodeDataset:
     """Reads a dataset folder: `dataset[i]` is an episode as a Sample, `len(dataset)` how many there are.
 
-    The folder may be anywhere that fsspec reaches (`memory://...`, `s3://...`). Raises UserError when it is missing or
+    The folder may be anywhere that fsspec reaches (`hf://datasets/org/name`, `s3://...`); of shards there, what is read
+    is fetched, and nothing else. Raises UserError when it is missing or
     empty, or lacks a shard; reading an episode that is damaged raises a UserError that names it, and the others stay
     readable. A shard that cannot be opened at all is left out with a warning, and named in `lost`.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = locate(path)
-        if not self.path.is_dir():
-            raise UserError(f"{self.path}: there is no such dataset folder; 'agentgym collect RECIPE' records one")
-        files = shard_files(self.path)
+        with _reaching(self.path):
+            if not self.path.is_dir():
+                raise UserError(f"{self.path}: there is no such dataset folder; 'agentgym collect RECIPE' records one")
+            files = shard_files(self.path)
         if not files:
             raise UserError(f"{self.path}: holds no episodes; 'agentgym collect RECIPE' records some")
         check_no_shard_is_missing(self.path, len(files))
@@ -174,22 +179,52 @@ def _read_versions(text: str) -> dict[str, str]:
     return found
 
 
+@contextmanager
+def _reaching(path: Path) -> Iterator[None]:
+    """What a file system elsewhere raises without a network, an account or a right, as one line."""
+    if isinstance(path, Path):
+        yield
+        return
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: cannot be reached ({first_line(error)})") from error
+
+
 def _open_shards(files: Sequence[Path]) -> tuple[list[Shard], tuple[str, ...]]:
     """The shards that can be opened, and one line for each that cannot. Raises UserError when none can."""
     shards: list[Shard] = []
     lost: list[UserError] = []
-    for file in files:
-        try:
-            shards.append(Shard(file))
-        except FormatError:
-            raise
-        except UserError as error:
-            lost.append(error)
+    for opened in _opened(files):
+        if isinstance(opened, UserError):
+            lost.append(opened)
+        else:
+            shards.append(opened)
     if not shards:
         raise lost[0]
     for loss in lost:
         warnings.warn(f"left out: {loss}", stacklevel=3)
     return shards, tuple(map(str, lost))
+
+
+def _opened(files: Sequence[Path]) -> Iterator[Shard | UserError]:
+    """Each shard, or why it cannot be opened; those that are elsewhere are opened several at once, to wait once."""
+    if isinstance(files[0], Path):
+        yield from map(_try_to_open, files)
+        return
+    with ThreadPoolExecutor(REMOTE_AT_ONCE) as pool:
+        yield from pool.map(_try_to_open, files)
+
+
+def _try_to_open(file: Path) -> Shard | UserError:
+    try:
+        return Shard(file)
+    except FormatError:
+        raise
+    except UserError as error:
+        return error
 
 
 def check_same_format(datasets: Sequence[EpisodeDataset]) -> None:

@@ -3,6 +3,7 @@
 A folder to read from may be anywhere that fsspec reaches; only a folder on this machine's disks is written to.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import cast
@@ -11,7 +12,7 @@ from agentgym.errors import UserError
 
 
 def locate(path: str | Path) -> Path:
-    """The folder as a path: of this disk, or (`zip://...`, `s3://...`) of a file system of fsspec.
+    """The folder as a path: of this disk, or (`hf://...`, `s3://...`, `zip://...`) of a file system of fsspec.
 
     Raises UserError when there is no such file system, or what it needs is not installed.
     """
@@ -22,7 +23,8 @@ def locate(path: str | Path) -> Path:
     from upath import UPath  # here alone: most folders are on a disk
 
     try:
-        found = UPath(path)
+        endpoint = os.environ.get("HF_ENDPOINT") if path.startswith("hf://") else None
+        found = UPath(path, **({"endpoint": endpoint} if endpoint else {}))
         found.fs  # noqa: B018  (made when it is asked for)
     except (ValueError, ImportError, OSError) as error:
         raise UserError(f"{path}: is no folder that fsspec reaches ({error})") from None

@@ -30,18 +30,28 @@ from agentgym.data.store.format import (
     read_metadata,
     row_checksum,
 )
+from agentgym.data.store.remote import RemoteFile
 from agentgym.errors import UserError
 
 DAMAGE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)  # what reading bytes that are no shard raises
 
 
 class Shard:
-    """One memory-mapped shard. Raises UserError when the file is cut short or no shard, FormatError by its version."""
+    """One memory-mapped shard. Raises UserError when the file is cut short or no shard, FormatError by its version.
+
+    Of a shard that is not on a disk of this machine, frames are read when they are asked for (see `remote`).
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self._remote: RemoteFile | None = None
+        self._frames_at = 0  # where the bytes of all frames begin
         try:
-            self._read(_map(file))
+            if isinstance(file, Path):
+                self._read(_map(file))
+            else:
+                self._remote = RemoteFile(file)
+                self._read(self._remote.map())
         except DAMAGE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
@@ -53,7 +63,11 @@ class Shard:
         reader = pa.ipc.open_file(content)
         header, episodes, attempts = self._read_metadata(reader.schema)
         check_columns(reader.schema, header.schema)
+        if self._remote and reader.num_record_batches != 1:
+            self._remote.require(0, self._remote.size)
         rows = _rows_of(reader)
+        if self._remote and reader.num_record_batches == 1:
+            self._require_all_but_frames(rows, content)
         if episodes not in (None, rows.num_rows):
             raise ValueError(f"{rows.num_rows} of {episodes} episodes")
         self._columns = Columns(rows)
@@ -62,6 +76,26 @@ class Shard:
         self.lengths: NDArray[np.int64] = offsets[1 : len(rows) + 1] - offsets[: len(rows)]
         self._whole_rows = bytearray(len(rows))
         self._whole_blocks = bytearray(self._columns["frames"].offsets[len(rows)])
+
+    def _require_all_but_frames(self, rows: pa.RecordBatch, content: pa.Buffer) -> None:
+        assert self._remote
+        frames = rows.column("frames").buffers()[-1]
+        start = frames.address - content.address if frames else 0
+        self._frames_at = start
+        self._remote.require(0, start)
+        self._remote.require(start + (frames.size if frames else 0), self._remote.size)
+
+    def _fetch_blocks(self, row: int, places: range) -> None:
+        """These blocks of an episode are here, of a shard that is elsewhere."""
+        if self._remote:
+            frames = self._columns["frames"]
+            first, last = frames.offsets[row], frames.offsets[row + 1]
+            ends = [frames.values.offsets[min(first + place, last)] for place in (places.start, places.stop)]
+            self._remote.require(self._frames_at + ends[0], self._frames_at + ends[1])
+
+    def _fetch_all(self) -> None:
+        if self._remote:
+            self._remote.require(0, self._remote.size)
 
     def _read_metadata(self, schema: pa.Schema) -> tuple[Header, int | None, bytes]:
         try:
@@ -77,6 +111,7 @@ class Shard:
     @property
     def table(self) -> pa.Table:
         """All rows and columns, unverified."""
+        self._fetch_all()
         return pa.Table.from_batches([self._rows])
 
     def __len__(self) -> int:
@@ -97,10 +132,14 @@ class Shard:
 
     def row(self, row: int, columns: Sequence[str]) -> Row:
         """Some columns of an episode as plain values, unverified; [] where there is no list."""
+        if "frames" in columns:
+            self._fetch_blocks(row, range(self._columns["frames"].size(row)))
         return {column: self._columns[column].at(row) for column in columns}
 
     def column(self, name: str) -> list[Any]:
         """A column as plain values, unverified."""
+        if name == "frames":
+            self._fetch_all()
         return self._columns[name].read(0, len(self))
 
     def steps(self, row: int, start: int, stop: int) -> Row:
@@ -146,6 +185,7 @@ class Shard:
     def _require_blocks(self, row: int, places: range) -> None:
         """Raises UserError when one of these blocks of an episode is not what was written. Verifies a block once."""
         self._require_row(row)
+        self._fetch_blocks(row, places)
         first = self._columns["frames"].offsets[row]
         for place in places:
             if not self._whole_blocks[first + place]:
@@ -196,8 +236,6 @@ def _rows_of(reader: pa.ipc.RecordBatchFileReader) -> pa.RecordBatch:
 
 
 def _map(file: Path) -> pa.Buffer:
-    """Mapped into memory when it is on a disk, read from wherever else it is."""
-    if not isinstance(file, Path):
-        return pa.py_buffer(file.read_bytes())
+    """Mapped into memory."""
     with pa.memory_map(str(file)) as source:  # what is mapped stays so; an open file for every shard would be too many
         return source.read_buffer()

@@ -1,0 +1,140 @@
+"""A run's scores and films in the trackers that have its curves (see `agentgym.training.trackers`).
+
+Each gets what it can show: every tracker the scores as numbers; Weights & Biases and Trackio a table and films,
+MLflow a table and the films' files, TensorBoard the table as text and films as moving pictures.
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from agentgym.evaluation.score_rows import Score, read_scores
+from agentgym.files import read_json
+from agentgym.training.run_folder import read_recipe
+from agentgym.training.trackers import make_trackers, starting
+
+COLUMNS = ("task", "policy", "episodes", "success", "return", "length", "score", "interval")
+FILM_SIDE = 320  # pixels, of a moving picture in TensorBoard
+
+
+def track_scores(run: Path, evaluation: dict[str, Any]) -> list[str]:
+    """Tells the run's trackers its scores, and films where there are some; the names of those trackers.
+
+    Raises UserError when one of them does not start.
+    """
+    trackers = make_trackers(read_recipe(run).training.trackers, run)
+    rows = list(read_scores(evaluation))
+    update = int(read_json(run / "training.json", dict)["updates"])
+    films = sorted((run / "videos").glob("*.mp4"))
+    with starting(trackers, run):
+        for tracker in trackers:
+            tracker.start()
+    for tracker in trackers:
+        tracker.log(_numbers(rows, evaluation), step=update)
+        TABLES[tracker.name](tracker, rows, update)
+        FILMS[tracker.name](tracker, films, update)
+        tracker.finish()
+    return [tracker.name for tracker in trackers]
+
+
+def _numbers(rows: Sequence[Score], evaluation: dict[str, Any]) -> dict[str, float]:
+    """The agent's scores, by what they are of."""
+    values = {}
+    for row in rows:
+        if row.role == "agent":
+            if row.defines_success:
+                values[f"score/success/{row.task}"] = row.success_rate
+            values[f"score/return/{row.task}"] = row.return_mean
+    overall = evaluation["over_tasks"] or {}
+    return values | {f"score/over_tasks/{key}": overall[key] for key in ("iqm", "mean") if key in overall}
+
+
+def _cells(rows: Sequence[Score]) -> list[list[Any]]:
+    return [
+        [r.task, r.policy, r.episodes, r.success_rate, r.return_mean, r.length_mean, r.text, r.interval] for r in rows
+    ]
+
+
+def _table_as_text(tracker: Any, rows: Sequence[Score], update: int) -> None:
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    lines += ["| " + " | ".join(f"{cell}" for cell in cells) + " |" for cells in _cells(rows)]
+    tracker.tracker.add_text("scores", "\n".join(lines), update)
+
+
+def _table_of_wandb(tracker: Any, rows: Sequence[Score], update: int) -> None:
+    tracker.log_table("scores", columns=list(COLUMNS), data=_cells(rows), step=update)
+
+
+def _table_of_trackio(tracker: Any, rows: Sequence[Score], update: int) -> None:
+    import trackio
+
+    tracker.log({"scores": trackio.Table(columns=list(COLUMNS), data=_cells(rows))}, step=update)
+
+
+def _table_of_mlflow(tracker: Any, rows: Sequence[Score], update: int) -> None:
+    import mlflow
+
+    columns = zip(*_cells(rows), strict=True)
+    mlflow.log_table(dict(zip(COLUMNS, map(list, columns), strict=True)), "scores.json")
+
+
+def _films_as_pictures(tracker: Any, films: Sequence[Path], update: int) -> None:
+    """TensorBoard shows a GIF as it is: what its own `add_video` makes, without the package that this one needs."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    for film in films:
+        gif, height, width = _gif(film)
+        picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+        summary = Summary(value=[Summary.Value(tag=f"films/{film.stem}", image=picture)])
+        tracker.tracker.file_writer.add_summary(summary, update)
+
+
+def _films_of_wandb(tracker: Any, films: Sequence[Path], update: int) -> None:
+    import wandb
+
+    for film in films:
+        tracker.log({f"films/{film.stem}": wandb.Video(str(film), format="mp4")}, step=update)
+
+
+def _films_of_trackio(tracker: Any, films: Sequence[Path], update: int) -> None:
+    import trackio
+
+    for film in films:
+        tracker.log({f"films/{film.stem}": trackio.Video(str(film), format="mp4")}, step=update)
+
+
+def _films_of_mlflow(tracker: Any, films: Sequence[Path], update: int) -> None:
+    for film in films:
+        tracker.log_artifact(str(film), "films")
+
+
+def _gif(film: Path) -> tuple[bytes, int, int]:
+    """A film as a GIF, its height and its width."""
+    import imageio.v3 as iio  # there, since the film is
+
+    fps = iio.immeta(film, plugin="FFMPEG")["fps"]
+    pictures = [Image.fromarray(frame) for frame in iio.imiter(film, plugin="FFMPEG")]
+    for picture in pictures:
+        picture.thumbnail((FILM_SIDE, FILM_SIDE))
+    written = BytesIO()
+    pictures[0].save(
+        written, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=False
+    )
+    return written.getvalue(), pictures[0].height, pictures[0].width
+
+
+TABLES = {
+    "tensorboard": _table_as_text,
+    "wandb": _table_of_wandb,
+    "trackio": _table_of_trackio,
+    "mlflow": _table_of_mlflow,
+}
+FILMS = {
+    "tensorboard": _films_as_pictures,
+    "wandb": _films_of_wandb,
+    "trackio": _films_of_trackio,
+    "mlflow": _films_of_mlflow,
+}

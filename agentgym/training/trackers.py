@@ -1,0 +1,91 @@
+"""Experiment trackers: a run's curves, scores and films in TensorBoard, Trackio, Weights & Biases or MLflow.
+
+They are Accelerate's trackers, named in a recipe by `training.trackers`. Each keeps its data where its own environment
+variables say (WANDB_MODE, TRACKIO_DIR, MLFLOW_TRACKING_URI). trackers.json in the run folder holds what a run is called
+there, so that a resumed training and a later evaluation continue it.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentgym.errors import UserError, first_line
+from agentgym.extras import needs
+from agentgym.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
+PROJECT = "agentgym"
+NAMES = "trackers.json"  # {"wandb": id, "trackio": name, "mlflow": id}
+PACKAGES = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb", "mlflow": "mlflow"}
+REMEDIES = {
+    "tensorboard": "see the package's own message",
+    "trackio": "TRACKIO_DIR says where it keeps its data",
+    "wandb": "WANDB_MODE=offline keeps the run in its folder until `wandb sync`",
+    "mlflow": "MLFLOW_TRACKING_URI says where it keeps its data, such as sqlite:///mlflow.db",
+}
+
+
+def chosen_trackers(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The trackers that a recipe names; where it names none, TensorBoard if it is installed. Raises UserError."""
+    if names is None:
+        return ("tensorboard",) if find_spec("tensorboard") else ()
+    for name in names:
+        with needs(name, what=f"training.trackers '{name}'"):
+            if find_spec(PACKAGES[name]) is None:
+                raise ModuleNotFoundError(name=PACKAGES[name])
+    return tuple(dict.fromkeys(names))
+
+
+def make_trackers(names: Sequence[str] | None, run: Path) -> "list[GeneralTracker]":
+    """Accelerate's trackers of a run, not started yet; those that know the run continue it. Raises UserError."""
+    from accelerate import tracking
+
+    file = run / NAMES
+    known = read_json(file, dict) if file.is_file() else {}
+    token = secrets.token_hex(4)
+    config = read_json(run / "recipe.json", dict) if (run / "recipe.json").is_file() else {}
+    made: dict[str, Callable[[], GeneralTracker]] = {
+        "tensorboard": lambda: tracking.TensorBoardTracker("tensorboard", run),
+        "trackio": lambda: tracking.TrackioTracker(
+            PROJECT, name=known.get("trackio", f"{run.name}-{token}"), resume="allow", config=config, embed=False
+        ),
+        "wandb": lambda: tracking.WandBTracker(
+            PROJECT, name=run.name, id=known.get("wandb", token), resume="allow", config=config, dir=str(run)
+        ),
+        "mlflow": lambda: tracking.MLflowTracker(PROJECT, run_name=run.name, run_id=known.get("mlflow")),
+    }
+    return [made[name]() for name in chosen_trackers(names)]
+
+
+@contextmanager
+def starting(trackers: "Sequence[GeneralTracker]", run: Path) -> Iterator[None]:
+    """Around what starts them: what a package says against it is a UserError, and trackers.json is written."""
+    os.environ.setdefault("WANDB_SILENT", "true")  # the progress of the command is all that is printed
+    try:
+        yield
+    except Exception as error:  # whatever a package raises without its account, server or disk
+        failed = next((each for each in trackers if not _is_started(each)), trackers[-1])
+        raise UserError(
+            f"training.trackers '{failed.name}' did not start: {first_line(error)}; {REMEDIES[failed.name]}"
+        ) from error
+    names = {each.name: _name_of(each) for each in trackers if each.name != "tensorboard"}
+    if names:
+        known = read_json(run / NAMES, dict) if (run / NAMES).is_file() else {}
+        write_json(run / NAMES, {**known, **names})
+
+
+def _is_started(tracker: "GeneralTracker") -> bool:
+    return any(hasattr(tracker, name) for name in ("writer", "run", "active_run"))
+
+
+def _name_of(tracker: Any) -> str:
+    """What the run is called there, to continue it."""
+    if tracker.name == "mlflow":
+        return str(tracker.tracker.info.run_id)
+    return str(tracker.tracker.id if tracker.name == "wandb" else tracker.tracker.name)
