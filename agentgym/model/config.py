@@ -15,7 +15,7 @@ class AgentConfig(PreTrainedConfig):
     vision_config: dict | CLIPVisionConfig | None = None
     language_config: dict | OPTConfig | None = None
     frame_side: int | None = None  # what frames are resized to at first; None: they are as the encoder takes them
-    complete_frames: bool = False  # smaller ones are completed with black instead of enlarged
+    complete_frames: bool = False  # they shrink by whole factors and get a black margin
     temporal_attention: bool = False  # the encoder reads the window as a clip, else frame by frame
     instruction_attention: bool = False  # it reads each frame for the instruction, else for none
     patch_merge: int = 1  # neighbouring patches merged into one visual token: a square of this side

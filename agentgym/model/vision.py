@@ -71,7 +71,7 @@ class VisionEncoder(nn.Module):
         if frames.shape[1] == frames.shape[2] and 0 < missing < size:
             pixels = F.pad(frames, (0, 0, 0, missing, 0, missing))
         elif frames.shape[1:3] != (image, image):
-            pixels = resize(frames.movedim(3, 1).to(self.mean.dtype), image).movedim(1, 3)
+            pixels = resize(frames.movedim(3, 1).to(self.mean.dtype), image, image).movedim(1, 3)
         grid = pixels.reshape(-1, side, size, side, size, 3).permute(0, 1, 3, 5, 2, 4)
         patches = grid.reshape(-1, side * side, 3, size * size).to(self.mean.dtype)
         scale, shift = _normalisation(patches.device, patches.dtype)
@@ -226,7 +226,8 @@ def sine_cosine_positions(side: int, width: int) -> Float[Tensor, "patches width
 class FrameSize:
     """The square that frames are brought to, in training and acting alike: bilinear, smoothed where they shrink.
 
-    Where it `completes`, frames that fit into the square are completed with black at the right and below instead.
+    Where it `completes`, frames keep their shape and their grid: they shrink by the least whole factor that makes them
+    fit, or not at all, and are completed with black at the right and below.
     """
 
     side: int
@@ -234,21 +235,29 @@ class FrameSize:
 
     def fit(self, frames: UInt8[Tensor, "batch time height width 3"]) -> UInt8[Tensor, "batch time side side 3"]:
         """Frames of that size."""
-        height, width = frames.shape[2:4]
+        height, width = (int(length) for length in frames.shape[2:4])
         if (height, width) == (self.side, self.side):
             return frames
-        if self.completes and max(height, width) <= self.side:
-            return F.pad(frames, (0, 0, 0, self.side - width, 0, self.side - height))
-        resized = resize(frames.permute(0, 1, 4, 2, 3).float(), self.side)
-        return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 1, 3, 4, 2)
+        factor = -(-max(height, width) // self.side)
+        wanted = (max(1, height // factor), max(1, width // factor)) if self.completes else (self.side, self.side)
+        if wanted != (height, width):
+            resized = resize(frames.permute(0, 1, 4, 2, 3).float(), *wanted)
+            frames = resized.round().clamp(0, 255).to(torch.uint8).permute(0, 1, 3, 4, 2)
+        if wanted != (self.side, self.side):
+            frames = F.pad(frames, (0, 0, 0, self.side - wanted[1], 0, self.side - wanted[0]))
+        return frames
 
 
-def resize(pixels: Float[Tensor, "*axes height width"], side: int) -> Float[Tensor, "*axes side side"]:
-    """Pixels as squares of that side, by two matrices: so it is the same on every device and in every runtime."""
-    height, width = pixels.shape[-2:]
-    if (height, width) == (side, side):
+def resize(
+    pixels: Float[Tensor, "*axes before before2"], height: int, width: int
+) -> Float[Tensor, "*axes height width"]:
+    """Pixels of that height and width, by two matrices: so it is the same on every device and in every runtime."""
+    if pixels.shape[-2:] == (height, width):
         return pixels
-    rows, columns = (_resizing(int(length), side, pixels.device, pixels.dtype) for length in (height, width))
+    rows, columns = (
+        _resizing(int(length), wanted, pixels.device, pixels.dtype)
+        for length, wanted in zip(pixels.shape[-2:], (height, width), strict=True)
+    )
     # Both stand at the left, where int8 quantisation leaves matrices as they are; the exporter knows no `mT`.
     return (columns @ (rows @ pixels).transpose(-2, -1)).transpose(-2, -1)
 

@@ -46,7 +46,7 @@ class ModelRecipe(Recipe):
     With `temporal_attention` the vision encoder reads each window as a clip (see `agentgym.model.temporal`), with
     `instruction_attention` each frame for the instruction (see `agentgym.model.grounding`).
     `frame_side` is what all frames are resized to before the model sees them; absent: the dataset's own. With
-    `complete_frames` smaller ones are completed with black, so that the cells of a grid stay whole patches.
+    `complete_frames` they keep their grid: larger ones shrink by a whole factor, and what is missing is black.
     """
 
     preset: Literal["tiny", "small", "paper"] = "tiny"

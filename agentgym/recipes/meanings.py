@@ -86,7 +86,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "temporal_attention": "The vision encoder reads a window as a clip.",
         "instruction_attention": "Each frame is read for the instruction. On where that names what to look for.",
         "frame_side": "Frames are resized to it; the dataset's own when not given. A multiple of the patch.",
-        "complete_frames": "Frames smaller than `frame_side` get a black margin instead: for parts of several sizes.",
+        "complete_frames": "Shrink frames by whole factors and add a black margin: for parts of several sizes.",
         "init": "What to start from; random weights when not given.",
     },
     "LossRecipe": {

@@ -89,9 +89,18 @@ def test_frames_that_fit_are_completed_with_black_where_the_size_completes():
     assert not torch.equal(FrameSize(80).fit(frames), completed)
 
 
+@pytest.mark.parametrize(("shape", "kept"), [((80, 80), (40, 40)), ((210, 160), (52, 40)), ((57, 3), (28, 1))])
+def test_larger_frames_shrink_by_a_whole_factor_where_the_size_completes(shape, kept):
+    white = torch.full((1, 1, *shape, 3), 255, dtype=torch.uint8)
+    fitted = FrameSize(56, completes=True).fit(white)
+    assert fitted.shape == (1, 1, 56, 56, 3)
+    assert (fitted[:, :, : kept[0], : kept[1]] == 255).all()
+    assert int((fitted == 255).sum()) == 3 * kept[0] * kept[1]
+
+
 @pytest.mark.parametrize("completes", [False, True])
 def test_frames_that_are_larger_are_resized_and_those_of_that_size_stay(completes):
-    size, grey = FrameSize(16, completes), torch.full((1, 1, 32, 24, 3), 77, dtype=torch.uint8)
+    size, grey = FrameSize(16, completes), torch.full((1, 1, 32, 32, 3), 77, dtype=torch.uint8)
     assert torch.equal(size.fit(grey), grey[:, :, :16, :16])
     assert torch.equal(size.fit(grey[:, :, :16, :16]), grey[:, :, :16, :16])
 
