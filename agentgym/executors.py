@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from agentgym import trust
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.extras import needs
 
 LOOKS_EVERY_S = 0.5  # a worker, whether whom it works for is still there
@@ -167,7 +167,7 @@ def _ray_cluster() -> Iterator[int]:
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises plain ones too, when a node does not start in time
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise UserError(f"--engine ray: there is no cluster to work on: {reason}") from None
     with redirect_stdout(sys.stderr):  # Ray tells of lost workers on stdout, where results go
         try:

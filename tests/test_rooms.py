@@ -37,6 +37,7 @@ ROOT = {
     "hub",
     "lazy",
     "registration",
+    "shapes",
     "trust",
     "versions",
 }

@@ -19,7 +19,7 @@ import numpy as np
 from agentgym.apps.listening import LOOPBACK, listen
 from agentgym.apps.policy_server import MAX_CLIENTS, Limits, PolicyServer, Sessions
 from agentgym.client import pack, unpack
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.extras import needs
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def make_app(server: PolicyServer, *, token: str | None = None) -> "Starlette":
             answer = await server.answer(message, server.by_http)
         except (UserError, ValueError, TypeError, RecursionError) as error:
             server.metrics.refused.inc()
-            return JSONResponse(
-                {"error": str(error).splitlines()[0] if str(error) else "not readable"}, status_code=400
-            )
+            return JSONResponse({"error": first_line(error)}, status_code=400)
         return Response(pack(answer), media_type="application/msgpack") if binary else JSONResponse(_plain(answer))
 
     async def talk(socket: WebSocket) -> None:

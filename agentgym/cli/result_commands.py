@@ -1,6 +1,5 @@
 """The verbs of results: compared, on a page, published beside the recipe."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -70,12 +69,13 @@ def publish(
     json_: Json = False,
 ) -> None:
     """Write a run's results beside its recipe: numbers, table, figure; a README.md with marks is updated."""
+    from agentgym.evaluation.stored import read_evaluation
     from agentgym.report import publish as publishing
 
     page = publishing.publish(run, to)
     document = Path("README.md")
     if document.is_file():
-        publishing.update_results(document, page.stem, json.loads(page.with_suffix(".json").read_text()))
+        publishing.update_results(document, page.stem, read_evaluation(page.with_suffix(".json")))
         publishing.update_scores(document, to)
     output = CommandOutput(quiet, json_)
     output.print(f"results: {page}")

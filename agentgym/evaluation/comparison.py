@@ -17,7 +17,8 @@ import numpy as np
 from agentgym.errors import UserError
 from agentgym.evaluation.paired_test import MIN_PAIRS, paired_interval
 from agentgym.evaluation.statistics import Interval
-from agentgym.files import read_json, understanding
+from agentgym.evaluation.stored import read_episodes
+from agentgym.files import understanding
 
 Episodes = dict[str, Any]
 UNIT = "episodes of two trained agents, paired by seed"
@@ -159,8 +160,7 @@ def _read_episodes(folder: Path) -> Episodes:
     file = folder / "episodes.json"
     if not (folder / "evaluation.json").is_file() or not file.is_file():
         raise UserError(f"{folder}: holds no whole evaluation; 'agentgym evaluate {folder}' makes one of a run")
-    episodes: Episodes = read_json(file, dict)
-    return episodes
+    return read_episodes(file)
 
 
 def _tasks(episodes: Episodes) -> list[str]:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from agentgym.data.store import EpisodeDataset, dataset_folders, locate
 from agentgym.errors import UserError
-from agentgym.files import read_json
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, PartRecipe
 from agentgym.training.datasets import MixtureComponent, check_same_recipe, open_datasets, open_part, recipe_of
-from agentgym.training.run_folder import read_recipe
+from agentgym.training.run_folder import read_recipe, read_training
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _folder(run: Path, part: PartRecipe, recipe: ExperimentRecipe) -> Path | Non
         return locate(part.folder)
     if not (run / "training.json").is_file():
         return None
-    named = read_json(run / "training.json").get("data")  # runs of before it was written down have none
+    named = read_training(run / "training.json").get("data")  # runs of before it was written down have none
     return locate(named) if named else None
 
 

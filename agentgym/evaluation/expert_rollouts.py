@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from agentgym import environments, experts
 from agentgym.environments import Observation, Task, decode_instruction
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.evaluation.results import RolloutBuilder, RolloutResult
 from agentgym.executors import Executor, Processes
 from agentgym.experts.budget import OutOfTime, seconds_for, share_of, time_limit
@@ -66,7 +66,7 @@ def _play(expert: experts.Expert, env: Task, seed: int, budget: BudgetRecipe) ->
     except UserError:
         raise
     except Exception as error:  # an expert is foreign code and may raise anything
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         return builder.give_up(f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
 
 

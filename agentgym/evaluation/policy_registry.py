@@ -19,7 +19,7 @@ from gymnasium.spaces import Discrete
 
 from agentgym import experts, hub
 from agentgym.environments import Task
-from agentgym.errors import UserError, did_you_mean
+from agentgym.errors import UserError, did_you_mean, first_line
 from agentgym.evaluation import remote
 from agentgym.experts.sb3 import describe, load_sb3_policy, shapes_of
 from agentgym.extras import needs
@@ -152,7 +152,7 @@ def _load_onnx(file: Path, *, sampled: bool) -> "OnnxPolicy":
     try:
         return onnx_policy.OnnxPolicy(file, threads=1, sampler=PerEpisodeSampler() if sampled else None)
     except Exception as error:  # a damaged graph raises whatever onnxruntime raises
-        raise UserError(f"{file}: cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{file}: cannot be loaded: {first_line(error)}") from None
 
 
 def check_fit(policy: "LoadedPolicy", env: Task) -> None:

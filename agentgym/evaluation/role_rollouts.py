@@ -23,7 +23,6 @@ from agentgym.executors import Executor
 from agentgym.experts import CONSTANT
 from agentgym.recipes import BudgetRecipe, EvaluationRecipe
 
-ROLES = ("agent", "random", "expert", "constant", "repeat")
 CHOICE = range(1_900_000_000, 1_900_000_008)  # seeds on which the constant action is chosen: of no evaluation
 CHOICE_STEPS = 1000  # of each of them: a constant action may never end a game
 UNHURRIED = BudgetRecipe(seconds=1e6)  # what costs no thought is not cut by the clock

@@ -20,10 +20,11 @@ from agentgym.evaluation.protocol import (
     configure_evaluation,
     present_cache_key,
 )
-from agentgym.evaluation.role_rollouts import ROLES, Workers, has_role, play_role
+from agentgym.evaluation.role_rollouts import Workers, has_role, play_role
+from agentgym.evaluation.stored import ROLES, read_episodes, read_evaluation
 from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks, score_task
 from agentgym.executors import ExecutorName
-from agentgym.files import read_json, understanding, write_json
+from agentgym.files import understanding, write_json
 from agentgym.folders import check_no_link, claimed
 from agentgym.recipes import differences
 from agentgym.training.run_folder import BUSY
@@ -33,6 +34,7 @@ from agentgym.versions import LEARNING, installed_versions
 EVALUATION_FORMAT = 2  # 1 knew one suite, one expert and no trivial players
 
 MADE = ("episodes.json", "evaluation.json")
+TOLD = {"kind", "deterministic", "seeds_checked_against"}  # beside the scores
 FIRST_KEYS = (b"protocol", b"format")  # of the two
 OnProgress = Callable[[int, str], None]
 Episodes = dict[str, Any]  # what episodes.json holds: the protocol, and the episodes of each role as plain values
@@ -80,9 +82,10 @@ def _complete(
     """Plays what is missing and scores it; what evaluation.json then holds."""
     episodes = _known_episodes(config, overwrite)
     file = config.folder / "evaluation.json"
-    found: dict[str, Any]
     if not _play_what_is_missing(config, episodes, workers, engine, on_progress) and file.is_file():
-        found = read_json(file)
+        found = read_evaluation(file)
+        if not found.keys() >= TOLD:
+            raise UserError(f"{file}: is of an older version or changed; delete it, it is made again of the episodes")
         return found
     packages = {package for play in config.plays for package in environments.packages_of(play.task)}
     evaluation = {
@@ -101,8 +104,7 @@ def _complete(
         **_score_held_out(config),
     }
     write_json(file, evaluation)
-    found = read_json(file)
-    return found
+    return read_evaluation(file)
 
 
 def _known_episodes(config: EvaluationConfig, overwrite: bool) -> Episodes:
@@ -117,7 +119,7 @@ def _known_episodes(config: EvaluationConfig, overwrite: bool) -> Episodes:
             each.unlink()
     if not file.is_file():
         return {"protocol": config.cache_key}
-    stored: Episodes = read_json(file, dict)
+    stored: Episodes = read_episodes(file)
     with understanding(file):
         changed = _changes(stored, config)
     if changed:

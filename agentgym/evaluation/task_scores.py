@@ -12,7 +12,7 @@ import numpy as np
 from agentgym import environments, recipes
 from agentgym.evaluation import statistics
 from agentgym.evaluation.protocol import EvaluationConfig, Play
-from agentgym.evaluation.role_rollouts import ROLES
+from agentgym.evaluation.stored import ROLES
 from agentgym.recipes import ReferenceRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec, values
 
@@ -99,7 +99,7 @@ def _score(role: str, task: TaskRecipe, episodes: Episodes) -> dict[str, Any]:
     found = statistics.score(
         [e["success"] for e in scored], [e["total_reward"] for e in scored], [e["length"] for e in scored]
     )
-    errors = sum(episode["error"] is not None for episode in ended)
+    errors = sum(episode.get("error") is not None for episode in ended)
     cut = len(mine) - len(ended)
     return {**found, "errors": errors, **({"cut": cut} if cut else {})}
 

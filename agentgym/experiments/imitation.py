@@ -20,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 from agentgym import environments
 from agentgym.evaluation.results import RolloutResult
 from agentgym.evaluation.rollouts import play_suite
-from agentgym.files import read_json, sync_folder, sync_tree, write_json, writing
+from agentgym.files import sync_folder, sync_tree, write_json, writing
 from agentgym.folders import claimed
 from agentgym.model.agent import AgentModel
 from agentgym.model.device import describe_device
@@ -34,7 +34,7 @@ from agentgym.training.distributed import is_first
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.loop import Loop
 from agentgym.training.optimizer import uses_bfloat16
-from agentgym.training.run_folder import BUSY, begun, check_same_run
+from agentgym.training.run_folder import BUSY, begun, check_same_run, read_training
 from agentgym.training.sources import sources_of
 from agentgym.training.trackers import chosen_trackers
 from agentgym.training.windows import Source
@@ -79,8 +79,7 @@ def train(
             with distributed.beside(count, train_run, recipe, data, run):
                 train_run(recipe, data, run, start=start, on_progress=on_progress)
     distributed.wait()
-    result: dict[str, Any] = read_json(run / "training.json", dict)
-    return result
+    return read_training(run / "training.json")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from agentgym.errors import UserError
 from agentgym.evaluation.expert_rollouts import rollout_expert
@@ -27,6 +28,7 @@ from agentgym.model.pretrained import find_folder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import find_agent
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, TransferRecipe, differences
+from agentgym.shapes import read_shape
 from agentgym.training.run_folder import open_run
 
 OnProgress = Callable[[int, str], None]
@@ -59,6 +61,13 @@ class Point:
     return_mean: float
     normalised: float | None
     seconds: float
+
+
+class Means(TypedDict):
+    """The mean returns of the references on a task."""
+
+    random: float
+    expert: float
 
 
 def trials_of(recipe: TransferRecipe) -> list[Trial]:
@@ -104,7 +113,8 @@ def read_points(run: Path) -> list[Point]:
     file = run / "points.json"
     if not file.is_file() or not (run / "transfer.json").is_file():
         raise UserError(f"{run}: holds no comparison of starts; 'agentgym transfer RECIPE' makes one")
-    return [Point(**line) for line in read_json(file)]
+    found: list[Point] = read_shape(file, list[Point])
+    return found
 
 
 def check_seeds(recipe: TransferRecipe) -> None:
@@ -122,7 +132,7 @@ def check_seeds(recipe: TransferRecipe) -> None:
 def _open(run: Path, recipe: TransferRecipe) -> None:
     file, values = run / "transfer.json", recipe.model_dump(mode="json")
     if file.is_file():
-        changed = differences(read_json(file), values)
+        changed = differences(read_json(file, dict), values)
         if changed:
             raise UserError(f"{run}: holds a comparison by another recipe ({changed[0]}); choose another folder")
         return
@@ -187,7 +197,7 @@ def _score(policy: Any, experiment: ExperimentRecipe) -> tuple[float, float]:
 def _references(recipe: TransferRecipe, run: Path) -> dict[str, dict[str, float]]:
     """The mean return of random and of the demonstrator on the evaluation's levels, by task; played once."""
     file = run / "references.json"
-    found: dict[str, dict[str, float]] = read_json(file) if file.is_file() else {}
+    found: dict[str, dict[str, float]] = read_shape(file, dict[str, Means]) if file.is_file() else {}
     seeds = range(recipe.evaluation.first_seed, recipe.evaluation.first_seed + recipe.evaluation.episodes)
     for dataset in (each.dataset for each in recipe.tasks):
         task, frame = dataset.suite.tasks[0], dataset.suite.frame

@@ -7,6 +7,7 @@ from agentgym import environments, experts
 from agentgym.data.episode import Episode
 from agentgym.data.recorder import Recorder
 from agentgym.data.store import Attempt, FrameEncoder, Header, Row, encode_row, fit
+from agentgym.errors import first_line
 from agentgym.experts.action_noise import ActionNoise, RandomActor, SubstituteActor
 from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
 from agentgym.recipes import BudgetRecipe, DatasetRecipe
@@ -115,6 +116,6 @@ def _attempt(
         return "timeout", ""
     except Exception as error:  # expert and environment are foreign code and may raise anything
         recorder.discard()
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         return "error", f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     return "solved" if success else "failed", ""

@@ -4,7 +4,6 @@ NAME.safetensors has the weights, NAME.json the network's shape among how it was
 acting needs no torch. `agentgym.experts.ppo` trains the same network and writes both files.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
+from agentgym.files import check_file, read_json
 
 KERNEL = 3  # cells: the side of a convolution's view
 
@@ -84,11 +84,13 @@ class Network:
 
 def load_network(file: Path) -> Network:
     """The network of NAME.safetensors and of the NAME.json beside it. Raises UserError when they are not whole."""
+    for each in (file.with_suffix(".json"), file):
+        if not each.exists():
+            raise UserError(f"{each}: there is no such file; it is NAME.safetensors and NAME.json")
+    check_file(file)
+    made = read_json(file.with_suffix(".json"), dict)
     try:
-        made = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         return Network(NetworkShape.model_validate(made["network"]), load_file(file))
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: there is no such file; it is NAME.safetensors and NAME.json") from None
     except (OSError, ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise UserError(f"{file}: cannot be read as a trained expert ({reason})") from None

@@ -1,12 +1,12 @@
 """What is known of an expert on a task before anything is recorded: the shipped table that `agentgym survey` wrote."""
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from agentgym import recipes
 from agentgym.errors import UserError
+from agentgym.files import read_json
 
 RELIABLE = 0.5  # below this share of solved episodes a recording is worth a warning
 
@@ -57,5 +57,5 @@ def _table(expert: str) -> dict[str, Any]:
     file = recipes.shipped_file(f"datasets/experts/{expert}.json")
     if not file.is_file():
         return {"tasks": [], "episodes": 0}
-    table: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    table: dict[str, Any] = read_json(file, dict)
     return table

@@ -11,7 +11,7 @@ import gymnasium
 
 from agentgym import trust
 from agentgym.environments import Observation, Task
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.extras import needs
 from agentgym.spaces.from_zero import from_zero
 
@@ -78,7 +78,7 @@ def load_sb3_policy(path: Path) -> "BasePolicy":
         assert isinstance(policy, BasePolicy)
         policy.load_state_dict(parameters["policy"])
     except Exception as error:  # whatever is in the file: pickles of other versions, other classes, no zip at all
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise UserError(f"{path}: cannot be loaded as a Stable-Baselines3 model ({reason})") from None
     policy.set_training_mode(False)
     return policy

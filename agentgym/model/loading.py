@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.model.agent import AgentModel
 from agentgym.model.config import AgentConfig
@@ -45,7 +45,7 @@ def load_agent(
             ignore_mismatched_sizes=True,
         )
     except Exception as error:  # a damaged file raises whatever its reader raises
-        raise UserError(f"{path}: the weights cannot be read: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: the weights cannot be read: {first_line(error)}") from None
     finally:
         transformers_logging.set_verbosity(verbosity)
     for problem, keys in (

@@ -5,7 +5,6 @@ format 2    domains stand there; tensors have the names of transformers' modules
 format 3    the present one: tensors have the names of `agentgym.model`
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from agentgym.files import LARGEST_SETTINGS, read_json, understanding
 from agentgym.model.published_names import agent_tensors
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.domains import Domain
@@ -39,11 +39,12 @@ class OlderCheckpoint:
 def read_older(path: Path) -> OlderCheckpoint | None:
     """The checkpoint of a folder of format 1 or 2; None for any other folder."""
     file = path / "config.json"
-    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    values = read_json(file, dict, most=LARGEST_SETTINGS) if file.is_file() else {}
     if values.get("checkpoint_format") not in (1, 2):
         return None
     if values["checkpoint_format"] == 1:
-        values = _from_format_1(values)
+        with understanding(file):
+            values = _from_format_1(values)
     return OlderCheckpoint(path, {**values, "checkpoint_format": CHECKPOINT_FORMAT})
 
 

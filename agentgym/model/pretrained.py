@@ -32,7 +32,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.model.agent import AgentModel
 from agentgym.model.grounding import InstructionAttention
@@ -222,7 +222,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
         try:
             tensors |= read(file)
         except Exception as error:  # a damaged file raises whatever its reader raises
-            raise UserError(f"{file}: the weights cannot be read: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{file}: the weights cannot be read: {first_line(error)}") from None
     return {name: t.to(torch.float32) if t.is_floating_point() else t for name, t in tensors.items()}
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
+from agentgym.files import LARGEST_SETTINGS, check_file, read_json
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 PAD, START = 1, 2
@@ -100,13 +101,14 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise UserError(f"{path}: has no tokenizer.json; the checkpoint is not whole")
+    check_file(file, most=LARGEST_SETTINGS)
     try:
         tokenizer = Tokenizer.from_file(str(file))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenize(wrapped := wrap_tokenizer(tokenizer), "go to the red ball")
     except Exception as error:  # a damaged file raises whatever its reader raises
-        raise UserError(f"{file}: cannot be read ({_first_line(error)}); the checkpoint is not whole") from None
+        raise UserError(f"{file}: cannot be read ({first_line(error)}); the checkpoint is not whole") from None
     _check_vocabulary(wrapped, folder)
     return wrapped
 
@@ -120,8 +122,8 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
             raise UserError(f"{file}: token {name} has id {found}, expected {expected}: another model's tokenizer")
     if not config_file.is_file():
         return
+    config = read_json(config_file, dict, most=LARGEST_SETTINGS)
     try:
-        config = json.loads(config_file.read_text("utf-8"))
         rows, actions = int(config["language_config"]["vocab_size"]), list(config.get("action_tokens") or ())
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{config_file}: is no whole configuration of an agent; the checkpoint is not whole") from None

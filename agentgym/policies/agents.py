@@ -1,10 +1,10 @@
 """Agents by name: a folder that is here, an agent that ships with the package, or a repository of the Hub."""
 
-import json
 from pathlib import Path
 
 from agentgym import hub
 from agentgym.errors import UserError, did_you_mean
+from agentgym.files import read_json
 from agentgym.recipes import shipped_file
 
 SHIPPED = "experiments/agents"
@@ -26,7 +26,7 @@ def describe_agents() -> dict[str, str]:
     """What each shipped agent is, in a line."""
     lines = {}
     for name, folder in shipped_agents().items():
-        recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        recipe = read_json(folder / "recipe.json", dict)
         lines[name] = str(recipe.get("description", ""))
     return lines
 

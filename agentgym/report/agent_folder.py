@@ -5,18 +5,21 @@ NAME/recipe.json       what it was trained by             NAME/evaluation.json  
 NAME/training.json     what the training was              NAME/README.md          the model card
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from agentgym.errors import UserError
-from agentgym.files import read_json, write_json
+from agentgym.errors import UserError, first_line
+from agentgym.evaluation.stored import read_evaluation
+from agentgym.files import read_json, replace_file, understanding, write_json
+from agentgym.folders import new_folder
 from agentgym.report import reproduction
 from agentgym.report.publish import results_table, summary
+from agentgym.training.run_folder import read_recipe, read_training
 
 STORED = ("recipe.json", "training.json", "evaluation.json")
 
@@ -29,28 +32,27 @@ def write_agent_folder(run: Path, to: Path, *, half: bool = True) -> Path:
     for name in (*STORED, "model/model.safetensors"):
         if not (run / name).is_file():
             raise UserError(f"{run / name}: is missing; an agent is made of a run that is trained and evaluated")
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UserError(f"{to}: exists; choose another folder for the agent")
-    temporary = to.with_name(to.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        shutil.copytree(run / "model", temporary / "model")
+    card, stored = model_card(run), {name: read_json(run / name, dict) for name in STORED}
+    with new_folder(to) as folder:
+        shutil.copytree(run / "model", folder / "model")
         if half:
-            _halve(temporary / "model")
-        for name in STORED:
-            write_json(temporary / name, read_json(run / name))
-        (temporary / "README.md").write_text(model_card(run), encoding="utf-8")
-        if to.exists():
-            to.rmdir()
-        temporary.rename(to)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            _halve(folder / "model")
+        for name, values in stored.items():
+            write_json(folder / name, values)
+        replace_file(folder / "README.md", card)
     return to
 
 
 def model_card(run: Path) -> str:
     """The card of a run's agent: what it plays, how well, what it was trained on, where its limits are."""
-    recipe, training, evaluation = (read_json(run / name) for name in STORED)
+    recipe, training = read_json(run / "recipe.json", dict), read_training(run / "training.json")
+    evaluation = read_evaluation(run / "evaluation.json")
+    read_recipe(run)
+    with understanding(run):
+        return _render(run, recipe, training, evaluation)
+
+
+def _render(run: Path, recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any]) -> str:
     loader = PackageLoader("agentgym.report")
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
     versions = {**training["versions"], **evaluation["versions"]}
@@ -75,7 +77,11 @@ def model_card(run: Path) -> str:
 def _halve(checkpoint: Path) -> None:
     """The weights as float16, and a configuration that says so."""
     file = checkpoint / "model.safetensors"
-    weights = {name: each.half() if each.is_floating_point() else each for name, each in load_file(file).items()}
+    try:
+        loaded = load_file(file)
+    except SafetensorError as error:
+        raise UserError(f"{file}: cannot be read ({first_line(error)}); the checkpoint is not whole") from None
+    weights = {name: each.half() if each.is_floating_point() else each for name, each in loaded.items()}
     save_file(weights, file, metadata={"format": "pt"})
-    config: dict[str, Any] = read_json(checkpoint / "config.json")
-    (checkpoint / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=2) + "\n")
+    config: dict[str, Any] = read_json(checkpoint / "config.json", dict)
+    write_json(checkpoint / "config.json", {**config, "dtype": "float16"})

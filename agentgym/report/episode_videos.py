@@ -21,7 +21,8 @@ from PIL import Image
 from agentgym import environments
 from agentgym.evaluation.protocol import EvaluationConfig, Play
 from agentgym.evaluation.results import RolloutResult, replay_frames
-from agentgym.files import read_json, write_json
+from agentgym.evaluation.stored import read_episodes
+from agentgym.files import write_json
 from agentgym.policies.agent_policy import AgentPolicy, find_checkpoint
 from agentgym.policies.attribution import METHOD, Explanation, explain
 from agentgym.recipes import FrameRecipe, TaskRecipe
@@ -82,7 +83,9 @@ def write_evaluation_videos(config: EvaluationConfig, *, again: bool = False) ->
 
 def write_videos_of(config: EvaluationConfig, on_progress: Callable[[int], None] = lambda count: None) -> None:
     """Films as many of the evaluated episodes of a plan as its protocol says."""
-    played = [RolloutResult.from_json(values) for values in read_json(config.folder / "episodes.json")["agent"]]
+    played = [
+        RolloutResult.from_json(values) for values in read_episodes(config.folder / "episodes.json").get("agent", ())
+    ]
     player = config.policy
     checkpoint = find_checkpoint(player.path) if player.kind == "agent" and player.path else None
     plays = {play.task.id: play for play in config.plays}

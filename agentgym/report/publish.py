@@ -8,10 +8,11 @@ from typing import Any
 from agentgym.errors import UserError
 from agentgym.evaluation.score_rows import Score, defines_success, plain, read_scores
 from agentgym.evaluation.statistics import UNIT
+from agentgym.evaluation.stored import read_evaluation
 from agentgym.files import read_json, read_text, replace_file, understanding, write_json
 from agentgym.folders import make_folder
 from agentgym.report import plots, reproduction
-from agentgym.training.run_folder import read_metrics, read_recipe
+from agentgym.training.run_folder import read_metrics, read_recipe, read_training
 
 
 def publish(run: Path, to: Path) -> Path:
@@ -20,7 +21,8 @@ def publish(run: Path, to: Path) -> Path:
     for file in files.values():
         if not file.is_file():
             raise UserError(f"{file}: is missing; publish a run that is trained and evaluated")
-    recipe, training, evaluation = (read_json(files[f"{name}.json"], dict) for name in _STORED)
+    recipe = read_json(files["recipe.json"], dict)
+    training, evaluation = read_training(files["training.json"]), read_evaluation(files["evaluation.json"])
     metrics = read_metrics(run)
     name = read_recipe(run).name  # which is one of a file in `to`, not a path out of it
     with understanding(run):
@@ -143,7 +145,7 @@ def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> boo
 
 def scores_table(folder: Path, names: Sequence[str]) -> str:
     """One line for each task of published runs, by their numbers in `folder`, as Markdown."""
-    stored = {name: read_json(folder / f"{name}.json", dict) for name in names}
+    stored = {name: read_evaluation(folder / f"{name}.json") for name in names}
     judged = all(defines_success(task) for each in stored.values() for task in each["tasks"])
     lines = [
         f"| task | {'success' if judged else 'score'} [95 %] | random | expert | trained |",
@@ -172,9 +174,6 @@ def update_scores(document: Path, folder: Path) -> None:
     changed = re.sub(r"(<!-- scores:(\S+) -->\n).*?(<!-- /scores -->)", fill, text, flags=re.DOTALL)
     if changed != text:
         replace_file(document, changed)
-
-
-_STORED = ("recipe", "training", "evaluation")
 
 
 def _page(recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any], made_by: str) -> str:

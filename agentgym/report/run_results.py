@@ -1,19 +1,50 @@
 """read_run(folder) -> what a run folder holds, as far as it goes. Nothing is measured or judged here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 from zipfile import BadZipFile
 
 import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from agentgym.errors import UserError, first_line
+from agentgym.evaluation.stored import read_episodes, read_evaluation
 from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.folders import check_inside
 from agentgym.recipes import ExperimentRecipe, FrameRecipe, TaskRecipe, with_later_keys
 from agentgym.report.plots import reconstructions
-from agentgym.training.run_folder import read_metrics
+from agentgym.shapes import SHAPE, Count, Number, Seed, read_shape
+from agentgym.training.run_folder import read_metrics, read_training
+
+
+class _Sheet(TypedDict):
+    __pydantic_config__ = SHAPE  # type: ignore[misc]
+    file: str
+    rows: Annotated[int, Field(ge=1, le=100_000)]
+    columns: Annotated[int, Field(ge=1, le=100_000)]
+
+
+class _Film(TypedDict):
+    """One of videos.json."""
+
+    __pydantic_config__ = SHAPE  # type: ignore[misc]
+    file: str
+    task: str
+    seed: Seed
+    instruction: str
+    success: bool
+    total_reward: Number
+    length: Count
+    actions: list[Count]
+    action_names: NotRequired[list[str]]
+    seen: NotRequired[_Sheet]
+    world: NotRequired[_Sheet]
+    method: NotRequired[str]
+    probabilities: NotRequired[list[list[Number]] | None]
+    patches: NotRequired[list[list[Number]] | None]
 
 
 @dataclass(frozen=True)
@@ -67,14 +98,20 @@ def read_run(run: Path) -> RunFolder:
     return RunFolder(
         path=run,
         recipe=read_json(run / "recipe.json", dict, most=LARGEST_SETTINGS),
-        training=_read(run / "training.json", dict),
-        evaluation=_read(run / "evaluation.json", dict),
-        episodes=_read(run / "episodes.json", dict),
+        training=_read(run / "training.json", read_training),
+        evaluation=_read(run / "evaluation.json", read_evaluation),
+        episodes=_read(run / "episodes.json", read_episodes),
         metrics=tuple(read_metrics(run)),
-        films=tuple(_read(run / "videos" / "videos.json", list) or ()),
+        films=tuple(_read(run / "videos" / "videos.json", read_films) or ()),
     )
 
 
-def _read(file: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+def _read(file: Path, reader: Callable[[Path], Any]) -> Any:
     """What the file holds, or None without the file."""
-    return read_json(file, kind) if file.is_file() else None
+    return reader(file) if file.is_file() else None
+
+
+def read_films(file: Path) -> list[dict[str, Any]]:
+    """What videos.json says. Raises UserError when it is not as it was written."""
+    found: list[dict[str, Any]] = read_shape(file, list[_Film])
+    return found

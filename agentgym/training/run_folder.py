@@ -11,12 +11,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from agentgym.errors import UserError
 from agentgym.files import LARGEST_SETTINGS, read_json, read_json_lines, write_json
 from agentgym.folders import LOCK, check_no_link, claimed, is_vacant, remove_made
 from agentgym.recipes import ExperimentRecipe, check_resolved, differences, with_later_keys
+from agentgym.shapes import SHAPE, Count, Number, read_shape
 
 RECIPE = "recipe.json"
 MADE = (  # by training, evaluation and report; --overwrite deletes these and nothing else
@@ -110,6 +113,26 @@ def read_recipe(run: Path) -> ExperimentRecipe:
         raise UserError(f"{run}: is no run folder (no recipe.json); 'agentgym train EXPERIMENT' makes one in runs/NAME")
     values = with_later_keys(read_json(run / RECIPE, dict, most=LARGEST_SETTINGS))
     return check_resolved(ExperimentRecipe, values, run / RECIPE)
+
+
+class _TrainingFile(TypedDict):
+    __pydantic_config__ = SHAPE  # type: ignore[misc]
+    updates: NotRequired[Count]
+    windows: NotRequired[Count]
+    targets: NotRequired[Count]
+    parameters: NotRequired[Count]
+    seconds: NotRequired[Number]
+    frames: NotRequired[str]
+    precision: NotRequired[str]
+    data: NotRequired[str | None]
+    device: NotRequired[str]
+    versions: NotRequired[dict[str, str]]
+
+
+def read_training(file: Path) -> dict[str, Any]:
+    """What training.json says. Raises UserError when it is not as it was written."""
+    found: dict[str, Any] = read_shape(file, _TrainingFile)
+    return found
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ from agentgym.evaluation.paired_test import MIN_PAIRS
 
 
 def episodes(task, returns, first_seed=0):
+    rest = {"task": task, "instruction": "go", "length": 1, "actions": [0]}
     return [
-        {"task": task, "seed": first_seed + i, "success": each > 0, "total_reward": each}
-        for i, each in enumerate(returns)
+        {**rest, "seed": first_seed + i, "success": each > 0, "total_reward": each} for i, each in enumerate(returns)
     ]
 
 
