@@ -1,7 +1,7 @@
 """Programs for people and for other processes: the playground, the window and the policy server.
 
     session                               one environment and the episode in hand, with or without an agent
-    playground, window                    a session as a local web page; as a window with a keyboard
+    playground, playground_app, window    a session as a local web page; as a window with a keyboard
     policy_server, batching, serve        `predict` for many clients in batches, over WebSocket and HTTP
     server_metrics, listening             what the server counts; a socket and uvicorn
 

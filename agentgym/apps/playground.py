@@ -1,7 +1,6 @@
-"""The playground: a local web page on which people watch an agent, take over, and keep episodes as demonstrations.
+"""The playground: people watch an agent, take over, and keep episodes as demonstrations; one session for each visitor.
 
-JSON over HTTP, one session for each visitor. What a visitor gets wrong is `{"error": one line}`. On another host than
-the loopback every request has to show the token that the start of the server made.
+The web page and its requests are in `playground_app`.
 """
 
 import secrets
@@ -10,29 +9,23 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentgym import environments, recipes
-from agentgym.apps.listening import LOOPBACK, listen
 from agentgym.apps.session import Session, SessionView, keys_of, open_dataset
 from agentgym.data.png import encode_png
 from agentgym.data.store import DatasetWriter
 from agentgym.errors import UserError
-from agentgym.extras import needs
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request, Response
-
     from agentgym.policies.agent_policy import AgentPolicy
 
 DEFAULT_SUITE = "babyai-goto-redball"
 MAX_SESSIONS = 8
-MOST_ASKED = 2**16  # bytes of a request
 IDLE_S = 600.0  # after which a visitor's place may be given to another
 
 
@@ -172,104 +165,6 @@ def shown(view: SessionView) -> dict[str, Any]:
         "probabilities": thought and list(thought.probabilities),
         "choice": thought and thought.choice,
     }
-
-
-def make_app(playground: Playground, *, token: str | None = None) -> "FastAPI":
-    """The server; with a token, for whoever shows it. Raises UserError without FastAPI."""
-    with needs("playground", what="the playground"):
-        from fastapi import FastAPI
-        from fastapi.exceptions import RequestValidationError
-        from fastapi.responses import HTMLResponse, JSONResponse
-        from starlette.exceptions import HTTPException
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
-
-    app = FastAPI(title="agentgym playground", docs_url=None, redoc_url=None, openapi_url=None)
-
-    def refused(status: int, text: str) -> "Response":
-        return JSONResponse({"error": text}, status_code=status)
-
-    def on_user_error(request: "Request", error: Exception) -> "Response":
-        return refused(400, str(error))
-
-    def on_wrong_request(request: "Request", error: Exception) -> "Response":
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
-        return refused(400, f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}")
-
-    def on_refusal(request: "Request", error: Exception) -> "Response":
-        assert isinstance(error, HTTPException)
-        return refused(error.status_code, f"{error.detail}")
-
-    app.add_exception_handler(HTTPException, on_refusal)
-    app.add_exception_handler(UserError, on_user_error)
-    app.add_exception_handler(RequestValidationError, on_wrong_request)
-    if token is None:  # a page elsewhere could otherwise reach this server by a name that it points at the loopback
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
-
-    @app.middleware("http")
-    async def guard(request: Any, call_next: Any) -> Any:
-        shown_token = request.headers.get("x-token") or request.query_params.get("token") or ""
-        if token is not None and not secrets.compare_digest(shown_token.encode(), token.encode()):
-            return refused(401, "the token is missing or wrong; open the address that the start of the server printed")
-        size = request.headers.get("content-length", "" if request.method == "POST" else "0")
-        if not (size.isdecimal() and len(size) < 10 and int(size) <= MOST_ASKED):
-            return refused(413, f"a request has at most {MOST_ASKED:,} bytes, and says how many")
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = "frame-ancestors 'none'"  # no page shows this one inside itself
-        return response
-
-    @app.get("/", response_class=HTMLResponse)
-    def page() -> str:
-        return (files("agentgym.apps") / "templates" / "playground.html").read_text(encoding="utf-8")
-
-    @app.get("/api/options")
-    def options() -> dict[str, Any]:
-        return playground.options()
-
-    @app.post("/api/sessions")
-    def enter(asked: BeginRequest) -> dict[str, Any]:
-        with playground.lock:
-            return playground.enter(asked)
-
-    @app.post("/api/sessions/{identity}/begin")
-    def begin(identity: str, asked: BeginRequest) -> dict[str, Any]:
-        with playground.lock:
-            return shown(playground.find(identity).begin(asked.seed, asked.instruction))
-
-    @app.post("/api/sessions/{identity}/step")
-    def step(identity: str, asked: StepRequest) -> dict[str, Any]:
-        with playground.lock:
-            return playground.step(identity, asked)
-
-    @app.post("/api/sessions/{identity}/keep")
-    def keep(identity: str, asked: KeepRequest) -> dict[str, Any]:
-        with playground.lock:
-            return playground.keep(identity, asked)
-
-    @app.delete("/api/sessions/{identity}")
-    def leave(identity: str) -> dict[str, Any]:
-        with playground.lock:
-            playground.leave(identity)
-        return {}
-
-    return app
-
-
-def serve(playground: Playground, *, host: str, port: int, announce: Any) -> None:
-    """Serves until interrupted; `announce(address)` is called once the address is known. Raises UserError."""
-    token = None if host in LOOPBACK else secrets.token_urlsafe(16)
-    app = make_app(playground, token=token)
-    with needs("playground", what="the playground"):
-        import uvicorn  # noqa: F401  (said by this extra's name; `listen` uses it)
-
-    def announce_with_token(address: str) -> None:
-        announce(address + (f"?token={token}" if token else ""))
-
-    try:
-        listen(app, host=host, port=port, announce=announce_with_token)
-    finally:
-        playground.close()
 
 
 def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessions: int = MAX_SESSIONS) -> Playground:

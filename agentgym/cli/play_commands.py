@@ -26,7 +26,8 @@ def playground(
     json_: Json = False,
 ) -> None:
     """Open a local page: watch the agent act live, instruct it, take over, keep episodes as demonstrations."""
-    from agentgym.apps import playground as pages
+    from agentgym.apps.playground import offer
+    from agentgym.apps.playground_app import serve
     from agentgym.policies.agents import default_agent
 
     run = run or (None if suite else default_agent())
@@ -38,9 +39,8 @@ def playground(
         if not no_open:
             typer.launch(address)
 
-    pages.serve(
-        pages.offer(run, suite=suite, record=record, max_sessions=max_sessions), host=host, port=port, announce=announce
-    )
+    offered = offer(run, suite=suite, record=record, max_sessions=max_sessions)
+    serve(offered, host=host, port=port, announce=announce)
 
 
 @app.command()

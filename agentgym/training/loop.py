@@ -5,33 +5,32 @@ random is a function of (seed, place of the window), so that a checkpoint needs 
 processes share every batch of the recipe and every evaluation, so that their number changes nothing but the time.
 """
 
-import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import DistributedType, GradientAccumulationPlugin, gather_object
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from agentgym.errors import UserError, first_line
-from agentgym.files import sync_folder, sync_tree, writing
-from agentgym.model.agent import AgentModel
+from agentgym.errors import UserError
+from agentgym.model.agent import AgentModel, AgentOutput
 from agentgym.recipes import LossRecipe, TrainingRecipe
 from agentgym.training.allocator import keep_freed_memory
-from agentgym.training.augmentation import draw, jitter_colours
+from agentgym.training.batches import batches_of
+from agentgym.training.checkpoints import resume, save_checkpoint
 from agentgym.training.distributed import forget_accelerator, is_first
 from agentgym.training.forward import forward, read_windows, some_windows
 from agentgym.training.losses import Losses
 from agentgym.training.metrics import MetricAccumulator, MetricLogger, StepTimer, read_metrics
 from agentgym.training.optimizer import learning_rate, optimizers_of, uses_bfloat16
 from agentgym.training.trackers import make_trackers
-from agentgym.training.windows import Batch, Source, prefetch
+from agentgym.training.windows import Batch, Source
 
 HELD_OUT_WINDOWS = 256  # of all parts together: enough for two digits of accuracy, in seconds
 FEWEST_WINDOWS = 64  # of a part
@@ -58,22 +57,14 @@ class Loop:
 def train(
     model: AgentModel, loop: Loop, *, on_progress: Callable[[int, str], None] = lambda count, note: None
 ) -> AgentModel:
-    """The model after `recipe.updates` updates, going on from the last checkpoint in the run folder.
+    """The model after `recipe.updates` updates, resumed from the last checkpoint in the run folder.
 
     Raises UserError, on every process, when a loss or a gradient is not finite, naming the update and the episodes of
     the batch; the last checkpoint stays. `on_progress(n, note)` is called after updates.
     """
     recipe = loop.recipe
-    keep_freed_memory()
-    bfloat16 = uses_bfloat16(recipe.precision, model.width)
-    accelerator = _accelerator(loop, bfloat16)
-    if recipe.gradient_checkpointing:
-        model.activation_checkpointing_enable()
-    if accelerator.distributed_type == DistributedType.FSDP:  # the table stays with the model: the output reads it too
-        model.get_input_embeddings = _nothing  # type: ignore[method-assign, assignment]
-    model, *optimizers = accelerator.prepare(model, *optimizers_of(model, recipe, bfloat16=bfloat16))
-    step = torch.compile(model, dynamic=True) if recipe.compile else model
-    first = _resume(accelerator, loop.path)
+    updater, first = _prepare(model, loop)
+    accelerator, model = updater.accelerator, updater.model
     unscored = first > 0 and _evaluates(first, recipe) and not _is_scored(loop.path, first)
     accelerator.wait_for_everyone()
     logger = MetricLogger(accelerator, loop.path, first) if accelerator.is_main_process else None
@@ -84,44 +75,21 @@ def train(
     metrics, timer = MetricAccumulator(), StepTimer()
     on_progress(first, "")
 
-    batches = _batches(loop, accelerator, first)
     model.train()
     for update in range(first + 1, recipe.updates + 1):
-        timer.start()
         rate = learning_rate(update, recipe)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["rate"]
-        for micro in range(recipe.accumulation):
-            batch, noise = next(batches)
-            batch, noise = batch.to(accelerator.device), noise.to(accelerator.device)
-            timer.lap("batch")
-            _, losses = forward(step, batch, noise, loop.losses, accelerator.autocast)
-            metrics.add(losses, len(batch.episodes))
-            timer.lap("forward")
-            last = micro == recipe.accumulation - 1
-            with nullcontext() if last else accelerator.no_sync(model):
-                accelerator.backward(losses.total / recipe.accumulation)
-            timer.lap("backward")
-        gradient_norm = accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
-        if not torch.isfinite(gradient_norm):  # before the weights have it, and a checkpoint the weights
-            raise _not_finite(losses, batch, update, loop.path)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        timer.lap("optimizer")
-
+        gradient_norm = updater.update(update, rate, metrics, timer)
         note = ""
         if update % recipe.log_every == 0 or update == recipe.updates:
             means = _means_of_all(metrics, accelerator)
             note = f"action loss {means['loss/action']:.3f}, accuracy {means['accuracy/action']:.1%}"
             if logger:
                 targets = metrics.targets * accelerator.num_processes
-                moved = {"learning_rate": rate, "gradient_norm": float(gradient_norm)}
+                moved = {"learning_rate": rate, "gradient_norm": gradient_norm}
                 logger.write(update, {**means, **moved, **timer.rates(targets)})
             metrics, timer = MetricAccumulator(), StepTimer()
         if update % recipe.checkpoint_every == 0 or update == recipe.updates:
-            _save(accelerator, loop.path, update)
+            save_checkpoint(accelerator, loop.path, update)
         if _evaluates(update, recipe):  # after the checkpoint: what fails here is not lost there
             scores = _evaluate(_whole(model, accelerator), loop, accelerator)
             if logger:
@@ -130,6 +98,64 @@ def train(
     if logger:
         logger.close()
     return _whole(model, accelerator)
+
+
+@dataclass(frozen=True)
+class Updater:
+    """Makes the updates of a training on this process: `step` is the model, compiled where the recipe says so."""
+
+    loop: Loop
+    accelerator: Accelerator
+    model: AgentModel
+    step: Callable[..., AgentOutput]
+    optimizers: Sequence[AcceleratedOptimizer]
+    batches: Iterator[tuple[Batch, Tensor]]
+
+    def update(self, number: int, rate: float, metrics: MetricAccumulator, timer: StepTimer) -> float:
+        """One update of the weights; the norm of the gradient. Raises UserError when that is not finite."""
+        accelerator, accumulation = self.accelerator, self.loop.recipe.accumulation
+        timer.start()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["rate"]
+        for micro in range(accumulation):
+            batch, noise = next(self.batches)
+            batch, noise = batch.to(accelerator.device), noise.to(accelerator.device)
+            timer.lap("batch")
+            _, losses = forward(self.step, batch, noise, self.loop.losses, accelerator.autocast)
+            metrics.add(losses, len(batch.episodes))
+            timer.lap("forward")
+            last = micro == accumulation - 1
+            with nullcontext() if last else accelerator.no_sync(self.model):
+                accelerator.backward(losses.total / accumulation)
+            timer.lap("backward")
+        gradient_norm = accelerator.clip_grad_norm_(self.model.parameters(), self.loop.recipe.gradient_clip)
+        if not torch.isfinite(gradient_norm):  # before the weights have it, and a checkpoint the weights
+            raise _not_finite(losses, batch, number, self.loop.path)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        timer.lap("optimizer")
+        return float(gradient_norm)
+
+
+def _prepare(model: AgentModel, loop: Loop) -> tuple[Updater, int]:
+    """What makes the updates, resumed from the last checkpoint, and the update that this was made after."""
+    recipe = loop.recipe
+    keep_freed_memory()
+    bfloat16 = uses_bfloat16(recipe.precision, model.width)
+    accelerator = _accelerator(loop, bfloat16)
+    if recipe.gradient_checkpointing:
+        model.activation_checkpointing_enable()
+    if accelerator.distributed_type == DistributedType.FSDP:  # the table stays with the model: the output reads it too
+        model.get_input_embeddings = _nothing  # type: ignore[method-assign, assignment]
+    model, *optimizers = accelerator.prepare(model, *optimizers_of(model, recipe, bfloat16=bfloat16))
+    step = torch.compile(model, dynamic=True) if recipe.compile else model
+    first = resume(accelerator, loop.path)
+    batches = batches_of(
+        recipe, loop.source, first=first, process=accelerator.process_index, processes=accelerator.num_processes
+    )
+    return Updater(loop, accelerator, model, step, optimizers, batches), first
 
 
 def _evaluates(update: int, recipe: TrainingRecipe) -> bool:
@@ -181,31 +207,6 @@ def _whole(model: torch.nn.Module, accelerator: Accelerator) -> AgentModel:
     whole = AgentModel(unwrapped.config).to(accelerator.device)
     whole.load_state_dict(weights)
     return whole
-
-
-def _batches(loop: Loop, accelerator: Accelerator, first: int) -> Iterator[tuple[Batch, Tensor]]:
-    """This process's share of every batch from update `first` on, with the noise that decides which patches are masked.
-
-    The windows of an update go into its batches by length, so that few steps are padded, and every process has some of
-    each length. Noise and jitter belong to a window's place in the order. So neither the number of processes nor how an
-    update is cut into batches changes the update.
-    """
-    recipe, source = loop.recipe, loop.source
-    numbers = range(first * recipe.accumulation, recipe.updates * recipe.accumulation)
-
-    def make(number: int) -> tuple[Batch, Tensor]:
-        update, micro = divmod(number, recipe.accumulation)
-        windows = recipe.accumulation * recipe.batch_size
-        chosen = source.order(recipe.seed, update * windows, windows)
-        by_length = source.steps(chosen).argsort(kind="stable").reshape(recipe.accumulation, recipe.batch_size)
-        mine = by_length[micro, accelerator.process_index :: accelerator.num_processes]
-        batch = source.batch(chosen[mine])
-        noise, colours = draw(batch, recipe.seed, update * windows + mine)
-        if recipe.colour_jitter is None:
-            return batch, noise
-        return replace(batch, frames=jitter_colours(batch.frames, colours, recipe.colour_jitter)), noise
-
-    return prefetch(make, numbers, workers=recipe.loader_workers)
 
 
 def _not_finite(losses: Losses, batch: Batch, update: int, path: Path) -> UserError:
@@ -266,45 +267,3 @@ def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[s
         scores |= {f"rollout/{name}": float(np.mean(values)) for name, values in played.items()}
     model.train()
     return scores
-
-
-def _save(accelerator: Accelerator, path: Path, update: int) -> None:
-    """A checkpoint that is there whole or not at all; older ones go once it is there."""
-    folder = path / "checkpoints" / f"{update:07d}"
-    temporary = folder.with_suffix(".tmp")
-    with writing(folder):
-        if accelerator.is_main_process:
-            shutil.rmtree(temporary, ignore_errors=True)
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(temporary))
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            sync_tree(temporary)
-            shutil.rmtree(folder, ignore_errors=True)  # one that could not be read
-            temporary.rename(folder)
-            sync_folder(folder.parent)
-            for other in _checkpoints(path):
-                if other != folder:
-                    shutil.rmtree(other)
-    accelerator.wait_for_everyone()
-
-
-def _checkpoints(path: Path) -> list[Path]:
-    """The checkpoints of a run, whole and begun ones; what else lies there is none."""
-    found = (path / "checkpoints").glob("*")
-    return sorted(each for each in found if each.is_dir() and re.fullmatch(r"\d{7,}(\.tmp)?", each.name))
-
-
-def _resume(accelerator: Accelerator, path: Path) -> int:
-    """Loads the last whole checkpoint; the update it was made after, 0 when there is none."""
-    whole = [folder for folder in _checkpoints(path) if folder.suffix != ".tmp"]
-    if not whole:
-        return 0
-    try:
-        accelerator.load_state(str(whole[-1]))
-    except Exception as error:  # a damaged file raises whatever its reader raises
-        raise UserError(
-            f"{whole[-1]}: the checkpoint cannot be read ({first_line(error)}); delete this folder, and training "
-            "begins again"
-        ) from error
-    return int(whole[-1].name)

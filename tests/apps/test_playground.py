@@ -18,7 +18,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from worlds import TASK, model_of, tokenizer_of
 
-from agentgym.apps.playground import Playground, make_app, serve
+from agentgym.apps.playground import Playground
+from agentgym.apps.playground_app import make_app, serve
 from agentgym.apps.session import open_dataset
 from agentgym.data.store import EpisodeDataset
 from agentgym.policies.agent_policy import AgentPolicy

@@ -4,16 +4,15 @@ import dataclasses
 import json
 import math
 import types
-from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import Accelerator
 from worlds import experiment_recipe, model_of, record, sources_of
 
 from agentgym.errors import UserError
 from agentgym.recipes import ColourJitter, PartRates
 from agentgym.training import loop as training_loop
+from agentgym.training.batches import batches_of
 from agentgym.training.loop import Loop, train
 from agentgym.training.metrics import MetricLogger, read_metrics
 from agentgym.training.optimizer import learning_rate, parameter_groups, uses_bfloat16
@@ -215,7 +214,7 @@ def test_gradient_checkpointing_changes_no_weight(dataset, loop, tmp_path):
 def test_colours_are_a_function_of_seed_and_place_alone(dataset, loop):
     jittered = with_recipe(loop, colour_jitter=ColourJitter())
     whole, resumed, plain = (
-        [batch.frames for batch, _ in training_loop._batches(each, Accelerator(), first)]
+        [batch.frames for batch, _ in batches_of(each.recipe, each.source, first=first)]
         for each, first in ((jittered, 0), (jittered, 2), (loop, 0))
     )
     assert all(torch.equal(a, b) for a, b in zip(whole[2:], resumed, strict=True))
@@ -236,7 +235,7 @@ def windows_of(loop):
     """The frames and the noise of every window, as they come."""
     return [
         (frames[steps], chances[steps])
-        for batch, noise in training_loop._batches(loop, Accelerator(), 0)
+        for batch, noise in batches_of(loop.recipe, loop.source, first=0)
         for frames, chances, steps in zip(batch.frames, noise, batch.step_mask, strict=True)
     ]
 
@@ -248,14 +247,14 @@ def test_the_windows_of_an_update_go_into_its_batches_by_length(dataset, loop):
     assert lengths == sorted(lengths)
     shares = []
     for rank in range(2):
-        process = SimpleNamespace(process_index=rank, num_processes=2)
-        shares.append([int(batch.step_mask.sum()) for batch, _ in training_loop._batches(cut, process, 0)])
+        share = batches_of(cut.recipe, cut.source, first=0, process=rank, processes=2)
+        shares.append([int(batch.step_mask.sum()) for batch, _ in share])
     assert max(abs(one - other) for one, other in zip(*shares, strict=True)) <= 2, "no process waits for another"
 
 
 def test_the_number_of_loader_workers_changes_no_batch_so_that_a_run_may_go_on_with_another(dataset, loop):
     by_one, by_three = (
-        list(training_loop._batches(with_recipe(loop, loader_workers=workers), Accelerator(), first))
+        list(batches_of(with_recipe(loop, loader_workers=workers).recipe, loop.source, first=first))
         for workers, first in ((1, 0), (3, 2))
     )
     assert len(by_one) == loop.recipe.updates

@@ -1,0 +1,52 @@
+"""Checkpoints of a training that is under way: there whole or not at all, and what an interrupted one resumes from."""
+
+import re
+import shutil
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from agentgym.errors import UserError, first_line
+from agentgym.files import sync_folder, sync_tree, writing
+
+
+def save_checkpoint(accelerator: Accelerator, path: Path, update: int) -> None:
+    """A checkpoint that is there whole or not at all; older ones go once it is there."""
+    folder = path / "checkpoints" / f"{update:07d}"
+    temporary = folder.with_suffix(".tmp")
+    with writing(folder):
+        if accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(temporary))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            sync_tree(temporary)
+            shutil.rmtree(folder, ignore_errors=True)  # one that could not be read
+            temporary.rename(folder)
+            sync_folder(folder.parent)
+            for other in _checkpoints(path):
+                if other != folder:
+                    shutil.rmtree(other)
+    accelerator.wait_for_everyone()
+
+
+def resume(accelerator: Accelerator, path: Path) -> int:
+    """Loads the last whole checkpoint; the update it was made after, 0 when there is none."""
+    whole = [folder for folder in _checkpoints(path) if folder.suffix != ".tmp"]
+    if not whole:
+        return 0
+    try:
+        accelerator.load_state(str(whole[-1]))
+    except Exception as error:  # a damaged file raises whatever its reader raises
+        raise UserError(
+            f"{whole[-1]}: the checkpoint cannot be read ({first_line(error)}); delete this folder, and training "
+            "begins again"
+        ) from error
+    return int(whole[-1].name)
+
+
+def _checkpoints(path: Path) -> list[Path]:
+    """The checkpoints of a run, whole and begun ones; what else lies there is none."""
+    found = (path / "checkpoints").glob("*")
+    return sorted(each for each in found if each.is_dir() and re.fullmatch(r"\d{7,}(\.tmp)?", each.name))
