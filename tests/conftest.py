@@ -1,4 +1,4 @@
-"""What several test files share: one small recorded dataset, read by all and changed by none."""
+"""What the rooms' tests share: two small recorded datasets, read by all and changed by none."""
 
 import signal
 
@@ -29,6 +29,14 @@ def recorded(recipe, tmp_path_factory):
 def dataset(recorded):
     """Those episodes."""
     return EpisodeDataset(recorded)
+
+
+@pytest.fixture(scope="session")
+def demonstrations(tmp_path_factory):
+    """Twenty-four GoToRedBall episodes of the bot, as `tiny.experiment_recipe` trains on."""
+    from tiny import record  # torch, which not every test needs
+
+    return record(tmp_path_factory.mktemp("demonstrations") / "data")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from worlds_light import refusal
+from refusals import refusal
 
 from agentgym import files, folders
 from agentgym.errors import UserError

@@ -1,144 +1,33 @@
-"""The smallest worlds that several test files share: a few recorded episodes, a model two layers deep, a run folder."""
+"""For tests that are on their way to the main branch: the names of before."""
 
-from itertools import count
-from pathlib import Path
+from counted import counted_episode as counted_sample
+from counted import counted_header
+from counting_env import CountingEnv
+from refusals import refusal
+from tiny import (
+    TASK,
+    ScriptedSampler,
+    dataset_recipe,
+    experiment_recipe,
+    logits_of,
+    model_of,
+    record,
+    sources_of,
+    tokenizer_of,
+)
 
-import gymnasium
-import numpy as np
-from worlds_light import counted_header, counted_sample, refusal  # noqa: F401  (all worlds are found here)
-
-from agentgym import recipes
-from agentgym.data.store import EpisodeDataset
-from agentgym.environments import encode_instruction
-from agentgym.experts import collection
-from agentgym.model.agent import AgentModel
-from agentgym.model.presets import make_config
-from agentgym.model.tokenizer import tokenize, train_tokenizer
-from agentgym.recipes import DatasetRecipe, ExperimentRecipe
-from agentgym.spaces.domains import Domain
-from agentgym.training.windows import WindowSource, split_episodes
-
-TASK = "BabyAI-GoToRedBall-v0"
-
-
-def dataset_recipe(*overrides: str) -> DatasetRecipe:
-    """Twenty-four GoToRedBall episodes, a quarter of them held out."""
-    return recipes.load_dataset("babyai-goto-redball", ["episodes=24", "held_out=0.25", *overrides])
-
-
-def experiment_recipe(*overrides: str) -> ExperimentRecipe:
-    """Six updates on `dataset_recipe`'s episodes."""
-    small = (
-        "dataset.episodes=24",
-        "dataset.held_out=0.25",
-        "training.updates=6",
-        "training.batch_size=4",
-        "training.optimizer=adamw",  # Muon makes rounding errors larger, so that fewer things are equal
-        "training.learning_rate=1e-3",
-        "training.window=4",
-        "training.warmup_updates=2",
-        "training.log_every=1",
-        "training.precision=float32",  # the same on every processor
-        "training.checkpoint_every=3",
-        "training.evaluate_every=6",
-        "training.evaluate_episodes=0",
-        "evaluation.episodes=6",
-        "evaluation.videos=2",
-    )
-    return recipes.load_experiment("babyai-goto-redball", [*small, *overrides])
-
-
-def record(path: Path) -> EpisodeDataset:
-    """`dataset_recipe`, recorded in this process."""
-    collection.collect(dataset_recipe(), path, workers=1)
-    return EpisodeDataset(path)
-
-
-def tokenizer_of(dataset: EpisodeDataset):
-    """A tokenizer for a dataset's instructions."""
-    return train_tokenizer(dataset.column("instruction"), dataset.header.space.tokens)
-
-
-def model_of(dataset: EpisodeDataset, *, window: int = 4, task: str = TASK, **changes) -> AgentModel:
-    """A fresh `tiny` model for a dataset; seed torch before."""
-    space, (side, *_) = dataset.header.space, dataset.header.frame_shape
-    config = make_config(
-        "tiny",
-        num_text_tokens=len(tokenizer_of(dataset)) - space.num_tokens,
-        domains=[Domain(space, (side, side), window, (task,))],
-        **{"instruction_tokens": 64, "frame_side": side, **changes},
-    )
-    return AgentModel(config)
-
-
-def sources_of(dataset: EpisodeDataset, *, window: int = 4) -> tuple[WindowSource, WindowSource]:
-    """Windows to train on and windows held out."""
-    tokenizer = tokenizer_of(dataset)
-    trained, held_out = split_episodes(dataset, 0.25)
-    first, second = (
-        WindowSource(
-            dataset,
-            episodes,
-            window=window,
-            tokenize=lambda text: tokenize(tokenizer, text),
-            patches_per_frame=49,
-        )
-        for episodes in (trained, held_out)
-    )
-    return first, second
-
-
-def logits_of(policy, monkeypatch):
-    """The logits of every later call, while action (call number) % 7 is taken."""
-    sampler = ScriptedSampler(number % 7 for number in count(1))
-    monkeypatch.setattr(policy, "sampler", sampler)
-    return sampler.seen
-
-
-class CountingEnv(gymnasium.Env):
-    """Episodes of 3 to 8 steps, a function of a number in 0 ... 255 (the seed, or drawn) and of the actions.
-
-    A frame is noise of the number, the step and the last action; its first pixel is the number.
-    """
-
-    task = "Count-v0"
-
-    def __init__(self) -> None:
-        self.observation_space = gymnasium.spaces.Dict(
-            frame=gymnasium.spaces.Box(0, 255, (56, 56, 3), np.uint8),
-            instruction=gymnasium.spaces.Box(0, 255, (32,), np.uint8),
-        )
-        self.action_space = gymnasium.spaces.Discrete(7)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.number = seed % 256 if seed is not None else int(self.np_random.integers(256))
-        self.steps = 0
-        return self._observe(0), {}
-
-    def step(self, action):
-        self.steps += 1
-        terminated = self.steps == 3 + self.number % 6
-        return self._observe(int(action) + 1), float(action), terminated, False, {}
-
-    def _observe(self, last_action):
-        frame = np.random.default_rng([self.number, self.steps, last_action]).integers(0, 256, (56, 56, 3), np.uint8)
-        frame[0, 0] = self.number
-        return {"frame": frame, "instruction": encode_instruction(f"count to {self.number % 6}", 32)}
-
-
-class ScriptedSampler:
-    """Chooses what the script says, one number or one for each row, and keeps the logits that it was shown."""
-
-    def __init__(self, script=()):
-        self.script, self.seen = iter(script), []
-
-    def choose(self, logits):
-        self.seen.append(logits.copy())
-        return np.broadcast_to(next(self.script), len(logits)).copy()
-
-    def start(self, row, seed):
-        pass
-
-    def select(self, rows):
-        pass
+__all__ = [
+    "TASK",
+    "CountingEnv",
+    "ScriptedSampler",
+    "counted_header",
+    "counted_sample",
+    "dataset_recipe",
+    "experiment_recipe",
+    "logits_of",
+    "model_of",
+    "record",
+    "refusal",
+    "sources_of",
+    "tokenizer_of",
+]

@@ -1,9 +1,9 @@
 """Pages, figures and videos, made of what run folders and datasets hold. Nothing is measured or judged here.
 
 run_page, run_results, comparison_page   the page of a run, what it reads, the page of several runs
-curves, video_section, failures          parts of a page; reference_scores: what others published
+curves, figures, video_section, failures   parts of a page; reference_scores: what others published
 dataset_page, dagger_page, ppo_page, transfer_page   pages of a dataset and of other experiments
-video, episode_videos, plots, publish    MP4s, figures, and results beside a recipe
+video, episode_videos, publish           MP4s, and results beside a recipe
 """
 
 from agentgym.report.comparison_page import write_comparison

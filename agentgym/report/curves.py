@@ -1,6 +1,7 @@
-"""Curves as small SVG pictures: which panels, their scales and ticks, and the points that the page tells.
+"""Curves as small pictures: which panels, their scales and ticks, and the points that a page shows.
 
-Everything is computed here, so that a page without JavaScript, or on paper, shows the same curves.
+Everything is computed here, so that a page without JavaScript, on paper, or an SVG file (`figures`) shows the same
+curves.
 """
 
 import math
@@ -56,6 +57,7 @@ class Line:
     path: str
     dots: tuple[tuple[float, float], ...]  # where the points are in the picture, when they are few
     points: tuple[tuple[float, float, str], ...]
+    intervals: tuple[tuple[float, float, float], ...] = ()  # [x, bottom, top] in the picture, one for each point
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Curve:
     y_ticks: tuple[Tick, ...]
     x_range: tuple[float, float]
     y_range: tuple[float, float]
+    by: str = ""  # what the numbers below the picture count, where its page does not say so
 
     @property
     def data(self) -> dict[str, Any]:
@@ -121,17 +124,34 @@ def profile_curve(profiles: Sequence[Mapping[str, Sequence[float]]]) -> Curve:
     return draw("share of episodes above a normalised score", lines, percent=True)
 
 
-def draw(title: str, lines: Iterable[tuple[str, int, Points]], *, percent: bool = False) -> Curve:
-    """One picture of lines (label, number of the run, points), its axes from 0."""
-    lines = list(lines)
-    x_high = max(x for _, _, points in lines for x, _ in points) or 1.0
-    y_high = 1.0 if percent else max(y for _, _, points in lines for _, y in points) * 1.05 or 1.0
+def draw(
+    title: str,
+    lines: Iterable[tuple[str, int, Points]],
+    *,
+    percent: bool = False,
+    by: str = "",
+    logarithmic: bool = False,
+    intervals: Mapping[int, Sequence[tuple[float, float]]] | None = None,
+) -> Curve:
+    """One picture of lines (label, number of the run, points), its axes from 0 or from the lowest value below it.
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        across, up = x / x_high, max(0.0, y) / y_high
-        return round(LEFT + across * (WIDTH - LEFT - RIGHT), 1), round(
-            HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1
-        )
+    A `logarithmic` x axis begins at the first x and has a tick at each. `intervals` has (low, high) of each point of a
+    run. Points that are not finite are left out.
+    """
+    lines = [(label, run, [point for point in points if math.isfinite(point[1])]) for label, run, points in lines]
+    bounds = {run: list(pairs) for run, pairs in (intervals or {}).items()}
+    values = [y for _, _, points in lines for _, y in points] + [y for pairs in bounds.values() for y in sum(pairs, ())]
+    places = sorted({x for _, _, points in lines for x, _ in points}) or [0.0]
+    x_low, x_high = (places[0], places[-1]) if logarithmic else (0.0, places[-1] or 1.0)
+    y_low = min(0.0, *values, 0.0)
+    y_high = 1.0 if percent else max(0.0, *values, 0.0) * 1.05 or 1.0
+
+    def across(x: float) -> float:
+        share = math.log(x / x_low) / (math.log(x_high / x_low) or 1.0) if logarithmic else x / x_high
+        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+    def down(y: float) -> float:
+        return round(HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM), 1)
 
     def text(value: float) -> str:
         return f"{100 * value:.3g} %" if percent else short(value)
@@ -142,21 +162,29 @@ def draw(title: str, lines: Iterable[tuple[str, int, Points]], *, percent: bool 
             Line(
                 label=label,
                 run=run,
-                path="M" + "L".join(f"{x},{y}" for x, y in (place(*point) for point in points)),
-                dots=tuple(place(*point) for point in points) if len(points) < 12 else (),
+                path="M" + "L".join(f"{across(x)},{down(y)}" for x, y in points),
+                dots=tuple((across(x), down(y)) for x, y in points) if len(points) < 12 else (),
                 points=tuple((x, y, text(y)) for x, y in points),
+                intervals=tuple(
+                    (across(x), down(low), down(high))
+                    for (x, _), (low, high) in zip(points, bounds.get(run, ()), strict=False)
+                ),
             )
             for label, run, points in lines
+            if points
         ),
-        x_ticks=tuple(Tick(place(x, 0)[0], short(x)) for x in ticks(x_high)),
-        y_ticks=tuple(Tick(place(0, y)[1], text(y)) for y in ticks(y_high)),
-        x_range=(0.0, x_high),
-        y_range=(0.0, y_high),
+        x_ticks=tuple(Tick(across(x), short(x)) for x in (places if logarithmic else ticks(x_high))),
+        y_ticks=tuple(Tick(down(y), text(y)) for y in ticks(y_high, y_low)),
+        x_range=(x_low, x_high),
+        y_range=(y_low, y_high),
+        by=by,
     )
 
 
-def ticks(high: float) -> list[float]:
-    """Three to six round numbers from 0 to at most `high`."""
-    step = 10 ** math.floor(math.log10(high / TICKS))
-    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if high / (step * factor) <= TICKS + 1)
-    return [index * step for index in range(math.floor(high / step + 1e-9) + 1)]
+def ticks(high: float, low: float = 0.0) -> list[float]:
+    """Three to six round numbers from `low` to at most `high`, 0 among them where it lies between."""
+    span = high - low
+    step = 10 ** math.floor(math.log10(span / TICKS))
+    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= TICKS + 1)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]

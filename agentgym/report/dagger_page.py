@@ -8,7 +8,7 @@ from typing import Any
 from agentgym.evaluation.statistics import UNIT
 from agentgym.files import replace_file
 from agentgym.recipes import RoundsRecipe
-from agentgym.report import plots
+from agentgym.report import figures
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -19,7 +19,7 @@ def write_results(recipe: RoundsRecipe, curves: Curves, to: Path) -> Path:
     values = {"recipe": recipe.model_dump(mode="json"), "curves": curves}
     replace_file(to / f"{recipe.name}.json", json.dumps(values, indent=1) + "\n")
     lines = {name: [(point["episodes"], point["success_rate"]) for point in curve] for name, curve in curves.items()}
-    replace_file(to / f"{recipe.name}.svg", plots.success_curves(lines, by="episodes with the expert"))
+    replace_file(to / f"{recipe.name}.svg", figures.success_figure(lines, by="episodes with the expert"))
     page = to / f"{recipe.name}.md"
     replace_file(page, _page(recipe, curves))
     return page

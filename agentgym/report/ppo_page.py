@@ -8,7 +8,7 @@ from typing import Any
 from agentgym.evaluation.statistics import UNIT, wilson_interval
 from agentgym.files import replace_file
 from agentgym.recipes import FinetuningRecipe
-from agentgym.report import plots
+from agentgym.report import figures
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -19,7 +19,7 @@ def write_results(recipe: FinetuningRecipe, curves: Curves, to: Path) -> Path:
     values = {"recipe": recipe.model_dump(mode="json"), "curves": curves}
     replace_file(to / f"{recipe.name}.json", json.dumps(values, indent=1) + "\n")
     lines = {name: [(point["steps"], point["success_rate"]) for point in curve] for name, curve in curves.items()}
-    replace_file(to / f"{recipe.name}.svg", plots.success_curves(lines))
+    replace_file(to / f"{recipe.name}.svg", figures.success_figure(lines, by="steps of the environments"))
     page = to / f"{recipe.name}.md"
     replace_file(page, _page(recipe, curves))
     return page

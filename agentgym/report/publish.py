@@ -11,7 +11,7 @@ from agentgym.evaluation.statistics import UNIT
 from agentgym.evaluation.stored import read_evaluation
 from agentgym.files import read_json, read_text, replace_file, understanding, write_json
 from agentgym.folders import make_folder
-from agentgym.report import plots, reproduction
+from agentgym.report import figures, reproduction
 from agentgym.training.run_folder import read_metrics, read_recipe, read_training
 
 
@@ -26,7 +26,7 @@ def publish(run: Path, to: Path) -> Path:
     metrics = read_metrics(run)
     name = read_recipe(run).name  # which is one of a file in `to`, not a path out of it
     with understanding(run):
-        figure = plots.learning_curves(metrics)
+        figure = figures.training_figure(metrics)
         page = _page(recipe, training, evaluation, reproduction.command(recipe, run))
     make_folder(to)
     write_json(to / f"{name}.json", {**evaluation, "training": training})

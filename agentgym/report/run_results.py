@@ -15,7 +15,7 @@ from agentgym.evaluation.stored import read_episodes, read_evaluation
 from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.folders import check_inside
 from agentgym.recipes import ExperimentRecipe, FrameRecipe, TaskRecipe, with_later_keys
-from agentgym.report.plots import reconstructions
+from agentgym.report.reconstructions import draw_reconstructions
 from agentgym.shapes import SHAPE, Count, Number, Seed, read_shape
 from agentgym.training.run_folder import read_metrics, read_training
 
@@ -81,7 +81,7 @@ class RunFolder:
         if file.is_file():
             try:
                 with np.load(check_inside(file, self.path)) as rows:
-                    return reconstructions(rows["frames"], rows["masked"], rows["predicted"], scale=2)
+                    return draw_reconstructions(rows["frames"], rows["masked"], rows["predicted"], scale=2)
             except (OSError, KeyError, ValueError, TypeError, BadZipFile) as error:
                 raise UserError(f"{file}: cannot be read ({first_line(error)}); delete it") from None
         drawn = self.path / "pictures" / "reconstructions.png"  # what earlier versions saved

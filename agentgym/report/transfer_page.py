@@ -12,8 +12,8 @@ from agentgym.evaluation.statistics import t_interval
 from agentgym.experiments.transfer import Point, by_cell
 from agentgym.files import replace_file, write_json
 from agentgym.recipes import InitRecipe, TransferRecipe
-
-COLORS = ("#2f81c4", "#d9822b", "#3a9a5b", "#a05fb5", "#8f97a3")
+from agentgym.report.curves import draw
+from agentgym.report.figures import svg
 
 
 @dataclass(frozen=True)
@@ -56,32 +56,24 @@ def write_results(recipe: TransferRecipe, points: list[Point], to: Path) -> Path
     cells = cells_of(points, {task.id for task in tasks if environments.defines_success(task)})
     values = {"recipe": recipe.model_dump(mode="json"), "points": [asdict(point) for point in points]}
     write_json(to / f"{recipe.name}.json", {**values, "cells": [asdict(cell) for cell in cells]})
-    replace_file(to / f"{recipe.name}.svg", draw(cells))
+    replace_file(to / f"{recipe.name}.svg", draw_cells(cells))
     page = to / f"{recipe.name}.md"
     replace_file(page, _page(recipe, cells))
     return page
 
 
-def draw(cells: Sequence[Cell]) -> str:
-    """One panel a task: score by demonstrations, a line a start, intervals over training runs. SVG text."""
-    from matplotlib.figure import Figure
-
-    from agentgym.report import plots
-
-    tasks, starts = _names(cells, "task"), _names(cells, "start")
-    with plots.style():
-        figure = Figure(figsize=(3.4 * len(tasks), 2.8), layout="constrained")
-        for axes, task in zip(np.atleast_1d(figure.subplots(1, len(tasks), sharey=True)), tasks, strict=True):
-            for start, color in zip(starts, COLORS, strict=False):
-                line = [cell for cell in cells if (cell.task, cell.start) == (task, start)]
-                sizes, means = [cell.size for cell in line], [cell.mean for cell in line]
-                error = [[c.mean - c.low for c in line], [c.high - c.mean for c in line]]
-                axes.errorbar(sizes, means, yerr=error, label=start, color=color, marker="o", markersize=3, capsize=2)
-            axes.set_xscale("log")
-            axes.set_title(task, fontsize=8)
-            axes.set_xlabel("demonstrations")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(starts))
-        return plots.svg_text(figure)
+def draw_cells(cells: Sequence[Cell]) -> str:
+    """One picture a task: score by demonstrations, a line a start, intervals over training runs. SVG text."""
+    pictures = []
+    for task in _names(cells, "task"):
+        found = [
+            (number, start, [cell for cell in cells if (cell.task, cell.start) == (task, start)])
+            for number, start in enumerate(_names(cells, "start"))
+        ]
+        lines = [(start, number, [(cell.size, cell.mean) for cell in line]) for number, start, line in found]
+        intervals = {number: [(cell.low, cell.high) for cell in line] for number, _, line in found}
+        pictures.append(draw(task, lines, by="demonstrations", logarithmic=True, intervals=intervals))
+    return svg(pictures)
 
 
 def _score(point: Point) -> float:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from PIL import Image
-from worlds import TASK, model_of, tokenizer_of
+from tiny import TASK, model_of, tokenizer_of
 
 from agentgym.apps.playground import Playground
 from agentgym.apps.playground_app import make_app, serve

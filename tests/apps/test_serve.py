@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import uvicorn
-from worlds import model_of, record, tokenizer_of
+from tiny import model_of, tokenizer_of
 
 from agentgym.apps.policy_server import Limits, PolicyServer
 from agentgym.apps.serve import make_app
@@ -21,8 +21,8 @@ STEPS = 9  # more than a window
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return record(tmp_path_factory.mktemp("data") / "small")
+def dataset(demonstrations):
+    return demonstrations
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from worlds import TASK, model_of, refusal, tokenizer_of
+from refusals import refusal
+from tiny import TASK, model_of, tokenizer_of
 
 from agentgym import environments, experts
 from agentgym.apps.session import SEEDS, Session, keys_of, open_dataset

@@ -1,7 +1,8 @@
 """The window in which people play, without a screen."""
 
 import pytest
-from worlds import TASK, refusal
+from refusals import refusal
+from tiny import TASK
 
 from agentgym import environments, experts
 from agentgym.apps.window import play_in_window

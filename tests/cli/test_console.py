@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from worlds import TASK
+from tiny import TASK
 
 from agentgym.cli import main
 

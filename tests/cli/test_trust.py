@@ -8,8 +8,8 @@ import zipfile
 from dataclasses import replace
 
 import pytest
-from worlds import experiment_recipe
-from worlds_light import may_import
+from tiny import experiment_recipe
+from worker_import import may_import
 
 from agentgym import trust
 from agentgym.data.store import DatasetWriter, EpisodeDataset, Header

@@ -8,8 +8,8 @@ import gymnasium
 import nasty
 import numpy as np
 import pytest
-from test_composing import write
-from worlds_light import counted_sample, refusal
+from counted import counted_episode, write_counted
+from refusals import refusal
 
 from agentgym import environments
 from agentgym.data.store import EpisodeDataset
@@ -21,7 +21,9 @@ from agentgym.spaces.values import name
 
 def test_a_page_of_rewards_that_are_not_finite_has_json_without_nan(tmp_path):
     rewards = [np.array([np.nan, 1, 0, 0, 0.0]), np.array([np.inf, 0, 0, 0, 0.0]), np.zeros(5)]
-    path = write(tmp_path / "data", [replace(counted_sample(seed), rewards=r) for seed, r in enumerate(rewards)])
+    path = write_counted(
+        tmp_path / "data", [replace(counted_episode(seed), rewards=r) for seed, r in enumerate(rewards)]
+    )
     page = write_view(path).read_text()
     assert "return (without 2 that are not finite)" in page
     assert not re.search(r"[\[,: ](NaN|-?Infinity)[\],}]", page)

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from worlds_light import counted_header, counted_sample, refusal
+from counted import counted_episode, counted_header
+from refusals import refusal
 
 from agentgym.data.store import DatasetWriter, EpisodeDataset, clear_dataset
 
@@ -11,7 +12,7 @@ from agentgym.data.store import DatasetWriter, EpisodeDataset, clear_dataset
 @pytest.fixture
 def path(tmp_path):
     with DatasetWriter(tmp_path / "data", counted_header()) as writer:
-        writer.append(counted_sample())
+        writer.append(counted_episode())
     return tmp_path / "data"
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_episode import same
+from counted import counted_episode, counted_header, same, write_counted
+from refusals import refusal
 from typer.testing import CliRunner
-from worlds_light import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
 from agentgym.data.store import Attempt, DatasetWriter, EpisodeDataset, check, format, merge, sample_dataset, select
@@ -13,19 +13,10 @@ from agentgym.spaces import SpaceCodec
 from agentgym.training.windows import split_episodes
 
 
-def write(path, samples, **changes):
-    with DatasetWriter(path, counted_header(**changes), commit_seconds=1000) as writer:
-        for i, sample in enumerate(samples):
-            writer.append(sample)
-            if i % 2:
-                writer.commit()
-    return path
-
-
 @pytest.fixture
 def samples():
     return [
-        counted_sample(seed, steps=seed + 1, success=seed % 2 == 0, task="Count-v0" if seed < 4 else "Other-v0")
+        counted_episode(seed, steps=seed + 1, success=seed % 2 == 0, task="Count-v0" if seed < 4 else "Other-v0")
         for seed in range(7)
     ]
 
@@ -41,7 +32,7 @@ def stored_rows(path):
 
 
 def test_a_merge_holds_every_row_of_both_as_it_was(tmp_path, samples, no_encoding):
-    one, two = write(tmp_path / "one", samples[:3]), write(tmp_path / "two", samples[3:])
+    one, two = write_counted(tmp_path / "one", samples[:3]), write_counted(tmp_path / "two", samples[3:])
     no_encoding()
     merged = merge([one, two], tmp_path / "both")
     assert check(tmp_path / "both") == []
@@ -51,14 +42,14 @@ def test_a_merge_holds_every_row_of_both_as_it_was(tmp_path, samples, no_encodin
 
 
 def test_an_episode_that_both_hold_is_kept_once(tmp_path, samples):
-    one, two = write(tmp_path / "one", samples[:5]), write(tmp_path / "two", samples[2:])
+    one, two = write_counted(tmp_path / "one", samples[:5]), write_counted(tmp_path / "two", samples[2:])
     merged = merge([one, two], tmp_path / "both")
     assert merged.column("seed") == list(range(7))
     assert sum(merged.outcomes().values()) == 7
 
 
 def test_a_merge_keeps_the_attempts_that_left_no_episode(tmp_path, samples):
-    one = write(tmp_path / "one", samples[:1])
+    one = write_counted(tmp_path / "one", samples[:1])
     with DatasetWriter(tmp_path / "two", counted_header()) as writer:
         writer.append_encoded([], [Attempt("Count-v0", 99, "timeout")])
     assert merge([one, tmp_path / "two"], tmp_path / "both").seeds("Count-v0") == {0, 99}
@@ -66,7 +57,7 @@ def test_a_merge_keeps_the_attempts_that_left_no_episode(tmp_path, samples):
 
 @pytest.mark.parametrize("changes", [{"space": SpaceCodec.discrete(("a", "b"))}, {"frame_shape": (4, 4, 3)}], ids=str)
 def test_unlike_datasets_are_not_merged(tmp_path, samples, changes):
-    one, two = write(tmp_path / "one", samples[:1]), tmp_path / "two"
+    one, two = write_counted(tmp_path / "one", samples[:1]), tmp_path / "two"
     with DatasetWriter(two, counted_header(**changes)) as writer:
         writer.append_encoded([], [Attempt("Count-v0", 99, "timeout")])
     assert "only like datasets go together" in refusal(merge, [one, two], tmp_path / "both")
@@ -75,7 +66,7 @@ def test_unlike_datasets_are_not_merged(tmp_path, samples, changes):
 
 def test_frames_drawn_otherwise_are_not_merged(tmp_path, samples):
     suites = [{"suite": {"frame": {"tile_size": size}, "tasks": []}} for size in (8, 16)]
-    paths = [write(tmp_path / str(i), samples[i : i + 1], recipe=suite) for i, suite in enumerate(suites)]
+    paths = [write_counted(tmp_path / str(i), samples[i : i + 1], recipe=suite) for i, suite in enumerate(suites)]
     assert "drawn otherwise" in refusal(merge, paths, tmp_path / "both")
 
 
@@ -91,7 +82,7 @@ def test_frames_drawn_otherwise_are_not_merged(tmp_path, samples):
     ids=str,
 )
 def test_a_selection_holds_the_rows_that_pass_every_filter_as_they_were(tmp_path, samples, filters, seeds, no_encoding):
-    path = write(tmp_path / "all", samples)
+    path = write_counted(tmp_path / "all", samples)
     no_encoding()
     chosen = select(path, tmp_path / "some", **filters)
     assert chosen.column("seed") == seeds
@@ -101,7 +92,7 @@ def test_a_selection_holds_the_rows_that_pass_every_filter_as_they_were(tmp_path
 
 
 def test_what_cannot_be_selected_is_refused_and_nothing_is_written(tmp_path, samples):
-    path = write(tmp_path / "all", samples)
+    path = write_counted(tmp_path / "all", samples)
     to = tmp_path / "some"
     assert "did you mean 'Other-v0'?" in refusal(select, path, to, task="Othr-v0")
     assert "expected solved or failed" in refusal(select, path, to, outcome="won")
@@ -111,12 +102,12 @@ def test_what_cannot_be_selected_is_refused_and_nothing_is_written(tmp_path, sam
 
 
 def test_where_an_episode_belongs_stays_when_data_is_added(tmp_path):
-    frames = counted_sample(0, 1).frames
-    few = [counted_sample(seed, steps=1, frames=frames) for seed in range(60)]
-    path = write(tmp_path / "data", few[:40])
+    frames = counted_episode(0, 1).frames
+    few = [counted_episode(seed, steps=1, frames=frames) for seed in range(60)]
+    path = write_counted(tmp_path / "data", few[:40])
     before = EpisodeDataset(path)
     held_out = {before.column("seed")[i] for i in split_episodes(before, 0.3)[1]}
-    other = write(tmp_path / "other", few[40:])
+    other = write_counted(tmp_path / "other", few[40:])
     after = merge([other, path], tmp_path / "both")  # first in the folder, too
     trained, kept_out = split_episodes(after, 0.3)
     assert held_out

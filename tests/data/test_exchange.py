@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from counted import counted_episode, write_counted
 from gymnasium import spaces
-from test_composing import write
+from refusals import refusal
+from shared_values import shares
 from typer.testing import CliRunner
-from worlds_light import counted_sample, refusal
 
 from agentgym.cli import main
 from agentgym.data.exchange import export_hub, export_minari, import_minari
@@ -22,12 +23,6 @@ from agentgym.spaces.values import as_plain
 
 DATA = Path(__file__).parent / "files"
 RECORDED = DATA / "minari" / "babyai"  # made by Minari's own DataCollector: tests/data/files/make_minari.py
-SHARED = ("instruction", "terminated", "truncated", "success", "seed", "task")
-
-
-def shares(one, other):
-    arrays = all(np.array_equal(getattr(one, n), getattr(other, n)) for n in ("frames", "actions", "rewards"))
-    return arrays and all(getattr(one, name) == getattr(other, name) for name in SHARED)
 
 
 @pytest.mark.parametrize(("kind", "side"), [("image", 28), ("symbolic", 56)])
@@ -46,11 +41,11 @@ def test_what_minari_recorded_is_imported_and_every_frame_replays(tmp_path, kind
 
 def test_an_export_to_minari_comes_back_with_all_that_both_hold(tmp_path):
     samples = [
-        counted_sample(0, steps=3),
-        counted_sample(1, steps=5, success=False, terminated=False, truncated=True, instruction="größer → 球"),
-        counted_sample(2, steps=1, task="Other-v0"),
+        counted_episode(0, steps=3),
+        counted_episode(1, steps=5, success=False, terminated=False, truncated=True, instruction="größer → 球"),
+        counted_episode(2, steps=1, task="Other-v0"),
     ]
-    path = write(tmp_path / "data", samples)
+    path = write_counted(tmp_path / "data", samples)
     (note,) = export_minari(path, tmp_path / "minari")
     assert note == "Minari has no place for: expert of each episode, package versions, checksums, names of actions"
     found = []
@@ -94,7 +89,7 @@ def test_actions_of_any_space_are_imported_as_they_were(tmp_path, space):
 
     space.seed(0)
     actions = [space.sample() for _ in range(3)]
-    frames = counted_sample(0, steps=3).frames
+    frames = counted_episode(0, steps=3).frames
     folder = tmp_path / "minari" / "data"
     folder.mkdir(parents=True)
     image = spaces.Box(0, 255, frames.shape[1:], np.uint8)
@@ -145,8 +140,8 @@ def test_actions_of_every_kind_that_minari_recorded_come_back(tmp_path):
 
 
 def test_an_export_says_what_minari_does_not_hold(tmp_path):
-    labelled = counted_sample(0, labels=counted_sample(0).actions[::-1].copy())
-    write(tmp_path / "data", [labelled, counted_sample(1)])
+    labelled = counted_episode(0, labels=counted_episode(0).actions[::-1].copy())
+    write_counted(tmp_path / "data", [labelled, counted_episode(1)])
     (note,) = export_minari(tmp_path / "data", tmp_path / "minari")
     assert note.endswith("checksums, names of actions, the labels of 1 episodes")
 
@@ -204,7 +199,7 @@ def test_a_hub_folder_has_its_card(tmp_path):
 def test_large_datasets_become_several_parquet_files(tmp_path, monkeypatch):
     monkeypatch.setattr("agentgym.data.exchange.hub.ROW_GROUP", 2)
     monkeypatch.setattr("agentgym.data.exchange.hub.FILE_BYTES", 1)
-    path = write(tmp_path / "data", [counted_sample(seed) for seed in range(5)])
+    path = write_counted(tmp_path / "data", [counted_episode(seed) for seed in range(5)])
     export_hub(path, tmp_path / "hub")
     assert len(list((tmp_path / "hub" / "data").glob("train-*.parquet"))) == 3
 

@@ -7,10 +7,10 @@ import gymnasium
 import nasty
 import numpy as np
 import pytest
+from counted import counted_episode, counted_header, write_counted
 from gymnasium import spaces
-from test_composing import write
+from refusals import refusal
 from typer.testing import CliRunner
-from worlds_light import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
 from agentgym.data.exchange import export_hub, export_minari, folders, import_minari
@@ -153,7 +153,7 @@ def test_success_that_is_no_word_is_not_taken_for_one(tmp_path):
 
 def test_an_export_goes_to_a_relative_folder_and_comes_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "data", [counted_sample(0)])
+    write_counted(tmp_path / "data", [counted_episode(0)])
     result = CliRunner().invoke(main.app, ["export", "data", "--to", "minari", "out/minari"])
     assert result.exit_code == 0, result.output
     assert import_minari("out/minari/data/count-v0", "back") == []
@@ -162,7 +162,7 @@ def test_an_export_goes_to_a_relative_folder_and_comes_back(tmp_path, monkeypatc
 
 
 def test_an_export_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    path = write(tmp_path / "data", [counted_sample(0)])
+    path = write_counted(tmp_path / "data", [counted_episode(0)])
 
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")
@@ -190,7 +190,7 @@ def test_two_exports_to_the_hubs_layout_are_two_datasets_to_its_cache(tmp_path, 
     import datasets
 
     for name, seed in (("one", 0), ("other", 3)):
-        path = write(tmp_path / name, [counted_sample(seed)])
+        path = write_counted(tmp_path / name, [counted_episode(seed)])
         export_hub(path, tmp_path / name / "hub")
     seeds = [
         datasets.load_dataset(str(tmp_path / name / "hub"), split="train", cache_dir=str(tmp_path / "cache"))["seed"]
@@ -219,7 +219,7 @@ def test_a_strangers_task_is_named_with_the_module_that_registers_it(tmp_path):
 
 def test_rewards_that_are_not_finite_go_to_minari_and_back(tmp_path):
     rewards = np.array([np.nan, np.inf, -np.inf, -0.0, 5e-324])
-    path = write(tmp_path / "data", [replace(counted_sample(0), rewards=rewards)])
+    path = write_counted(tmp_path / "data", [replace(counted_episode(0), rewards=rewards)])
     export_minari(path, tmp_path / "minari")
     import_minari(tmp_path / "minari" / "data" / "count-v0", tmp_path / "back")
     assert EpisodeDataset(tmp_path / "back")[0].rewards.tobytes() == rewards.tobytes()

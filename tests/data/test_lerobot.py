@@ -7,10 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_composing import write
-from test_exchange import shares
+from counted import counted_episode, counted_header, write_counted
+from refusals import refusal
+from shared_values import shares
 from typer.testing import CliRunner
-from worlds_light import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
 from agentgym.data.exchange import export_lerobot, import_lerobot
@@ -103,10 +103,10 @@ def test_another_camera_may_be_what_the_agent_sees(tmp_path):
 
 def test_an_export_comes_back_with_every_frame_bit_for_bit(tmp_path):
     samples = [
-        counted_sample(3, steps=4, terminated=False, truncated=True, success=False),
-        counted_sample(7, steps=2, instruction="größer → 球"),
+        counted_episode(3, steps=4, terminated=False, truncated=True, success=False),
+        counted_episode(7, steps=2, instruction="größer → 球"),
     ]
-    path = write(tmp_path / "data", samples)
+    path = write_counted(tmp_path / "data", samples)
     result = CliRunner().invoke(main.app, ["export", str(path), "--to", "lerobot", str(tmp_path / "robot")])
     assert result.exit_code == 0, result.output
     assert import_lerobot(tmp_path / "robot", tmp_path / "back") == []
@@ -135,7 +135,7 @@ def test_columns_beside_the_frames_come_back_and_what_has_no_place_is_said(tmp_p
     box = SpaceCodec.of(__import__("gymnasium").spaces.Box(-1, 1, (1, 2), np.float32))
     actions = np.array([[[0.5, -1]], [[0, 0]], [[1, 0.25]]], np.float32)
     with DatasetWriter(tmp_path / "data", counted_header(extras=extras, space=box)) as writer:
-        writer.append(counted_sample(0, steps=3, extras=beside, actions=actions))
+        writer.append(counted_episode(0, steps=3, extras=beside, actions=actions))
     notes = export_lerobot(tmp_path / "data", tmp_path / "robot")
     assert notes[-1] == "LeRobot has no place for stack"
     import_lerobot(tmp_path / "robot", tmp_path / "back")
@@ -147,7 +147,7 @@ def test_columns_beside_the_frames_come_back_and_what_has_no_place_is_said(tmp_p
 
 
 def test_the_exports_files_are_what_lerobot_reads(tmp_path):
-    path = write(tmp_path / "data", [counted_sample(0, steps=3), counted_sample(1, steps=2)])
+    path = write_counted(tmp_path / "data", [counted_episode(0, steps=3), counted_episode(1, steps=2)])
     export_lerobot(path, tmp_path / "robot")
     info = json.loads((tmp_path / "robot" / "meta" / "info.json").read_text())
     assert (info["codebase_version"], info["total_episodes"], info["total_frames"]) == ("v3.0", 2, 7)
@@ -171,7 +171,7 @@ def test_older_versions_and_other_folders_are_refused_and_nothing_is_left(tmp_pa
     assert "no episode can be imported" in refusal(import_lerobot, tmp_path / "cut", tmp_path / "to")
     nested = SpaceCodec.of(__import__("gymnasium").spaces.Text(3))
     with DatasetWriter(tmp_path / "text", counted_header(space=nested)) as writer:
-        writer.append(counted_sample(actions=("a", "b", "c", "d", "e")))
+        writer.append(counted_episode(actions=("a", "b", "c", "d", "e")))
     assert "LeRobot takes arrays of numbers" in refusal(export_lerobot, tmp_path / "text", tmp_path / "to")
     assert not (tmp_path / "to").exists()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from worlds import TASK
+from tiny import TASK
 
 from agentgym.data import episode_builder
 from agentgym.data.recorder import Recorder

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from refusals import refusal
 from stable_baselines3.common.vec_env import DummyVecEnv
-from worlds import TASK, refusal
+from tiny import TASK
 
 from agentgym.data.recorder import Recorder
 from agentgym.data.store import encode_row

@@ -16,7 +16,7 @@ pretended_device.install()
 
 import numpy as np
 import torch
-from worlds import TASK, ScriptedSampler, experiment_recipe, model_of, record, tokenizer_of
+from tiny import TASK, ScriptedSampler, experiment_recipe, model_of, record, tokenizer_of
 
 from agentgym import recipes
 from agentgym.evaluation import policy_registry, protocol, scoring

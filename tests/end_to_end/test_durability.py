@@ -3,17 +3,14 @@
 import errno
 import json
 import os
-import random
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 
 import pytest
-from test_episode import same
-from test_store import damage
+from counted import counted_episode, counted_header, damage, same
+from refusals import refusal
 from typer.testing import CliRunner
-from worlds import counted_header, counted_sample, refusal
 
 from agentgym.cli import main
 from agentgym.data.store import Attempt, DatasetWriter, EpisodeDataset, Shard, check, format, repair
@@ -22,22 +19,7 @@ from agentgym.data.store.checking import list_seeds
 from agentgym.data.store.format import write_shard
 from agentgym.experts import collection
 
-SAMPLES = [counted_sample(seed, steps=3) for seed in range(9)]
-
-# Says after each episode how many are committed, and when the last one was appended.
-RECORD = """
-import sys
-sys.path.insert(0, sys.argv[2])
-import time
-from worlds_light import counted_header, counted_sample
-from agentgym.data.store import DatasetWriter
-writer = DatasetWriter(sys.argv[1], counted_header(), commit_seconds=float(sys.argv[3]))
-first = len(writer.attempts())
-for seed in range(first, first + 100000):
-    writer.append(counted_sample(seed % 20, steps=3))
-    print(len(writer.attempts()), seed + 1, time.monotonic(), flush=True)
-    time.sleep(0.002)
-"""
+SAMPLES = [counted_episode(seed, steps=3) for seed in range(9)]
 
 
 @pytest.fixture
@@ -68,7 +50,7 @@ def test_a_damaged_episode_is_named_on_reading_and_the_others_stay_readable(path
 
 
 def test_a_damaged_block_leaves_the_other_blocks_of_its_episode_readable(tmp_path):
-    sample = counted_sample(0, steps=30)
+    sample = counted_episode(0, steps=30)
     with DatasetWriter(tmp_path, counted_header()) as writer:
         writer.append(sample)
     damage(tmp_path / "shard-000000.arrow", encode_blocks(sample.frames)[1])
@@ -187,7 +169,7 @@ def test_collecting_goes_on_after_a_repair_as_if_nothing_had_happened(recorded, 
 
 def test_an_episode_is_committed_though_no_other_follows(tmp_path):
     writer = DatasetWriter(tmp_path, counted_header(), commit_seconds=0.05)
-    writer.append(counted_sample())
+    writer.append(counted_episode())
     deadline = time.monotonic() + 10
     while not list(tmp_path.glob("shard-*.arrow")):
         assert time.monotonic() < deadline
@@ -199,7 +181,7 @@ def test_an_episode_is_committed_though_no_other_follows(tmp_path):
 @pytest.mark.parametrize("moment", range(4))
 def test_a_full_disk_is_one_line_and_leaves_every_committed_episode_whole(path, monkeypatch, moment):
     writer = DatasetWriter(path, counted_header(), commit_seconds=1000)
-    writer.append(counted_sample(9))
+    writer.append(counted_episode(9))
     calls = []
     fsync = os.fsync
 
@@ -245,7 +227,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobyt
 
         def record():
             for seed in range(100):
-                writer.append(counted_sample(seed % 20))
+                writer.append(counted_episode(seed % 20))
 
         line = refusal(record)
         committed = len(writer.attempts())
@@ -263,10 +245,10 @@ def test_a_repair_on_a_full_disk_is_one_line_and_goes_on_once_there_is_room(tmp_
         path = disk / "data"
         with DatasetWriter(path, counted_header(), commit_seconds=1000) as writer:
             for seed in range(12):
-                writer.append(counted_sample(seed, steps=30))
+                writer.append(counted_episode(seed, steps=30))
                 if seed % 6 == 5:
                     writer.commit()
-        damage(path / "shard-000000.arrow", encode_blocks(counted_sample(4, steps=30).frames)[1])
+        damage(path / "shard-000000.arrow", encode_blocks(counted_episode(4, steps=30).frames)[1])
         with suppress(OSError), (disk / "rest").open("wb") as rest:
             while True:
                 rest.write(bytes(4096))
@@ -281,34 +263,3 @@ def test_a_repair_on_a_full_disk_is_one_line_and_goes_on_once_there_is_room(tmp_
         assert "1 episode of 6 lost (seed 4)" in repair(path)[0]
         assert check(path) == []
         assert EpisodeDataset(path).column("seed") == [seed for seed in range(12) if seed != 4]
-
-
-def kill_a_recorder(path, moment):
-    """Records into the folder, kills the recorder at that moment after its first word, and compares with its words."""
-    command = [sys.executable, "-c", RECORD, str(path), os.path.dirname(os.path.dirname(__file__)), "0.05"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    process.stdout.readline()
-    time.sleep(moment)
-    process.kill()
-    killed = time.monotonic()
-    said = [line.split() for line in process.communicate()[0].splitlines(keepends=True) if line.endswith("\n")]
-    there = 0
-    if list(path.glob("shard-*.arrow")):
-        assert check(path) == []
-        there = len(EpisodeDataset(path))
-    for committed, appended, when in said:
-        assert there >= int(committed)
-        assert there >= int(appended) or killed - float(when) < 2  # at most two seconds are lost
-
-
-def test_a_recorder_killed_at_random_moments_loses_no_committed_episode(tmp_path):
-    generator = random.Random(0)
-    for _ in range(8):  # into the same folder: recording goes on after each
-        kill_a_recorder(tmp_path / "data", generator.uniform(0, 0.3))
-
-
-@pytest.mark.slow
-def test_a_recorder_killed_a_hundred_times_loses_no_committed_episode(tmp_path):
-    generator = random.Random(1)
-    for number in range(100):
-        kill_a_recorder(tmp_path / f"data-{number // 10}", generator.uniform(0, 0.6))

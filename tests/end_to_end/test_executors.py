@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from worlds import refusal
+from refusals import refusal
 
 from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from worlds_light import refusal
+from refusals import refusal
 
 from agentgym.extras import needs
 
@@ -46,7 +46,6 @@ def test_the_base_install_imports_what_recording_training_and_scoring_need():
         ("sb3", "stable_baselines3", "import agentgym.policies.sb3"),
         ("sb3", "stable_baselines3", "import agentgym.experiments.ppo"),
         ("report", "imageio_ffmpeg", "import agentgym.report.video"),
-        ("report", "matplotlib", "from agentgym.report import plots; plots.success_curves({})"),
         ("onnx", "onnx", "from agentgym.experiments import onnx_export; onnx_export._require_onnx()"),
         ("ray", "ray", "from agentgym import executors; executors.start('ray').__enter__()"),
         ("atari", "ale_py", "import agentgym; agentgym.make('ALE/Pong-v5')"),

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from worlds import dataset_recipe, experiment_recipe, record, refusal
+from refusals import refusal
+from tiny import dataset_recipe, experiment_recipe, record
 
 from agentgym import recipes
 from agentgym.experiments import imitation

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from worlds import experiment_recipe
+from tiny import experiment_recipe
 
 import agentgym
 from agentgym.registration import IDS

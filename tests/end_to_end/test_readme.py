@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_command_line import ONE_THREAD, SMALL, agentgym, settings
+from command import ONE_THREAD, SMALL, agentgym, settings
 
 from agentgym.report.publish import scores_table
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from minigrid.core.constants import OBJECT_TO_IDX
+from refusals import refusal
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
-from worlds import TASK, refusal
+from tiny import TASK
 
 import agentgym
 from agentgym.environments import (

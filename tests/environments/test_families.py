@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from worlds import refusal
+from refusals import refusal
 
 from agentgym import trust
 from agentgym.environments import atari_starts, check_seeding, check_suite, decode_instruction, make, task_ids

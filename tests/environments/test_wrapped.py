@@ -3,9 +3,9 @@
 import gymnasium
 import numpy as np
 import pytest
+from counted import same
 from gymnasium import spaces, wrappers
-from test_episode import same
-from worlds_light import refusal
+from refusals import refusal
 
 import agentgym
 from agentgym import environments

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from worlds import model_of, record, sources_of, tokenizer_of
+from tiny import model_of, sources_of, tokenizer_of
 
 from agentgym.evaluation.action_metrics import bleu4, next_action_scores
 from agentgym.evaluation.held_out import score_next_actions
@@ -44,8 +44,8 @@ def test_constant_start_and_end_tokens_inflate_bleu():
     assert found["bleu4_with_delimiters"] > found["bleu4"]
 
 
-def test_the_held_out_score_is_that_of_the_losses(tmp_path):
-    dataset = record(tmp_path / "data")
+def test_the_held_out_score_is_that_of_the_losses(demonstrations, tmp_path):
+    dataset = demonstrations
     model = model_of(dataset)
     model.save_pretrained(tmp_path / "model")
     tokenizer_of(dataset).save_pretrained(tmp_path / "model")

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from worlds import refusal
+from refusals import refusal
 
 from agentgym.evaluation.comparison import compare, compare_episodes
 from agentgym.evaluation.paired_test import MIN_PAIRS

@@ -4,9 +4,10 @@ import json
 
 import gymnasium
 import pytest
+from refusals import refusal
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
-from worlds import TASK, experiment_recipe, model_of, record, refusal, tokenizer_of
+from tiny import TASK, experiment_recipe, model_of, record, tokenizer_of
 
 from agentgym import environments, experts
 from agentgym.evaluation import policy_registry, task_scores

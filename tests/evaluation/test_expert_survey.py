@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from worlds import TASK, refusal
+from refusals import refusal
+from tiny import TASK
 
 from agentgym import experts
 from agentgym.evaluation import expert_survey as surveying

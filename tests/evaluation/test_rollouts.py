@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from worlds import TASK
+from tiny import TASK
 
 from agentgym import environments, experts
 from agentgym.evaluation.expert_rollouts import rollout_expert

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from worlds import refusal
+from refusals import refusal
 
 from agentgym import recipes
 from agentgym.data.store import EpisodeDataset

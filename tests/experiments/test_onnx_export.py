@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from worlds import TASK, experiment_recipe, logits_of, model_of, refusal, tokenizer_of
+from refusals import refusal
+from tiny import TASK, experiment_recipe, logits_of, model_of, tokenizer_of
 
 from agentgym.environments import encode_instruction
 from agentgym.evaluation import policy_registry, protocol, scoring

@@ -4,7 +4,9 @@ import json
 
 import pytest
 import torch
-from worlds import CountingEnv, experiment_recipe, model_of, refusal, tokenizer_of
+from counting_env import CountingEnv
+from refusals import refusal
+from tiny import experiment_recipe, model_of, tokenizer_of
 
 from agentgym import environments, recipes
 from agentgym.evaluation import policy_registry

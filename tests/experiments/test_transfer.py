@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from refusals import refusal
+from tiny import experiment_recipe
 from typer.testing import CliRunner
-from worlds import experiment_recipe, record, refusal
 
 from agentgym import recipes
 from agentgym.cli.main import app
@@ -44,13 +45,12 @@ videos = 0
 
 
 @pytest.fixture(scope="module")
-def agent(tmp_path_factory):
+def agent(demonstrations, tmp_path_factory):
     """A run of two updates."""
     folder = tmp_path_factory.mktemp("agent")
-    record(folder / "data")
     recipe = experiment_recipe("training.updates=2")
     open_run(folder / "run", recipe)
-    train_run(recipe, folder / "data", folder / "run")
+    train_run(recipe, demonstrations.path, folder / "run")
     return folder / "run"
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from worlds import TASK, dataset_recipe, model_of, refusal, tokenizer_of
+from refusals import refusal
+from tiny import TASK, dataset_recipe, model_of, tokenizer_of
 
 from agentgym import experts
 from agentgym.data.store import EpisodeDataset, check, sample_dataset

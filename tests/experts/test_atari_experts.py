@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from worlds import refusal
+from refusals import refusal
 
 from agentgym import experts
 from agentgym.environments import make

@@ -4,8 +4,9 @@ import json
 
 import nasty
 import pytest
+from counted import counted_episode, counted_header
+from refusals import refusal
 from typer.testing import CliRunner
-from worlds_light import counted_header, counted_sample, refusal
 
 from agentgym import environments
 from agentgym.cli import main
@@ -110,14 +111,14 @@ def test_rewards_that_are_not_finite_replay_as_they_were(tmp_path):
 
 def test_a_dataset_without_a_recipe_is_not_replayed(tmp_path):
     with DatasetWriter(tmp_path, counted_header()) as writer:
-        writer.append(counted_sample())
+        writer.append(counted_episode())
     assert "its header names no suite" in refusal(list, replay_episodes(EpisodeDataset(tmp_path), 1))
 
 
 @pytest.mark.parametrize("folder", ["a[/b]", "br[red]x"])
 def test_a_folder_named_like_markup_is_printed_as_it_is(tmp_path, folder):
     with DatasetWriter(tmp_path / folder, counted_header()) as writer:
-        writer.append(counted_sample())
+        writer.append(counted_episode())
     result = run("check", tmp_path / folder)
     assert result.exit_code == 0
     assert f"{folder}: whole; 1 episodes" in result.output.replace("\n", "")

@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from worlds import TASK, refusal
+from refusals import refusal
+from tiny import TASK
 
 from agentgym import experts
 from agentgym.data.store import EpisodeDataset, check, dataset_folders
@@ -19,8 +20,7 @@ from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
 from agentgym.experts.collection import collect, is_complete, make_chunks
 from agentgym.experts.replay import replay
 from agentgym.recipes import BudgetRecipe, load_dataset
-from agentgym.training.datasets import open_datasets
-from agentgym.training.datasets import recipe_of as recipe_of_datasets
+from agentgym.training import datasets
 
 # A recording in its own process: in small shards, and slow enough to be met in mid-course.
 RECORD = """
@@ -293,7 +293,7 @@ def test_tasks_of_other_actions_or_frames_are_recorded_side_by_side_a_folder_for
 
 def recipe_kinds(path):
     """The recipe by which a folder of several kinds was recorded, its tasks in the order of the folders."""
-    found = recipe_of_datasets(open_datasets(path))
+    found = datasets.recipe_of(datasets.open_datasets(path))
     order = [task.id for task in found.suite.tasks]
     assert order == ["MiniGrid-Empty-5x5-v0", "MiniGrid-Empty-Random-5x5-v0", "MiniGrid-Empty-8x8-v0"]
     tasks = sorted(found.suite.tasks, key=lambda task: "Random" in task.id)

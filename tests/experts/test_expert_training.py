@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 from stable_baselines3 import PPO
-from worlds import refusal
 
 from agentgym import experts
 from agentgym.data.store import EpisodeDataset

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from minigrid.utils.baby_ai_bot import BabyAIBot
-from worlds import TASK, refusal
+from refusals import refusal
+from tiny import TASK
 
 from agentgym import experts
 from agentgym.environments import make

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 from safetensors.torch import save_file
-from worlds import refusal
 
 from agentgym.experts.actor_critic import ActorCritic
 from agentgym.experts.networks import Network, NetworkShape, load_network

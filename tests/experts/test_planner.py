@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from worlds import refusal
+from refusals import refusal
 
 from agentgym import experts
 from agentgym.environments import make

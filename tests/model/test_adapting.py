@@ -1,7 +1,7 @@
 """An agent with other actions: what it knew stays, bit by bit."""
 
 import torch
-from worlds import TASK, model_of, tokenizer_of
+from tiny import TASK, model_of, tokenizer_of
 
 from agentgym.environments import encode_instruction
 from agentgym.model.adapting import TABLE, with_domains

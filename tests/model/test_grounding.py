@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from counting_env import CountingEnv
 from stable_baselines3 import PPO
+from tiny import experiment_recipe, logits_of, model_of, sources_of, tokenizer_of
 from transformers import CLIPVisionConfig
-from worlds import CountingEnv, experiment_recipe, logits_of, model_of, sources_of, tokenizer_of
 
 from agentgym.environments import encode_instruction
 from agentgym.experiments.onnx_export import export_onnx

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from worlds import refusal
+from refusals import refusal
 
 from agentgym.model.agent import AgentModel
 from agentgym.model.presets import PRESETS, describe_frames, make_config

@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 from safetensors.torch import load_file, save_file
+from tiny import experiment_recipe, record
 from transformers import CLIPConfig, CLIPModel, CLIPVisionModel, OPTConfig, OPTForCausalLM, OPTModel
-from worlds import experiment_recipe, record, refusal
 
 from agentgym.experiments import imitation
 from agentgym.model.pretrained import find_folder, from_pretrained_parts, read_parts

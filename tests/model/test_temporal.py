@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from tiny import experiment_recipe, model_of, sources_of, tokenizer_of
 from transformers import CLIPVisionConfig
-from worlds import experiment_recipe, model_of, record, sources_of, tokenizer_of
 
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
@@ -70,13 +70,12 @@ def test_a_clip_longer_than_the_encoder_takes_is_an_error(patches):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    dataset = record(tmp_path_factory.mktemp("data") / "small")
+def world(demonstrations):
     torch.manual_seed(0)
-    model = model_of(dataset, temporal_attention=True)
+    model = model_of(demonstrations, temporal_attention=True)
     for parameter in model.vision_encoder.temporal.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    return model, sources_of(dataset)[0]
+    return model, sources_of(demonstrations)[0]
 
 
 def forward(model, batch, noise=None):

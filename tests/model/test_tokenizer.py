@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from worlds import refusal
+from refusals import refusal
 
 from agentgym.model.tokenizer import PAD, START, load_tokenizer, pad_left, tokenize, train_tokenizer
 

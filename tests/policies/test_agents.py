@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 from typer.testing import CliRunner
-from worlds import refusal
 
 from agentgym import environments
 from agentgym.cli.main import app

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from worlds import TASK, model_of, tokenizer_of
+from tiny import TASK, model_of, tokenizer_of
 
 from agentgym.evaluation.protocol import Play
 from agentgym.evaluation.results import replay_frames

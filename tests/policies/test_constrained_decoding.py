@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from every_space import SPACES
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_action_spaces import SPACES
 
 from agentgym.environments import encode_instruction
 from agentgym.model.agent import AgentModel

@@ -1,16 +1,15 @@
 """AgentPolicy.predict: the protocol of Stable-Baselines3, and the logits of training."""
 
-import copy
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from recorded_observations import longest, observation_of
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
-from worlds import TASK, ScriptedSampler, model_of, record, sources_of, tokenizer_of
+from tiny import TASK, ScriptedSampler, model_of, sources_of, tokenizer_of
 
 import agentgym
 from agentgym.environments import encode_instruction
@@ -22,29 +21,7 @@ from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import INSTRUCTION_BYTES, FrameRecipe
 from agentgym.spaces import SpaceCodec
 
-M = 4
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return record(tmp_path_factory.mktemp("data") / "small")
-
-
-@pytest.fixture(scope="module")
-def policy(dataset):
-    torch.manual_seed(0)
-    return AgentPolicy(model_of(dataset, window=M), tokenizer_of(dataset))
-
-
-def observation_of(samples, step):
-    return {
-        "frame": np.stack([sample.frames[step] for sample in samples]),
-        "instruction": np.stack([encode_instruction(sample.instruction) for sample in samples]),
-    }
-
-
-def longest(dataset, count):
-    return [dataset[int(i)] for i in np.argsort(-dataset.lengths)[:count]]
+M = 4  # steps of the window
 
 
 def act_as_recorded(policy, samples, monkeypatch):
@@ -78,8 +55,8 @@ def trained_logits(policy, instruction, window):
     return output.action_logits[0, -1, 0, policy.model.config.num_text_tokens :]
 
 
-def test_acting_on_a_recorded_episode_gives_the_logits_that_training_saw(policy, dataset, monkeypatch):
-    sample = longest(dataset, 1)[0]
+def test_acting_on_a_recorded_episode_gives_the_logits_that_training_saw(policy, demonstrations, monkeypatch):
+    sample = longest(demonstrations, 1)[0]
     assert len(sample) > 2 * M
     acted = act_as_recorded(policy, [sample], monkeypatch)
     for t in range(len(sample)):
@@ -87,16 +64,16 @@ def test_acting_on_a_recorded_episode_gives_the_logits_that_training_saw(policy,
         torch.testing.assert_close(acted[t][0], trained, atol=1e-4, rtol=0)
 
 
-def test_every_window_the_agent_acts_on_begins_one_that_it_was_trained_on(dataset):
-    for source in sources_of(dataset, window=M):
+def test_every_window_the_agent_acts_on_begins_one_that_it_was_trained_on(demonstrations):
+    for source in sources_of(demonstrations, window=M):
         trained = {(episode, start): stop for episode, start, stop in source.table.tolist()}
         for episode in np.unique(source.table[:, 0]):
-            for step in range(dataset.lengths[episode]):
+            for step in range(demonstrations.lengths[episode]):
                 assert trained[episode, window_start(step)] > step
 
 
-def test_an_instruction_may_change_in_mid_episode(policy, dataset, monkeypatch):
-    sample, other = longest(dataset, 1)[0], "go to the green door"
+def test_an_instruction_may_change_in_mid_episode(policy, demonstrations, monkeypatch):
+    sample, other = longest(demonstrations, 1)[0], "go to the green door"
     observations = [observation_of([sample], t) for t in range(6)]
     for observation in observations[2:]:
         observation["instruction"] = encode_instruction(other)[None]
@@ -111,8 +88,8 @@ def test_an_instruction_may_change_in_mid_episode(policy, dataset, monkeypatch):
         torch.testing.assert_close(seen[t][0], trained, atol=1e-4, rtol=0)
 
 
-def test_a_batch_equals_its_rows_one_by_one(policy, dataset, monkeypatch):
-    samples = longest(dataset, 3)
+def test_a_batch_equals_its_rows_one_by_one(policy, demonstrations, monkeypatch):
+    samples = longest(demonstrations, 3)
     together = act_as_recorded(policy, samples, monkeypatch)
     for row, sample in enumerate(samples):
         alone = act_as_recorded(policy, [sample], monkeypatch)
@@ -120,8 +97,8 @@ def test_a_batch_equals_its_rows_one_by_one(policy, dataset, monkeypatch):
             torch.testing.assert_close(logits[row], alone[t][0], atol=1e-4, rtol=0)
 
 
-def test_episode_start_resets_its_row_and_no_other(policy, dataset):
-    first, second = longest(dataset, 2)
+def test_episode_start_resets_its_row_and_no_other(policy, demonstrations):
+    first, second = longest(demonstrations, 2)
     _, state = policy.predict(observation_of([first, second], 0))
     _, state = policy.predict(observation_of([first, second], 1), state, np.array([False, True]))
     assert state.steps.tolist() == [2, 1]
@@ -129,8 +106,8 @@ def test_episode_start_resets_its_row_and_no_other(policy, dataset):
     torch.testing.assert_close(state.visual[-1][1], alone.visual[-1][0], atol=1e-5, rtol=0)
 
 
-def test_staggered_episode_ends_change_nothing(policy, dataset, monkeypatch):
-    samples = longest(dataset, 3)
+def test_staggered_episode_ends_change_nothing(policy, demonstrations, monkeypatch):
+    samples = longest(demonstrations, 3)
     alone = [act_as_recorded(policy, [sample], monkeypatch) for sample in samples]
     delays = np.array([0, 2, 5])
     state = None
@@ -146,8 +123,8 @@ def test_staggered_episode_ends_change_nothing(policy, dataset, monkeypatch):
             torch.testing.assert_close(seen, alone[row][step][0], atol=1e-4, rtol=0)
 
 
-def test_predict_changes_neither_the_state_nor_episode_start_that_it_got(policy, dataset):
-    samples = longest(dataset, 2)
+def test_predict_changes_neither_the_state_nor_episode_start_that_it_got(policy, demonstrations):
+    samples = longest(demonstrations, 2)
     start = np.array([True, True])
     _, state = policy.predict(observation_of(samples, 0), None, start)
     expected, after = policy.predict(observation_of(samples, 1), state, np.array([False, False]), True)
@@ -161,8 +138,8 @@ def test_predict_changes_neither_the_state_nor_episode_start_that_it_got(policy,
     assert start.tolist() == [True, True]
 
 
-def test_a_single_observation_gives_a_single_action(policy, dataset):
-    sample = dataset[0]
+def test_a_single_observation_gives_a_single_action(policy, demonstrations):
+    sample = demonstrations[0]
     observation = {"frame": sample.frames[0], "instruction": encode_instruction(sample.instruction)}
     action, state = policy.predict(observation, deterministic=True)
     batch_action, _ = policy.predict(observation_of([sample], 0), deterministic=True)
@@ -171,20 +148,20 @@ def test_a_single_observation_gives_a_single_action(policy, dataset):
     assert state.steps.tolist() == [1]
 
 
-def test_frames_may_come_channels_first(policy, dataset):
-    observation = observation_of([dataset[0]], 0)
+def test_frames_may_come_channels_first(policy, demonstrations):
+    observation = observation_of([demonstrations[0]], 0)
     turned = {**observation, "frame": observation["frame"].transpose(0, 3, 1, 2)}
     states = [policy.predict(each)[1] for each in (observation, turned)]
     assert torch.equal(states[0].visual[-1], states[1].visual[-1])
 
 
-def test_sampling_is_a_function_of_the_seed(dataset):
+def test_sampling_is_a_function_of_the_seed(demonstrations):
     torch.manual_seed(0)
-    model, tokenizer = model_of(dataset), tokenizer_of(dataset)
+    model, tokenizer = model_of(demonstrations), tokenizer_of(demonstrations)
     draws = []
     for seed in (3, 3, 4):
         policy = AgentPolicy(model, tokenizer, seed=seed)
-        many = {key: np.repeat(value, 50, axis=0) for key, value in observation_of([dataset[0]], 0).items()}
+        many = {key: np.repeat(value, 50, axis=0) for key, value in observation_of([demonstrations[0]], 0).items()}
         draws.append(policy.predict(many)[0].tolist())
     assert draws[0] == draws[1] != draws[2]
     assert len(set(draws[0])) > 1
@@ -214,37 +191,37 @@ def test_evaluate_policy_gives_the_score_of_our_own_rollout_on_the_same_seeds(po
         ({"instruction": np.full((1, 9), 255, np.uint8)}, "the instruction is no UTF-8"),
     ],
 )
-def test_an_observation_that_does_not_fit_is_one_clear_line(policy, dataset, change, message):
-    observation = {**observation_of([dataset[0]], 0), **change}
+def test_an_observation_that_does_not_fit_is_one_clear_line(policy, demonstrations, change, message):
+    observation = {**observation_of([demonstrations[0]], 0), **change}
     observation = {key: value for key, value in observation.items() if value is not None}
     with pytest.raises(UserError, match=message):
         policy.predict(observation)
 
 
-def test_what_reset_gives_is_not_yet_an_observation(policy, dataset):
-    observation = observation_of([dataset[0]], 0)
+def test_what_reset_gives_is_not_yet_an_observation(policy, demonstrations):
+    observation = observation_of([demonstrations[0]], 0)
     with pytest.raises(UserError, match=r"the observation is a tuple; expected {'frame', 'instruction'}: the first of"):
         policy.predict((observation, {}))
 
 
-def test_a_state_of_another_number_of_environments_is_refused(policy, dataset):
-    _, state = policy.predict(observation_of(longest(dataset, 2), 0))
+def test_a_state_of_another_number_of_environments_is_refused(policy, demonstrations):
+    _, state = policy.predict(observation_of(longest(demonstrations, 2), 0))
     with pytest.raises(UserError, match="state is of 2 environments, the observation of 1"):
-        policy.predict(observation_of(longest(dataset, 1), 0), state)
+        policy.predict(observation_of(longest(demonstrations, 1), 0), state)
 
 
-def test_a_state_of_another_policy_is_refused(policy, dataset):
+def test_a_state_of_another_policy_is_refused(policy, demonstrations):
     torch.manual_seed(1)
-    other = AgentPolicy(model_of(dataset, window=M), tokenizer_of(dataset))
-    observation = observation_of([dataset[0]], 0)
+    other = AgentPolicy(model_of(demonstrations, window=M), tokenizer_of(demonstrations))
+    observation = observation_of([demonstrations[0]], 0)
     for state in (other.predict(observation)[1], (np.zeros(3),)):
         with pytest.raises(UserError, match="the state is not of this policy"):
             policy.predict(observation, state)
 
 
-def test_a_state_goes_on_where_it_was_after_pickling_and_in_another_copy_of_the_policy(policy, dataset):
-    copy = AgentPolicy(policy.model, tokenizer_of(dataset))
-    samples = longest(dataset, 2)
+def test_a_state_goes_on_where_it_was_after_pickling_and_in_another_copy_of_the_policy(policy, demonstrations):
+    copy = AgentPolicy(policy.model, tokenizer_of(demonstrations))
+    samples = longest(demonstrations, 2)
     _, state = policy.predict(observation_of(samples, 0), deterministic=True)
     results = [
         each.predict(observation_of(samples, 1), pickle.loads(pickle.dumps(state)), deterministic=True)
@@ -256,17 +233,17 @@ def test_a_state_goes_on_where_it_was_after_pickling_and_in_another_copy_of_the_
     assert (one.policy, one.read.tolist()) == (other.policy, other.read.tolist())
 
 
-def test_a_high_temperature_draws_evenly_and_a_low_one_takes_the_likeliest(policy, dataset):
-    many = {key: np.repeat(value, 200, axis=0) for key, value in observation_of([dataset[0]], 0).items()}
+def test_a_high_temperature_draws_evenly_and_a_low_one_takes_the_likeliest(policy, demonstrations):
+    many = {key: np.repeat(value, 200, axis=0) for key, value in observation_of([demonstrations[0]], 0).items()}
     likeliest = policy.predict(many, deterministic=True)[0]
     hot, cold = (
-        AgentPolicy(policy.model, tokenizer_of(dataset), temperature=temperature).predict(many)[0]
+        AgentPolicy(policy.model, tokenizer_of(demonstrations), temperature=temperature).predict(many)[0]
         for temperature in (100.0, 1e-4)
     )
     assert np.bincount(hot, minlength=7).min() > 10
     np.testing.assert_array_equal(cold, likeliest)
     with pytest.raises(UserError, match=r"temperature 0\.0: expected more than 0"):
-        AgentPolicy(policy.model, tokenizer_of(dataset), temperature=0.0)
+        AgentPolicy(policy.model, tokenizer_of(demonstrations), temperature=0.0)
 
 
 def test_an_environment_with_other_actions_is_refused(policy):
@@ -274,23 +251,8 @@ def test_an_environment_with_other_actions_is_refused(policy):
         policy.playing(SpaceCodec.discrete(("up", "down")), "Other-v0")
 
 
-def test_a_saved_policy_acts_as_the_one_in_memory(policy, dataset, tmp_path):
-    policy.model.save_pretrained(tmp_path)
-    tokenizer_of(dataset).save_pretrained(tmp_path)
-    loaded = AgentPolicy.from_pretrained(tmp_path)
-    observation = observation_of(longest(dataset, 3), 0)
-    states = [each.predict(observation, deterministic=True) for each in (policy, loaded)]
-    np.testing.assert_array_equal(states[0][0], states[1][0])
-    assert torch.equal(states[0][1].visual[-1], states[1][1].visual[-1])
-
-
-def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match="there is no such folder"):
-        AgentPolicy.from_pretrained(tmp_path / "nothing")
-
-
-def test_a_batch_that_becomes_narrower_goes_on_with_the_histories_it_keeps(policy, dataset):
-    samples = longest(dataset, 3)
+def test_a_batch_that_becomes_narrower_goes_on_with_the_histories_it_keeps(policy, demonstrations):
+    samples = longest(demonstrations, 3)
     state = None
     for step in range(M + 2):
         _, state = policy.predict(observation_of(samples, step), state, deterministic=True)
@@ -302,80 +264,13 @@ def test_a_batch_that_becomes_narrower_goes_on_with_the_histories_it_keeps(polic
     assert after.instructions == tuple(samples[row].instruction for row in rows)
 
 
-def changed_by_data(model):
-    for weight in model.parameters():
-        weight.data.mul_(1.5)
-
-
-def changed_by_vector(model):
-    vector_to_parameters(2 * parameters_to_vector(model.parameters()).detach(), model.parameters())
-
-
-def changed_in_place(model):
-    with torch.no_grad():
-        model.projector.weight.mul_(2)
-
-
-def changed_by_assignment(model):
-    model.load_state_dict({name: 1.5 * value for name, value in model.state_dict().items()}, assign=True)
-
-
-@pytest.mark.parametrize("change", [changed_by_data, changed_by_vector, changed_in_place, changed_by_assignment])
-def test_the_weights_as_they_are_act_however_they_were_changed(dataset, change):
-    torch.manual_seed(0)
-    policy, observation = (
-        AgentPolicy(model_of(dataset, window=M), tokenizer_of(dataset)),
-        observation_of([dataset[0]], 0),
-    )
-    before, state = policy.action_logits(observation)
-    change(policy.model)
-    after, _ = policy.action_logits(observation)
-    fresh = AgentPolicy(copy.deepcopy(policy.model), policy.tokenizer)
-    assert not np.allclose(before, after, atol=1e-3)
-    np.testing.assert_array_equal(after, fresh.action_logits(observation)[0])
-    with pytest.raises(UserError, match="or its weights have changed since"):
-        policy.action_logits(observation, policy.executed(state, [0]))
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
-def test_a_copy_acts_by_its_own_weights(dataset, copied):
-    torch.manual_seed(0)
-    policy, observation = (
-        AgentPolicy(model_of(dataset, window=M), tokenizer_of(dataset)),
-        observation_of([dataset[0]], 0),
-    )
-    before, state = policy.action_logits(observation)
-    other, actor = copied(policy), copied(policy.actor())
-    changed_by_data(policy.model)
-    again, after = other.action_logits(observation)
-    np.testing.assert_array_equal(again, before)
-    assert actor.act(observation)[0] == other.predict(observation, deterministic=True)[0][0]
-    following = observation_of([dataset[0]], 1)
-    for each in (copied(state), after):  # a state of the first policy, from before its weights changed, is the copy's
-        other.predict(following, other.executed(each, [0]))
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_it_acts_in_the_precision_that_is_asked_for(policy, dataset, tmp_path, dtype):
-    policy.model.save_pretrained(tmp_path)
-    tokenizer_of(dataset).save_pretrained(tmp_path)
-    other, samples = AgentPolicy.from_pretrained(tmp_path, device="cpu", dtype=dtype), longest(dataset, 2)
-    state = expected = None
-    for step in range(M + 2):
-        logits, state = other.action_logits(observation_of(samples, step), state)
-        exact, expected = policy.action_logits(observation_of(samples, step), expected)
-        np.testing.assert_allclose(logits, exact, atol=0.05)
-        state, expected = other.executed(state, [0, 1]), policy.executed(expected, [0, 1])
-    assert state.cache.keys_values.dtype == dtype
-
-
-def test_the_longest_instruction_of_any_script_fits_a_full_window(dataset):
-    tokenizer = tokenizer_of(dataset)
-    model = model_of(dataset, window=M, instruction_tokens=most_tokens(INSTRUCTION_BYTES))
+def test_the_longest_instruction_of_any_script_fits_a_full_window(demonstrations):
+    tokenizer = tokenizer_of(demonstrations)
+    model = model_of(demonstrations, window=M, instruction_tokens=most_tokens(INSTRUCTION_BYTES))
     policy, text = AgentPolicy(model, tokenizer), "語" * (INSTRUCTION_BYTES // 3)
     text += "x" * (INSTRUCTION_BYTES - len(text.encode()))
     assert len(policy._instructions(text)) <= most_tokens(INSTRUCTION_BYTES)
-    observation, state = {**observation_of([dataset[0]], 0), "instruction": encode_instruction(text)[None]}, None
+    observation, state = {**observation_of([demonstrations[0]], 0), "instruction": encode_instruction(text)[None]}, None
     for _ in range(M + 1):
         _, state = policy.predict(observation, state)
     too_long = {**observation, "instruction": np.full((1, INSTRUCTION_BYTES + 9), ord("~"), np.uint8)}

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from counting_env import CountingEnv
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-from worlds import CountingEnv, model_of, tokenizer_of
+from tiny import model_of, tokenizer_of
 
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.protocol import VectorPolicy

@@ -4,54 +4,25 @@ import copy
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from algorithms import agent_weights, make, make_env
+from counting_env import CountingEnv
+from gymnasium.spaces import Box
+from refusals import refusal
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_checker import check_env
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize, VecTransposeImage
-from worlds import CountingEnv, ScriptedSampler, experiment_recipe, model_of, refusal, tokenizer_of
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage
+from tiny import ScriptedSampler
 
 from agentgym.evaluation import protocol, scoring
-from agentgym.model.adapting import with_domains
 from agentgym.model.tokenizer import train_tokenizer
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy, VisualTokenCache
-from agentgym.spaces import SpaceCodec
-from agentgym.spaces.domains import Domain
-from agentgym.training.run_folder import open_run
 
 M = 4
-
-
-@pytest.fixture(scope="module")
-def run(dataset, tmp_path_factory):
-    """A run folder with an untrained agent whose actions depend on what it sees."""
-    path = tmp_path_factory.mktemp("runs") / "agent"
-    open_run(path, experiment_recipe())
-    torch.manual_seed(0)
-    model = model_of(dataset, window=M)
-    torch.nn.init.normal_(model.projector.weight, std=1.0)
-    model.save_pretrained(path / "model")
-    tokenizer_of(dataset).save_pretrained(path / "model")
-    return path
-
-
-def make_env():
-    return HistoryObservation(CountingEnv(), window=M)
-
-
-def make(algorithm, run, env, **policy_kwargs):
-    sizes = {PPO: {"n_steps": 8, "batch_size": 8, "n_epochs": 1}, A2C: {"n_steps": 4}}[algorithm]
-    kwargs = {"checkpoint": str(run), **policy_kwargs}
-    return algorithm(AgentActorCriticPolicy, env, learning_rate=1e-5, seed=0, policy_kwargs=kwargs, **sizes)
-
-
-def agent_weights(model):
-    return {name: value.clone() for name, value in model.policy.features_extractor.agent.state_dict().items()}
 
 
 def test_the_history_passes_stable_baselines_own_check():
@@ -224,87 +195,6 @@ def test_a_frame_is_encoded_once_until_the_encoder_learns(run):
             )
             torch.testing.assert_close(tokens, agent.encode(seen), atol=1e-4, rtol=0)
     assert calls == [2, 1, 2]
-
-
-@pytest.fixture(scope="module")
-def run_of_two(run, tmp_path_factory):
-    """The agent of `run` after it was given another space of actions, which comes first."""
-    path = tmp_path_factory.mktemp("runs") / "two"
-    shutil.copytree(run, path)
-    policy = AgentPolicy.from_pretrained(run)
-    jumping = Domain(SpaceCodec.discrete(("jump", "left", "duck")), (56, 56), M, ("Jump-v0",))
-    for part in with_domains(policy.model, policy.tokenizer, [jumping]):
-        part.save_pretrained(path / "model")
-    return path
-
-
-def test_of_several_domains_it_starts_in_the_one_of_the_environments_actions(run, run_of_two, tmp_path):
-    observation = make_env().reset(seed=3)[0]
-    one, two = (make(PPO, path, make_env()).policy for path in (run, run_of_two))
-    logits = [each.get_distribution(each.obs_to_tensor(observation)[0]).distribution.logits for each in (one, two)]
-    assert torch.equal(*logits)
-    two.save_checkpoint(tmp_path / "tuned")
-    assert AgentPolicy.from_pretrained(tmp_path / "tuned").tasks == AgentPolicy.from_pretrained(run).tasks
-    assert "Jump-v0" in AgentPolicy.from_pretrained(run_of_two).tasks
-
-
-def test_actions_of_no_domain_are_refused_with_those_that_it_knows(run_of_two):
-    fewer = make_env()
-    fewer.action_space = type(fewer.action_space)(5)
-    text = refusal(make, PPO, run_of_two, fewer)
-    assert "action space Discrete(5)" in text
-    assert "jump, left, duck; " in text
-    assert "no task 'Jump-v0' with Discrete(7)" in refusal(make, PPO, run_of_two, make_env(), task="Jump-v0")
-
-
-class CountingFromThree(CountingEnv):
-    """The same with actions 3 to 9, and no others."""
-
-    def __init__(self):
-        super().__init__()
-        self.action_space = Discrete(7, start=3)
-
-    def step(self, action):
-        assert self.action_space.contains(action)
-        return super().step(action - 3)
-
-
-@pytest.fixture(scope="module")
-def run_from_three(run, tmp_path_factory):
-    """The agent of `run`, whose actions begin with 3."""
-    path = tmp_path_factory.mktemp("runs") / "three"
-    shutil.copytree(run, path)
-    policy = AgentPolicy.from_pretrained(run)
-    config, domain = policy.model.config, policy.domains[0]
-    root = replace(domain.space.root, starts=(3,))
-    config.domains = [replace(domain, space=replace(domain.space, root=root)).to_json()]
-    policy.model.save_pretrained(path / "model")
-    return path
-
-
-def test_actions_that_begin_with_another_number_are_those_of_the_agent_policy(run_from_three):
-    wrapped, plain = HistoryObservation(CountingFromThree(), window=M), CountingFromThree()
-    assert wrapped.action_space == Discrete(7)
-    model, policy = make(PPO, run_from_three, wrapped), AgentPolicy.from_pretrained(run_from_three)
-    seen, other, state, done, played = wrapped.reset(seed=11)[0], plain.reset(seed=11)[0], None, False, []
-    while not done:
-        ours, (theirs, state) = model.predict(seen, deterministic=True)[0], policy.predict(other, state, None, True)
-        assert ours + 3 == theirs
-        played.append(int(theirs))
-        seen, other, done = wrapped.step(ours)[0], *plain.step(theirs)[0:3:2]
-    assert len(set(played)) > 1
-    model.learn(8)  # no action outside the space
-    unwrapped = HistoryObservation(CountingFromThree(), window=M)
-    unwrapped.action_space = Discrete(7, start=3)
-    assert "Stable-Baselines3 counts actions from 0" in refusal(make, PPO, run_from_three, unwrapped)
-
-
-@pytest.mark.parametrize("name", ["frames", "actions"])
-def test_observations_that_a_wrapper_normalises_are_refused(run, name):
-    env = VecNormalize(DummyVecEnv([make_env]), norm_obs_keys=[name])
-    text = refusal(make(PPO, run, env).learn, 8)
-    assert f"the observation's '{name}' is from " in text
-    assert "VecNormalize" in text
 
 
 def test_a_saved_models_own_note_wins_over_a_folder_that_has_changed_since(run, tmp_path, monkeypatch):

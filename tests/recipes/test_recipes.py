@@ -1,7 +1,7 @@
 """Recipes: what is right is loaded whole; what is wrong is one line naming file, key, value and remedy."""
 
 import pytest
-from worlds import refusal
+from refusals import refusal
 
 from agentgym.recipes import (
     KINDS,

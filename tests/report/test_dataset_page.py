@@ -5,9 +5,9 @@ import re
 import shutil
 
 import pytest
-from test_run_page import shown_by_a_browser
+from browser import shown_by_a_browser
+from counted import counted_episode, counted_header
 from typer.testing import CliRunner
-from worlds import counted_header, counted_sample
 
 from agentgym.cli import main
 from agentgym.data.store import DatasetWriter, sample_dataset
@@ -21,7 +21,7 @@ HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 def path(tmp_path):
     with DatasetWriter(tmp_path / "data", counted_header(recipe={"name": HOSTILE}), commit_seconds=1000) as writer:
         for seed in range(6):
-            writer.append(counted_sample(seed, instruction=HOSTILE, task=HOSTILE, success=seed % 2 == 0))
+            writer.append(counted_episode(seed, instruction=HOSTILE, task=HOSTILE, success=seed % 2 == 0))
     return tmp_path / "data"
 
 
@@ -59,7 +59,7 @@ def test_what_a_dataset_says_is_text(path):
 def test_a_view_leaves_the_dataset_whole_and_recordable(path):
     write_view(path)
     with DatasetWriter(path, counted_header(recipe={"name": HOSTILE})) as writer:
-        writer.append(counted_sample(9))
+        writer.append(counted_episode(9))
     assert len(data_of(write_view(path).read_text())["episodes"]) == 7
 
 
@@ -75,7 +75,7 @@ def test_the_command_line_writes_the_page_where_it_is_told(tmp_path):
 def test_a_browser_shows_ten_thousand_episodes_and_a_film_and_runs_no_text(tmp_path):
     with DatasetWriter(tmp_path / "data", counted_header(), commit_seconds=1000) as writer:
         for seed in range(100):
-            writer.append(counted_sample(seed, instruction=HOSTILE, task="Count-v0"))
+            writer.append(counted_episode(seed, instruction=HOSTILE, task="Count-v0"))
     (tmp_path / "data" / "manifest.json").unlink()
     for number in range(1, 120):
         first = tmp_path / "data" / "shard-000000.arrow"

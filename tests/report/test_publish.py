@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from worlds import experiment_recipe
+from tiny import experiment_recipe
 
 from agentgym.errors import UserError
 from agentgym.report.publish import publish, results_table, summary, update_results, update_scores

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from test_run_page import EVALUATION, RECIPE, TRAINING, an_episode
-from worlds import TASK
+from example_run import EVALUATION, RECIPE, TRAINING, an_episode
+from tiny import TASK
 
 from agentgym.errors import UserError
 from agentgym.recipes import FrameRecipe, TaskRecipe

@@ -3,143 +3,15 @@
 import json
 import re
 import shutil
-import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from browser import shown_by_a_browser
+from example_run import EVALUATION, RECIPE, TASK, an_episode
 
 from agentgym.errors import UserError
 from agentgym.report import write_report
-from agentgym.report.episode_videos import draw_sheet
-from agentgym.report.plots import reconstructions
-
-MARKUP = "<script>document.title = 'owned'</script> & \"go\" to the <b>ball</b>"
-RECIPE: dict[str, Any] = {
-    "name": "goto",
-    "description": "a small run",
-    "dataset": {
-        "name": "goto-data",
-        "description": "a hundred episodes",
-        "suite": {
-            "name": "goto-suite",
-            "description": "one task",
-            "frame": {"view": "partial", "tile_size": 8},
-            "tasks": [{"id": "GoTo-v0"}],
-        },
-        "expert": "bot",
-        "episodes": 100,
-        "first_seed": 1_000_000,
-    },
-    "model": {"preset": "tiny", "patch_merge": None},
-    "training": {"updates": 400, "betas": [0.9, 0.98]},
-}
-TRAINING = {
-    "updates": 400,
-    "windows": 6400,
-    "targets": 1_234_567,
-    "parameters": 987_654,
-    "seconds": 131.0,
-    "precision": "float32",
-    "versions": {"torch": "2.13.0"},
-}
-
-
-def score_values(success_rate: float, low: float, high: float) -> dict[str, Any]:
-    return {
-        "episodes": 500,
-        "success_rate": success_rate,
-        "success_ci95": [low, high],
-        "return_mean": 0.8765,
-        "return_ci95": [0.8612, 0.8923],
-        "length_mean": 7.25,
-        "errors": 0,
-    }
-
-
-TASK = {
-    "task": "GoTo-v0",
-    "first_seed": 0,
-    **score_values(0.964, 0.9438, 0.9771),
-    "random": {**score_values(0.312, 0.2731, 0.3539), "return_mean": 0.1265},
-    "expert": {**score_values(0.998, 0.9888, 0.9996), "name": "bot", "errors": 3, "return_mean": 1.1265},
-    "normalised": 0.75,
-    "published": {"random": 0.1, "expert": 0.93, "source": "a paper"},
-}
-EVALUATION = {
-    "format": 1,
-    "policy": "runs/goto/model",
-    "deterministic": True,
-    "versions": {"minigrid": "3.2.0", "torch": "2.13.0"},
-    "tasks": [TASK],
-    "over_tasks": {
-        "tasks": 1,
-        "iqm": 0.9612,
-        "iqm_ci95": [0.94, 0.97],
-        "mean": 0.9512,
-        "mean_ci95": [0.93, 0.96],
-        "optimality_gap": 0.0488,
-        "optimality_gap_ci95": [0.04, 0.07],
-        "profile": {"thresholds": [0.0, 0.5, 1.0], "shares": [1.0, 0.9, 0.25]},
-    },
-    "next_action": {
-        "actions": 1088,
-        "accuracy": 0.9797,
-        "perplexity": 1.0708,
-        "bleu4": 0.9476,
-        "bleu4_with_delimiters": 0.9848,
-    },
-}
-
-
-def an_episode(seed: int, success: bool, length: int) -> dict[str, Any]:
-    reward = float(success)
-    outcome = {"success": success, "total_reward": reward, "length": length, "actions": [0] * length}
-    return {"task": "GoTo-v0", "seed": seed, "instruction": MARKUP, **outcome}
-
-
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
-    """A run that has been trained and nothing else."""
-    run = tmp_path / "goto"
-    run.mkdir()
-    (run / "recipe.json").write_text(json.dumps(RECIPE))
-    (run / "training.json").write_text(json.dumps(TRAINING))
-    return run
-
-
-@pytest.fixture
-def complete(trained: Path) -> Path:
-    """A run with everything that a report can show."""
-    lines = [
-        {"update": n, "loss/action": 1 / n, "learning_rate": 1e-3, "held_out/loss/action": 1 / n} for n in (20, 40)
-    ]
-    (trained / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (trained / "evaluation.json").write_text(json.dumps(EVALUATION))
-    agent = [an_episode(seed=0, success=True, length=3), an_episode(seed=1, success=False, length=64)]
-    expert = [an_episode(seed=0, success=True, length=2), an_episode(seed=1, success=True, length=5)]
-    (trained / "episodes.json").write_text(json.dumps({"agent": agent, "random": [], "expert": expert}))
-    frames = np.zeros((4, 7, 7, 3), np.uint8)
-    (trained / "videos").mkdir()
-    sheet, rows, columns = draw_sheet(frames)
-    for view in ("seen", "world"):
-        sheet.save(trained / "videos" / f"{view}.png")
-    film = {
-        **agent[0],
-        "file": "success-0.mp4",
-        "actions": [0, 1, 0],
-        "action_names": ["left", "right"],
-        **{view: {"file": f"{view}.png", "rows": rows, "columns": columns} for view in ("seen", "world")},
-        "method": "a method",
-        "probabilities": [[0.75, 0.25]] * 3,
-        "patches": [[0.5, 0.5, 0.0, 0.0]] * 3,
-    }
-    (trained / "videos" / "videos.json").write_text(json.dumps([film]))
-    (trained / "pictures").mkdir()
-    (trained / "pictures" / "reconstructions.png").write_bytes(reconstructions(frames, frames, frames, scale=2))
-    return trained
 
 
 def page(run: Path) -> str:
@@ -297,23 +169,6 @@ def test_what_others_published_names_its_input_data_and_source(complete):
     million, source = "1M bot demonstrations of this level", "arXiv 2007.12770 (1810.08272)"
     assert ["BabyAI 1.1 (1.0)", "GoToLocal", "100 % (99.8 %) solved", "symbolic grid", million, source] in found
     assert [cells[0] for cells in found if len(cells) == 6][:3] == ["BabyAI 1.1 (1.0)", "JAT", "Gato"]
-
-
-def shown_by_a_browser(file: Path, profile: Path, *more: str) -> str:
-    """The page's elements after its scripts have run; whatever the console says fails the test."""
-    flags = (
-        *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-        *("--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--dump-dom", *more),
-    )
-    shown = subprocess.run(
-        ["chromium", *flags, f"--user-data-dir={profile}", file.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert "CONSOLE" not in shown.stderr
-    return shown.stdout
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")

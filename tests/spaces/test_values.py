@@ -4,9 +4,9 @@ import gymnasium
 import numpy as np
 import pyarrow.dataset as arrow
 import pytest
+from counted import counted_episode, counted_header
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
-from worlds_light import counted_header, counted_sample
 
 from agentgym import environments
 from agentgym.data.recorder import Recorder
@@ -47,7 +47,7 @@ def write(path, space, *, labelled=True):
     """Two episodes of random actions, the first with labels; their samples and the dataset."""
     codec = SpaceCodec.of(space)
     samples = [
-        counted_sample(
+        counted_episode(
             seed,
             steps=STEPS,
             actions=stack(codec.root, draw(space, seed)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator, PartialState
 from safetensors.torch import load_file
-from worlds import experiment_recipe, record
+from tiny import experiment_recipe
 
 from agentgym.errors import UserError
 from agentgym.experiments import imitation
@@ -13,13 +13,6 @@ from agentgym.training.metrics import read_metrics
 from agentgym.training.run_folder import open_run
 
 TIMES = ("targets_per_second", "time/")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "small"
-    record(folder)
-    return folder
 
 
 def trained(run, data, processes, *overrides):

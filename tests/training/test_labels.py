@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from counted import counted_episode, counted_header
 from gymnasium.spaces import Discrete, MultiBinary, MultiDiscrete
-from worlds import counted_header, counted_sample, model_of, tokenizer_of
+from tiny import model_of, tokenizer_of
 
 from agentgym.data.store import DatasetWriter, EpisodeDataset
 from agentgym.model.tokenizer import tokenize
@@ -39,7 +40,7 @@ def recorded(path, space, lengths, labelled=True):
             frames = generator.integers(0, 256, (steps + 1, SIDE, SIDE, 3), np.uint8)
             labels = draw() if labelled and seed % 2 == 0 else None
             text = "count " * (1 + seed)
-            writer.append(counted_sample(seed, steps, instruction=text, frames=frames, actions=draw(), labels=labels))
+            writer.append(counted_episode(seed, steps, instruction=text, frames=frames, actions=draw(), labels=labels))
     return EpisodeDataset(path)
 
 
@@ -139,7 +140,7 @@ def test_the_second_token_of_a_label_is_learnt_from_its_first_whatever_was_execu
             labels = np.repeat(generator.integers(0, 2, (4, 1)), 2, axis=1)  # both tokens the same
             executed = generator.integers(0, 2, (4, 2))
             frames = np.zeros((5, SIDE, SIDE, 3), np.uint8)
-            writer.append(counted_sample(seed, 4, frames=frames, actions=executed, labels=labels))
+            writer.append(counted_episode(seed, 4, frames=frames, actions=executed, labels=labels))
     dataset = EpisodeDataset(tmp_path)
     torch.manual_seed(0)
     model, source = model_of(dataset, window=4), source_of(dataset, 4)

@@ -4,7 +4,9 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from worlds import TASK, counted_sample, experiment_recipe, record, refusal
+from counted import counted_episode
+from refusals import refusal
+from tiny import TASK, experiment_recipe
 
 from agentgym.data.store import DatasetWriter, EpisodeDataset, Header, select
 from agentgym.environments.generic import GenericTask
@@ -26,13 +28,12 @@ from agentgym.training.windows import split_episodes
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(demonstrations, tmp_path_factory):
     """Twenty-four episodes, and the better half of them."""
-    path = tmp_path_factory.mktemp("mixture")
-    dataset = record(path / "all")
-    median = float(np.median(dataset.column("total_reward")))
-    select(path / "all", path / "good", min_return=median)
-    return path / "all", path / "good"
+    good = tmp_path_factory.mktemp("mixture") / "good"
+    median = float(np.median(demonstrations.column("total_reward")))
+    select(demonstrations.path, good, min_return=median)
+    return demonstrations.path, good
 
 
 def mixture_of(folders, weights=(1.0, 3.0)):
@@ -80,7 +81,7 @@ def buttons(tmp_path_factory):
             generator = np.random.default_rng(seed)
             frames = generator.integers(0, 256, (6, 20, 24, 3), np.uint8)
             pressed = generator.integers(0, 2, (5, 3), np.int8)
-            writer.append(counted_sample(seed, steps=5, frames=frames, actions=pressed, task="Press-v0"))
+            writer.append(counted_episode(seed, steps=5, frames=frames, actions=pressed, task="Press-v0"))
     return path
 
 

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 from accelerate.utils import DistributedType
+from refusals import refusal
+from tiny import experiment_recipe, model_of
 from torch import nn
-from worlds import experiment_recipe, model_of, record, refusal
 
 from agentgym import recipes
 from agentgym.recipes import PartRates
@@ -81,8 +82,8 @@ def test_an_update_is_as_large_as_one_of_adamw():
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return model_of(record(tmp_path_factory.mktemp("data") / "small"))
+def model(demonstrations):
+    return model_of(demonstrations)
 
 
 def names_of(optimizer, model):

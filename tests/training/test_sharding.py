@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
-from worlds import experiment_recipe, record
+from tiny import experiment_recipe
 
 from agentgym.experiments import imitation
 from agentgym.model.agent import AgentModel
@@ -57,13 +57,6 @@ def sharded(recipe, data, run, updates=None):
         patch.setattr(loop.Accelerator, "prepare", prepare)
         imitation.train_run(recipe, data, run, on_progress=on_progress)
     return held[0]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "small"
-    record(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import types
 
 import pytest
 import torch
-from worlds import experiment_recipe, model_of, record, sources_of
+from tiny import experiment_recipe, model_of, sources_of
 
 from agentgym.errors import UserError
 from agentgym.recipes import ColourJitter, PartRates
@@ -19,8 +19,8 @@ from agentgym.training.optimizer import learning_rate, parameter_groups, uses_bf
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return record(tmp_path_factory.mktemp("data") / "small")
+def dataset(demonstrations):
+    return demonstrations
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from worlds import counted_header, counted_sample, refusal
+from counted import counted_episode, counted_header
+from refusals import refusal
 
 from agentgym.data.store import DatasetWriter, EpisodeDataset
 from agentgym.model.tokenizer import PAD
@@ -17,7 +18,7 @@ from agentgym.spaces import SpaceCodec
 from agentgym.training.windows import WindowSource, mixed_order, order, prefetch, quotas, split_episodes
 
 LENGTHS = (3, 1, 5, 4)
-SAMPLES = [counted_sample(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
+SAMPLES = [counted_episode(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
 
 
 def tokenize(text):
@@ -63,8 +64,8 @@ def test_a_batch_holds_the_frames_and_actions_of_its_windows(dataset):
 
 def test_labels_are_the_targets_and_the_executed_actions_stay_in_the_history(tmp_path):
     with DatasetWriter(tmp_path, counted_header()) as writer:
-        writer.append(counted_sample(0, steps=4, labels=np.array([2, 2, 1, 0])))
-        writer.append(counted_sample(1, steps=2))  # no labels
+        writer.append(counted_episode(0, steps=4, labels=np.array([2, 2, 1, 0])))
+        writer.append(counted_episode(1, steps=2))  # no labels
     source = source_of(EpisodeDataset(tmp_path), episodes=(0, 1), window=4)
     batch = source.batch(np.arange(2))
     assert batch.actions[..., 0].tolist() == [[0, 1, 2, 0], [0, 1, 0, 0]]
@@ -76,7 +77,7 @@ def test_actions_of_different_lengths_are_padded_and_labels_that_differ_are_read
     space = SpaceCodec.of(gymnasium.spaces.MultiBinary(3), ["a", "b", "c"])
     pressed = np.array([[1, 0, 1], [0, 0, 0]], np.int8)
     with DatasetWriter(tmp_path, counted_header(space=space)) as writer:
-        writer.append(counted_sample(0, steps=2, actions=pressed, labels=np.ones((2, 3), np.int8)))
+        writer.append(counted_episode(0, steps=2, actions=pressed, labels=np.ones((2, 3), np.int8)))
     batch = source_of(EpisodeDataset(tmp_path), episodes=(0,)).batch(np.arange(1))
     start, end = 3, 4
     assert batch.actions.tolist() == [[[start, 0, 2, end, 0], [start, end, 0, 0, 0]]]
@@ -89,7 +90,7 @@ def test_actions_of_different_lengths_are_padded_and_labels_that_differ_are_read
 def test_a_box_has_a_token_a_dimension_and_no_mask(tmp_path):
     space = SpaceCodec.of(gymnasium.spaces.Box(-1, 1, (2,)), bins=4)
     with DatasetWriter(tmp_path, counted_header(space=space)) as writer:
-        writer.append(counted_sample(0, steps=2, actions=np.array([[-1, 1], [0.1, -0.1]], np.float32)))
+        writer.append(counted_episode(0, steps=2, actions=np.array([[-1, 1], [0.1, -0.1]], np.float32)))
     batch = source_of(EpisodeDataset(tmp_path), episodes=(0,)).batch(np.arange(1))
     assert batch.actions.tolist() == [[[0, 7], [2, 5]]]
     assert batch.action_mask is None
@@ -170,7 +171,7 @@ def test_a_weight_too_small_to_be_drawn_is_refused():
 
 def test_unlike_datasets_are_not_joined(dataset, tmp_path):
     with DatasetWriter(tmp_path / "other", counted_header(space=SpaceCodec.discrete(("a", "b")))) as writer:
-        writer.append(counted_sample(9, steps=2))
+        writer.append(counted_episode(9, steps=2))
     assert "its actions is not that of" in refusal(EpisodeDataset.join, [dataset, EpisodeDataset(tmp_path / "other")])
 
 

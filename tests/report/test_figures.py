@@ -1,15 +1,14 @@
-"""What the pictures of a report show."""
+"""What the pictures of a report and the published figures show."""
 
 import io
-import subprocess
-import sys
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from agentgym.report.plots import GAP, LABEL_HEIGHT, learning_curves, reconstructions
+from agentgym.report.figures import success_figure, training_figure
+from agentgym.report.reconstructions import GAP, LABEL_HEIGHT, draw_reconstructions
 
 TRAINED = [{"update": 20 * n, "loss/action": 2.0 / n, "accuracy/action": 1 - 1 / n} for n in range(1, 50)]
 HELD_OUT = [{"update": 400, "held_out/loss/action": 0.2, "rollout/success_rate": 0.5}]
@@ -23,7 +22,7 @@ def texts(svg: str) -> set[str]:
 
 def test_each_frame_stands_above_its_masked_input_and_its_reconstruction():
     rows = [np.random.default_rng(seed).integers(0, 256, (4, 14, 14, 3), dtype=np.uint8) for seed in range(3)]
-    picture = np.asarray(Image.open(io.BytesIO(reconstructions(*rows, scale=2))))
+    picture = np.asarray(Image.open(io.BytesIO(draw_reconstructions(*rows, scale=2))))
     for number, row in enumerate(rows):
         top = number * (LABEL_HEIGHT + 28 + 2 * GAP) + LABEL_HEIGHT
         for column, frame in enumerate(row):
@@ -34,51 +33,46 @@ def test_each_frame_stands_above_its_masked_input_and_its_reconstruction():
 
 def test_reconstructions_are_the_same_bytes_each_time():
     frames = np.zeros((2, 7, 7, 3), np.uint8)
-    assert reconstructions(frames, frames, frames, scale=3) == reconstructions(frames, frames, frames, scale=3)
+    assert draw_reconstructions(frames, frames, frames, scale=3) == draw_reconstructions(
+        frames, frames, frames, scale=3
+    )
 
 
 def test_rows_of_different_shapes_are_refused():
     frames = np.zeros((2, 7, 7, 3), np.uint8)
     with pytest.raises(ValueError, match=r"one shape.*reconstruction \(1, 7, 7, 3\)"):
-        reconstructions(frames, frames, frames[:1], scale=3)
+        draw_reconstructions(frames, frames, frames[:1], scale=3)
 
 
 def test_learning_curves_have_a_panel_for_each_metric_with_data():
-    shown = texts(learning_curves([*TRAINED, *HELD_OUT]))
+    shown = texts(training_figure([*TRAINED, *HELD_OUT]))
     assert {"action loss", "action accuracy", "levels solved"} <= shown
     assert not shown & {"language loss", "masked-image loss", "learning rate"}
 
 
 def test_learning_curves_are_the_same_bytes_each_time():
-    assert learning_curves([*TRAINED, *HELD_OUT]) == learning_curves([*TRAINED, *HELD_OUT])
+    assert training_figure([*TRAINED, *HELD_OUT]) == training_figure([*TRAINED, *HELD_OUT])
 
 
 def test_learning_curves_take_the_text_color_of_the_page_and_name_no_other_resource():
-    svg = learning_curves([*TRAINED, *HELD_OUT])
+    svg = training_figure([*TRAINED, *HELD_OUT])
     assert svg.startswith("<svg")
     assert "currentColor" in svg
-    assert "#010203" not in svg
     assert 'href="http' not in svg
     assert "@import" not in svg
 
 
 def test_a_diverged_run_still_has_its_curves():
-    assert "action loss" in texts(learning_curves([*TRAINED, {"update": 1000, "loss/action": float("nan")}]))
+    assert "action loss" in texts(training_figure([*TRAINED, {"update": 1000, "loss/action": float("nan")}]))
 
 
 def test_no_metrics_are_refused():
     with pytest.raises(ValueError, match="no metrics"):
-        learning_curves([{"update": 20, "targets_per_second": 3.0}])
+        training_figure([{"update": 20, "targets_per_second": 3.0}])
 
 
-def test_importing_pictures_does_not_import_matplotlib():
-    check = "import sys, agentgym.report.plots; sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
-
-
-def test_learning_curves_leave_matplotlibs_settings_as_they_were():
-    import matplotlib
-
-    before = dict(matplotlib.rcParams)
-    learning_curves(TRAINED)
-    assert dict(matplotlib.rcParams) == before
+def test_each_curve_of_a_figure_has_its_line_its_name_and_what_it_is_by():
+    svg = success_figure({"agent": [(0, 0.5), (100, 1.0)], "<scratch>": [(0, 0.0), (100, 0.25)]}, by="steps")
+    assert {"agent", "<scratch>", "steps", "levels solved", "100 %"} <= texts(svg)
+    lines = [each for each in ElementTree.fromstring(svg).iter() if each.get("class", "").strip() == "line"]
+    assert len([each for each in lines if each.get("d", "").count("L") == 1]) == 4  # two lines, and two in the legend

@@ -1,0 +1,19 @@
+"""A small dataset of counted episodes."""
+
+import pytest
+from counted import FOUR_EPISODES, counted_header
+
+from agentgym.data.store import (
+    DatasetWriter,
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Four counted episodes in two shards."""
+    with DatasetWriter(tmp_path / "data", counted_header()) as writer:
+        for i, sample in enumerate(FOUR_EPISODES):
+            writer.append(sample)
+            if i == 1:
+                writer.commit()
+    return tmp_path / "data"
