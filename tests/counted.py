@@ -46,6 +46,13 @@ def write_counted(path, episodes, **changes):
     return path
 
 
+def append_counted(path, episodes, **changes):
+    """The dataset at that place has those episodes too, in one commit."""
+    with DatasetWriter(path, counted_header(**changes), commit_seconds=1000) as writer:
+        for episode in episodes:
+            writer.append(episode)
+
+
 def same(a, b):
     """Whether two episodes are equal in everything that they hold."""
     arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("frames", "actions", "rewards"))

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from counted import counted_episode, counted_header, same
+from counted import append_counted, counted_episode, counted_header, same
+from nasty_tasks import make, recipe_of
 from refusals import refusal
 
-from agentgym import environments
 from agentgym.data.store import (
     DatasetWriter,
     EpisodeDataset,
@@ -18,19 +18,6 @@ from agentgym.data.store import (
 )
 from agentgym.errors import UserError
 from agentgym.experts import collection
-from agentgym.recipes import DatasetRecipe, TaskRecipe
-
-
-def recipe_of(name, *, expert="random", episodes=4, **task):
-    """Episodes of a nasty environment."""
-    tasks = [{"id": f"nasty:Nasty/{name}-v0", "instructions": ["go"], **task}]
-    suite = {"name": "nasty", "description": "", "tasks": tasks}
-    return DatasetRecipe(name="nasty", description="", suite=suite, expert=expert, episodes=episodes, keep="all")
-
-
-def make(name, **task):
-    return environments.make(TaskRecipe(id=f"nasty:Nasty/{name}-v0", instructions=["go"], **task))
-
 
 FRAMES = {
     "Float": "float32[24, 24, 3] in 0 to 1",
@@ -133,12 +120,6 @@ def unguarded(monkeypatch):
     monkeypatch.setattr("agentgym.data.store.writer.fit", lambda sample, header: sample)
 
 
-def write(path, samples, **header):
-    with DatasetWriter(path, counted_header(**header), commit_seconds=1000) as writer:
-        for sample in samples:
-            writer.append(sample)
-
-
 @pytest.mark.usefixtures("unguarded")
 @pytest.mark.parametrize(
     ("changes", "said"),
@@ -153,7 +134,7 @@ def write(path, samples, **header):
 )
 def test_check_finds_what_older_versions_recorded_and_repair_keeps_the_others(tmp_path, changes, said):
     good = [counted_episode(seed) for seed in (0, 2)]
-    write(tmp_path, [good[0], counted_episode(1, **changes), good[1]])
+    append_counted(tmp_path, [good[0], counted_episode(1, **changes), good[1]])
     (problem,) = check(tmp_path)
     assert re.search(r"episode 1 \(seed 1\) " + said, problem)
     (line,) = repair(tmp_path)
@@ -166,7 +147,7 @@ def test_check_finds_what_older_versions_recorded_and_repair_keeps_the_others(tm
 
 @pytest.mark.usefixtures("unguarded")
 def test_frames_of_another_size_are_never_read_as_those_of_the_dataset(tmp_path):
-    write(tmp_path, [counted_episode(0), counted_episode(1, frames=np.zeros((6, 8, 10, 3), np.uint8))])
+    append_counted(tmp_path, [counted_episode(0), counted_episode(1, frames=np.zeros((6, 8, 10, 3), np.uint8))])
     dataset = EpisodeDataset(tmp_path)
     assert same(dataset[0], counted_episode(0))
     assert "its frames are [8, 10, 3]" in refusal(lambda: dataset[1])

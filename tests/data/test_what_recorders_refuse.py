@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from nasty_tasks import make
 from refusals import refusal
 
 from agentgym import environments

@@ -1,7 +1,7 @@
 """A writer belongs to one process, cuts shards by bytes, and never replaces one."""
 
 import numpy as np
-from counted import counted_episode, counted_header, same
+from counted import append_counted, counted_episode, counted_header, same
 from refusals import refusal
 
 from agentgym.data.store import (
@@ -31,10 +31,10 @@ def test_a_writer_serves_the_process_that_opened_it(tmp_path, monkeypatch):
 
 def test_a_shard_never_takes_anothers_place(tmp_path):
     for seed in range(3):
-        write(tmp_path, [counted_episode(seed)])
+        append_counted(tmp_path, [counted_episode(seed)])
     (tmp_path / "shard-000001.arrow").unlink()
     last = (tmp_path / "shard-000002.arrow").read_bytes()
-    write(tmp_path, [counted_episode(3)])
+    append_counted(tmp_path, [counted_episode(3)])
     assert (tmp_path / "shard-000002.arrow").read_bytes() == last
     assert (tmp_path / "shard-000003.arrow").is_file()
     assert "1 of 4 shards are missing" in refusal(EpisodeDataset, tmp_path)
@@ -45,7 +45,7 @@ def test_a_shard_never_takes_anothers_place(tmp_path):
 def test_a_commit_is_cut_into_shards_by_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr("agentgym.data.store.writer.SHARD_BYTES", 300)
     samples = [counted_episode(seed, steps=9) for seed in range(7)]
-    write(tmp_path, samples)
+    append_counted(tmp_path, samples)
     dataset = EpisodeDataset(tmp_path)
     assert len(dataset.shards) > 2
     assert all(same(stored, sample) for stored, sample in zip(dataset, samples, strict=True))
@@ -60,14 +60,14 @@ def test_an_episode_whose_blocks_are_too_many_bytes_for_one_row_is_refused(tmp_p
 
 
 def test_parity_of_older_versions_is_ignored_and_leaves_with_a_repair(tmp_path):
-    write(tmp_path, [counted_episode(0)])
+    append_counted(tmp_path, [counted_episode(0)])
     leftover = tmp_path / "shard-000000.parity"
     leftover.write_bytes(b"AGPARIT1 of another time")
     assert check(tmp_path) == []
     assert len(EpisodeDataset(tmp_path)) == 1
     assert leftover.exists()
     content = bytearray((tmp_path / "shard-000000.arrow").read_bytes())
-    write(tmp_path, [counted_episode(1)])
+    append_counted(tmp_path, [counted_episode(1)])
     (tmp_path / "shard-000000.arrow").write_bytes(content[:100])
     repair(tmp_path)
     assert not leftover.exists()

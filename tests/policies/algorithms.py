@@ -5,6 +5,8 @@ from stable_baselines3 import A2C, PPO
 
 from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation
 
+M = 4  # steps of the window
+
 
 def make_env():
     return HistoryObservation(CountingEnv(), window=M)

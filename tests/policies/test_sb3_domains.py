@@ -12,6 +12,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.sb3 import HistoryObservation
 
+M = 4  # steps of the window
+
 
 def test_of_several_domains_it_starts_in_the_one_of_the_environments_actions(run, run_of_two, tmp_path):
     observation = make_env().reset(seed=3)[0]

@@ -5,7 +5,7 @@ import json
 import gymnasium
 import numpy as np
 import pytest
-from every_space import SPACES
+from every_space import SPACES, boxes, multi_discretes
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,8 +15,6 @@ from agentgym.spaces import END, NEXT, NO_TOKEN, START, CompositeSpace, Reals, S
 from agentgym.spaces.nodes import leaves_of, split
 
 SCALES = st.sampled_from(["uniform", "mu-law"])
-
-
 BINS = st.sampled_from([1, 2, 21, 256])
 
 
