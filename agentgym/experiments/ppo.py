@@ -17,11 +17,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
 from agentgym import environments
 from agentgym.errors import UserError, first_line
 from agentgym.evaluation.rollouts import play_suite
+from agentgym.experiments.frame_policy import FramePolicy, LatestFrame
 from agentgym.extras import needs
 from agentgym.files import (
     append_json_line,
@@ -52,32 +52,6 @@ with needs("sb3", what="fine-tuning by PPO"):
 CHECKPOINT = "checkpoint.zip"
 POINT = ("steps", "seconds", "cpu_seconds", "success_rate", "mean_return")
 OnProgress = Callable[[int, str], None]
-
-
-class LatestFrame(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, dict[str, NDArray[np.uint8]]]):
-    """Shows the frame alone, as Stable-Baselines3's CnnPolicy takes it."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        super().__init__(env)
-        assert isinstance(env.observation_space, gymnasium.spaces.Dict)
-        self.observation_space = env.observation_space["frame"]
-
-    def observation(self, observation: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The frame."""
-        return observation["frame"]
-
-
-class FramePolicy:
-    """A policy of frames alone, given whole observations."""
-
-    def __init__(self, model: PPO) -> None:
-        self._model = model
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[Any, Any]:
-        """Actions for a batch of observations."""
-        return self._model.predict(observation["frame"], state, episode_start, deterministic)
 
 
 def finetune(

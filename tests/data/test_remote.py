@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hub_stand_in import hub_stand_in
-from worlds_light import refusal
+from refusals import refusal
 
 from agentgym.data.store import EpisodeDataset, remote
 from agentgym.data.store.samples import sample_dataset

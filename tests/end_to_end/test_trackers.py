@@ -8,7 +8,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from worlds_light import refusal
+from refusals import refusal
 
 from agentgym import recipes
 from agentgym.training.trackers import chosen_trackers

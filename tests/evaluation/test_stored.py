@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from worlds_light import refusal
+from refusals import refusal
 
 from agentgym.evaluation.stored import read_episodes, read_evaluation
 from agentgym.files import write_json
