@@ -68,13 +68,12 @@ def publish(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Write a run's results beside its recipe: numbers, table, figure; a README.md with marks is updated."""
+    """Write a run's numbers, table and figure beside its recipe; fill the marks of README.md and docs/results.md."""
     from agentgym.evaluation.stored import read_evaluation
     from agentgym.report import publish as publishing
 
     page = publishing.publish(run, to)
-    document = Path("README.md")
-    if document.is_file():
+    for document in filter(Path.is_file, (Path("README.md"), Path("docs/results.md"))):
         publishing.update_results(document, page.stem, read_evaluation(page.with_suffix(".json")))
         publishing.update_scores(document, to)
     output = CommandOutput(quiet, json_)

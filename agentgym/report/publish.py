@@ -1,7 +1,8 @@
 """publish(run, to): a run's results beside its recipe, as numbers, a table and a figure, never written by hand."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,8 @@ def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> boo
     return bool(count)
 
 
-def scores_table(folder: Path, names: Sequence[str]) -> str:
-    """One line for each task of published runs, by their numbers in `folder`, as Markdown."""
+def scores_table(folder: Path, names: Sequence[str], pages: str = "experiments") -> str:
+    """One line for each task of published runs, by their numbers in `folder`, as Markdown, linked to `pages`."""
     stored = {name: read_evaluation(folder / f"{name}.json") for name in names}
     judged = all(defines_success(task) for each in stored.values() for task in each["tasks"])
     lines = [
@@ -157,21 +158,63 @@ def scores_table(folder: Path, names: Sequence[str]) -> str:
             beside = {score.role: _value(score) for score in scores if score.task == agent.task}
             trained = f"{each['training']['targets']:,} actions in {each['training']['seconds'] / 60:.0f} min"
             lines.append(
-                f"| [{agent.task}]({folder.name}/{name}.md) | {_value(agent)} [{_between(agent)}] "
+                f"| [{agent.task}]({pages}/{name}.md) | {_value(agent)} [{_between(agent)}] "
                 f"| {beside['random']} | {beside.get('expert', '–')} | {trained} |"
             )
     return "\n".join(lines) + "\n"
 
 
-def update_scores(document: Path, folder: Path) -> None:
-    """Puts the table of scores between a document's `<!-- scores:NAME,NAME -->` marks, of those that are published."""
+def specialists_table(folder: Path, name: str, others: Sequence[str], pages: str = "experiments") -> str:
+    """One line for each task of a published run of many: its score beside that of the agent trained for fewer tasks.
 
-    def fill(match: re.Match[str]) -> str:
-        names = [name for name in match[2].split(",") if (folder / f"{name}.json").is_file()]
-        return f"{match[1]}{scores_table(folder, names)}{match[3]}"
+    Of the `others`, which are published too, the first that plays the task stands beside it.
+    """
+    specialists: dict[str, tuple[str, Score]] = {}
+    for other in others:
+        for score in _agents(folder, other):
+            specialists.setdefault(score.task, (other, score))
+    lines = [f"| task | random | expert | {name} | normalised | specialist | normalised |", "|---" * 7 + "|"]
+    stored = list(read_scores(read_evaluation(folder / f"{name}.json")))
+    for agent in (score for score in stored if score.role == "agent"):
+        beside = {score.role: _value(score) for score in stored if score.task == agent.task}
+        special = "– | –"
+        if agent.task in specialists:
+            other, theirs = specialists[agent.task]
+            special = f"[{_value(theirs)}]({pages}/{other}.md) | {_three(theirs.normalised)}"
+        lines.append(
+            f"| {agent.task} | {beside['random']} | {beside.get('expert', '–')} "
+            f"| {_value(agent)} | {_three(agent.normalised)} | {special} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _agents(folder: Path, name: str) -> Iterator[Score]:
+    stored = read_evaluation(folder / f"{name}.json")
+    yield from (score for score in read_scores(stored) if score.role == "agent")
+
+
+def update_scores(document: Path, folder: Path) -> None:
+    """Puts tables between a document's marks, of what is published in `folder`.
+
+    `<!-- scores:NAME,NAME -->` is `scores_table`, `<!-- specialists:NAME:OTHER,OTHER -->` is `specialists_table`.
+    """
+
+    pages = os.path.relpath(folder, document.parent)
+
+    def published(names: str) -> list[str]:
+        return [name for name in names.split(",") if (folder / f"{name}.json").is_file()]
+
+    def scores(match: re.Match[str]) -> str:
+        return f"{match[1]}{scores_table(folder, published(match[2]), pages)}{match[3]}"
+
+    def specialists(match: re.Match[str]) -> str:
+        table = specialists_table(folder, match[2], published(match[3]), pages) if published(match[2]) else ""
+        return f"{match[1]}{table}{match[4]}"
 
     text = read_text(document)
-    changed = re.sub(r"(<!-- scores:(\S+) -->\n).*?(<!-- /scores -->)", fill, text, flags=re.DOTALL)
+    changed = re.sub(r"(<!-- scores:(\S+) -->\n).*?(<!-- /scores -->)", scores, text, flags=re.DOTALL)
+    marks = r"(<!-- specialists:([^:\s]+):(\S+) -->\n).*?(<!-- /specialists -->)"
+    changed = re.sub(marks, specialists, changed, flags=re.DOTALL)
     if changed != text:
         replace_file(document, changed)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from command import ONE_THREAD, SMALL, agentgym, settings
 
-from agentgym.report.publish import scores_table
+from agentgym.report.publish import scores_table, update_scores
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -89,6 +90,15 @@ def test_the_recipes_written_out_there_run(tmp_path):
 def test_the_scores_of_the_readme_are_those_of_the_stored_evaluations():
     (table,) = re.findall(r"<!-- scores:(\S+) -->\n(.*?)<!-- /scores -->", README, re.DOTALL)
     assert scores_table(ROOT / "experiments", table[0].split(",")) == table[1]
+
+
+def test_the_tables_of_the_results_are_those_of_the_stored_evaluations(tmp_path):
+    document = tmp_path / "docs" / "results.md"
+    document.parent.mkdir()
+    shutil.copy(ROOT / "docs" / "results.md", document)
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("agents"))
+    update_scores(document, tmp_path / "experiments")
+    assert document.read_text() == (ROOT / "docs" / "results.md").read_text()
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_stored_evaluation():

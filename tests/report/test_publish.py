@@ -155,6 +155,22 @@ def test_a_table_of_scores_is_made_of_what_is_published(tmp_path):
     assert "old" not in table
 
 
+def test_an_agent_of_many_tasks_stands_beside_its_specialists(tmp_path):
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    task = EVALUATION["tasks"][0]
+    (folder / "many.json").write_text(json.dumps({**EVALUATION, "tasks": [task, {**task, "task": "other-v0"}]}))
+    better = {**EVALUATION, "tasks": [{**task, "success_rate": 1.0, "return_mean": 0.9}]}
+    (folder / "one.json").write_text(json.dumps(better))
+    document = tmp_path / "results.md"
+    document.write_text("<!-- specialists:many:missing,one -->\n<!-- /specialists -->\n")
+    update_scores(document, folder)
+    own = " | ".join(f"{each['success_rate']:.1%}" for each in (task["random"], task["expert"], task)) + " | 0.875"
+    _, _, _, first, second, _ = document.read_text().splitlines()
+    assert first == f"| {task['task']} | {own} | [100.0%](experiments/one.md) | 1.000 |"
+    assert second == f"| other-v0 | {own} | – | – |"
+
+
 def test_a_run_that_is_not_scored_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match=r"recipe.json: is missing; publish a run that is trained"):
         publish(tmp_path, tmp_path / "experiments")
