@@ -80,7 +80,7 @@ class RemotePolicy:
         return answer["action"], RemoteState(answer["session"], answer["calls"])
 
     def select(self, state: RemoteState, rows: NDArray[np.int64]) -> RemoteState:
-        """The state of those rows alone, in that order."""
+        """The state of those rows, in that order."""
         answer = self._ask(
             {"op": "select", "session": state.session, "calls": state.calls, "rows": np.asarray(rows, np.int64)}
         )
@@ -217,7 +217,7 @@ class _Reader:
 
 
 def _as_array(values: dict[Any, Any]) -> Any:
-    """The array that a map stands for, or the map. Raises ValueError for one of another size than it says."""
+    """The array that a map encodes, or the map. Raises ValueError for one of another size than it says."""
     if set(values) != {"dtype", "shape", "data"}:
         return values
     dtype, shape, data = values["dtype"], values["shape"], values["data"]

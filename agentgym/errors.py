@@ -11,7 +11,7 @@ LONGEST_LINE = 2_000  # characters; what was found may be a megabyte
 
 
 class UserError(Exception):
-    """Something the user can mend; its text is one line, whatever names and values of others stand in it."""
+    """Something the user can mend; its text is one line, whatever names and values of others it contains."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())

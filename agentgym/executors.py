@@ -156,7 +156,7 @@ class RayCluster:
 
 @contextmanager
 def _ray_cluster() -> Iterator[int]:
-    """How many cores the cluster has: the one connected already, that of RAY_ADDRESS, or one of this machine alone."""
+    """How many cores the cluster has: the one connected already, that of RAY_ADDRESS, or a new one of this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray counts its users over the network
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of jobs that nobody waits for any more
     with needs("ray", what="--engine ray"):
@@ -169,7 +169,7 @@ def _ray_cluster() -> Iterator[int]:
     except Exception as error:  # Ray raises plain ones too, when a node does not start in time
         reason = first_line(error)
         raise UserError(f"--engine ray: there is no cluster to work on: {reason}") from None
-    with redirect_stdout(sys.stderr):  # Ray tells of lost workers on stdout, where results go
+    with redirect_stdout(sys.stderr):  # Ray reports lost workers on stdout, where results go
         try:
             yield int(ray.cluster_resources()["CPU"])
         finally:
@@ -185,8 +185,8 @@ def _do(granted: trust.Grant, function: Callable[..., Result], *job: Any) -> Res
 def begin_worker(parent: int | None = None) -> None:
     """This process works for another one: Ctrl-C is the other's, and when that one ends, however it ends, so does this.
 
-    Ctrl-C reaches the whole process group, and whoever is killed tells nobody. `parent` is the other one's number where
-    multiprocessing did not start this process.
+    Ctrl-C reaches the whole process group, and a process that is killed notifies nobody. `parent` is the other one's
+    number where multiprocessing did not start this process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent or os.getppid(),), daemon=True).start()
@@ -197,7 +197,7 @@ def _end_with(parent: int) -> None:
     if starter is not None:
         with suppress(Exception):  # it may end while this thread begins to wait; then its number changes
             starter.join()
-    while os.getppid() == parent:  # asked again and again: no system tells a thread
+    while os.getppid() == parent:  # polled: no system notifies a thread
         time.sleep(LOOKS_EVERY_S)
     os._exit(1)
 
@@ -212,5 +212,5 @@ def _differs() -> UserError:
 def _died() -> UserError:
     return UserError(
         "a worker died: it was killed, or memory ran out (fewer --workers need less); "
-        "what is written stays whole, and the same command goes on from there"
+        "what is written stays whole, and the same command resumes from there"
     )

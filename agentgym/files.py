@@ -52,7 +52,7 @@ def read_json(file: Path, kind: type[dict[Any, Any]] | type[list[Any]] | None = 
 
 
 def parse_json(text: str | bytes, where: object, kind: type[dict[Any, Any]] | type[list[Any]] | None = None) -> Any:
-    """The values of a JSON text, of that kind. Raises UserError that says where the text stands."""
+    """The values of a JSON text, of that kind. Raises UserError that says where the text is."""
     try:
         values = json.loads(text)
     except RecursionError:

@@ -1,6 +1,6 @@
 """Gymnasium's `make` knows every task as `agentgym/ID` once both packages are imported, in either order.
 
-Gymnasium looks ids up in its registry alone, so they have to be in it; and `import agentgym` must not import Gymnasium,
+Gymnasium looks ids up only in its registry, so they have to be in it; and `import agentgym` must not import Gymnasium,
 which would be most of its time. So the ids are in a file, and an import hook registers them when Gymnasium comes.
 """
 

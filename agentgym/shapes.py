@@ -1,4 +1,4 @@
-"""What stands in a file of JSON, checked once where it is read: which keys with which kinds of values.
+"""The shape of a JSON file, checked once where it is read: which keys with which kinds of values.
 
 A shape is a type, mostly a TypedDict whose `__pydantic_config__` is SHAPE. Keys that it does not name stay as they are,
 so that a file of a later version is read as far as it is known.
@@ -30,7 +30,7 @@ def read_shape(file: Path, shape: Any, *, most: int = LARGEST) -> Any:
 
 
 def check_shape(values: Any, shape: Any, where: object) -> Any:
-    """The values, which are of that shape. Raises UserError that says where they stand, and which is not."""
+    """The values, which are of that shape. Raises UserError that says where they are, and which is not."""
     try:
         return _adapter(shape).validate_python(values)
     except ValidationError as error:

@@ -3,7 +3,7 @@
 A dataset, a run or a recipe of others can name code: a module (`MODULE:ID` of an environment) or a pickle (a zip of
 Stable-Baselines3). Whoever loads such a thing asks here, at the place where it is loaded, so that no caller can forget
 it. A module is imported when the person typed its name, when a recipe file that he named does, or when he gave
-`--trust`; a pickle is read after `--trust` alone, since nobody sees what is in it.
+`--trust`; a pickle is read only after `--trust`, since nobody sees what is in it.
 
 What is granted holds for this process, and `executors` hands it to those that work for it.
 """
@@ -20,7 +20,7 @@ FLAG = "--trust"
 
 @dataclass(frozen=True)
 class Grant:
-    """What may be loaded: all that is named anywhere, or these modules alone."""
+    """What may be loaded: all that is named anywhere, or only these modules."""
 
     everything: bool = False
     modules: frozenset[str] = frozenset()
@@ -61,7 +61,7 @@ def typed(arguments: Iterable[str]) -> Grant:
 
 
 def answer_for(tasks: Iterable[str]) -> None:
-    """The modules of these ids may be imported: they stand in a recipe file that a person named."""
+    """The modules of these ids may be imported: they are in a recipe file that a person named."""
     global _grant
     _grant = replace(_grant, modules=_grant.modules | {module_of(task) for task in tasks})
 

@@ -11,7 +11,7 @@ PAGES = {"README.md": "index.md", "CHANGELOG.md": "CHANGELOG.md", "CONTRIBUTING.
 
 
 def on_files(files: Files, config) -> Files:
-    """Adds the pages and pictures that stand outside docs/."""
+    """Adds the pages and pictures that are outside docs/."""
     for name, uri in PAGES.items():
         files.append(File.generated(config, uri, content=(ROOT / name).read_text(encoding="utf-8")))
     for folder in FOLDERS:

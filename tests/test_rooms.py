@@ -121,7 +121,7 @@ def test_no_module_imports_itself_by_way_of_others():
     }
     while free := {name for name, others in graph.items() if not others}:
         graph = {name: others - free for name, others in graph.items() if name not in free}
-    assert not graph, "these stand on a circle of imports, or above one"
+    assert not graph, "these are on a circle of imports, or above one"
 
 
 @pytest.mark.parametrize(

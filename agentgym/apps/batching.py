@@ -138,7 +138,7 @@ def _kind(call: Call) -> tuple[Any, ...]:
 
 
 def _groups(policy: Any, calls: Sequence[Call]) -> list[list[Call]]:
-    """The calls in groups that one `predict` can answer: those that begin, and those that go on.
+    """The calls in groups that one `predict` can answer: those that begin an episode, and those that continue one.
 
     A policy that cannot join the states of several answers each call for itself.
     """

@@ -168,7 +168,7 @@ def shown(view: SessionView) -> dict[str, Any]:
 
 
 def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessions: int = MAX_SESSIONS) -> Playground:
-    """The playground of a run, with the tasks of all its suites, or of a suite for people alone. Raises UserError."""
+    """The playground of a run, with the tasks of all its suites, or of a suite, for people only. Raises UserError."""
     agent, name, trained_on = _load(run) if run else (None, "", [])
     suites = [recipes.load_suite(suite)] if suite else trained_on or [recipes.load_suite(DEFAULT_SUITE)]
     for each in suites:
@@ -196,7 +196,7 @@ def _others(suite: SuiteRecipe) -> list[TaskRecipe]:
 
 def _load(run: Path) -> "tuple[AgentPolicy, str, list[SuiteRecipe]]":
     """The agent of a run or checkpoint folder, its name, and the suites that it was trained on where they are known."""
-    from agentgym.evaluation import policy_registry  # torch, which people alone do without
+    from agentgym.evaluation import policy_registry  # torch, which a person without an agent does not need
     from agentgym.policies.agent_policy import AgentPolicy
     from agentgym.training.run_folder import read_recipe
 

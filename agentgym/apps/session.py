@@ -188,7 +188,7 @@ def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) ->
 
 
 def _think(agent: "AgentPolicy", observation: Observation, state: Any) -> "Prediction":
-    from agentgym.policies.inspection import look  # torch, which people alone do without
+    from agentgym.policies.inspection import look  # torch, which a person without an agent does not need
 
     return look(agent, observation, state)
 

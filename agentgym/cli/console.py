@@ -42,7 +42,7 @@ class CommandOutput:
         """Prints for machines."""
         if self.json:
             sys.stdout.write(to_json(values) + "\n")
-            sys.stdout.flush()  # some commands go on after it, and what reads them does not wait for their end
+            sys.stdout.flush()  # some commands continue after it, and a reader does not wait for their end
 
     @contextmanager
     def progress(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
@@ -96,11 +96,11 @@ def _progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[
 def _lines(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
     """A line every LINE_EVERY_S seconds, and one at the end of what was begun."""
     began = said = time.monotonic()
-    done, latest, told = 0, "", -1
+    done, latest, printed = 0, "", -1
 
-    def tell(now: float) -> None:
-        nonlocal told
-        told = done
+    def print_line(now: float) -> None:
+        nonlocal printed
+        printed = done
         rate = f", {done / (now - began):,.1f} {unit}/s" if now > began else ""
         line = f"{description}: {done:,} of {total:,} {unit}{rate}{f', {latest}' if latest else ''}"
         err.print(printable(line), highlight=False, markup=False, soft_wrap=True)
@@ -110,10 +110,10 @@ def _lines(description: str, total: int, unit: str) -> Iterator[Callable[[int, s
         done, latest, now = done + count, note or latest, time.monotonic()
         if now - said >= LINE_EVERY_S:
             said = now
-            tell(now)
+            print_line(now)
 
     try:
         yield on_progress
     finally:
-        if done not in (0, told):
-            tell(time.monotonic())
+        if done not in (0, printed):
+            print_line(time.monotonic())

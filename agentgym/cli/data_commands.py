@@ -78,7 +78,7 @@ def view(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Write and open one self-contained page: manifest, histograms, a table of episodes, films of a sample."""
+    """Write and open one self-contained page: manifest, histograms, a table of episodes, videos of a sample."""
     from agentgym.report.dataset_page import write_view
 
     output, page = CommandOutput(quiet, json_), write_view(data, to)

@@ -15,7 +15,7 @@ app = typer.Typer()
 @app.command("train-expert")
 def train_expert(
     recipe: Annotated[str, typer.Argument(help="An expert recipe's name, or a path to a TOML file.")],
-    task: Annotated[str | None, typer.Option(help="This task of the recipe's suite alone.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task of the recipe's suite.")] = None,
     to: Annotated[Path, typer.Option(help="The folder of what is trained.")] = Path("runs/experts"),
     set_: Set = None,
     trust: Trust = False,

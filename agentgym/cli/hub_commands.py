@@ -19,7 +19,7 @@ app = typer.Typer()
 def push(
     source: Annotated[Path, typer.Argument(help="A run that is trained and evaluated, or a dataset's folder.")],
     repository: Annotated[str, typer.Argument(help="ORGANISATION/NAME; made when it is not there.")],
-    private: Annotated[bool, typer.Option("--private", help="A new repository is for its owners alone.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:

@@ -77,7 +77,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, _Interrupts())
     code = _run()
     if code == INTERRUPTED:  # what Typer makes of Ctrl-C
-        err.print("agentgym: interrupted; the same command goes on from here", highlight=False)
+        err.print("agentgym: interrupted; the same command resumes from here", highlight=False)
     sys.exit(code)
 
 
@@ -92,7 +92,7 @@ def _run() -> int:
         return int(error.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # what read the output has gone, and so has who could be told
+    except BrokenPipeError:  # the reader of the output has gone; there is nobody to write to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

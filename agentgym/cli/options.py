@@ -42,5 +42,5 @@ ExpertSteps = Annotated[
 Trust = Annotated[  # `main.Verbs` reads it, for all that a verb does: the verbs themselves need not
     bool, typer.Option("--trust", help="Run code that a run, a dataset or a recipe names: sb3:PATH, MODULE:ID.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors alone.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]

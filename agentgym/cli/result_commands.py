@@ -38,24 +38,26 @@ def compare(
 def report(
     folders: Annotated[list[Path], typer.Argument(help="A run folder; two or more are compared on one page.")],
     to: Annotated[Path | None, typer.Option(help="The page that compares runs; comparison.html if not given.")] = None,
-    films: Annotated[int | None, typer.Option(min=1, help="Film that many episodes of the evaluation anew.")] = None,
+    videos: Annotated[
+        int | None, typer.Option(min=1, help="Make videos of that many episodes of the evaluation.")
+    ] = None,
     trust: Trust = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Write a run's report.html (scores, curves, films, pictures, settings), or one page that compares runs."""
+    """Write a run's report.html (scores, curves, videos, pictures, settings), or one page that compares runs."""
     from agentgym import report as pages
 
     output = CommandOutput(quiet, json_)
     if len(folders) == 1:
         if to:
             raise UserError(f"--to {to}: is for the page that compares runs; a run's report is in its folder")
-        if films:
-            _film(folders[0], films, output)
+        if videos:
+            _make_videos(folders[0], videos, output)
         page = pages.write_report(folders[0])
     else:
-        if films:
-            raise UserError("--films: is for the report of one run; name one run folder")
+        if videos:
+            raise UserError("--videos: is for the report of one run; name one run folder")
         page = pages.write_comparison(folders, to or Path("comparison.html"))
     output.print(f"report: {page}")
     output.result({"report": str(page)})
@@ -81,13 +83,13 @@ def publish(
     output.result({"results": str(page)})
 
 
-def _film(run: Path, count: int, output: CommandOutput) -> None:
-    """Films that many of a run's evaluated episodes."""
+def _make_videos(run: Path, count: int, output: CommandOutput) -> None:
+    """Makes videos of that many of a run's evaluated episodes."""
     from agentgym.evaluation.protocol import configure_evaluation
     from agentgym.report import episode_videos
 
     if not (run / "evaluation.json").is_file():
-        raise UserError(f"{run}: is not evaluated yet; 'agentgym evaluate {run}' plays the episodes to film")
+        raise UserError(f"{run}: is not evaluated yet; 'agentgym evaluate {run}' plays the episodes to show")
     config = configure_evaluation(str(run), videos=count)
-    with output.progress("filming", count, "films") as on_progress:
+    with output.progress("rendering", count, "videos") as on_progress:
         episode_videos.write_videos_of(config, lambda done: on_progress(done, ""))

@@ -1,6 +1,6 @@
 """The stages of an experiment as a terminal shows them: recorded, trained, scored.
 
-Each goes on where it was interrupted, or says that it is complete.
+Each resumes where it was interrupted, or says that it is complete.
 """
 
 from pathlib import Path
@@ -71,7 +71,7 @@ def record(
     from agentgym.experts import collection
 
     recipe, headers, make_agent = recordable
-    told: list[str] = []
+    problems: list[str] = []
     if not overwrite:
         collection.check_same_recipe(path, recipe)
     if not overwrite and collection.is_complete(recipe, path):
@@ -89,19 +89,19 @@ def record(
                 workers=workers,
                 engine=engine,
                 on_progress=lambda count: on_progress(count, ""),
-                tell=told.append,
+                on_problem=problems.append,
                 headers=headers,
                 make_agent=make_agent,
                 overwrite=overwrite,
             )
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in _told(recipe, outcomes).items())
     output.print(f"{path}: {counts}")
-    for line in told:
+    for line in problems:
         output.warn(line)
     episodes = sum(len(store.EpisodeDataset(folder)) for folder in store.dataset_folders(path))
     if not episodes:
         output.warn(f"{path}: no attempt left an episode; there is nothing to train on")
-    return {"data": str(path), "episodes": episodes, "outcomes": outcomes, "errors": told}
+    return {"data": str(path), "episodes": episodes, "outcomes": outcomes, "errors": problems}
 
 
 def choose_what_goes(

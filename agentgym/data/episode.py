@@ -25,7 +25,7 @@ class Episode:
     """
 
     instruction: str
-    frames: NDArray[np.uint8]  # [T + 1, height, width, 3], or what stands for it (`store.blocks.CompressedFrames`)
+    frames: NDArray[np.uint8]  # [T + 1, height, width, 3], or what represents it (`store.blocks.CompressedFrames`)
     actions: Actions  # [T, ...], as the environment took them (see `agentgym.spaces.values`)
     rewards: NDArray[np.float64]  # [T]
     terminated: bool

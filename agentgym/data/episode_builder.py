@@ -37,7 +37,7 @@ class FrameBuffer(Protocol):
         ...
 
     def pop_all(self) -> Any:
-        """All frames since the last time: uint8[frames, height, width, 3], or what stands for it in a sample."""
+        """All frames since the last time: uint8[frames, height, width, 3], or what represents it in an episode."""
         ...
 
     def clear(self) -> None:

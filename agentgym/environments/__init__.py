@@ -1,7 +1,7 @@
 """make(task) -> a Gymnasium environment that shows {"frame", "instruction"} and sets info["is_success"].
 
-One file for each family of environments behind one base, `Task`; the family is known by the id. This package knows no
-model, no policy and no file.
+One file for each family of environments, with one base class, `Task`; the family is known by the id. This package knows
+no model, no policy and no file.
 """
 
 from collections.abc import Callable
@@ -248,7 +248,7 @@ def check_seeding(env: Task, steps: int = 16) -> None:
     if not same:
         raise UserError(
             f"{env.task}: two episodes of one seed differ: its reset ignores the seed, so that no recording could be "
-            "replayed; make the environment draw from `self.np_random` alone"
+            "replayed; make the environment draw only from `self.np_random`"
         )
 
 

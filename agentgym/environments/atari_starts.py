@@ -18,7 +18,7 @@ AROUND = LENGTH.stop + 8
 
 @dataclass(frozen=True)
 class Opening:
-    """What stands before and after the generator in the saved state of a game's beginning, and the first screen.
+    """What comes before and after the generator in the saved state of a game's beginning, and the first screen.
 
     A saved state has no screen.
     """

@@ -26,7 +26,7 @@ WORDINGS = {
 class MinAtarTask(Task):
     """One game. `state` is its own observation, bool[10, 10, channels], for experts that read it.
 
-    Ids end in -v1 for the game's minimal actions and in -v0 for all six. An episode is a function of its seed alone:
+    Ids end in -v1 for the game's minimal actions and in -v0 for all six. An episode is a function of only its seed:
     upstream's last action, which a sticky action repeats, is forgotten at its start.
     """
 

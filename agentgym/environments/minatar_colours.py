@@ -1,7 +1,7 @@
 """Colours of MinAtar's cells: one for every combination of channels, so that nothing a state holds is hidden.
 
-A channel alone has a colour of its own, as far from the others as ten colours can be; several in one cell have a colour
-between theirs, at least STEP from every other combination's in one of red, green and blue.
+A single channel has a colour of its own, as far from the others as ten colours can be; several in one cell have a
+colour between theirs, at least STEP from every other combination's in one of red, green and blue.
 """
 
 from functools import cache

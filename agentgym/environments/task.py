@@ -1,8 +1,8 @@
 """Task: a Gymnasium environment that shows {"frame", "instruction"}, whatever is inside.
 
 Every episode is a function of one seed, given to `reset` or drawn there and named in `info["seed"]`, so that a
-recording can be replayed. A family of environments says how an episode starts, goes on and looks; the rest is here: the
-seed, the instruction, the time limit and what success is. This module knows no family.
+recording can be replayed. A family of environments says how an episode starts, continues and looks; the rest is here:
+the seed, the instruction, the time limit and what success is. This module knows no family.
 """
 
 from abc import abstractmethod
@@ -53,7 +53,7 @@ class Task(gymnasium.Env[Observation, Any]):
 
     packages: tuple[str, ...] = ()  # of the index, those that decide what an episode looks like
     knows_success = False  # whether the environment within says what success is
-    default_limit: int | None = None  # steps; None: the environment's own limit alone
+    default_limit: int | None = None  # steps; None: only the environment's own limit
     drawn = True  # False: its frames stay black, for those who do not look
     state_space: gymnasium.Space[Any] | None = None  # of `state`, where the world can be read other than by looking
 
@@ -111,7 +111,7 @@ class Task(gymnasium.Env[Observation, Any]):
         if options:
             given = ", ".join(map(str, options))
             raise UserError(
-                f"{self.task}: reset takes no options ({given}): an episode is a function of its seed alone; give them "
+                f"{self.task}: reset takes no options ({given}): an episode is a function of only its seed; give them "
                 "as `arguments` of the task"
             )
         if seed is not None and seed >= 2**63:

@@ -1,6 +1,6 @@
 """MiniGrid's pictures, put together from tiles: the partial view and the whole grid.
 
-A tile is a function of what stands in its cell, whether it is seen and whether the agent stands there; drawing the view
+A tile is a function of what is in its cell, whether it is seen and whether the agent is there; drawing the view
 from a table gives MiniGrid's own picture, without computing the view a second time.
 """
 

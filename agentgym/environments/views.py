@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 Cells = tuple[WorldObj | None, ...]  # of a view, row by row, the agent's row first
 
-UNSEEN = bytes((0, 0, 0))  # three bytes a cell: the type, colour and state of what stands there
+UNSEEN = bytes((0, 0, 0))  # three bytes a cell: the type, colour and state of what is there
 EMPTY = bytes((1, 0, 0))
 OUTSIDE = Wall()  # what a view shows beyond the grid
 REPLACED = {
@@ -52,7 +52,7 @@ def gen_obs(self: MiniGridEnv) -> dict[str, Any]:  # named as what it replaces: 
 
 
 def partial_view(environment: MiniGridEnv) -> NDArray[np.uint8]:
-    """What stands in each cell of the view, uint8[columns, rows, 3]; the agent is in the middle of the last row."""
+    """What is in each cell of the view, uint8[columns, rows, 3]; the agent is in the middle of the last row."""
     size = environment.agent_view_size
     _, cells, sight = _look(environment)
     encoded = [
@@ -60,7 +60,7 @@ def partial_view(environment: MiniGridEnv) -> NDArray[np.uint8]:
         for cell, seen in zip(cells, sight, strict=True)
     ]
     held = environment.carrying
-    encoded[size // 2] = _three_bytes(held.encode()) if held else EMPTY  # in place of what the agent stands on
+    encoded[size // 2] = _three_bytes(held.encode()) if held else EMPTY  # in place of what the agent is on
     rows = np.frombuffer(b"".join(encoded), np.uint8).reshape(size, size, 3)
     return rows[::-1].transpose(1, 0, 2).copy()
 
@@ -75,7 +75,7 @@ def cells_seen(environment: MiniGridEnv) -> bytes:
 
 
 def _look(environment: MiniGridEnv) -> tuple[tuple[int, ...], Cells, bytes]:
-    """Where in the grid's list the cells of the view are, what stands there, and which of them the agent sees."""
+    """Where in the grid's list the cells of the view are, what is there, and which of them the agent sees."""
     grid, (x, y) = environment.grid, environment.agent_pos
     size, direction = environment.agent_view_size, environment.agent_dir
     places, pick = _view_from(grid.width, grid.height, size, int(x), int(y), int(direction))

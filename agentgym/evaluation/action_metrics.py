@@ -1,8 +1,8 @@
 """Next-action metrics of recorded episodes: accuracy, perplexity and BLEU-4, from the tokens that were predicted.
 
-BLEU-4 is how arXiv 2402.05929 reports its action prediction. There, an action stands between a start and an end token,
+BLEU-4 is how arXiv 2402.05929 reports its action prediction. There, an action is between a start and an end token,
 which never change: they are always predicted rightly, and they are in most of the n-grams, so BLEU rises with no action
-better predicted. Both values are given here: `bleu4` over action tokens alone, and `bleu4_with_delimiters`, to be read
+better predicted. Both values are given here: `bleu4` over action tokens only, and `bleu4_with_delimiters`, to be read
 beside the paper's only. This module knows no model.
 """
 

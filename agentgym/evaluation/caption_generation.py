@@ -1,7 +1,7 @@
 """A trained agent's captions of episodes, and how right they are beside the answer that is right most often.
 
 exact_match      captions that are the instruction, word by word
-word_accuracy    words of the instruction that stand at their place in the caption, of all places of either
+word_accuracy    words of the instruction that are at their place in the caption, of all places of either
 majority         the same of one answer to all: the commonest instruction of the task in training
 """
 

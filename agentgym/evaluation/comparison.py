@@ -37,7 +37,7 @@ class TaskComparison:
     success: tuple[float, float] | None
     returns: tuple[float, float]
     difference: float
-    difference_ci95: Interval | None  # None: too few pairs to tell
+    difference_ci95: Interval | None  # None: too few pairs
     better: float
 
     @property
@@ -62,7 +62,7 @@ class Comparison:
     scale: str
     tasks: tuple[TaskComparison, ...]
     difference: float
-    difference_ci95: Interval | None  # None: too few pairs to tell
+    difference_ci95: Interval | None  # None: too few pairs
     probability_of_improvement: float
     left_out: tuple[str, ...]  # tasks that only one of them played
 
@@ -85,7 +85,7 @@ class Comparison:
         pairs = "1 level" if self.pairs == 1 else f"{self.pairs} levels"
         said = f"{self.a} is better than {self.b} on {better} of {tasks}; overall {self.difference:+.2f}"
         if self.difference_ci95 is None:
-            return f"{said}{unit} on {pairs}: too few to tell it from chance, which takes {MIN_PAIRS}"
+            return f"{said}{unit} on {pairs}: too few to rule out chance, which takes {MIN_PAIRS}"
         low, high = self.difference_ci95
         chance = "" if self.beyond_chance else ", which may be chance"
         return f"{said} [{low:.2f}, {high:.2f}]{unit} on {pairs}{chance}"

@@ -49,7 +49,7 @@ class Demonstrations:
 def demonstrations_of(run: Path | None, data: Path | None = None) -> list[Demonstrations]:
     """What the agent of a run was trained on, and those that it started from; `data` is where its dataset is now.
 
-    Without a run, what `data` alone says. Raises UserError when `data` is another dataset than the run's.
+    Without a run, what `data` says. Raises UserError when `data` is another dataset than the run's.
     """
     if run is None:
         if data is None:

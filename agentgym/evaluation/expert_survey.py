@@ -1,9 +1,9 @@
 """survey(expert, suite) -> what became of its episodes on every task; written as a table, for people and for `collect`.
 
 EXPERT.json    by task: how many episodes were solved, failed, raised or ran out of budget, and why; how its mean return
-               stands between the random policy's and a human's, where the suite knows those
+               lies between the random policy's and a human's, where the suite knows those
 EXPERT.md      the same to read
-EXPERT.jsonl   the episodes of a survey that is not finished, from which the same command goes on
+EXPERT.jsonl   the episodes of a survey that is not finished, from which the same command resumes
 """
 
 import json
@@ -120,7 +120,7 @@ def _check_task(expert: str, task: TaskRecipe, frame: FrameRecipe) -> TaskCheck:
 
 
 def _terms(expert: str, suite: SuiteRecipe, budget: BudgetRecipe, versions: dict[str, str]) -> dict[str, Any]:
-    """What two surveys share whose episodes may stand in one table."""
+    """What two surveys share whose episodes may be in one table."""
     tasks = {task.id: task.model_dump(mode="json", exclude={"id", "reference"}) for task in suite.tasks}
     return {
         "expert": expert,

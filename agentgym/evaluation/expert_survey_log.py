@@ -1,4 +1,4 @@
-"""SurveyLog: the episodes that a survey has finished, a line each, so that one that was cut short goes on.
+"""SurveyLog: the episodes that a survey has finished, a line each, so that an interrupted one resumes.
 
     EXPERT.jsonl   the terms of the survey, then its episodes in the order in which they ended
 

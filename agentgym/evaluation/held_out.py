@@ -33,7 +33,7 @@ def score_next_actions(
     """The next-action metrics over all held-out episodes, by the windows of training; None when none are held out.
 
     Every action (the expert's label where there is one) is predicted from the recorded steps before it in its window,
-    not from the agent's own. Beside them stand two that need no agent: always the action that is commonest in training,
+    not from the agent's own. Two more need no agent: always the action that is commonest in training,
     and the action that was executed last, again.
     """
     trained, episodes = split_episodes(dataset, held_out, hashed_by)

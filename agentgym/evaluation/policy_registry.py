@@ -69,7 +69,7 @@ class PolicySpec:
 
     @property
     def fingerprint(self) -> str | None:
-        """What tells one set of weights from another, so that a new training is not taken for an old one's."""
+        """Identifies the weights, so that a new training is not taken for an old one."""
         if self.path is None:
             return None
         folder = self.path / "model" if (self.path / "recipe.json").is_file() else self.path

@@ -36,7 +36,7 @@ class ServedPolicy:
             raise UserError(str(error)) from None
 
     def select(self, state: RemoteState, rows: Any) -> RemoteState:
-        """The state of those rows alone."""
+        """The state of those rows."""
         return self._remote.select(state, rows)
 
     def check_fit(self, env: Task) -> None:

@@ -32,10 +32,10 @@ OnProgress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work: an executor's workers, and whether a policy is played by this process alone."""
+    """Who does the work: an executor's workers, and whether only this process plays a policy."""
 
     executor: Executor
-    alone: bool
+    in_process: bool
 
 
 def play_role(
@@ -43,7 +43,7 @@ def play_role(
 ) -> list[RolloutResult]:
     """The episodes of those seeds of a task, by who has that role."""
     if role == "agent" and config.policy.kind != "expert":
-        return _rollout_agent(config, play, seeds, None if workers.alone else workers.executor, on_progress)
+        return _rollout_agent(config, play, seeds, None if workers.in_process else workers.executor, on_progress)
     who, budget = _expert_of(config, play, role, workers)
     return rollout_expert(
         who, play.task, frame=play.frame, seeds=seeds, engine=workers.executor, budget=budget, on_progress=on_progress
@@ -73,7 +73,7 @@ def best_constant(play: Play, engine: Executor) -> int:
     return _chosen[key]
 
 
-_chosen: dict[tuple[str, str], int] = {}  # the choice depends on the task alone, and costs more than a few episodes
+_chosen: dict[tuple[str, str], int] = {}  # the choice depends only on the task, and costs more than a few episodes
 
 
 def _choose_constant(play: Play, engine: Executor) -> int:

@@ -83,7 +83,7 @@ def read_scores(evaluation: Mapping[str, Any]) -> Iterator[Score]:
 
 
 def defines_success(task: Mapping[str, Any]) -> bool:
-    """Whether a task's score is told as success; older evaluations do not say it, and were mostly of such tasks."""
+    """Whether a task's score is its success rate; older evaluations do not say it, and were mostly of such tasks."""
     return bool(task.get("defines_success", True))
 
 

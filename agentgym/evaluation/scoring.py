@@ -170,7 +170,7 @@ def _play_what_is_missing(
         return False
     config.folder.mkdir(parents=True, exist_ok=True)
     with executors.start(engine, workers=workers) as started:
-        crew = Workers(started, alone=workers in (None, 1) and engine == ExecutorName.PROCESSES)
+        crew = Workers(started, in_process=workers in (None, 1) and engine == ExecutorName.PROCESSES)
         for (role, task), seeds in missing.items():
             played = _played(config, role, task, seeds, episodes, crew, on_progress)
             episodes[role] = _in_order(config, [*episodes.get(role, ()), *played])

@@ -1,4 +1,4 @@
-"""What stands in evaluation.json and in episodes.json, and reading them: whole, or a line that says what is not.
+"""The contents of evaluation.json and episodes.json, checked when they are read; an error says what is wrong.
 
 Whoever shows scores or plays on reads them here, so that no page and no verb has to ask again.
 """

@@ -4,7 +4,7 @@
     dagger                                rounds of recording beside the last agent
     ppo                                   reinforcement learning from a trained agent
     transfer                              what a pretrained agent is worth on another task
-    onnx_export                           a run as a folder that acts with onnxruntime and numpy alone
+    onnx_export                           a run as a folder that acts with only onnxruntime and numpy
 
 It draws nothing and prints nothing: `report` has the pages, `cli` the output.
 """

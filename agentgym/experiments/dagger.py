@@ -3,7 +3,7 @@
     runs/NAME/rounds.json    the resolved recipe             runs/NAME/data-K/     what round K recorded
     runs/NAME/curve.jsonl    a point for each round          runs/NAME/round-K/    the run that it trained
 
-Rounds that are done are not done again; one that was interrupted goes on where it was.
+Rounds that are done are not done again; an interrupted one resumes where it was.
 """
 
 import os

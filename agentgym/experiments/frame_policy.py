@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class LatestFrame(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, dict[str, NDArray[np.uint8]]]):
-    """Shows the frame alone, as Stable-Baselines3's CnnPolicy takes it."""
+    """Shows only the frame, as Stable-Baselines3's CnnPolicy takes it."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -21,7 +21,7 @@ class LatestFrame(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, dict[str,
 
 
 class FramePolicy:
-    """A policy of frames alone, given whole observations."""
+    """A policy that takes only frames, given whole observations."""
 
     def __init__(self, model: Any) -> None:
         self._model = model

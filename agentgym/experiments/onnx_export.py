@@ -1,4 +1,4 @@
-"""A trained agent as a folder that runs with onnxruntime and numpy alone.
+"""A trained agent as a folder that runs with only onnxruntime and numpy.
 
 policy.onnx         one step (`model.exported_step`), float32      policy-int8.onnx    the same with int8 weights
 policy.json         names of actions, sizes, window, tokenizer     onnx_policy.py      what runs them
@@ -219,7 +219,7 @@ def _quantize(file: Path, to: Path) -> None:
     """The graph with int8 weights, a scale for each column; what flows through it is quantised as it comes."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.disable(logging.WARNING)  # it tells of every tensor that is not of floats
+    logging.disable(logging.WARNING)  # it warns of every tensor that is not of floats
     try:
         quantize_dynamic(file, to, weight_type=QuantType.QInt8, per_channel=True)
     finally:

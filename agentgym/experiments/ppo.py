@@ -1,10 +1,10 @@
 """Reinforcement learning from a trained agent, as a function of folders: PPO, its learning curve, and a run again.
 
     runs/NAME/finetuning.json   the resolved recipe       runs/NAME/curve.jsonl     success on fixed seeds, by steps
-    runs/NAME/checkpoint.zip    where it goes on from     runs/NAME/NAME.{json,svg,md}  what was reached
+    runs/NAME/checkpoint.zip    where it resumes from     runs/NAME/NAME.{json,svg,md}  what was reached
     runs/NAME/recipe.json       of the run it started from; with model/ it makes this a run that `evaluate` reads
 
-A training that was interrupted goes on from the last point of its curve, with new episodes.
+An interrupted training resumes from the last point of its curve, with new episodes.
 """
 
 import json
@@ -57,7 +57,7 @@ OnProgress = Callable[[int, str], None]
 def finetune(
     recipe: FinetuningRecipe, run: Path, *, on_progress: OnProgress = lambda count, note: None
 ) -> list[dict[str, Any]]:
-    """Trains by the recipe into the run folder, going on where it was; the points of the curve.
+    """Trains by the recipe into the run folder, resumed where it was; the points of the curve.
 
     Raises UserError when the folder holds something else, or the agent does not fit the suite.
     """
@@ -114,7 +114,7 @@ def read_points(run: Path) -> list[dict[str, Any]]:
 
 
 class CurveCallback(BaseCallback):
-    """Measures success every so many steps and saves what training goes on from; holds the agent still at first."""
+    """Measures success every so many steps and saves what training resumes from; freezes the agent at first."""
 
     def __init__(self, recipe: FinetuningRecipe, run: Path, on_progress: OnProgress) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class CurveCallback(BaseCallback):
         return True
 
     def _measure(self) -> None:
-        """A point of the curve. The clocks stand still meanwhile: measuring is no training."""
+        """A point of the curve. The clocks are stopped meanwhile: measuring is no training."""
         began, cpu_began = time.perf_counter(), time.process_time()
         assert isinstance(self.model, PPO)
         success, total = _play(self.model, self._recipe)

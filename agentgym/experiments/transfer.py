@@ -223,7 +223,7 @@ def _told(point: Point) -> str:
 
 
 def by_cell(points: list[Point]) -> Iterator[tuple[tuple[str, int, str], list[Point]]]:
-    """The points of each task, size and start, in the order in which they stand."""
+    """The points of each task, size and start, in their order."""
     cells: dict[tuple[str, int, str], list[Point]] = {}
     for point in points:
         cells.setdefault((point.task, point.size, point.start), []).append(point)

@@ -1,4 +1,4 @@
-"""Who demonstrates, all behind one small Protocol (Expert), and how demonstrations are collected.
+"""Who demonstrates, with one small Protocol (Expert), and how demonstrations are collected.
 
     babyai_bot, planner/, atari/          BabyAI's bot; a search on MiniGrid's true grid; players and a search for Atari
     trained, ppo, networks, sb3           networks trained on an environment's state; others' Stable-Baselines3 zips

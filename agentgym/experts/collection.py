@@ -2,7 +2,7 @@
 
 Seeds are cut into chunks, each recorded by one worker. Their episodes are put in order and committed as a shard each
 time there are enough of them, so the dataset is the same for any number of workers, and an interrupted recording
-goes on with the first episode that is missing.
+resumes with the first episode that is missing.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ from agentgym.trust import trusting
 CHUNK, CHUNK_STEPS = 100, 10_000  # a shard has so many seeds, or so many recorded steps: what a crash can cost
 
 OnProgress = Callable[[int], None]
-Tell = Callable[[str], None]
+OnProblem = Callable[[str], None]
 
 
 def collect(
@@ -43,7 +43,7 @@ def collect(
     engine: str = executors.ExecutorName.PROCESSES,
     trust: bool = False,
     on_progress: OnProgress = lambda count: None,
-    tell: Tell = lambda line: None,
+    on_problem: OnProblem = lambda line: None,
     headers: Sequence[Header] | None = None,
     make_agent: MakeAgent | None = None,
     overwrite: bool = False,
@@ -51,10 +51,10 @@ def collect(
     """Records what of the recipe is not yet in `path`; returns the count of each outcome over the whole dataset.
 
     `recipe` is a recipe, the name of one that ships, or a TOML file, to which `overrides` ("episodes=100") apply;
-    `path` is data/NAME when not given. `on_progress(n)` is called as episodes are done, `tell` at the end with a line
-    on the errors, if there were any. `headers` are what `make_headers` made of the recipe, and `make_agent` makes the
-    agent of its `dagger` in each worker, where a caller has them. With `overwrite` the dataset in `path` goes first.
-    Raises UserError for an unknown task or expert, an expert that does not fit the environment or is not trusted
+    `path` is data/NAME when not given. `on_progress(n)` is called as episodes are done, `on_problem` at the end with a
+    line on the errors, if there were any. `headers` are what `make_headers` made of the recipe, and `make_agent` makes
+    the agent of its `dagger` in each worker, where a caller has them. With `overwrite` the dataset in `path` goes
+    first. Raises UserError for an unknown task or expert, an expert that does not fit the environment or is not trusted
     (`trust`, for code that the recipe names), or a folder that holds something else.
     """
     with trusting(trust):
@@ -70,7 +70,7 @@ def collect(
         counts: Counter[str] = Counter()
         with executors.start(engine, workers=workers) as executor:
             for folder, header in folders_of(path, headers).items():
-                counts.update(_collect_kind(recipe, folder, header, executor, make_agent, on_progress, tell))
+                counts.update(_collect_kind(recipe, folder, header, executor, make_agent, on_progress, on_problem))
         return dict(counts)
 
 
@@ -81,7 +81,7 @@ def _collect_kind(
     executor: executors.Executor,
     make_agent: MakeAgent | None,
     on_progress: OnProgress,
-    tell: Tell,
+    on_problem: OnProblem,
 ) -> dict[str, int]:
     """Records what is missing of the tasks of one header; the count of each outcome."""
     part = recipe.of_tasks(tasks_of(header))
@@ -101,7 +101,7 @@ def _collect_kind(
         shards.commit()
         if errors:
             (commonest, times), total = errors.most_common(1)[0], errors.total()
-            tell(f"{total:,} episodes ended in an error, {times:,} of them in: {commonest}")
+            on_problem(f"{total:,} episodes ended in an error, {times:,} of them in: {commonest}")
         return count_outcomes(writer.attempts())
 
 

@@ -25,7 +25,7 @@ class NetworkShape(BaseModel):
     """`state` is the shape of what the network reads, `actions` how many there are to choose from.
 
     A "grid" reads [height, width, channels] by one 3x3 convolution before its linear layers; "layers" reads any shape,
-    flattened, by linear layers alone. Every layer but the last is followed by the activation.
+    flattened, only by linear layers. Every layer but the last is followed by the activation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -5,7 +5,7 @@
     vision, temporal, grounding           the visual encoder, over time, and reading for the instruction
     language, transformer, kv_cache       the language model; layers with the causal mask; what acting keeps
     sequence, tokenizer                   the order of tokens (drawn there); text and action tokens
-    presets, pretrained, adapting, single_domain   sizes; published CLIP and OPT; other actions; one domain alone
+    presets, pretrained, adapting, single_domain   sizes; published CLIP and OPT; other actions; a single domain
 
 It is tensors in and tensors out: no environment, no dataset, no Gymnasium.
 """

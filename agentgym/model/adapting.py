@@ -24,14 +24,14 @@ def with_domains(
     """
     old = list(model.config.action_tokens or ())
     tokens = [*old, *(token for token in action_tokens(domains) if token not in old)]
-    told = {"action_tokens": tokens, "domains": [domain.to_json() for domain in _with_known(model, domains)]}
+    changed = {"action_tokens": tokens, "domains": [domain.to_json() for domain in _with_known(model, domains)]}
     if tokens == old:
-        for name, value in told.items():
+        for name, value in changed.items():
             setattr(model.config, name, value)
         return model, tokenizer
     text, values = model.config.num_text_tokens, model.config.to_dict()
     language = {**values["language_config"], "vocab_size": text + len(tokens)}
-    adapted = AgentModel(AgentConfig.from_dict({**values, **told, "language_config": language}))
+    adapted = AgentModel(AgentConfig.from_dict({**values, **changed, "language_config": language}))
     state, rows = model.state_dict(), adapted.state_dict()[TABLE].clone()
     rows[: text + len(old)] = state[TABLE]
     adapted.load_state_dict({**state, TABLE: rows})
@@ -39,7 +39,7 @@ def with_domains(
 
 
 def _with_known(model: AgentModel, domains: Sequence[Domain]) -> list[Domain]:
-    """The domains with the tasks that the agent knew in them, and after them those that are the agent's alone."""
+    """The domains with the tasks that the agent knew in them, and after them those that only the agent has."""
     known = model.config.all_domains()
     joined = []
     for domain in domains:

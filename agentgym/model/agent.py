@@ -48,7 +48,7 @@ class Reconstruction:
     masked: Bool[Tensor, "frames patches"]
 
     def of(self, frames: Int[Tensor, "chosen"]) -> "Reconstruction":
-        """That of some frames alone."""
+        """That of some frames."""
         return Reconstruction(self.patches[frames], self.predicted[frames], self.masked[frames])
 
 
@@ -202,8 +202,8 @@ class AgentModel(PreTrainedModel):
                 torch.ones_like(each).bool() if mask is None else mask
                 for each, mask in ((actions, action_mask), (labels, label_mask))
             )
-            there, told = masks
-            real = layout.real(instruction_mask, there, label_mask=told[:, :, :-1])
+            present, of_labels = masks
+            real = layout.real(instruction_mask, present, label_mask=of_labels[:, :, :-1])
             packed = self.language_model(pack(embeddings, real), LabelBranches(layout, real))
             return layout, unpack(packed, real)
         layout, embeddings = self.embed(instruction, visual, actions)
@@ -217,7 +217,7 @@ class AgentModel(PreTrainedModel):
         return self.language_model.logits(hidden)
 
     def action_logits(self, hidden: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes actions"]:
-        """Those of the action tokens alone."""
+        """Only those of the action tokens."""
         return self.language_model.logits(hidden, int(self.config.num_text_tokens))
 
     def forward(

@@ -1,7 +1,7 @@
 """Attention to the instruction in the visual encoder, so that a frame is read for what was asked.
 
 In each layer, before the attention among patches, every patch attends to the words of the instruction (as in
-the deep fusion of Li et al. 2022, arXiv 2112.03857, from image to text alone). A patch then knows whether it shows
+the deep fusion of Li et al. 2022, arXiv 2112.03857, only from image to text). A patch then knows whether it shows
 what was named before the frame becomes a few tokens. Beside a published image encoder it adds 0 at the start, so that
 the features are those that the encoder gave without it.
 """
@@ -23,7 +23,7 @@ class InstructionContext:
     of_frame: Int[Tensor, "frames"]
 
     def at(self, frames: Int[Tensor, "chosen"]) -> "InstructionContext":
-        """The words of those frames alone."""
+        """The words of those frames."""
         return InstructionContext(self.embeddings, self.mask, self.of_frame[frames])
 
 

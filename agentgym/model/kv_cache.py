@@ -26,7 +26,7 @@ class KVCache:
     def __init__(self, keys_values: Float[Tensor, "layers 2 rows heads places head"]) -> None:
         """Of zeros, since places that are masked still enter the products."""
         self.keys_values = keys_values
-        self.turn = 0  # how often it was written; tells the latest reader from others
+        self.turn = 0  # how often it was written, by which the latest reader is known
 
     @staticmethod
     def empty(language: LanguageModel, rows: int, places: int) -> "KVCache":
@@ -53,7 +53,7 @@ class KVCache:
 
 
 class Prefill:
-    """Rows that are read from their beginning; their tokens attend to each other alone."""
+    """Rows that are read from their beginning; their tokens attend only to each other."""
 
     def __init__(self, cache: KVCache, rows: NDArray[np.int64]) -> None:
         whole = len(rows) == cache.keys_values.shape[2]

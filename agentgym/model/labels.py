@@ -7,7 +7,7 @@ before it, and later steps follow the executed action:
     v v v v | a a | l      v v v v | a a | l        l sees W, the frames, the executed actions before it, and its own
                                                     label's tokens; nothing else sees l
 
-A label's tokens stand after the executed ones of their step (`Layout.label` of them: the last one of a label predicts
+A label's tokens come after the executed ones of their step (`Layout.label` of them: the last one of a label predicts
 nothing and is not read), have the positions that the executed ones have, and are hidden from everything that is not of
 the same label.
 """

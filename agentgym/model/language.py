@@ -18,7 +18,7 @@ OFFSET = 2  # OPT's table of positions begins with two rows that no token has
 
 
 class PlacedContext(Context, Protocol):
-    """A context that also knows where in their rows the tokens stand."""
+    """A context that also knows the positions of the tokens in their rows."""
 
     def positions(self, new: int) -> slice | Tensor:
         """Which rows of the table of positions are those of the `new` tokens."""

@@ -1,7 +1,7 @@
 """Checkpoints of older formats, as the present format has them.
 
-format 1    an agent of one Discrete space: its action names, start and length stand in the configuration
-format 2    domains stand there; tensors have the names of transformers' modules (see `published_names`)
+format 1    an agent of one Discrete space: its action names, start and length are in the configuration
+format 2    domains are there; tensors have the names of transformers' modules (see `published_names`)
 format 3    the present one: tensors have the names of `agentgym.model`
 """
 

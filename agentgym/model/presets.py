@@ -141,7 +141,7 @@ def _language_config(sizes: Mapping[str, Any], positions: int, vocabulary: int) 
 
 
 def _most_tokens(domain: Domain, visual: int) -> int:
-    """The most tokens that follow an instruction: words stand at the last step alone."""
+    """The most tokens that follow an instruction: captions are at the last step only."""
     answers = 1 if isinstance(domain.space.root, TextTokenSpace) else domain.window
     return domain.window * visual + answers * domain.space.longest
 

@@ -4,9 +4,9 @@ So does the paper (arXiv 2402.05929, section 4).
 
 It owns the formats in which these models are published: a local folder or a Hub id, safetensors or .bin, whole or in
 shards, in float16 or float32, with the names of transformers 4 or 5. It is strict: a tensor that is missing, left over
-or of another shape is an error that names it. These alone differ from the files (`set_aside` lists them):
+or of another shape is an error that names it. Only these differ from the files (`set_aside` lists them):
 
-* CLIP's learned positions, for which the sine-cosine ones of `vision` stand;
+* CLIP's learned positions, which the sine-cosine ones of `vision` replace;
 * CLIP's text tower and projections, which an agent does not have;
 * OPT's output head, tied to its embedding table (it must equal the table);
 * the rows of the action tokens, which are new: the mean of the text rows plus the noise of a fresh table, so that no
@@ -127,7 +127,7 @@ def from_pretrained_parts(
     """An agent of published parts; the preset gives the rest, which starts from scratch.
 
     That is the projector, the MAE decoder and the merge of patches. Without a codec it has no actions
-    and is the language model alone. Raises UserError like `read_parts`.
+    and is only the language model. Raises UserError like `read_parts`.
     """
     parts = read_parts(vision, language)
     seen, spoken = parts.configs

@@ -4,9 +4,9 @@
     <-- L ---->|<-- k -->|<n>|
                |   step 1    |   step 2    |   step 3
 
-* W, the instruction: L tokens, padded on the left, so that every step stands at the same place in each row of a batch.
+* W, the instruction: L tokens, padded on the left, so that every step is at the same place in each row of a batch.
 * then, per step t: the k visual tokens of V_t and the n tokens of A_t.
-* Steps that pad a short window stand at the end; under the causal mask nothing real sees them.
+* Steps that pad a short window are at the end; under the causal mask nothing real sees them.
 * Where actions have different lengths, n is the longest, and the places after a shorter one are empty.
 * The language model reads each row without its empty places (`pack`), so that positions and what it computes do not
   depend on the other rows, and one causal mask is all the attention structure there is.
@@ -136,7 +136,7 @@ class Layout:
 
 
 def pack(sequence: Tensor, real: Tensor, longest: int | None = None) -> Tensor:
-    """Rows [batch, longest, width] of the real places alone, in order; beyond a row's end stands anything.
+    """Rows [batch, longest, width] of the real places only, in order; what is beyond a row's end is undefined.
 
     `longest` is how many places are kept; None: as many as the longest row has, or all where counting them would wait
     for the device.
@@ -148,6 +148,6 @@ def pack(sequence: Tensor, real: Tensor, longest: int | None = None) -> Tensor:
 
 
 def unpack(packed: Tensor, real: Tensor) -> Tensor:
-    """The inverse of `pack`; an empty place has what stands at the real one before it."""
+    """The inverse of `pack`; an empty place repeats the real one before it."""
     places = (real.cumsum(1) - 1).clamp(min=0)
     return packed.gather(1, places[..., None].expand(-1, -1, packed.shape[2]))

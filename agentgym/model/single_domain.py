@@ -17,15 +17,15 @@ from agentgym.spaces.domains import Domain
 def of_one_domain(
     model: AgentModel, tokenizer: PreTrainedTokenizerFast, domain: Domain
 ) -> tuple[AgentModel, PreTrainedTokenizerFast]:
-    """The agent and its tokenizer with that domain, one of its own, alone; themselves where they have no other."""
+    """The agent and its tokenizer with only that domain, one of its own; unchanged where they have no other."""
     if len(model.config.all_domains()) == 1:
         return model, tokenizer
     text, known, values = model.config.num_text_tokens, model.config.action_tokens or [], model.config.to_dict()
     tokens = list(domain.space.tokens)
     language = {**values["language_config"], "vocab_size": text + len(tokens)}
-    told = {"action_tokens": tokens, "domains": [domain.to_json()], "window": domain.window}
-    alone = AgentModel(AgentConfig.from_dict({**values, **told, "language_config": language}))
+    changed = {"action_tokens": tokens, "domains": [domain.to_json()], "window": domain.window}
+    narrowed = AgentModel(AgentConfig.from_dict({**values, **changed, "language_config": language}))
     state = model.state_dict()
     rows = [*range(text), *(text + known.index(token) for token in tokens)]
-    alone.load_state_dict({**state, TABLE: state[TABLE][rows]})
-    return alone.eval(), replace_actions(tokenizer, tokens, num_text_tokens=text)
+    narrowed.load_state_dict({**state, TABLE: state[TABLE][rows]})
+    return narrowed.eval(), replace_actions(tokenizer, tokens, num_text_tokens=text)

@@ -1,7 +1,7 @@
 """The visual encoder and the decoder of the masked autoencoder.
 
 The encoder is CLIP's, whose learned positions are replaced by fixed two-dimensional sine-cosine ones (He et al. 2022,
-arXiv 2111.06377), so that it can run on all patches to act and on the visible ones alone for the masked autoencoder.
+arXiv 2111.06377), so that it can run on all patches to act and on only the visible ones for the masked autoencoder.
 Frames come in as uint8 and are normalised here, with CLIP's own constants.
 """
 
@@ -94,10 +94,10 @@ class VisionEncoder(nn.Module):
         words: InstructionContext | None = None,
         context: Context | None = None,
     ) -> Float[Tensor, "frames visible width"]:
-        """The hidden states at the patches, all of them or the visible ones alone, before the last norm.
+        """The hidden states at the patches, all of them or only the visible ones, before the last norm.
 
         With attention over time the frames are clips of `time` frames, one after another, whose visible patches are
-        the same; without it every frame is read alone. Without `words` frames are read for nothing in particular.
+        the same; without it every frame is read by itself. Without `words` frames are read for nothing in particular.
         """
         hidden, context = self.embed(patches, visible), context or Everything()
         for layer, block in enumerate(self.transformer.blocks):
@@ -111,7 +111,7 @@ class VisionEncoder(nn.Module):
     def embed(
         self, patches: Float[Tensor, "frames patches pixels"], visible: Int[Tensor, "frames visible"] | None = None
     ) -> Float[Tensor, "frames tokens width"]:
-        """What the blocks take: the start token, then the patches, all of them or the visible ones alone."""
+        """What the blocks take: the start token, then the patches, all of them or only the visible ones."""
         hidden = self.patch_embedding(patches) + self.positions
         if visible is not None:
             hidden = take(hidden, visible)
@@ -258,7 +258,7 @@ def resize(
         _resizing(int(length), wanted, pixels.device, pixels.dtype)
         for length, wanted in zip(pixels.shape[-2:], (height, width), strict=True)
     )
-    # Both stand at the left, where int8 quantisation leaves matrices as they are; the exporter knows no `mT`.
+    # Both are on the left, where int8 quantisation leaves matrices as they are; the exporter knows no `mT`.
     return (columns @ (rows @ pixels).transpose(-2, -1)).transpose(-2, -1)
 
 

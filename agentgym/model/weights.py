@@ -1,4 +1,4 @@
-"""Whether weights are still what they were, told cheaply, so that what was computed with others is not mistaken."""
+"""Whether weights have changed, checked cheaply, so that nothing computed with other weights is used."""
 
 from hashlib import blake2b
 from typing import Any
@@ -38,12 +38,12 @@ class WeightsMark:
         return known, versions, *torch.stack(self._numbers).float().tolist()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is true of these very tensors alone."""
+        """Without what is true of these very tensors only."""
         return {**self.__dict__, "_known": (), "_numbers": []}
 
 
 def fingerprint(model: Any) -> str:
-    """What tells one model from another: a hash of the configuration and of some numbers of each tensor."""
+    """Identifies a model: a hash of the configuration and of some numbers of each tensor."""
     digest = blake2b(model.config.to_json_string().encode(), digest_size=8)
     for name, tensor in model.state_dict().items():
         some = tensor.detach().flatten()[:: max(1, tensor.numel() // 32)]

@@ -4,7 +4,7 @@
     constrained_decoding, sampling        an action token by token within the grammar; likeliest or drawn
     protocol                              Policy, Actor, VectorPolicy: any `predict` in Gymnasium's own loops
     inspection, attribution               its probabilities before it acts; which patches mattered
-    sb3/, onnx_runtime/                   PPO and A2C from a checkpoint; the exported policy, on numpy alone
+    sb3/, onnx_runtime/                   PPO and A2C from a checkpoint; the exported policy, with only numpy
 
 It knows no dataset and no score.
 """

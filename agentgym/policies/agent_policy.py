@@ -1,4 +1,4 @@
-"""AgentPolicy: the trained agent behind the `predict` of Stable-Baselines3.
+"""AgentPolicy: the trained agent with the `predict` method of Stable-Baselines3.
 
 The history of each environment is in `state`; the policy object itself holds none, so that several rollouts can share
 it. The sequence is read by the modules that training uses, so acting on a recorded episode gives the logits that
@@ -133,7 +133,7 @@ class AgentPolicy:
 
         `observation` is {"frame": uint8[N, H, W, 3], "instruction": uint8[N, L]}, or one environment's without N (the
         action then has no N either); frames may come channels first. Rows where `episode_start` is true begin again.
-        A row whose instruction has changed goes on with its history. Raises UserError for frames of another size or
+        A row whose instruction has changed keeps its history. Raises UserError for frames of another size or
         type than the agent was trained on, and for a state that is not one of this policy, its weights as they are,
         and this many environments.
         """
@@ -174,7 +174,7 @@ class AgentPolicy:
         self.sampler.start(row, seed)
 
     def select(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
-        """The state of those rows alone, in that order, for a batch in which some environments are done."""
+        """The state of those rows, in that order, for a batch in which some environments are done."""
         self.sampler.select(rows)
         return state.select(rows)
 
@@ -233,5 +233,5 @@ def find_checkpoint(path: str | Path) -> Path:
     if (folder / "recipe.json").is_file():
         folder = folder / "model"
         if not folder.is_dir():
-            raise UserError(f"{path}: the run has no model yet; 'agentgym train' goes on with it")
+            raise UserError(f"{path}: the run has no model yet; 'agentgym train' resumes it")
     return folder

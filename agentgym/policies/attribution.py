@@ -1,8 +1,9 @@
 """Why an agent did what it did: the probabilities of all actions at each step of an episode, and where it looked.
 
 "Where" is the vision encoder's attention over the patches of the latest frame, as far as it spoke for the chosen
-action: attention weighted by gradients (Chefer et al. 2021, arXiv 2103.15679). Attention weights alone are the same
-whatever is chosen, and the language model's tell no patches apart where `patch_merge` makes one token of many.
+action: attention weighted by gradients (Chefer et al. 2021, arXiv 2103.15679). The attention weights by themselves are
+the same whatever is chosen, and the language model's do not separate patches where `patch_merge` makes one token of
+many.
 
     s_L = (f ⊙ ∇_f log p)⁺ summed over the width, for the features f of the patches after layer L, the last
     s_(l-1) = s_l + s_l · mean over heads of (A_l ⊙ ∇_A_l log p)⁺
@@ -100,7 +101,7 @@ def _explain_steps(model: AgentModel, acted: _Acted, steps: Tensor) -> tuple[Ten
     rows, tokens = len(steps), choices[chosen]
     encoder, observed = model.vision_encoder, Observed()
     features = encoder(encoder.patchify(pixels[steps]), words=_words(model, words, rows), context=observed)
-    features.requires_grad_()  # where all weights stand still
+    features.requires_grad_()  # where all weights are frozen
     latest = model.project(features)
     seen = visual.new_zeros(rows, window, *visual.shape[1:])
     actions = chosen.new_zeros(rows, window, 1)

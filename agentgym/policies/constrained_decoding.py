@@ -44,7 +44,7 @@ class ConstrainedDecoder:
         """Each row's next action, NO_TOKEN after a shorter one, from the hidden states at their latest tokens.
 
         The cache holds the `lengths` tokens read so far and has room for an action more. `choose` takes the logits of
-        all rows, −inf where a token may not stand; a row whose action is whole has one token left to choose from.
+        all rows, −inf where a token is not allowed; a row whose action is whole has one token left to choose from.
         """
         language, text = self._language, self._first + self._below
         states = [self._codec.first] * len(hidden)

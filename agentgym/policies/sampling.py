@@ -9,7 +9,7 @@ from agentgym.errors import UserError
 
 
 class Sampler(Protocol):
-    """Chooses one of each row's actions. A policy takes one and tells it of the rows of its batch."""
+    """Chooses one of each row's actions. A policy notifies it when the rows of its batch change."""
 
     def choose(self, logits: NDArray[np.floating]) -> NDArray[np.int64]:
         """A place of each row of logits [N, A]; those that are −inf are never chosen."""

@@ -1,6 +1,6 @@
 """The model over the windows of a batch of environments: what is new in each row is read, on top of its KV cache.
 
-A row whose window stands still reads its last action and its new frame. One whose episode begins, whose window has
+A row whose window has not moved reads its last action and its new frame. One whose episode begins, whose window has
 moved or whose instruction has changed is read from its beginning. Both run `AgentModel`'s own modules.
 """
 

@@ -50,7 +50,7 @@ class DatasetRecipe(Recipe):
     dagger: Annotated[DaggerRecipe | None, Field(exclude_if=lambda dagger: dagger is None)] = None
 
     def of_tasks(self, tasks: Collection[str]) -> Self:
-        """The same recipe of those tasks of its suite alone."""
+        """The same recipe of only those tasks of its suite."""
         kept = [task for task in self.suite.tasks if task.id in tasks]
         return self.model_copy(update={"suite": self.suite.model_copy(update={"tasks": kept})})
 

@@ -36,7 +36,7 @@ class InitRecipe(Recipe):
     def _one_way(self) -> Self:
         published = self.vision is not None or self.language is not None
         if published == (self.agent is not None):
-            raise ValueError("expected 'vision', 'language' or both, or 'agent' alone")
+            raise ValueError("expected 'vision', 'language' or both, or only 'agent'")
         return self
 
 
@@ -155,7 +155,7 @@ class EvaluationRecipe(Recipe):
 class PartRecipe(Recipe):
     """One of the things that an agent is trained on: a dataset, and its share of the windows beside the others'.
 
-    A `dataset` is a recipe, recorded into data/NAME, or into the folder `data`. With `data` alone the folder says what
+    A `dataset` is a recipe, recorded into data/NAME, or into the folder `data`. With only `data` the folder says what
     it is: recorded, merged, selected or imported. A dataset of several kinds of actions or frames shares the weight by
     tasks. `window` and `held_out` are for parts with other ones than the experiment has. With `caption` the agent
     learns to say which instruction was followed, of an episode's frames, instead of acting (see

@@ -13,9 +13,9 @@ class PPORecipe(Recipe):
 
     The learning rate falls evenly to `final_learning_rate`. An update ends where the policy has moved by 1.5 times
     `target_kl` from the one that played. `value_rate` multiplies the value head's learning rate. In the first
-    `value_warmup_rollouts` that head alone learns.
+    `value_warmup_rollouts` only that head learns.
     `tether` weighs the divergence from the agent that was started from, `entropy` the entropy bonus: one of the two.
-    `freeze_vision`: frames are encoded as they were, the language model alone learns.
+    `freeze_vision`: frames are encoded as they were, only the language model learns.
     """
 
     steps: Annotated[int, Field(ge=1, le=10**12)]
@@ -55,7 +55,7 @@ class FinetuningRecipe(Recipe):
     """experiments/ppo/*.toml: reinforcement learning on a suite, from the run `init`.
 
     `start` "agent" is that agent, "random" one of the same sizes with random weights, "cnn" Stable-Baselines3's
-    CnnPolicy, which sees the latest frame alone.
+    CnnPolicy, which sees only the latest frame.
     """
 
     name: Name

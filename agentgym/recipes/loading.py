@@ -30,7 +30,7 @@ from agentgym.trust import answer_for
 class Kind:
     """A kind of recipe: its folder, its type, and the keys by which it names recipes of other kinds.
 
-    A key is dotted; `*` in it stands for every place of a list.
+    A key is dotted; `*` in it means every place of a list.
     """
 
     folder: str
@@ -143,7 +143,7 @@ def read_resolved(recipe_type: type[R], file: Path) -> R:
 
 
 def check_resolved(recipe_type: type[R], values: Mapping[str, Any], file: Path) -> R:
-    """The recipe of plain values that stand in that file. Raises UserError naming the file and the key."""
+    """The recipe of the plain values in that file. Raises UserError naming the file and the key."""
     return _validate(recipe_type, dict(values), {(): file}, set())
 
 
@@ -186,7 +186,7 @@ def _resolve(
     values = KINDS[kind].recipe.with_present_names(_read_toml(path))
     deeper = []
     for override in everywhere(_present(kind, overrides), values):
-        if _reference(kind, override[0][:-1], within=True):  # it goes to the recipe that stands there in the end
+        if _reference(kind, override[0][:-1], within=True):  # it goes to the recipe that is there in the end
             deeper.append(override)
         else:
             put(values, *override, path)

@@ -1,4 +1,4 @@
-"""`--set a.b=1`: dotted keys, what stands at them, and how a value is put there. It knows no recipe."""
+"""`--set a.b=1`: dotted keys, reading what is at them, and writing it. It knows no recipe."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence

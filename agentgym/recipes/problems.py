@@ -22,7 +22,7 @@ def first_problem(
 ) -> str:
     """What is wrong with a recipe, in one line: the file or --set, the key, what was found, what is expected."""
     problems = error.errors()
-    # A key that is misspelt is missing too; the misspelling is what to tell.
+    # A misspelt key is also missing; the misspelling is the better message.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     location = tuple(str(part) for part in problem["loc"])
     prefix = max((at for at in files if location[: len(at)] == at), key=len)

@@ -15,7 +15,7 @@ HEAD = """# All keys of all recipes
 
 Made by `python -m agentgym.recipes.reference > docs/recipes.md` from the typed models; a test says when it is stale.
 A recipe is a TOML file; `--set KEY=VALUE` changes a key for one command, in a list by its place (`parts.0.weight=2`) or
-everywhere (`parts.*.dataset.episodes=100`). A key that is misspelt is refused by name. What decides first is told in
+everywhere (`parts.*.dataset.episodes=100`). A key that is misspelt is refused by name. What matters first is in
 [learning a new task](learning-a-new-task.md).
 """
 TITLES = {
@@ -31,13 +31,13 @@ TITLES = {
 
 def render() -> str:
     """The page."""
-    lines, told = [HEAD], set[type[Recipe]]()
+    lines, listed = [HEAD], set[type[Recipe]]()
     for kind, title in TITLES.items():
         lines.append(f"\n## {title}\n")
         for path, model in tables_of(KINDS[kind].recipe):
-            if model in told:
+            if model in listed:
                 continue
-            told.add(model)
+            listed.add(model)
             lines += [
                 *([f"\n### `[{path}]`\n"] if path else []),
                 "| key | type | default | what it is, and when to change it |",

@@ -10,7 +10,7 @@ from agentgym.recipes.experiments import EvaluationRecipe, InitRecipe, LossRecip
 
 
 class TransferTask(Recipe):
-    """A task that is learnt from few demonstrations, by the recipe of its dataset, which has that task alone."""
+    """A task that is learnt from few demonstrations, by the recipe of its dataset, which has only that task."""
 
     dataset: DatasetRecipe
 
@@ -23,11 +23,11 @@ class TransferTask(Recipe):
 class TransferRecipe(Recipe):
     """experiments/transfer/*.toml: fine-tuning on few demonstrations of tasks that the pretraining did not have.
 
-    `starts` has names for the table and what they stand for: a run, a checkpoint or a shipped agent, or what
+    `starts` has names for the table and what they mean: a run, a checkpoint or a shipped agent, or what
     `model.init` takes, such as published parts. Each of them, and "scratch", is trained on each of `tasks` with each
     number of demonstrations in `sizes`, `seeds` times; the demonstrations of a smaller size are the first of a larger
     one. `model` is what scratch begins with. `training.updates` and everything else is the same for all starts. Without
-    `starts` it is scratch alone: what so many demonstrations of a task are worth.
+    `starts` it is only scratch: what so many demonstrations of a task are worth.
     """
 
     SCRATCH: ClassVar[str] = "scratch"

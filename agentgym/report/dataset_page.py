@@ -1,4 +1,4 @@
-"""A dataset folder -> one self-contained HTML page: manifest, histograms, a table of episodes, and films of a sample.
+"""A dataset folder -> one self-contained HTML page: manifest, histograms, a table of episodes, and videos of a sample.
 
 The page works from disk, without a network. All that comes from the dataset is escaped, or put in place as text.
 """
@@ -20,8 +20,8 @@ from agentgym.data.store import EpisodeDataset, require_local
 from agentgym.files import replace_file
 from agentgym.spaces.values import name
 
-FILMS = 24
-FILM_STEPS = 400  # of a longer episode, its beginning
+VIDEOS = 24
+VIDEO_STEPS = 400  # of a longer episode, its beginning
 LISTED = 10_000  # episodes in the table
 BINS = 20
 
@@ -36,19 +36,19 @@ class Histogram:
     counts: tuple[int, ...]
 
 
-def write_view(path: str | Path, to: str | Path | None = None, *, films: int = FILMS, seed: int = 0) -> Path:
-    """Writes the page, `view.html` in the dataset's folder if not `to`; `seed` chooses the films. Raises UserError."""
+def write_view(path: str | Path, to: str | Path | None = None, *, videos: int = VIDEOS, seed: int = 0) -> Path:
+    """Writes the page, `view.html` in the dataset's folder if not `to`; `seed` chooses the videos. Raises UserError."""
     dataset = EpisodeDataset(path)
     file = Path(to) if to else require_local(dataset.path, "say where the page goes with --to") / "view.html"
     everyone = np.random.default_rng(seed).permutation(len(dataset))
-    filmed = sorted(everyone[:films].tolist())
-    listed = sorted(everyone[: max(LISTED, films)].tolist())  # the filmed ones among them
+    shown = sorted(everyone[:videos].tolist())
+    listed = sorted(everyone[: max(LISTED, videos)].tolist())  # those with a video among them
     columns = {name: dataset.column(name) for name in ("task", "instruction", "seed", "success", "length")}
     columns["return"] = [_shown(value) for value in dataset.column("total_reward")]
     data = {
         "columns": {name: [values[episode] for episode in listed] for name, values in columns.items()},
         "episodes": listed,
-        "films": {episode: _film(dataset, episode) for episode in filmed},
+        "videos": {episode: _video(dataset, episode) for episode in shown},
     }
     environment = Environment(loader=PackageLoader("agentgym.report"), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("view.html").render(
@@ -60,7 +60,7 @@ def write_view(path: str | Path, to: str | Path | None = None, *, films: int = F
         else [],
         outcomes=_outcomes(dataset),
         listed=len(listed),
-        filmed=len(filmed),
+        shown=len(shown),
         data=_as_script(data),
     )
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +68,8 @@ def write_view(path: str | Path, to: str | Path | None = None, *, films: int = F
     return file
 
 
-def _film(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
-    sample = dataset.steps(episode, 0, min(int(dataset.lengths[episode]), FILM_STEPS))
+def _video(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
+    sample = dataset.steps(episode, 0, min(int(dataset.lengths[episode]), VIDEO_STEPS))
     space = dataset.header.space.root
     return {
         "frames": [b64encode(encode_png(frame)).decode() for frame in sample.frames],
@@ -102,7 +102,7 @@ def _outcomes(dataset: EpisodeDataset) -> dict[str, dict[str, int]]:
 
 
 def _as_script(data: dict[str, Any]) -> Markup:
-    """JSON that cannot end the script element it stands in."""
+    """JSON that cannot end the script element around it."""
     return Markup(
         json.dumps(data, allow_nan=False).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
     )

@@ -1,10 +1,10 @@
-"""Films of an evaluation's episodes, for people's players and for the page.
+"""Videos of an evaluation's episodes, for people's players and for the page.
 
     videos/OUTCOME-TASK-SEED.mp4          any player plays it
     videos/OUTCOME-TASK-SEED-seen.png     what the agent saw, one frame below the other; -world.png the whole room
-    videos/videos.json                    what is in which film; of an agent, all probabilities and where it looked
+    videos/videos.json                    what is in which video; of an agent, all probabilities and where it looked
 
-A film ends after FILM_STEPS steps and says how long the episode was. This module knows no scores.
+A video ends after VIDEO_STEPS steps and says how long the episode was. This module knows no scores.
 """
 
 import shutil
@@ -26,50 +26,50 @@ from agentgym.files import write_json
 from agentgym.policies.agent_policy import AgentPolicy, find_checkpoint
 from agentgym.policies.attribution import METHOD, Explanation, explain
 from agentgym.recipes import FrameRecipe, TaskRecipe
-from agentgym.report import video
+from agentgym.report.video import write_video
 from agentgym.spaces import Integers, SpaceCodec, values
 
-FILM_STEPS = 240
+VIDEO_STEPS = 240
 WORLD_SIDE = 176  # pixels, at most: the page shows the room small
 SHEET_HEIGHT = 8192  # pixels: browsers draw no picture of more than 16,384
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Where the frames of a film are in its picture: frame i in row i % rows of column i // rows."""
+    """Where the frames of a video are in its picture: frame i in row i % rows of column i // rows."""
 
     file: str
     rows: int
     columns: int
 
 
-def write_films(
+def write_videos(
     folder: Path,
     episodes: Sequence[RolloutResult],
     plays: Mapping[str, Play],
     checkpoint: Path | None,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Films those episodes into `folder`, again; with an agent's checkpoint, what it made of each Discrete action too.
+    """Makes videos of those episodes in `folder`; with an agent's checkpoint, also its probabilities and attributions.
 
-    `on_progress(1)` follows each film. The films of before stay until the new ones are whole.
+    `on_progress(1)` follows each video. Earlier videos stay until the new ones are whole.
     """
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     agent = AgentPolicy.from_pretrained(checkpoint) if checkpoint else None
-    films = []
+    videos = []
     for episode in episodes:
         task, frame = plays[episode.task].task, plays[episode.task].frame
         seen, world = replay_frames(episode, task, frame)
         space = _space_of(task, frame)
-        names, places = _named(space, episode.actions[:FILM_STEPS])
+        names, places = _named(space, episode.actions[:VIDEO_STEPS])
         explanation = _explain(agent.playing(space, task.id), episode, seen, places) if agent else None
         judged = episode.success or environments.declares_success(task)
         outcome = ("success" if episode.success else "failure") if judged else "return"
-        films.append(_write_film(temporary, episode, outcome, names, places, seen, world, explanation))
+        videos.append(_write_video(temporary, episode, outcome, names, places, seen, world, explanation))
         on_progress(1)
-    write_json(temporary / "videos.json", films)
+    write_json(temporary / "videos.json", videos)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
@@ -82,14 +82,14 @@ def write_evaluation_videos(config: EvaluationConfig, *, again: bool = False) ->
 
 
 def write_videos_of(config: EvaluationConfig, on_progress: Callable[[int], None] = lambda count: None) -> None:
-    """Films as many of the evaluated episodes of a plan as its protocol says."""
+    """Makes videos of as many of the evaluated episodes as the protocol says."""
     played = [
         RolloutResult.from_json(values) for values in read_episodes(config.folder / "episodes.json").get("agent", ())
     ]
     player = config.policy
     checkpoint = find_checkpoint(player.path) if player.kind == "agent" and player.path else None
     plays = {play.task.id: play for play in config.plays}
-    write_films(config.folder / "videos", choose(played, config.protocol.videos), plays, checkpoint, on_progress)
+    write_videos(config.folder / "videos", choose(played, config.protocol.videos), plays, checkpoint, on_progress)
 
 
 def choose(played: Sequence[RolloutResult], count: int) -> list[RolloutResult]:
@@ -151,7 +151,7 @@ def _explain(
     return explain(policy.model, policy.tokenizer, episode.instruction, seen[: len(places)], actions, policy.domain)
 
 
-def _write_film(
+def _write_video(
     folder: Path,
     episode: RolloutResult,
     outcome: str,
@@ -163,7 +163,7 @@ def _write_film(
 ) -> dict[str, Any]:
     stem = f"{outcome}-{episode.task.replace('/', '-')}-{episode.seed}"
     shown = len(places)
-    video.write_video(
+    write_video(
         folder / f"{stem}.mp4",
         frames=seen[: shown + 1],
         world=world[: shown + 1],
@@ -171,7 +171,7 @@ def _write_film(
         instruction=episode.instruction,
         outcome=f"return {episode.total_reward:g}" if outcome == "return" else outcome,
     )
-    film = {
+    video = {
         "file": f"{stem}.mp4",
         **episode.to_json(),
         "actions": places,
@@ -180,9 +180,9 @@ def _write_film(
         "world": _write_sheet(folder, f"{stem}-world.png", _small(world[: shown + 1])),
     }
     if explanation is None:
-        return film
+        return video
     return {
-        **film,
+        **video,
         "method": METHOD,
         "probabilities": _rounded(explanation.probabilities),
         "patches": _rounded(explanation.patches.reshape(len(explanation.patches), -1)),

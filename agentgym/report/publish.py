@@ -69,8 +69,8 @@ def _overview(scores: Sequence[Score]) -> list[str]:
         beside = {score.role: _value(score) for score in scores if score.task == agent.task}
         between = " [{:.3f}, {:.3f}]".format(*agent.normalised_ci95) if agent.normalised_ci95 else ""
         references = " | ".join(beside.get(role, "–") for role in ("random", "expert", "constant", "repeat"))
-        told = f"{_value(agent)} [{_between(agent)}]"
-        lines.append(f"| {agent.task} | {told} | {_three(agent.normalised)}{between} | {references} |")
+        score = f"{_value(agent)} [{_between(agent)}]"
+        lines.append(f"| {agent.task} | {score} | {_three(agent.normalised)}{between} | {references} |")
     return [*lines, ""]
 
 

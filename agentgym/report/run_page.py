@@ -1,8 +1,8 @@
-"""A run folder -> one self-contained HTML page: scores, curves, films, failures, reconstructions and the recipe.
+"""A run folder -> one self-contained HTML page: scores, curves, videos, failures, reconstructions and the recipe.
 
-Nothing is measured here: every number on the page stands in a file of the run, or was published by others. What is not
+Nothing is measured here: every number on the page is in a file of the run, or was published by others. What is not
 there yet is said in one sentence with the command that makes it. The page needs no network; without JavaScript it
-shows everything but moving films.
+shows everything but moving pictures.
 """
 
 import json
@@ -21,7 +21,7 @@ from agentgym.report.curves import learning_curves, profile_curve
 from agentgym.report.failures import Group, find_failures
 from agentgym.report.reference_scores import headline, peers_of
 from agentgym.report.run_results import RunFolder, read_run
-from agentgym.report.video_section import read_films
+from agentgym.report.video_section import read_videos
 from agentgym.report.wording import count, duration, percent, short
 
 
@@ -56,14 +56,14 @@ def _render(folder: RunFolder) -> str:
             unsolved=_unsolved(folder.episodes, _by_return(evaluation)),
             curves=learning_curves([folder.metrics]),
             runs=[folder.recipe["name"]],
-            films=list(read_films(folder)),
-            film_method=next((film["method"] for film in folder.films if "method" in film), None),
+            videos=list(read_videos(folder)),
+            video_method=next((video["method"] for video in folder.videos if "method" in video), None),
             reconstructions=_png_uri(folder.reconstructions),
             versions=_versions({"training": folder.training, "evaluation": evaluation}),
             commands={
                 "run": reproduction.command(folder.recipe, folder.path),
                 "evaluate": f"agentgym evaluate {shlex.quote(str(folder.path))}",
-                "report": f"agentgym report {shlex.quote(str(folder.path))} --films 12",
+                "report": f"agentgym report {shlex.quote(str(folder.path))} --videos 12",
             },
         )
     )

@@ -27,7 +27,7 @@ class _Sheet(TypedDict):
     columns: Annotated[int, Field(ge=1, le=100_000)]
 
 
-class _Film(TypedDict):
+class _VideoEntry(TypedDict):
     """One of videos.json."""
 
     __pydantic_config__ = SHAPE  # type: ignore[misc]
@@ -57,7 +57,7 @@ class RunFolder:
     evaluation: Mapping[str, Any] | None
     episodes: Mapping[str, Any] | None
     metrics: tuple[Mapping[str, Any], ...]
-    films: tuple[Mapping[str, Any], ...]
+    videos: tuple[Mapping[str, Any], ...]
 
     @property
     def experiment(self) -> ExperimentRecipe:
@@ -102,7 +102,7 @@ def read_run(run: Path) -> RunFolder:
         evaluation=_read(run / "evaluation.json", read_evaluation),
         episodes=_read(run / "episodes.json", read_episodes),
         metrics=tuple(read_metrics(run)),
-        films=tuple(_read(run / "videos" / "videos.json", read_films) or ()),
+        videos=tuple(_read(run / "videos" / "videos.json", read_videos) or ()),
     )
 
 
@@ -111,7 +111,7 @@ def _read(file: Path, reader: Callable[[Path], Any]) -> Any:
     return reader(file) if file.is_file() else None
 
 
-def read_films(file: Path) -> list[dict[str, Any]]:
+def read_videos(file: Path) -> list[dict[str, Any]]:
     """What videos.json says. Raises UserError when it is not as it was written."""
-    found: list[dict[str, Any]] = read_shape(file, list[_Film])
+    found: list[dict[str, Any]] = read_shape(file, list[_VideoEntry])
     return found

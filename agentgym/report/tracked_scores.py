@@ -1,7 +1,7 @@
-"""A run's scores and films in the trackers that have its curves (see `agentgym.training.trackers`).
+"""A run's scores and videos in the trackers that have its curves (see `agentgym.training.trackers`).
 
-Each gets what it can show: every tracker the scores as numbers; Weights & Biases and Trackio a table and films,
-MLflow a table and the films' files, TensorBoard the table as text and films as moving pictures.
+Each gets what it can show: every tracker the scores as numbers; Weights & Biases and Trackio a table and videos,
+MLflow a table and the videos' files, TensorBoard the table as text and videos as GIFs.
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ from agentgym.training.run_folder import read_recipe
 from agentgym.training.trackers import make_trackers, starting
 
 COLUMNS = ("task", "policy", "episodes", "success", "return", "length", "score", "interval")
-FILM_SIDE = 320  # pixels, of a moving picture in TensorBoard
+VIDEO_SIDE = 320  # pixels, of a moving picture in TensorBoard
 
 
 def track_scores(run: Path, evaluation: dict[str, Any]) -> list[str]:
-    """Tells the run's trackers its scores, and films where there are some; the names of those trackers.
+    """Tells the run's trackers its scores, and videos where there are some; the names of those trackers.
 
     Raises UserError when one of them does not start.
     """
     trackers = make_trackers(read_recipe(run).training.trackers, run)
     rows = list(read_scores(evaluation))
     update = int(read_json(run / "training.json", dict)["updates"])
-    films = sorted((run / "videos").glob("*.mp4"))
+    videos = sorted((run / "videos").glob("*.mp4"))
     with starting(trackers, run):
         for tracker in trackers:
             tracker.start()
     for tracker in trackers:
         tracker.log(_numbers(rows, evaluation), step=update)
         TABLES[tracker.name](tracker, rows, update)
-        FILMS[tracker.name](tracker, films, update)
+        VIDEOS[tracker.name](tracker, videos, update)
         tracker.finish()
     return [tracker.name for tracker in trackers]
 
@@ -81,44 +81,44 @@ def _table_of_mlflow(tracker: Any, rows: Sequence[Score], update: int) -> None:
     mlflow.log_table(dict(zip(COLUMNS, map(list, columns), strict=True)), "scores.json")
 
 
-def _films_as_pictures(tracker: Any, films: Sequence[Path], update: int) -> None:
+def _videos_as_gifs(tracker: Any, videos: Sequence[Path], update: int) -> None:
     """TensorBoard shows a GIF as it is: what its own `add_video` makes, without the package that this one needs."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    for film in films:
-        gif, height, width = _gif(film)
+    for video in videos:
+        gif, height, width = _gif(video)
         picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
-        summary = Summary(value=[Summary.Value(tag=f"films/{film.stem}", image=picture)])
+        summary = Summary(value=[Summary.Value(tag=f"videos/{video.stem}", image=picture)])
         tracker.tracker.file_writer.add_summary(summary, update)
 
 
-def _films_of_wandb(tracker: Any, films: Sequence[Path], update: int) -> None:
+def _videos_of_wandb(tracker: Any, videos: Sequence[Path], update: int) -> None:
     import wandb
 
-    for film in films:
-        tracker.log({f"films/{film.stem}": wandb.Video(str(film), format="mp4")}, step=update)
+    for video in videos:
+        tracker.log({f"videos/{video.stem}": wandb.Video(str(video), format="mp4")}, step=update)
 
 
-def _films_of_trackio(tracker: Any, films: Sequence[Path], update: int) -> None:
+def _videos_of_trackio(tracker: Any, videos: Sequence[Path], update: int) -> None:
     import trackio
 
-    for film in films:
-        tracker.log({f"films/{film.stem}": trackio.Video(str(film), format="mp4")}, step=update)
+    for video in videos:
+        tracker.log({f"videos/{video.stem}": trackio.Video(str(video), format="mp4")}, step=update)
 
 
-def _films_of_mlflow(tracker: Any, films: Sequence[Path], update: int) -> None:
-    for film in films:
-        tracker.log_artifact(str(film), "films")
+def _videos_of_mlflow(tracker: Any, videos: Sequence[Path], update: int) -> None:
+    for video in videos:
+        tracker.log_artifact(str(video), "videos")
 
 
-def _gif(film: Path) -> tuple[bytes, int, int]:
-    """A film as a GIF, its height and its width."""
-    import imageio.v3 as iio  # there, since the film is
+def _gif(video: Path) -> tuple[bytes, int, int]:
+    """A video as a GIF, its height and its width."""
+    import imageio.v3 as iio  # there, since the video is
 
-    fps = iio.immeta(film, plugin="FFMPEG")["fps"]
-    pictures = [Image.fromarray(frame) for frame in iio.imiter(film, plugin="FFMPEG")]
+    fps = iio.immeta(video, plugin="FFMPEG")["fps"]
+    pictures = [Image.fromarray(frame) for frame in iio.imiter(video, plugin="FFMPEG")]
     for picture in pictures:
-        picture.thumbnail((FILM_SIDE, FILM_SIDE))
+        picture.thumbnail((VIDEO_SIDE, VIDEO_SIDE))
     written = BytesIO()
     pictures[0].save(
         written, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=False
@@ -132,9 +132,9 @@ TABLES = {
     "trackio": _table_of_trackio,
     "mlflow": _table_of_mlflow,
 }
-FILMS = {
-    "tensorboard": _films_as_pictures,
-    "wandb": _films_of_wandb,
-    "trackio": _films_of_trackio,
-    "mlflow": _films_of_mlflow,
+VIDEOS = {
+    "tensorboard": _videos_as_gifs,
+    "wandb": _videos_of_wandb,
+    "trackio": _videos_of_trackio,
+    "mlflow": _videos_of_mlflow,
 }

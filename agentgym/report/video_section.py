@@ -1,4 +1,4 @@
-"""The films of a run folder as what the page plays: pictures as data, and the values of each step."""
+"""The videos of a run folder as what the page plays: pictures as data, and the values of each step."""
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from agentgym.report.run_results import RunFolder
 
 @dataclass(frozen=True)
 class Picture:
-    """All frames of a film in one picture, frame i in row i % rows of column i // rows; sides of one frame."""
+    """All frames of a video in one picture, frame i in row i % rows of column i // rows; sides of one frame."""
 
     uri: str
     rows: int
@@ -27,49 +27,49 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Film:
-    """One film of the page. `steps` is what the page's script reads."""
+class EpisodeVideo:
+    """One video of the page. `steps` is what the page's script reads."""
 
     episode: Mapping[str, Any]
     outcome: str  # success, failure, or return where the task does not say what success is
-    told: str  # the same for people
-    shown: int  # steps; a long film ends early
+    label: str  # the same for people
+    shown: int  # steps; a long video ends early
     pictures: Mapping[str, Picture]
     action_names: Sequence[str]
     steps: Mapping[str, Any]
     side: int  # patches in a row of the map of what mattered; 0 without a map
 
 
-def read_films(run: RunFolder) -> Iterator[Film]:
-    """The films, failures first, the longest of them first. Raises UserError naming a picture that is missing."""
+def read_videos(run: RunFolder) -> Iterator[EpisodeVideo]:
+    """The videos, failures first, the longest of them first. Raises UserError naming a picture that is missing."""
     tasks = {task["task"]: task for task in (run.evaluation or {"tasks": ()})["tasks"]}
-    for film in sorted(run.films, key=lambda film: (film["success"], -film["length"])):
-        if "seen" not in film:  # filmed before there were pictures for the page; 'agentgym report' films again
+    for video in sorted(run.videos, key=lambda video: (video["success"], -video["length"])):
+        if "seen" not in video:  # from before there were pictures for the page; 'agentgym report' makes it again
             continue
-        patches, task = film.get("patches"), tasks.get(film["task"], {})
+        patches, task = video.get("patches"), tasks.get(video["task"], {})
         judged = defines_success(task)
-        yield Film(
-            episode=film,
-            outcome=("success" if film["success"] else "failure") if judged else "return",
-            told=_told(film, task),
-            shown=len(film["actions"]),
-            pictures={view: _picture(run.path, film[view]) for view in ("seen", "world")},
-            action_names=film["action_names"],
+        yield EpisodeVideo(
+            episode=video,
+            outcome=("success" if video["success"] else "failure") if judged else "return",
+            label=_label(video, task),
+            shown=len(video["actions"]),
+            pictures={view: _picture(run.path, video[view]) for view in ("seen", "world")},
+            action_names=video["action_names"],
             steps={
-                "actions": film["actions"],
-                "probabilities": film.get("probabilities"),
+                "actions": video["actions"],
+                "probabilities": video.get("probabilities"),
                 "patches": patches,
             },
             side=round(len(patches[0]) ** 0.5) if patches else 0,
         )
 
 
-def _told(film: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+def _label(video: Mapping[str, Any], task: Mapping[str, Any]) -> str:
     """What became of the episode: `success`, or `return 18 of 17.8`, the mean of who is scored as 1."""
     if defines_success(task):
-        return "success" if film["success"] else "failure"
+        return "success" if video["success"] else "failure"
     scale = scale_of(task)
-    return f"return {film['total_reward']:g}" + (f" of {scale[1]:.4g}" if scale else "")
+    return f"return {video['total_reward']:g}" + (f" of {scale[1]:.4g}" if scale else "")
 
 
 def data_uri(file: Path, media_type: str) -> str:
@@ -82,13 +82,13 @@ def _picture(run: Path, sheet: Mapping[str, Any]) -> Picture:
     if not file.is_file():
         raise UserError(
             f"{run / 'videos' / 'videos.json'}: names {sheet['file']}, which is missing; "
-            f"'agentgym report {run} --films 6' films anew"
+            f"'agentgym report {run} --videos 6' makes them again"
         )
     try:
         with Image.open(file, formats=["PNG"]) as picture:
             width, height = picture.size
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        again = f"'agentgym report {run} --films 6' films anew"
+        again = f"'agentgym report {run} --videos 6' makes them again"
         raise UserError(f"{file}: is no picture ({first_line(error)}); {again}") from None
     rows, columns = sheet["rows"], sheet["columns"]
     return Picture(data_uri(file, "image/png"), rows, columns, width // columns, height // rows)

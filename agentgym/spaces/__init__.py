@@ -7,7 +7,7 @@
     TextTokenSpace              a text of the tokenizer's own tokens, no space of Gymnasium's
     Dict, Tuple                 their parts, one after another
 
-Where the length varies the action stands between a start and an end token, as in the paper (arXiv 2402.05929):
+Where the length varies the action is between a start and an end token, as in the paper (arXiv 2402.05929):
 
     <action_start> <action:attack> <action_next> <action:camera.0=57> <action:camera.1=50> <action_end>
 

@@ -146,7 +146,7 @@ class SpaceCodec:
         for i, token in enumerate(ids):
             following = self.follow(state)
             if int(token) not in following:
-                raise ValueError(f"token {token} may not stand at place {i} of {list(ids)}")
+                raise ValueError(f"token {token} is not allowed at place {i} of {list(ids)}")
             if 0 <= state.leaf < len(self._leaves) and token != self._grammar.closes(state.leaf):
                 slots = self._grammar.choices[state.leaf]
                 chosen[state.leaf].append(slots[min(state.taken, len(slots) - 1)].index(int(token)))
@@ -161,7 +161,7 @@ class SpaceCodec:
         for i, token in enumerate(prefix):
             following = self.follow(state)
             if int(token) not in following:
-                raise ValueError(f"token {token} may not stand at place {i} of {list(prefix)}")
+                raise ValueError(f"token {token} is not allowed at place {i} of {list(prefix)}")
             state = following[int(token)]
         return list(self.follow(state))
 
@@ -206,7 +206,7 @@ class SpaceCodec:
                 matches = indices[..., i, None] == options
                 indices[..., i] = found = matches.argmax(-1)
                 if not np.array_equal(options[found], ids[..., column + i]):
-                    raise ValueError(f"column {column + i} has tokens that may not stand there")
+                    raise ValueError(f"column {column + i} has tokens that are not allowed there")
             values.append(leaf.values(indices))
             column += len(leaf.slots)
         return join(self.root, iter(values))

@@ -63,7 +63,7 @@ def _shortly(space: "gymnasium.Space[Any]") -> str:
 
 
 def node_of(space: "gymnasium.Space[Any]", names: Names, path: tuple[str, ...], binning: Binning) -> Node:
-    from gymnasium import spaces  # here alone: the model reads codecs without it
+    from gymnasium import spaces  # only here: the model reads codecs without it
 
     if isinstance(space, spaces.Discrete):
         start, size = int(space.start), int(space.n)

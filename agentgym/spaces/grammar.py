@@ -1,4 +1,4 @@
-"""The grammar of an action's tokens: what may stand at every place, and where it leads."""
+"""The grammar of an action's tokens: what is allowed at every place, and where it leads."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -38,7 +38,7 @@ class Characters:
 class TextTokenSpace:
     """One to `longest` tokens of a text vocabulary of `size`, as ids of the tokenizer; its special tokens are none.
 
-    In a series they count from the first action token, before which they stand: they are negative.
+    In a series they count from the first action token, which comes after them: they are negative.
     """
 
     size: int

@@ -79,7 +79,7 @@ class Reals:
         return np.clip(values, lows, highs).astype(self.dtype).reshape((*indices.shape[:-1], *self.shape))
 
     def position(self, flat: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where values [..., slots] stand in [0, 1] between their limits, on the scale whose bins are equally wide."""
+        """Where values [..., slots] are in [0, 1] between their limits, on the scale whose bins are equally wide."""
         lows, highs = np.array(self.lows), np.array(self.highs)
         width = highs - lows + self._whole
         position = (flat - lows + 0.5 * self._whole) / np.where(width > 0, width, 1)

@@ -11,7 +11,7 @@ LARGEST = 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Whether the C library has been told to keep what is freed; only glibc can be."""
+    """Whether the C library was set to keep freed memory; only glibc can be."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows

@@ -1,4 +1,4 @@
-"""The batches of a training, each a function of the seed and its number alone, whatever process makes it."""
+"""The batches of a training, each a function of only the seed and its number, whatever process makes it."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -51,7 +51,7 @@ class CaptionSource:
         return len(self.episodes)
 
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
-        """Which episodes stand at places [first, first + count) of the endless order of that seed."""
+        """The episodes at places [first, first + count) of the endless order of that seed."""
         return order(len(self), seed, first, count)
 
     def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -128,7 +128,7 @@ def _run(rank: int, granted: trust.Grant, work: Callable[..., None], arguments: 
 def _check_exit_codes(others: list[Any]) -> None:
     failed = next((other for other in others if other.exitcode), None)
     if failed:
-        raise UserError(f"a training process ended with exit code {failed.exitcode}; start again to go on")
+        raise UserError(f"a training process ended with exit code {failed.exitcode}; start again to resume")
 
 
 def _free_port() -> int:

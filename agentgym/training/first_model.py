@@ -70,7 +70,7 @@ def window_config_of(model: AgentModel, tokenizer: PreTrainedTokenizerFast) -> W
 def _adapted(
     agent: str, parts: Sequence[MixtureComponent], first: Header, side: int | None
 ) -> tuple[AgentModel, PreTrainedTokenizerFast]:
-    """A trained agent that goes on with those parts; what it could play it still can.
+    """A trained agent, adapted to those parts; what it could play it still can.
 
     Its frames keep their side. Raises UserError for a recipe of another side, or of windows that it cannot read.
     """

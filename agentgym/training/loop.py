@@ -1,7 +1,7 @@
 """One training loop on Accelerate: optimizers, warm-up, cosine, checkpoints; a resumed run equals an uninterrupted one.
 
 It knows neither Gymnasium nor text: batches of windows come in, a trained model and its curves come out. Everything
-random is a function of (seed, place of the window), so that a checkpoint needs weights and optimiser alone. Several
+random is a function of (seed, place of the window), so that a checkpoint needs only weights and optimiser. Several
 processes share every batch of the recipe and every evaluation, so that their number changes nothing but the time.
 """
 

@@ -1,4 +1,4 @@
-"""The curves of a run: sums of losses over all processes, the time, metrics.jsonl and what trackers are told."""
+"""The curves of a run: sums of losses over all processes, the time, metrics.jsonl and what trackers log."""
 
 import time
 from collections import defaultdict
@@ -77,17 +77,17 @@ class StepTimer:
 
 
 class MetricLogger:
-    """The curves of a run: metrics.jsonl, and what the accelerator's trackers are told.
+    """The curves of a run: metrics.jsonl, and what the accelerator's trackers log.
 
     Resuming from update `first` drops what was written beyond it, so that a resumed journal has no value twice.
-    Trackers keep what they were told, so they are told the values alone that they have not had.
+    Trackers keep what they have logged, so they get only the values that they have not had.
     """
 
     def __init__(self, accelerator: Accelerator, path: Path, first: int) -> None:
         make_folder(path)
         self._accelerator, self._file = accelerator, path / "metrics.jsonl"
         before = read_metrics(path)
-        self._told = {(line["update"], name) for line in before for name in line}
+        self._logged = {(line["update"], name) for line in before for name in line}
         replace_file(self._file, "".join(to_json(line) + "\n" for line in before if line["update"] <= first))
         with starting(accelerator.log_with, path):
             accelerator.init_trackers(PROJECT)
@@ -95,7 +95,7 @@ class MetricLogger:
     def write(self, update: int, values: Mapping[str, float]) -> None:
         """Writes values of an update."""
         append_json_line(self._file, {"update": update, **values})
-        fresh = {name: value for name, value in values.items() if (update, name) not in self._told}
+        fresh = {name: value for name, value in values.items() if (update, name) not in self._logged}
         if fresh:
             with writing(self._file.parent):
                 self._accelerator.log(fresh, step=update)

@@ -36,7 +36,7 @@ class MixedSource:
         return float(sum(share * source.targets_per_window for share, source in zip(shares, self.sources, strict=True)))
 
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
-        """Which windows stand at places [first, first + count) of the endless order of that seed."""
+        """The windows at places [first, first + count) of the endless order of that seed."""
         return mixed_order(self._sizes, self._weights, seed, first, count)
 
     def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""How the weights move: Muon and AdamW, precision, the learning rate over a run, what decays and what stands still.
+"""How the weights move: Muon and AdamW, precision, the learning rate over a run, what decays and what is frozen.
 
 Muon (Jordan et al. 2024) moves a weight matrix by its momentum with all singular values made about one, found by five
 Newton-Schulz steps. Scaled by 0.2 sqrt(longer side) its update is as large as one of AdamW (Liu et al. 2025, arXiv
@@ -145,7 +145,7 @@ def matrices_in(model: nn.Module) -> dict[Tensor, int]:
 def uses_bfloat16(precision: str, width: int) -> bool:
     """Whether matrix products of a model of that width run in bfloat16: "auto" takes it where it is quicker.
 
-    That is where the hardware has it (else it is slow), and on a CPU for wide models alone: in narrow ones converting
+    That is where the hardware has it (else it is slow), and on a CPU only for wide models: in narrow ones converting
     costs more than the products (tests/benchmarks/training.md).
     """
     if precision != "auto":

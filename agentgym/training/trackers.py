@@ -1,4 +1,4 @@
-"""Experiment trackers: a run's curves, scores and films in TensorBoard, Trackio, Weights & Biases or MLflow.
+"""Experiment trackers: a run's curves, scores and videos in TensorBoard, Trackio, Weights & Biases or MLflow.
 
 They are Accelerate's trackers, named in a recipe by `training.trackers`. Each keeps its data where its own environment
 variables say (WANDB_MODE, TRACKIO_DIR, MLFLOW_TRACKING_URI). trackers.json in the run folder holds what a run is called

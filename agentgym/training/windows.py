@@ -1,8 +1,8 @@
 """Windows of steps as batches: the table of windows, padding, and an order that can be resumed.
 
-The order is a function of (seed, epoch), and a batch a function of its number, so nothing has to be saved to go on
+The order is a function of (seed, epoch), and a batch a function of its number, so nothing has to be saved to resume
 where a run stopped. Windows are cut where the policy's window moves (`model.sequence`); an action is a target in one
-of them alone. Padding stands at the end of a window and is marked; only padding is marked.
+of them only. Padding is at the end of a window and is marked; only padding is marked.
 """
 
 import zlib
@@ -74,7 +74,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
-        """Which windows stand at places [first, first + count) of the endless order of that seed."""
+        """The windows at places [first, first + count) of the endless order of that seed."""
         ...
 
     def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -124,7 +124,7 @@ class WindowSource:
         return self._targets / max(1, len(self))
 
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
-        """Which windows stand at places [first, first + count) of the endless order of that seed."""
+        """The windows at places [first, first + count) of the endless order of that seed."""
         return order(len(self), seed, first, count)
 
     def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -171,9 +171,9 @@ class WindowSource:
 
 
 def labels_to_read(actions: Tensor, targets: Tensor, target_mask: Tensor) -> Tensor | None:
-    """The targets, where they cannot be predicted from the executed actions alone: where more than one token differs.
+    """The targets, where they cannot be predicted from only the executed actions: where more than one token differs.
 
-    Of a target of one token the executed action tells nothing, and nothing follows it.
+    A target of one token does not depend on the executed action, and nothing follows it.
     """
     followed = target_mask[:, :, 1:]
     differ = (actions != targets)[:, :, :-1] & followed
@@ -239,7 +239,7 @@ def quotas(weights: Sequence[float]) -> NDArray[np.int64]:
 def split_episodes(
     dataset: EpisodeDataset, held_out: float, hashed_by: str = "blake2b"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Episodes to train on and episodes held out; where an episode belongs depends on its task and seed alone."""
+    """Episodes to train on and episodes held out; where an episode belongs depends only on its task and seed."""
     place = _by_crc32 if hashed_by == "crc32" else _by_blake2b
     keys = zip(dataset.column("task"), dataset.column("seed"), strict=True)
     share = np.array([place(f"{task}:{seed}".encode()) for task, seed in keys])

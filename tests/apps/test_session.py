@@ -32,7 +32,7 @@ def session(agent):
     session.close()
 
 
-def test_an_agent_left_alone_does_what_its_policy_does(session, agent):
+def test_an_agent_without_orders_does_what_its_policy_does(session, agent):
     session.begin(seed=3)
     env, state = environments.make(TASK, frame=FRAME), None
     observation, _ = env.reset(seed=3)
@@ -128,7 +128,7 @@ def test_kept_episodes_join_a_dataset_that_fits(session, recorded, tmp_path):
     assert "choose another folder" in refusal(open_dataset, data, TASKS, FrameRecipe(tile_size=4))
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_a_folder_of_something_else_is_not_touched(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     assert "exists and is no dataset" in refusal(open_dataset, tmp_path, TASKS, FRAME)
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]

@@ -4,7 +4,7 @@ All hold the same frames: 100,000 of GoToRedBall, played by the bot, and 20,000 
 screen's size and at 84x84. Minari holds the first episodes of them, which its bytes a frame and its rates do not
 depend on. Prints and writes tests/benchmarks/data.md. Rates are per second of one core's time, medians of ROUNDS short
 rounds in which all sides take turns, so that other work on the machine counts little. The first argument is a folder to
-keep the recordings in; without it they are made anew in a temporary one. Needs ale-py and `agentgym-ifm[minari]`.
+keep the recordings in; without it they are made again in a temporary one. Needs ale-py and `agentgym-ifm[minari]`.
 """
 
 import os

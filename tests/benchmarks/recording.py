@@ -1,4 +1,5 @@
-"""What recording costs, beside stepping alone and beside Minari's DataCollector (HDF5, lossless): `make benchmark`.
+"""What recording costs, beside stepping without a recorder and beside Minari's DataCollector (HDF5, lossless): `make
+benchmark`.
 
 All play the same seeds with the same actions, in turns within one run; recording goes to disk, whole and closed. Rates
 are medians over the turns, by this process's CPU time, which other work on the machine changes little, and by the

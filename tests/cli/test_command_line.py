@@ -50,17 +50,17 @@ def test_one_command_records_trains_scores_and_reports(finished):
     assert "solved 40" in result.stdout
 
 
-def test_a_finished_run_is_filmed_anew_and_compared(finished, monkeypatch, capsys):
+def test_a_finished_run_has_its_videos_made_again_and_is_compared(finished, monkeypatch, capsys):
     folder, _ = finished
     run, other = Path("runs/babyai-goto-redball"), Path("other")
     shutil.copytree(folder / run, folder / other)
     monkeypatch.chdir(folder)
-    main.app(["report", "other", "--films", "1", "--json"], standalone_mode=False)
+    main.app(["report", "other", "--videos", "1", "--json"], standalone_mode=False)
     told = capsys.readouterr()
     assert json.loads(told.out) == {"report": "other/report.html"}
-    assert "filming" in told.err
+    assert "rendering" in told.err
     assert len(list(Path("other/videos").glob("*.mp4"))) == 1
-    assert Path("other/report.html").read_text().count('<article class="film"') == 1
+    assert Path("other/report.html").read_text().count('<article class="video"') == 1
     main.app(["report", str(run), "other", "--to", "both.html", "--quiet"], standalone_mode=False)
     assert "babyai-goto-redball is better than other on 0 of 1 task" in Path("both.html").read_text()
 
@@ -81,7 +81,7 @@ def test_what_the_playground_and_the_window_cannot_do_is_one_line(refuses, tmp_p
     refuses("exists and is no dataset", "playground", "--record", ".")
     refuses("exists and is no dataset", "play", "BabyAI-GoToRedBall-v0", "--record", ".")
     refuses("unknown environment id 'BabyAI-GoToRedBal-v0'; did you mean", "play", "BabyAI-GoToRedBal-v0")
-    refuses("--films: is for the report of one run", "report", "a", "b", "--films", 2)
+    refuses("--videos: is for the report of one run", "report", "a", "b", "--videos", 2)
     refuses("is for the page that compares runs", "report", "a", "--to", "b.html")
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 
@@ -130,7 +130,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(finished,
     assert [file.read_bytes() for file in shards[0]] == [file.read_bytes() for file in shards[1]]
 
 
-def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(tmp_path):
+def test_ctrl_c_ends_with_one_line_that_says_how_to_resume(tmp_path):
     arguments = ["collect", "babyai-goto-redball", "--set", "episodes=5000"]
     process = subprocess.Popen(
         command(*arguments), cwd=tmp_path, env=ONE_THREAD, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -141,7 +141,7 @@ def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted; the same command goes on from here" in stderr
+    assert "interrupted; the same command resumes from here" in stderr
     assert "Traceback" not in stderr
     assert agentgym("check", "data/babyai-goto-redball", cwd=tmp_path).returncode == 0
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agentgym.data.store.blocks import FRAMES_PER_BLOCK, FrameEncoder, checksum, decode_block, encode_blocks
 
 
-def test_frames_taken_one_by_one_are_the_same_blocks_and_stand_for_themselves():
+def test_frames_taken_one_by_one_are_the_same_blocks_and_are_independent():
     encoder, random_ = FrameEncoder(), np.random.default_rng(0)
     for count in (1, FRAMES_PER_BLOCK - 1, FRAMES_PER_BLOCK, 2 * FRAMES_PER_BLOCK + 1):
         frames = random_.integers(0, 256, (count, 5, 4, 3), np.uint8)
@@ -29,7 +29,7 @@ def test_frames_taken_one_by_one_are_the_same_blocks_and_stand_for_themselves():
         np.testing.assert_array_equal(taken[count // 2 :], frames[count // 2 :])
 
 
-def test_a_frame_of_another_shape_in_mid_episode_is_refused_and_the_episode_goes_on():
+def test_a_frame_of_another_shape_in_mid_episode_is_refused_and_the_episode_continues():
     encoder, frame = FrameEncoder(), np.ones((5, 4, 3), np.uint8)
     for count in (1, FRAMES_PER_BLOCK):
         for _ in range(count):

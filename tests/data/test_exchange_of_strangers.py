@@ -66,7 +66,7 @@ def minari_dataset(path, episodes, *, observed=PICTURE, acted=None, env_spec=Non
         ({"actions": np.array([0, 7, 0])}, "action 7 of step 1 is outside the space"),
         ({"seed": 2**63 + 5}, "its seed has 64 bits"),
         ({"observations": frames_of(2)}, "3 actions need 4 frames, not 3"),
-        ({"terminations": [True, False, True]}, "it ends after 1 steps and goes on"),
+        ({"terminations": [True, False, True]}, "it ends after 1 steps and continues"),
     ],
 )
 def test_an_episode_that_is_no_demonstration_is_left_out_and_said(tmp_path, changes, said):
@@ -161,7 +161,7 @@ def test_an_export_goes_to_a_relative_folder_and_comes_back(tmp_path, monkeypatc
     assert (tmp_path / "data" / "minari" / "data" / "count-v0").is_dir()
 
 
-def test_an_export_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
     path = write_counted(tmp_path / "data", [counted_episode(0)])
 
     def full(*arguments, **keywords):

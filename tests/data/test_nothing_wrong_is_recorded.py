@@ -45,7 +45,7 @@ def test_whole_numbers_in_0_to_255_are_the_same_picture_in_uint8():
 
 def test_an_episode_with_one_wrong_frame_is_an_error_with_its_reason_and_the_others_are_kept(tmp_path):
     told = []
-    outcomes = collection.collect(recipe_of("LateFloat"), tmp_path / "data", workers=1, tell=told.append)
+    outcomes = collection.collect(recipe_of("LateFloat"), tmp_path / "data", workers=1, on_problem=told.append)
     assert outcomes == {"solved": 2, "failed": 0, "error": 2, "timeout": 0}
     assert EpisodeDataset(tmp_path / "data").column("seed") == [1_000_000, 1_000_002]
     assert told[0].startswith(

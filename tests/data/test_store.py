@@ -69,7 +69,7 @@ def test_a_window_of_a_long_episode_is_its_slice_across_blocks(tmp_path):
             assert same(dataset.steps(0, start, stop), sample[start:stop])
 
 
-def test_a_window_reads_and_verifies_its_own_blocks_alone(tmp_path, monkeypatch):
+def test_a_window_reads_and_verifies_its_own_blocks_only(tmp_path, monkeypatch):
     with DatasetWriter(tmp_path, counted_header()) as writer:
         writer.append(counted_episode(0, steps=200))
     dataset, read = EpisodeDataset(tmp_path), []
@@ -225,7 +225,7 @@ def test_a_dataset_is_read_from_any_file_system_of_fsspec(path):
         memory.rm("/cloud", recursive=True)
 
 
-def test_the_command_line_reads_from_file_systems_of_fsspec_and_writes_to_disks_alone(path, tmp_path):
+def test_the_command_line_reads_from_file_systems_of_fsspec_and_writes_to_disks_only(path, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "data"), "zip", tmp_path, "data")
     url, runner = f"zip://data::file://{archive}", CliRunner()
     for source in (f"file://{path}", url):

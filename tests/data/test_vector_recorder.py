@@ -84,7 +84,7 @@ def test_a_sync_vector_environment_records_the_episodes_of_one_environment(mode)
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_labels_stand_beside_what_was_executed_in_every_row(mode):
+def test_labels_are_beside_what_was_executed_in_every_row(mode):
     envs = SyncVectorEnv([environment] * ROWS, autoreset_mode=mode)
     samples = record_vector(envs, mode, labelled=True)
     assert are_those_of_one_environment(samples, labelled=True)

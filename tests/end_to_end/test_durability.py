@@ -152,7 +152,7 @@ def test_the_command_line_repairs_and_says_what_was_lost(path):
     assert "whole; 8 episodes, 24 steps" in result.output
 
 
-def test_collecting_goes_on_after_a_repair_as_if_nothing_had_happened(recorded, recipe, tmp_path, monkeypatch):
+def test_collecting_continues_after_a_repair_as_if_nothing_had_happened(recorded, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "CHUNK", 4)
     path = tmp_path / "data"
     path.mkdir()
@@ -240,7 +240,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_committed(tmp_path, kilobyt
 
 
 @needs_root
-def test_a_repair_on_a_full_disk_is_one_line_and_goes_on_once_there_is_room(tmp_path):
+def test_a_repair_on_a_full_disk_is_one_line_and_continues_once_there_is_room(tmp_path):
     with small_disk(tmp_path / "disk", 200) as disk:
         path = disk / "data"
         with DatasetWriter(path, counted_header(), commit_seconds=1000) as writer:

@@ -100,7 +100,7 @@ def test_every_suite_of_every_part_is_scored_each_by_its_own_expert(run):
     assert "MinAtar" in found["versions"]
 
 
-def test_four_references_stand_beside_the_agent(run):
+def test_four_references_are_beside_the_agent(run):
     freeway = read_json(run / "evaluation.json")["tasks"][2]
     assert {"random", "expert", "constant", "repeat"} <= freeway.keys()
     assert freeway["constant"]["name"] == "up"
@@ -134,7 +134,7 @@ def test_a_run_that_is_complete_does_nothing_again(run):
     assert {file: file.stat().st_mtime_ns for file in run.rglob("*.json")} == before
 
 
-def test_with_a_suite_a_run_plays_that_suite_alone(run, tmp_path):
+def test_with_a_suite_a_run_plays_that_suite_only(run, tmp_path):
     config = configure_evaluation(str(run), suite="babyai-goto-redball", to=tmp_path / "own")
     assert [play.task.id for play in config.plays] == ["BabyAI-GoToRedBall-v0"]
 
@@ -166,7 +166,7 @@ def test_more_episodes_and_an_expert_play_what_is_missing_only(run, tmp_path, mo
     assert "another protocol (tasks.MinAtar/Breakout-v1.expert" in refusal(score, episodes=3, expert="trained")
 
 
-def test_an_expert_that_is_added_plays_alone(tmp_path, monkeypatch):
+def test_an_expert_that_is_added_plays_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(role_rollouts, "CHOICE", range(1_900_000_000, 1_900_000_001))
     settings = {"suite": "minatar-breakout", "to": tmp_path / "scored", "episodes": 2}
     config = configure_evaluation("random", **settings, expert="repeat")

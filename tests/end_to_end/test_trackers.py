@@ -1,4 +1,4 @@
-"""A run's curves, scores and films are in the trackers that its recipe names, without a network or an account."""
+"""A run's curves, scores and videos are in the trackers that its recipe names, without a network or an account."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_a_tracker_that_is_not_installed_is_one_line_that_names_its_extra(monkey
 
 
 @pytest.mark.slow
-def test_tensorboard_has_curves_the_score_table_and_films(tmp_path):
+def test_tensorboard_has_curves_the_score_table_and_videos(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert "tracked: tensorboard" in run_with('["tensorboard"]', tmp_path)
@@ -64,9 +64,9 @@ def test_tensorboard_has_curves_the_score_table_and_films(tmp_path):
     scores = json.loads((folder / "evaluation.json").read_text())["tasks"][0]
     (point,) = written.Scalars("score/success/BabyAI-GoToRedBall-v0")
     assert (point.step, point.value) == (4, pytest.approx(scores["success_rate"]))
-    films = [tag for tag in written.Tags()["images"] if tag.startswith("films/")]
-    assert len(films) == 2
-    assert written.Images(films[0])[0].encoded_image_string.startswith(b"GIF89a")
+    videos = [tag for tag in written.Tags()["images"] if tag.startswith("videos/")]
+    assert len(videos) == 2
+    assert written.Images(videos[0])[0].encoded_image_string.startswith(b"GIF89a")
     (table,) = written.Tensors("scores/text_summary")
     assert b"babyai-bot" in table.tensor_proto.string_val[0]
 
@@ -103,14 +103,14 @@ client = mlflow.MlflowClient()
 found["mlflow"] = {
     "steps": [point.step for point in client.get_metric_history(run.info.run_id, "loss/action")],
     "score": run.data.metrics["score/success/BabyAI-GoToRedBall-v0"],
-    "films": len(client.list_artifacts(run.info.run_id, "films")),
+    "videos": len(client.list_artifacts(run.info.run_id, "videos")),
     "table": mlflow.load_table("scores.json", run_ids=[run.info.run_id])["policy"].tolist(),
 }
 logs = SQLiteStorage.get_logs("agentgym", names["trackio"])
 found["trackio"] = {
     "steps": [line["step"] for line in logs if "loss/action" in line],
     "score": [line["score/success/BabyAI-GoToRedBall-v0"] for line in logs if any("score/" in k for k in line)][0],
-    "films": sum(key.startswith("films/") for line in logs for key in line),
+    "videos": sum(key.startswith("videos/") for line in logs for key in line),
     "table": [row["policy"] for line in logs if "scores" in line for row in line["scores"]["_value"]],
 }
 lines = {}
@@ -126,7 +126,7 @@ for file in sorted(Path("runs/tiny/wandb").glob("offline-run-*/*.wandb")):
 found["wandb"] = {
     "steps": [step for step, line in lines.items() if "loss/action" in line],
     "score": [l["score/success/BabyAI-GoToRedBall-v0"] for l in lines.values() if "scores" in l][0],
-    "films": sum(key.startswith("films/") for line in lines.values() for key in line),
+    "videos": sum(key.startswith("videos/") for line in lines.values() for key in line),
     "table": [l["scores"]["_type"] for l in lines.values() if "scores" in l],
 }
 print(json.dumps(found))
@@ -134,7 +134,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_trackio_wandb_offline_and_mlflow_have_curves_the_score_table_and_films(with_trackers, tmp_path):
+def test_trackio_wandb_offline_and_mlflow_have_curves_the_score_table_and_videos(with_trackers, tmp_path):
     variables = {"WANDB_MODE": "offline", "TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HUB_OFFLINE": "1"}
     variables["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/mlflow.db"
     run_with('["trackio","wandb","mlflow"]', tmp_path, python=with_trackers, **variables)
@@ -146,7 +146,7 @@ def test_trackio_wandb_offline_and_mlflow_have_curves_the_score_table_and_films(
     for name, kept in found.items():
         assert kept["steps"] == [2, 4], name
         assert kept["score"] == pytest.approx(scores["success_rate"]), name
-        assert kept["films"] == 2, name
+        assert kept["videos"] == 2, name
     assert {"babyai-bot", "random"} <= set(found["mlflow"]["table"]) & set(found["trackio"]["table"])
     assert found["wandb"]["table"] == ["table-file"]
 

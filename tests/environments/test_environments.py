@@ -144,7 +144,7 @@ def test_resets_without_a_seed_follow_from_the_last_one():
     assert seeds(make(TASK)) == seeds(make(TASK))
 
 
-def test_success_is_termination_with_a_reward_and_is_told_at_the_end_alone():
+def test_success_is_termination_with_a_reward_and_is_known_only_at_the_end():
     lava = make("MiniGrid-LavaGapS5-v0")
     ends = []
     for seed in range(30):

@@ -34,7 +34,7 @@ def test_every_combination_of_channels_has_a_colour_of_its_own(channels):
     assert apart[~np.eye(len(table), dtype=bool)].min() >= STEP
 
 
-def test_a_channel_alone_has_its_own_colour_and_an_empty_cell_is_black():
+def test_a_single_channel_has_its_own_colour_and_an_empty_cell_is_black():
     state = np.zeros((2, 6, 10), bool)
     state[0, range(5), range(5)] = True
     drawn = draw_cells(state)

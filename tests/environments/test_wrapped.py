@@ -182,7 +182,7 @@ def test_what_is_kept_is_checked_merged_and_refused_when_it_is_not_the_datasets(
 
 
 @pytest.mark.parametrize("mode", list(gymnasium.vector.AutoresetMode))
-def test_rows_of_a_vector_environment_keep_the_same_as_one_alone(mode):
+def test_rows_of_a_vector_environment_keep_the_same_as_a_single_one(mode):
     rows, alone = [], []
     vector = gymnasium.vector.SyncVectorEnv([lambda: wrapped(keep=("state", "info.level"))] * 2, autoreset_mode=mode)
     recorder = VectorRecorder(vector, rows, task="Arm", expert="me")

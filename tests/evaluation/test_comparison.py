@@ -66,7 +66,7 @@ def test_the_sentence_says_on_how_many_tasks_by_how_much_and_how_sure():
 def test_too_few_pairs_have_no_verdict_and_the_sentence_says_so(pairs):
     found = compare_episodes(evaluation({"x": [0.7] * pairs}), evaluation({"x": [0.2] * pairs}), "A", "B")
     assert (found.beyond_chance, found.tasks[0].beyond_chance, found.difference_ci95) == (None, None, None)
-    assert found.sentence.endswith(": too few to tell it from chance, which takes 10")
+    assert found.sentence.endswith(": too few to rule out chance, which takes 10")
     values = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert values["beyond_chance"] is None
     assert values["unit"].startswith("episodes of two trained agents")

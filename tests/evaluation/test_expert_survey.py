@@ -106,7 +106,7 @@ def whole(path, **terms):
     return {key: value for key, value in found.items() if key != "seconds"}
 
 
-def test_a_survey_that_was_cut_goes_on_and_plays_no_seed_twice(tmp_path, played):
+def test_a_survey_that_was_cut_continues_and_plays_no_seed_twice(tmp_path, played):
     cut(tmp_path, after=2)
     cut(tmp_path, after=1)
     logger = tmp_path / "minigrid-planner.jsonl"

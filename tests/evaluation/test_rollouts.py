@@ -53,7 +53,7 @@ class Broken(experts.EXPERTS["babyai-bot"][0]):
         return super().act(observation)
 
 
-def test_an_expert_that_raises_or_hangs_loses_that_episode_alone(monkeypatch):
+def test_an_expert_that_raises_or_hangs_loses_only_that_episode(monkeypatch):
     monkeypatch.setitem(experts.EXPERTS, "broken", (Broken, ""))
     episodes = expert_plays("broken", range(4), budget=BudgetRecipe(seconds=0.5))
     assert [episode.success for episode in episodes] == [True, False, False, True]
@@ -76,7 +76,7 @@ class Drawing:
         return np.array([self.rows[row].integers(3) for row in range(len(observation["frame"]))]), state
 
 
-def test_a_policy_that_draws_is_told_the_seed_and_plays_the_same_in_any_batch():
+def test_a_policy_that_draws_gets_the_seed_and_plays_the_same_in_any_batch():
     assert play(Drawing(), range(8), 1) == play(Drawing(), range(8), 5)
 
 

@@ -40,7 +40,7 @@ def test_a_point_for_each_round_says_what_it_took_and_what_it_reached(done):
     assert all(0 <= point["success_rate"] <= 1 and point["levels"] == 4 for point in points)
 
 
-def test_the_expert_acts_alone_first_and_labels_the_agents_steps_then(done):
+def test_the_expert_acts_first_and_labels_the_agents_steps_then(done):
     run, _ = done
     first, second = (EpisodeDataset(run / f"data-{number}") for number in range(2))
     assert first[0].labels is None
@@ -59,7 +59,7 @@ def test_another_recipe_in_the_same_folder_is_refused(done):
     assert "holds rounds of another recipe (probability" in refusal(run_rounds, rounds_recipe("probability=0"), done[0])
 
 
-def test_a_round_goes_on_from_the_last_agent_on_all_that_was_recorded(tmp_path):
+def test_a_round_starts_from_the_last_agent_on_all_that_was_recorded(tmp_path):
     recipe = rounds_recipe()
     second = experiment_of(recipe, tmp_path, 1)
     assert second.model.init.agent == str(tmp_path / "round-0") == second.dataset.dagger.agent

@@ -1,4 +1,4 @@
-"""The exported policy: PyTorch's actions with onnxruntime and numpy alone."""
+"""The exported policy: PyTorch's actions with only onnxruntime and numpy."""
 
 import json
 import pickle
@@ -210,7 +210,7 @@ def test_no_matrix_of_the_int8_graph_is_left_in_float32(exported):
     assert [node.name for node in products if matrices & set(node.input)] == []
 
 
-def test_a_graph_that_plays_otherwise_is_not_left_behind(run, tmp_path, monkeypatch):
+def test_a_graph_that_plays_otherwise_is_not_kept(run, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "_agreement", lambda *_: 0)
     assert "nothing was exported" in refusal(export_onnx, run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

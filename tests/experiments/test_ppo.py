@@ -79,7 +79,7 @@ def test_it_learns_what_pays_and_gives_a_run_back(init, tmp_path):
     assert "| +100.0 |" in page.read_text()
 
 
-def test_the_value_head_alone_learns_at_first_and_the_encoder_never_where_it_is_frozen(init, tmp_path):
+def test_only_the_value_head_learns_at_first_and_the_encoder_never_where_it_is_frozen(init, tmp_path):
     before = AgentPolicy.from_pretrained(init).model.state_dict()
     for warm, moved in ((9, set()), (0, {"language_model"})):
         run = tmp_path / str(warm)
@@ -89,7 +89,7 @@ def test_the_value_head_alone_learns_at_first_and_the_encoder_never_where_it_is_
         assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == moved
 
 
-def test_an_interrupted_one_goes_on(init, tmp_path):
+def test_an_interrupted_one_continues(init, tmp_path):
     recipe, run = recipe_of(init), tmp_path / "tuned"
 
     def interrupt(count, note):

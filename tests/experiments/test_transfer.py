@@ -75,7 +75,7 @@ def test_a_smaller_size_has_the_first_demonstrations_of_a_larger_one(recipe):
     assert {**few.model_dump(), "name": "", "episodes": 0} == {**more.model_dump(), "name": "", "episodes": 0}
 
 
-def test_a_comparison_that_was_cut_does_the_missing_trials_alone(recipe, tmp_path, monkeypatch):
+def test_a_comparison_that_was_cut_does_the_missing_trials_only(recipe, tmp_path, monkeypatch):
     done = []
 
     def do(recipe, run, trial, reference):

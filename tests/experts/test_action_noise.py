@@ -54,7 +54,7 @@ def test_no_noise_is_the_recording_without_it_byte_for_byte(tmp_path):
     assert all(sample.labels is None for sample in EpisodeDataset(tmp_path / "none"))
 
 
-def test_the_bot_still_reaches_the_goal_when_it_is_told_what_was_executed(noisy):
+def test_the_bot_still_reaches_the_goal_when_it_learns_what_was_executed(noisy):
     recipe, dataset = noisy
     assert dataset.outcomes()["solved"] >= 0.9 * recipe.episodes
 
@@ -161,7 +161,7 @@ def test_actors_act_by_their_probability_and_the_later_one_first():
     assert [actor.told for actor in actors] == [[2], [2]]
 
 
-def test_random_actions_are_a_function_of_the_seed_and_leave_the_environment_alone():
+def test_random_actions_are_a_function_of_the_seed_and_change_nothing_in_the_environment():
     env, actor = make(TASK), RandomActor()
     env.action_space.seed(0)
     before = [int(env.action_space.sample()) for _ in range(5)]

@@ -51,7 +51,7 @@ def test_a_car_is_a_danger_where_it_will_be():
 
 
 @pytest.mark.parametrize(("action", "push"), [("left", 1), ("leftfire", 1), ("right", -1), ("noop", 0), ("fire", 0)])
-def test_a_player_goes_on_from_the_action_that_was_executed(action, push):
+def test_a_player_continues_from_the_action_that_was_executed(action, push):
     asked = []
 
     class Rest(PongRest):
@@ -122,7 +122,7 @@ def test_a_search_without_a_reward_chooses_by_its_seed():
     assert {search.choose(start) for search in chosen} == {0, 1}
 
 
-def test_a_search_goes_on_where_every_way_is_an_end():
+def test_a_search_continues_where_every_way_is_an_end():
     search, start = searching({49: -1.0, 51: -2.0})
     assert search.choose(start) == 0
     assert search.choose(search.root.children[0].outcome._replace(over=False)) in (0, 1)

@@ -146,7 +146,7 @@ def finish(path, monkeypatch):
     assert shards(path) == shards(path.parent / "uninterrupted")
 
 
-def test_a_recording_that_is_killed_loses_no_committed_shard_and_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+def test_a_recording_that_is_killed_loses_no_committed_shard_and_continues_as_if_it_had_not_been(tmp_path, monkeypatch):
     path = tmp_path / "data"
     process = start_recording(path, workers=1)
     process.kill()
@@ -237,7 +237,7 @@ def test_a_budget_fits_the_task_where_the_recipe_leaves_it_out():
     assert seconds_for(BudgetRecipe(seconds=0.5), make("ALE/Pong-v5")) == 0.5
 
 
-def test_a_recording_goes_on_with_the_budget_that_it_was_begun_with(tmp_path, monkeypatch):
+def test_a_recording_continues_with_the_budget_that_it_was_begun_with(tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "CHUNK", 4)
     collect(recipe_of("budget.seconds=20.0", "episodes=12"), tmp_path / "data", workers=1)
     shard = sorted((tmp_path / "data").glob("shard-*.arrow"))[-1]

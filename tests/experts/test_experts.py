@@ -29,7 +29,7 @@ def test_the_bot_acts_as_upstreams_does(task, seeds):
         assert info["is_success"]
 
 
-def test_the_random_expert_draws_every_action_and_by_its_seed_alone():
+def test_the_random_expert_draws_every_action_and_by_its_seed_only():
     env = make(TASK)
 
     def actions(seed):

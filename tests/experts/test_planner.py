@@ -95,7 +95,7 @@ def test_a_thing_in_the_hand_is_put_aside_for_the_key_and_not_into_the_way():
     assert len(actions) <= shortest(world, lambda state: state.pose // 4 == world.where("goal")[0]) + 2
 
 
-def test_the_prize_behind_a_locked_door_is_picked_up_with_the_key_put_down_before():
+def test_the_prize_beyond_a_locked_door_is_picked_up_with_the_key_put_down_before():
     world = draw("###### #k>LP# ######")  # where one can only drop what is carried behind oneself
     end = act_out(world, plan(world, Mission((PickUp("ball", "purple"),))))
     assert end.carrying == PRIZE

@@ -27,7 +27,7 @@ def test_a_later_frame_changes_no_earlier_logits(model, step):
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-def test_an_action_changes_the_logits_of_later_actions_alone(model, step):
+def test_an_action_changes_the_logits_of_later_actions_only(model, step):
     inputs = inputs_of()
     other = {**inputs, "actions": inputs["actions"].clone()}
     other["actions"][:, step] = (other["actions"][:, step] + 1) % ACTIONS
@@ -163,7 +163,7 @@ def test_the_vocabulary_is_tied(model):
     assert names == ["language_model.embeddings.weight"]
 
 
-def test_a_model_depends_on_its_seed_alone():
+def test_a_model_depends_on_its_seed_only():
     first, second = model_of().state_dict(), model_of().state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
 

@@ -54,7 +54,7 @@ def test_a_silent_one_leaves_the_features_of_the_image_encoder(encoder, patches)
     assert torch.allclose(encoder(patches, words=said), image(patches), atol=1e-6)
 
 
-def test_a_frame_is_read_for_its_own_words_alone(encoder, patches):
+def test_a_frame_is_read_for_its_own_words_only(encoder, patches):
     before, after = (encoder(patches, words=words([1, 2, 3], row)) for row in ([4, 5, 6], [4, 5, 7]))
     assert (before - after).abs().amax((1, 2)).gt(1e-5).tolist() == [False, True, False]
 
@@ -121,7 +121,7 @@ def test_acting_is_the_training_forward_and_an_instruction_may_change_in_mid_epi
         np.testing.assert_allclose(np.stack(seen)[:, row], true, atol=1e-3, rtol=1e-4)
 
 
-def test_a_batch_acts_as_each_alone_through_moving_windows(run, dataset):
+def test_a_batch_acts_as_each_by_itself_through_moving_windows(run, dataset):
     policy = AgentPolicy.from_pretrained(run)
     frames = np.random.default_rng(1).integers(0, 256, (3, 2 * M, 56, 56, 3), np.uint8)
     said = np.stack([encode_instruction(text, 32) for text in ("go to the red ball", "red", "go to a red red ball")])

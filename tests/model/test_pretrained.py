@@ -66,7 +66,7 @@ def rewritten(folder, target, change):
 
 
 @torch.no_grad()
-def test_with_text_alone_the_logits_are_those_of_the_language_part(folders):
+def test_with_only_text_the_logits_are_those_of_the_language_part(folders):
     agent, opt = agent_of(folders), OPTForCausalLM.from_pretrained(folders / "opt", dtype=torch.float32).eval()
     text = torch.randint(4, VOCABULARY, (3, 12))
     nothing = torch.zeros(3, 0, agent.visual_tokens, 24), torch.zeros(3, 0, 1, dtype=torch.long)
@@ -250,7 +250,7 @@ def test_without_a_network_the_error_says_what_to_put_where(monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("part", ["vision", "language"])
-def test_one_part_alone_is_published_and_the_other_drawn_as_the_preset_has_it(folders, tmp_path, part):
+def test_a_single_part_is_published_and_the_other_drawn_as_the_preset_has_it(folders, tmp_path, part):
     data = record(tmp_path / "data")
     name = {"vision": "clip", "language": "opt"}[part]
     recipe = experiment_recipe(f'model.init.{part}="{folders / name}"', "model.patch_merge=2")

@@ -46,7 +46,7 @@ def test_a_clip_of_one_frame_is_an_image(patches):
     assert torch.allclose(made(patches, time=4)[::4], made(patches[::4]), atol=1e-6)  # nothing stands before it
 
 
-def test_a_frame_is_read_from_those_before_it_alone(patches):
+def test_a_frame_is_read_from_those_before_it_only(patches):
     made = encoder(trained=True)
     changed = patches.clone()
     changed[2] += 1  # the third frame of the first clip

@@ -17,7 +17,7 @@ def tokenizer():
 
 
 @pytest.mark.parametrize("text", ["go to the red ball", "never seen", "größer → 球", "<pad"])
-def test_any_text_comes_back_behind_the_start_token(tokenizer, text):
+def test_any_text_comes_back_after_the_start_token(tokenizer, text):
     tokens = tokenize(tokenizer, text)
     assert tokens[0] == START
     assert tokenizer.decode(tokens[1:]).strip() == text
@@ -99,7 +99,7 @@ def test_the_tokenizer_of_another_model_is_refused(tokenizer, tmp_path):
     assert f"has {len(tokenizer)} tokens, the model 7 rows" in refusal(load_tokenizer, tmp_path)
 
 
-def test_padding_stands_on_the_left_and_is_marked():
+def test_padding_is_on_the_left_and_is_marked():
     tokens, mask = pad_left([np.array([2, 7]), np.array([2, 8, 9, 10])])
     assert tokens.tolist() == [[PAD, PAD, 2, 7], [2, 8, 9, 10]]
     assert mask.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]

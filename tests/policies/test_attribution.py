@@ -93,19 +93,19 @@ def test_a_map_is_a_share_for_each_patch_and_drawing_it_changes_nothing(agent):
     np.testing.assert_array_equal(found[0].patches, found[1].patches)
 
 
-def test_a_film_holds_what_was_seen_done_and_thought_and_ends_early(agent, played, tmp_path, monkeypatch):
-    monkeypatch.setattr(episode_videos, "FILM_STEPS", 9)
+def test_a_video_holds_what_was_seen_done_and_thought_and_ends_early(agent, played, tmp_path, monkeypatch):
+    monkeypatch.setattr(episode_videos, "VIDEO_STEPS", 9)
     episode, heard = played
     agent[0].save_pretrained(tmp_path / "model")
     agent[1].save_pretrained(tmp_path / "model")
     suite = load_suite("babyai-goto-redball")
     plays = {task.id: Play(suite.name, task, suite.frame, None, BudgetRecipe()) for task in suite.tasks}
-    episode_videos.write_films(tmp_path / "videos", [episode], plays, tmp_path / "model")
-    (film,) = json.loads((tmp_path / "videos" / "videos.json").read_text())
-    assert (film["seed"], film["length"], film["actions"]) == (5, episode.length, list(episode.actions[:9]))
-    np.testing.assert_allclose(film["probabilities"], heard[:9], atol=1e-4)
+    episode_videos.write_videos(tmp_path / "videos", [episode], plays, tmp_path / "model")
+    (video,) = json.loads((tmp_path / "videos" / "videos.json").read_text())
+    assert (video["seed"], video["length"], video["actions"]) == (5, episode.length, list(episode.actions[:9]))
+    np.testing.assert_allclose(video["probabilities"], heard[:9], atol=1e-4)
     assert {file.name for file in (tmp_path / "videos").iterdir()} == {
-        *("videos.json", film["file"], film["seen"]["file"], film["world"]["file"])
+        *("videos.json", video["file"], video["seen"]["file"], video["world"]["file"])
     }
 
 
@@ -120,7 +120,7 @@ def test_a_sheet_has_the_frames_below_each_other_in_their_own_colours(monkeypatc
         np.testing.assert_array_equal(pixels[top : top + 8, left : left + 4], frame)
 
 
-def test_failures_and_successes_share_the_films():
+def test_failures_and_successes_share_the_videos():
     class Played:
         def __init__(self, success):
             self.success, self.task = success, TASK

@@ -219,7 +219,7 @@ def test_a_state_of_another_policy_is_refused(policy, demonstrations):
             policy.predict(observation, state)
 
 
-def test_a_state_goes_on_where_it_was_after_pickling_and_in_another_copy_of_the_policy(policy, demonstrations):
+def test_a_state_continues_where_it_was_after_pickling_and_in_another_copy_of_the_policy(policy, demonstrations):
     copy = AgentPolicy(policy.model, tokenizer_of(demonstrations))
     samples = longest(demonstrations, 2)
     _, state = policy.predict(observation_of(samples, 0), deterministic=True)
@@ -251,7 +251,7 @@ def test_an_environment_with_other_actions_is_refused(policy):
         policy.playing(SpaceCodec.discrete(("up", "down")), "Other-v0")
 
 
-def test_a_batch_that_becomes_narrower_goes_on_with_the_histories_it_keeps(policy, demonstrations):
+def test_a_batch_that_becomes_narrower_continues_with_the_histories_it_keeps(policy, demonstrations):
     samples = longest(demonstrations, 3)
     state = None
     for step in range(M + 2):

@@ -150,7 +150,7 @@ def test_a_saved_model_needs_no_checkpoint_folder(run, tmp_path, monkeypatch, wr
     assert "there is no such folder" in refusal(make, PPO, "here", make_env())
 
 
-def test_a_policy_is_saved_and_loaded_alone(run, tmp_path):
+def test_a_policy_is_saved_and_loaded_by_itself(run, tmp_path):
     policy = make(PPO, run, make_env()).policy
     policy.save(tmp_path / "policy.pt")
     loaded = AgentActorCriticPolicy.load(tmp_path / "policy.pt")

@@ -131,7 +131,7 @@ def test_set_may_choose_another_reference_and_change_it(own):
     assert (recipe.dataset.name, recipe.dataset.episodes) == ("other", 5)
 
 
-def test_set_reaches_into_a_table_that_stands_in_place_of_a_reference(own):
+def test_set_reaches_into_a_table_that_is_in_place_of_a_reference(own):
     inline = DATASET.replace('"suite.toml"', '{name = "s", description = "d", tasks = [{id = "BabyAI-GoTo-v0"}]}')
     recipe = load_dataset(write(own / "inline.toml", inline), ["suite.frame.tile_size=4"])
     assert recipe.suite.frame.tile_size == 4

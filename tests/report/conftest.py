@@ -37,7 +37,7 @@ def complete(trained: Path) -> Path:
     sheet, rows, columns = draw_sheet(frames)
     for view in ("seen", "world"):
         sheet.save(trained / "videos" / f"{view}.png")
-    film = {
+    video = {
         **agent[0],
         "file": "success-0.mp4",
         "actions": [0, 1, 0],
@@ -47,7 +47,7 @@ def complete(trained: Path) -> Path:
         "probabilities": [[0.75, 0.25]] * 3,
         "patches": [[0.5, 0.5, 0.0, 0.0]] * 3,
     }
-    (trained / "videos" / "videos.json").write_text(json.dumps([film]))
+    (trained / "videos" / "videos.json").write_text(json.dumps([video]))
     (trained / "pictures").mkdir()
     (trained / "pictures" / "reconstructions.png").write_bytes(draw_reconstructions(frames, frames, frames, scale=2))
     return trained

@@ -29,24 +29,24 @@ def data_of(page):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S).group(1))
 
 
-def test_the_page_lists_every_episode_and_films_a_sample(path):
-    page = write_view(path, films=3).read_text()
+def test_the_page_lists_every_episode_and_has_videos_of_a_sample(path):
+    page = write_view(path, videos=3).read_text()
     data = data_of(page)
     assert data["episodes"] == list(range(6))
     assert data["columns"]["instruction"] == [HOSTILE] * 6
-    assert len(data["films"]) == 3
-    assert "Films of 3 of 6 episodes" in page
-    for film in data["films"].values():
-        assert len(film["frames"]) == len(film["actions"]) + 1 == len(film["rewards"]) + 1
-        assert film["actions"][:3] == ["one", "two", "three"]
+    assert len(data["videos"]) == 3
+    assert "Videos of 3 of 6 episodes" in page
+    for video in data["videos"].values():
+        assert len(video["frames"]) == len(video["actions"]) + 1 == len(video["rewards"]) + 1
+        assert video["actions"][:3] == ["one", "two", "three"]
 
 
-@pytest.mark.parametrize(("listed", "films"), [(6, 3), (4, 3), (2, 3)])
-def test_the_table_lists_as_many_as_it_may_and_all_that_are_filmed(path, monkeypatch, listed, films):
+@pytest.mark.parametrize(("listed", "videos"), [(6, 3), (4, 3), (2, 3)])
+def test_the_table_lists_as_many_as_it_may_and_all_that_have_a_video(path, monkeypatch, listed, videos):
     monkeypatch.setattr(dataset_page, "LISTED", listed)
-    data = data_of(write_view(path, films=films).read_text())
-    assert len(data["episodes"]) == max(listed, films)
-    assert {int(episode) for episode in data["films"]} <= set(data["episodes"])
+    data = data_of(write_view(path, videos=videos).read_text())
+    assert len(data["episodes"]) == max(listed, videos)
+    assert {int(episode) for episode in data["videos"]} <= set(data["episodes"])
 
 
 def test_what_a_dataset_says_is_text(path):
@@ -63,7 +63,7 @@ def test_a_view_leaves_the_dataset_whole_and_recordable(path):
     assert len(data_of(write_view(path).read_text())["episodes"]) == 7
 
 
-def test_the_command_line_writes_the_page_where_it_is_told(tmp_path):
+def test_the_command_line_writes_the_page_where_it_is_asked_to(tmp_path):
     to = tmp_path / "page.html"
     result = CliRunner().invoke(main.app, ["view", str(sample_dataset()), "--no-open", "--to", str(to)])
     assert result.exit_code == 0, result.output
@@ -72,7 +72,7 @@ def test_the_command_line_writes_the_page_where_it_is_told(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")
-def test_a_browser_shows_ten_thousand_episodes_and_a_film_and_runs_no_text(tmp_path):
+def test_a_browser_shows_ten_thousand_episodes_and_a_video_and_runs_no_text(tmp_path):
     with DatasetWriter(tmp_path / "data", counted_header(), commit_seconds=1000) as writer:
         for seed in range(100):
             writer.append(counted_episode(seed, instruction=HOSTILE, task="Count-v0"))
@@ -83,7 +83,7 @@ def test_a_browser_shows_ten_thousand_episodes_and_a_film_and_runs_no_text(tmp_p
     page = write_view(tmp_path / "data")
     assert page.stat().st_size < 3_000_000
     shown = shown_by_a_browser(page, tmp_path / "profile")
-    assert "Films of 24 of 12,000 episodes" in shown
+    assert "Videos of 24 of 12,000 episodes" in shown
     assert "10000 found, the first 200 shown" in shown
     assert shown.count("<tr>") > 200
     assert 'src="data:image/png;base64,' in shown

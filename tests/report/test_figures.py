@@ -20,7 +20,7 @@ def texts(svg: str) -> set[str]:
     }
 
 
-def test_each_frame_stands_above_its_masked_input_and_its_reconstruction():
+def test_each_frame_is_above_its_masked_input_and_its_reconstruction():
     rows = [np.random.default_rng(seed).integers(0, 256, (4, 14, 14, 3), dtype=np.uint8) for seed in range(3)]
     picture = np.asarray(Image.open(io.BytesIO(draw_reconstructions(*rows, scale=2))))
     for number, row in enumerate(rows):

@@ -54,7 +54,7 @@ def reproducing_flags(recipe):
     return shlex.join([recipe["name"], *(word for flag in settings(recipe) for word in ("--set", flag))])
 
 
-def test_a_game_without_success_is_told_by_its_return_beside_all_references():
+def test_a_game_without_success_is_scored_by_its_return_beside_all_references():
     constant = {"name": "up", **SCORE, "return_mean": 0.6}
     game = {**EVALUATION["tasks"][0], "defines_success": False, "constant": constant, "repeat": SCORE}
     table = results_table({**EVALUATION, "tasks": [game]}).splitlines()
@@ -66,7 +66,7 @@ def test_a_game_without_success_is_told_by_its_return_beside_all_references():
     assert "success" not in "".join(table)
 
 
-def test_what_stands_beside_the_table_is_said_too():
+def test_what_is_beside_the_table_is_said_too():
     assert summary(EVALUATION).splitlines() == [
         "* Over 1 task, random = 0 and expert = 1: interquartile mean 0.900 [0.800, 0.950], mean 0.875 [0.750, 0.900], "
         "optimality gap 0.125 [0.100, 0.250].",

@@ -81,7 +81,7 @@ def test_the_failures_are_listed_beside_the_experts_length(complete):
 def test_a_run_without_evaluation_says_which_commands_to_run(trained):
     html = page(trained)
     assert "Trained, not evaluated yet" in html
-    assert html.count(f"<code>agentgym evaluate {trained}</code>") == 3  # scores, films, failures
+    assert html.count(f"<code>agentgym evaluate {trained}</code>") == 3  # scores, videos, failures
     again = f"agentgym run {trained}/recipe.json --run {trained}-again"
     assert html.count(f"<code>{again}</code>") == 2  # learning curves, reconstructions
     assert f'<pre class="command">{again}</pre>' in html
@@ -98,7 +98,7 @@ def test_the_recipe_is_on_the_page_as_toml(complete):
     assert tomllib.loads(text) == unset
 
 
-def test_the_versions_of_training_and_evaluation_stand_side_by_side(complete):
+def test_the_versions_of_training_and_evaluation_are_side_by_side(complete):
     assert ["minigrid", "–", "3.2.0"] in rows(page(complete))
     assert ["torch", "2.13.0", "2.13.0"] in rows(page(complete))
 
@@ -143,7 +143,7 @@ def test_what_the_evaluation_says_beside_its_table_is_on_the_page(complete):
     assert ["mean return", "GoTo-v0", "random 0.1, expert 0.93", "–", "–", "a paper"] in found
 
 
-def test_a_film_has_all_probabilities_of_each_step_and_names_its_method(complete):
+def test_a_video_has_all_probabilities_of_each_step_and_names_its_method(complete):
     html = page(complete)
     data = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', html, re.S)]
     (steps,) = [each for each in data if "probabilities" in each]
@@ -156,9 +156,9 @@ def test_a_film_has_all_probabilities_of_each_step_and_names_its_method(complete
     assert html.count("<rect") == 4
 
 
-def test_a_run_filmed_before_there_were_pictures_says_which_command_films_it(complete):
+def test_a_run_whose_videos_have_no_pictures_says_which_command_makes_them(complete):
     (complete / "videos" / "videos.json").write_text(json.dumps([{"file": "a.mp4", **an_episode(0, True, 3)}]))
-    assert f"<code>agentgym report {complete} --films 12</code>" in page(complete)
+    assert f"<code>agentgym report {complete} --videos 12</code>" in page(complete)
 
 
 def test_what_others_published_names_its_input_data_and_source(complete):
@@ -172,7 +172,7 @@ def test_what_others_published_names_its_input_data_and_source(complete):
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium browser on PATH")
-def test_a_browser_opens_the_report_and_shows_the_first_step_of_its_film(complete, tmp_path):
+def test_a_browser_opens_the_report_and_shows_the_first_step_of_its_video(complete, tmp_path):
     shown = shown_by_a_browser(write_report(complete), tmp_path / "profile")
     assert "<title>goto · agentgym report</title>" in shown  # an executed instruction would have changed it
     chances = re.findall(r'class="(\w*)"><span>(\w+)</span>.*?class="value">([^<]*)<', shown)

@@ -221,11 +221,11 @@ def test_an_action_outside_the_space_is_refused(wrong):
 def test_tokens_that_are_no_action_are_refused():
     codec = SpaceCodec.of(spaces.MultiBinary(2))
     start = codec.tokens.index(START)
-    with pytest.raises(ValueError, match="token 0 may not stand at place 0"):
+    with pytest.raises(ValueError, match="token 0 is not allowed at place 0"):
         codec.decode([0])
-    with pytest.raises(ValueError, match="token 0 may not stand at place 2"):
+    with pytest.raises(ValueError, match="token 0 is not allowed at place 2"):
         codec.allowed([start, 1, 0])
-    with pytest.raises(ValueError, match="column 1 has tokens that may not stand there"):
+    with pytest.raises(ValueError, match="column 1 has tokens that are not allowed there"):
         SpaceCodec.of(spaces.MultiDiscrete([2, 2])).decode_array(np.array([[0, 0]]))
 
 

@@ -42,7 +42,7 @@ def test_two_processes_give_the_weights_and_the_curves_of_one(data, tmp_path, ov
         assert one == pytest.approx(two, abs=10 * precision)
 
 
-def test_a_run_of_two_processes_goes_on_as_one(data, tmp_path, monkeypatch):
+def test_a_run_of_two_processes_continues_as_one(data, tmp_path, monkeypatch):
     whole, _ = trained(tmp_path / "whole", data, 1)
     recipe = experiment_recipe("training.evaluate_episodes=3")
     run = tmp_path / "halves"

@@ -141,7 +141,7 @@ def test_without_a_reconstruction_there_is_no_image_loss(by_hand):
     assert (losses.masked_image.mean, losses.masked_image.count) == (0.0, 0)
 
 
-def test_right_action_tokens_are_counted_among_the_action_tokens_alone():
+def test_right_action_tokens_are_counted_among_the_action_tokens_only():
     output, inputs = world(batch=1, steps=3)
     logits = torch.tensor([[0.0, 0, 2, 1], [9.0, 9, 1, 2], [0.0, 0, 1, 2]]).view(1, 3, 1, 4)
     targets = torch.tensor([[[0], [1], [0]]])

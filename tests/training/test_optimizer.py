@@ -44,7 +44,7 @@ def test_muon_is_torchs_muon_with_matrices_of_one_shape_together(bfloat16):
         assert (one - other).norm() < 0.05 * (other - start).norm()  # torch's products are in bfloat16
 
 
-def test_matrices_that_lie_in_one_weight_move_as_if_each_were_alone():
+def test_matrices_that_lie_in_one_weight_move_as_if_each_were_separate():
     torch.manual_seed(0)
     stacked = nn.Parameter(torch.randn(3 * 64, 64) / 10)
     alone = [nn.Parameter(piece.clone()) for piece in stacked.detach().chunk(3)]
@@ -103,7 +103,7 @@ def test_muon_moves_the_matrices_of_layers_and_adamw_moves_the_rest(model):
     assert not any("positions" in name or "norm" in name for name in matrices)
 
 
-def test_adamw_alone_moves_all(model):
+def test_adamw_moves_all(model):
     (adamw,) = optimizers_of(model, experiment_recipe("training.optimizer=adamw").training, bfloat16=False)
     assert names_of(adamw, model) == {name for name, p in model.named_parameters() if p.requires_grad}
 

@@ -96,7 +96,7 @@ def test_two_processes_that_share_the_weights_give_those_of_one(data, recipe, al
 
 
 @pytest.mark.slow
-def test_a_sharded_run_that_was_cut_goes_on(data, recipe, alone, tmp_path):
+def test_a_sharded_run_that_was_cut_continues(data, recipe, alone, tmp_path):
     run = tmp_path / "run"
     open_run(run, recipe)
     with pytest.raises(KeyboardInterrupt), distributed.beside(2, sharded, recipe, data, run):

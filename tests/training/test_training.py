@@ -211,7 +211,7 @@ def test_gradient_checkpointing_changes_no_weight(dataset, loop, tmp_path):
         assert torch.allclose(tensor, computed_again.state_dict()[name], atol=1e-6), name
 
 
-def test_colours_are_a_function_of_seed_and_place_alone(dataset, loop):
+def test_colours_are_a_function_of_seed_and_place_only(dataset, loop):
     jittered = with_recipe(loop, colour_jitter=ColourJitter())
     whole, resumed, plain = (
         [batch.frames for batch, _ in batches_of(each.recipe, each.source, first=first)]
@@ -252,7 +252,7 @@ def test_the_windows_of_an_update_go_into_its_batches_by_length(dataset, loop):
     assert max(abs(one - other) for one, other in zip(*shares, strict=True)) <= 2, "no process waits for another"
 
 
-def test_the_number_of_loader_workers_changes_no_batch_so_that_a_run_may_go_on_with_another(dataset, loop):
+def test_the_number_of_loader_workers_changes_no_batch_so_that_a_run_may_resume_with_another(dataset, loop):
     by_one, by_three = (
         list(batches_of(with_recipe(loop, loader_workers=workers).recipe, loop.source, first=first))
         for workers, first in ((1, 0), (3, 2))

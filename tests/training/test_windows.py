@@ -130,7 +130,7 @@ def test_the_order_is_a_function_of_the_seed():
     assert not np.array_equal(order(50, 1, 0, 50), order(50, 2, 0, 50))
 
 
-def test_the_order_goes_on_wherever_it_was_left():
+def test_the_order_continues_wherever_it_was_left():
     whole = order(7, 3, 0, 40)
     for left in (0, 1, 6, 7, 8, 23):
         assert np.array_equal(np.concatenate([order(7, 3, 0, left), order(7, 3, left, 40 - left)]), whole)
@@ -147,7 +147,7 @@ def test_a_mixture_draws_each_part_by_its_weight_and_in_its_own_order():
         assert np.array_equal(own, order(sizes[number], 4, 0, len(own)))  # so every window once an epoch of the part
 
 
-def test_a_mixture_goes_on_wherever_it_was_left():
+def test_a_mixture_continues_wherever_it_was_left():
     whole = mixed_order((7, 5), (2.0, 1.0), 3, 0, 3100)
     for left in (0, 1, 999, 1000, 1001, 2500):
         rest = mixed_order((7, 5), (2.0, 1.0), 3, left, 3100 - left)

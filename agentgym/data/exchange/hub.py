@@ -48,9 +48,9 @@ def export_hub(path: str | Path, to: str | Path) -> list[str]:
 
 
 def _write_shards(dataset: EpisodeDataset, folder: Path) -> str:
-    """Writes the Parquet files, and returns what stands in their names: a digest of what they hold.
+    """Writes the Parquet files, and returns what is in their names: a digest of what they hold.
 
-    `datasets` looks its cache up by the names alone: with the same ones it would give what another folder holds.
+    `datasets` looks its cache up only by the names: with the same ones it would give what another folder holds.
     """
     folder.mkdir()
     files: list[Path] = []

@@ -1,7 +1,7 @@
 """LeRobotDataset v3 -> ours: Parquet with images or videos, actions, tasks; `lerobot_export` goes back.
 
 LeRobot says what was seen and done at each step, and not what the last action led to: that action is left out, unless
-agentgym wrote the folder, where the row behind it has the frame.
+agentgym wrote the folder, where the row after it has the frame.
 """
 
 import io
@@ -197,7 +197,7 @@ def _read_episode(
 ) -> Episode:
     rows = folder.rows(described)
     if len(rows) < 2:
-        raise ValueError("it has no step with a frame behind it")
+        raise ValueError("it has no step with a frame after it")
     texts = described.get("tasks") or [header.recipe["suite"]["tasks"][0]["id"]]
     if len(texts) > 1:
         raise ValueError(f"its task changes: {', '.join(map(str, texts))}")

@@ -1,8 +1,8 @@
 """Minari datasets -> ours: frames, mission, actions, rewards, how it ended, and the seed. `minari_export` goes back.
 
-Needs the extra `minari`, not jax: Minari alone records with it. Observations are an image, a dictionary with one, or
-MiniGrid's symbolic partial view, which is drawn as the environments here draw it. An episode that is no demonstration
-is left out, and said; what cannot be read at all is refused, and leaves nothing behind.
+Needs the extra `minari`, not jax: only Minari's recording needs it. Observations are an image, a dictionary with one,
+or MiniGrid's symbolic partial view, which is drawn as the environments here draw it. An episode that is no
+demonstration is left out, and said; what cannot be read at all is refused, and leaves nothing on disk.
 """
 
 import re
@@ -50,7 +50,7 @@ class MinariSource:
             raise ValueError("it has no step")
         success, over = _success(found.infos), np.logical_or(found.terminations, found.truncations)
         if over[:-1].any():
-            raise ValueError(f"it ends after {over.argmax() + 1} steps and goes on")
+            raise ValueError(f"it ends after {over.argmax() + 1} steps and continues")
         ended, rewards = bool(found.terminations[-1]), np.asarray(found.rewards, np.float64)
         actions = unbatch(self.dataset.spec.action_space, found.actions, len(rewards))
         sample = Episode(
@@ -118,7 +118,7 @@ def _read(source: str | Path) -> tuple[MinariSource, list[str]]:
     if any(values.get("options") not in (None, {}, "null", "{}") for values in metadata):
         notes.append("reset options: recorded there, without a place here; such episodes cannot be replayed")
     if _text_key(observed) is None:
-        notes.append(f"instruction: not recorded, '{task}' stands in its place")
+        notes.append(f"instruction: not recorded, '{task}' is used in its place")
     others = [key for key in parts_of(observed) if key not in (None, view.key, _text_key(observed))]
     if set(others) - {"direction"}:  # MiniGrid's view has that in it
         notes.append(f"not imported of the observations: {', '.join(map(str, others))}")

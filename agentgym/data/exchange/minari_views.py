@@ -26,7 +26,7 @@ class ObservationView:
     symbolic: bool
 
     def of(self, observations: Any) -> NDArray[np.uint8]:
-        """What stands there, as it is. Raises ValueError when it is not of its space."""
+        """What is there, as it is. Raises ValueError when it is not of its space."""
         found = np.asarray(observations if self.key is None else observations[self.key])
         if found.dtype != np.uint8:
             raise ValueError(f"its frames are {found.dtype}{list(found.shape)}, not uint8 as their space has it")
@@ -63,7 +63,7 @@ def find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> Obs
 
 
 def refuse_symbols(view: ObservationView, shown: NDArray[np.uint8], source: str | Path) -> None:
-    """Raises UserError for MiniGrid's grids of the whole room, in which alone the agent is a symbol among others."""
+    """Raises UserError for MiniGrid's grids of the whole room, where the agent is a symbol among others."""
     agent = bool((shown[..., 0] == AGENT).any())
     if shown.max(initial=0) <= AGENT and (agent or not view.symbolic):
         raise UserError(

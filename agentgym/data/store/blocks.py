@@ -2,7 +2,7 @@
 
 A block is the unit of reading, of damage and of the checksum, so that a window costs the same in an episode of twenty
 steps and of thousands. Any zstd decompressor reads them; those of an episode, in a row, are one zstd stream of its
-frames. What was measured against PNG and other layouts stands in docs/datasets.md.
+frames. What was measured against PNG and other layouts is in docs/datasets.md.
 """
 
 import json

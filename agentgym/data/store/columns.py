@@ -129,7 +129,7 @@ def _offsets(content: Any) -> memoryview:
 
 
 def _numbers(content: Any, dtype: np.dtype[Any]) -> memoryview:
-    """What is in a buffer, which may go on after the last value."""
+    """What is in a buffer, which may extend beyond the last value."""
     code: Any = dtype.char
     return memoryview(content)[: len(content) // dtype.itemsize * dtype.itemsize].cast("B").cast(code)
 

@@ -96,7 +96,7 @@ class EpisodeDataset:
         )
 
     def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
-        """Frames [start, stop) alone."""
+        """Frames [start, stop)."""
         shard, row = self._locate(episode)
         return shard.frames(row, start, stop)
 

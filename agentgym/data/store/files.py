@@ -20,7 +20,7 @@ def locate(path: str | Path) -> Path:
         return path
     if "://" not in path:
         return Path(path)
-    from upath import UPath  # here alone: most folders are on a disk
+    from upath import UPath  # only here: most folders are on a disk
 
     try:
         endpoint = os.environ.get("HF_ENDPOINT") if path.startswith("hf://") else None
@@ -32,7 +32,7 @@ def locate(path: str | Path) -> Path:
 
 
 def require_local(path: Path, remedy: str) -> Path:
-    """The path when it is on this machine's disks, which alone are written to. Raises UserError with the remedy."""
+    """The path when it is on this machine's disks; nothing is written elsewhere. Raises UserError with the remedy."""
     if not isinstance(path, Path):
         raise UserError(f"{path}: only folders on this machine's disks are written to; {remedy}")
     return path

@@ -28,7 +28,7 @@ FORMAT = "2.1"  # readers take any 2.x: a new minor number adds to what there is
 FORMAT_WITH_EXTRAS, EXTRAS_CRC = "2.2", "extras_crc32"
 OUTCOMES = ("solved", "failed", "error", "timeout")
 METADATA_KEY, METADATA_CRC_KEY = b"agentgym", b"agentgym.crc32"
-ATTEMPTS = b', "attempts": '  # stands after what is the same in all shards, in the metadata's JSON
+ATTEMPTS = b', "attempts": '  # comes after what is the same in all shards, in the metadata's JSON
 
 COLUMNS = (
     ("task", pa.string()),

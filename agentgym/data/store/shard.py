@@ -153,7 +153,7 @@ class Shard:
         return self.row(row, columns)
 
     def extras(self, row: int) -> dict[str, Any]:
-        """What stands beside the frames of an episode, by name. Raises UserError when it is not what was written."""
+        """What an episode has beside its frames, by name. Raises UserError when it is not what was written."""
         if not self.header.extras:
             return {}
         count = int(self.lengths[row]) + 1
@@ -172,7 +172,7 @@ class Shard:
         self._require_blocks(row, range(count_blocks(int(self.lengths[row]) + 1)))
 
     def _require_row(self, row: int) -> None:
-        """Raises UserError when what stands once in a row is not what was written. Verifies a row once."""
+        """Raises UserError when what a row has once is not what was written. Verifies a row once."""
         if self._whole_rows[row]:
             return
         if not self._verify_row(row):
@@ -194,7 +194,7 @@ class Shard:
                 self._whole_blocks[first + place] = True
 
     def _verify_row(self, row: int) -> bool:
-        """Every list is as long as the episode, and what stands there once is what was written."""
+        """Every list is as long as the episode, and what is there once is what was written."""
         values = self.row(row, PLAIN_COLUMNS)
         sizes = [self._columns[name].size(row) for name in ("frames", "block_crc32", *STEP_COLUMNS)]
         steps, blocks = values["length"], count_blocks(values["length"] + 1)
@@ -228,7 +228,7 @@ class Shard:
 
 
 def _rows_of(reader: pa.ipc.RecordBatchFileReader) -> pa.RecordBatch:
-    """All rows as one batch, as the writer made them; there is none where a shard has attempts alone."""
+    """All rows as one batch, as the writer made them; there is none where a shard has only attempts."""
     if reader.num_record_batches == 1:
         return reader.get_batch(0)
     batches = reader.read_all().combine_chunks().to_batches()

@@ -59,6 +59,6 @@ class AtariRam:
         return names.index(self._player.choose(self._task.ale.getRAM()))
 
     def executed(self, action: int) -> None:
-        """The player goes on from what was executed."""
+        """The player continues from what was executed."""
         assert self._task.action_names is not None
         self._player.executed(self._task.action_names[action])

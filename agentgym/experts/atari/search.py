@@ -1,9 +1,9 @@
 """Rollout-IW(1): the best first action from a state, by rollouts that end where nothing new is seen.
 
-After Bandres, Bonet and Geffner 2018 (arXiv 1801.03354). A rollout goes on while some atom of its state is there sooner
-than ever before in this search; what can lead nowhere new is solved and not entered again. Except: rollouts also end at
-a depth, the budget counts simulated states, and what lies below the chosen action is kept as long as the world became
-what the search had foreseen. It knows a world by `Simulator` alone.
+After Bandres, Bonet and Geffner 2018 (arXiv 1801.03354). A rollout continues while some atom of its state is there
+sooner than ever before in this search; what can lead nowhere new is solved and not entered again. Except: rollouts also
+end at a depth, the budget counts simulated states, and what lies below the chosen action is kept as long as the world
+became what the search had foreseen. It knows a world only through `Simulator`.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ UNSEEN = np.iinfo(np.int64).max
 
 
 class Outcome(NamedTuple):
-    """What an action leads to: a state to go on from, its reward, whether all ends there, and which atoms are true."""
+    """What an action leads to: a state to continue from, its reward, whether all ends, and which atoms are true."""
 
     state: Any
     reward: float
@@ -94,7 +94,7 @@ class Search:
         return foreseen
 
     def _remember(self, root: Node) -> None:
-        """The kept tree stands as if it had just been tried: from depth 0 on, with room below for what is new."""
+        """The kept tree is as if it had just been tried: from depth 0 on, with room below for what is new."""
         root.depth, nodes = 0, [root]
         for node in nodes:
             np.minimum.at(self._soonest, node.outcome.atoms, node.depth)

@@ -29,7 +29,7 @@ class AtariSimulator:
         self.num_actions = len(self._codes)
 
     def present(self, task: "AtariTask") -> Outcome:
-        """The state that the task is in, to go on from."""
+        """The state that the task is in, to restore."""
         self._ale.restoreState(task.ale.cloneState(include_rng=False))
         return self._outcome(0.0, over=False)
 

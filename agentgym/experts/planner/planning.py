@@ -1,8 +1,8 @@
 """plan(world, mission) -> the actions that do it, found by acting in the world as it would be.
 
-To be somewhere, take the cheapest way; what stands in it is cleared first: a closed door is opened, a locked one after
-its key was fetched (maybe out of a box, maybe from behind another locked door), a thing is put where it is least in the
-way.
+To be somewhere, take the cheapest path; what is in the way is cleared first: a closed door is opened, a locked one
+after its key was fetched (maybe out of a box, maybe from beyond another locked door), a thing is put where it is least
+in the way.
 """
 
 from collections.abc import Container
@@ -17,7 +17,7 @@ MAX_ACTIONS = 5000  # longer than any level lasts: a plan that runs in circles e
 
 
 class NoPlanError(Exception):
-    """The mission cannot be done, as far as the planner can tell."""
+    """The mission cannot be done, as far as the planner knows."""
 
 
 def plan(world: World, mission: Mission) -> list[int]:
@@ -112,7 +112,7 @@ class _Planning:
         elif self._world.carrying:
             self._put_aside(poses)
         else:
-            self.do(PICKUP)  # and goes on with it; it is put aside when the hand is needed
+            self.do(PICKUP)  # and carries it; it is put aside when the hand is needed
 
     def _put_aside(self, poses: Container[int]) -> None:
         """Puts down what is carried where going there, on to the poses and to the doors that wait costs least."""

@@ -1,6 +1,6 @@
 """World: MiniGrid's true grid as one frozen value, and what an action makes of it.
 
-Cells are numbered row by row; a pose is 4 * cell + direction, so that a search needs integers alone. Plans are made by
+Cells are numbered row by row; a pose is 4 * cell + direction, so that a search needs only integers. Plans are made by
 acting in such values, which is why a plan can be compared with what really happens, step by step.
 """
 
@@ -16,7 +16,7 @@ PICKUP, DROP, TOGGLE, DONE = int(Actions.pickup), int(Actions.drop), int(Actions
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """What stands in a cell or is carried. `state` is "open", "closed" or "locked", for doors alone."""
+    """What is in a cell or is carried. `state` is "open", "closed" or "locked", for doors only."""
 
     kind: str
     color: str

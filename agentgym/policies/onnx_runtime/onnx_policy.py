@@ -1,4 +1,4 @@
-"""An exported agent as a policy, with onnxruntime and numpy alone: this file is copied into every exported folder.
+"""An exported agent as a policy, with only onnxruntime and numpy: this file is copied into every exported folder.
 
 `act` is for one environment, `predict` is the `predict` of Stable-Baselines3 for a batch. The policy holds no history;
 that is in the value that both give back. The graph computes one step; what moves the window and chooses is here.
@@ -123,7 +123,7 @@ class OnnxPolicy:
             self.sampler.start(row, seed)
 
     def select(self, state: Sequence[History], rows: NDArray[np.int64]) -> tuple[History, ...]:
-        """The state of those rows alone, in that order, for a batch in which some environments are done."""
+        """The state of those rows, in that order, for a batch in which some environments are done."""
         if self.sampler is not None:
             self.sampler.select(rows)
         return tuple(state[row] for row in rows)
@@ -206,7 +206,7 @@ class Tokenizer:
     def encode(self, text: str) -> NDArray[np.int64]:
         """The start token and the tokens of a text."""
         text = text if text[:1] in ("", " ") else self._prefix + text
-        # Numbers of other scripts count as digits: Python's \d knows the decimal ones alone.
+        # Numbers of other scripts count as digits: Python's \d knows only the decimal ones.
         shape = "".join("0" if unicodedata.category(sign)[0] == "N" else sign for sign in text)
         parts = [text[found.start() : found.end()] for found in self._parts.finditer(shape)]
         return np.array([self._start, *(number for part in parts for number in self._merge(part))], np.int64)

@@ -134,7 +134,7 @@ class VisualTokenCache:
 def _distinct(
     rows: UInt8[Tensor, "rows bytes"],
 ) -> tuple[Int[Tensor, "different"], Int[Tensor, "rows"]]:
-    """Where the different ones among the rows first stand, and which of them each is."""
+    """The first place of each distinct row, and which of them each row is."""
     places: dict[bytes, int] = {}
     which = [places.setdefault(row.tobytes(), len(places)) for row in rows.cpu().numpy()]
     first = {place: number for number, place in reversed(list(enumerate(which)))}

@@ -19,7 +19,7 @@ from agentgym.policies.sb3.restoring import note_of
 class AgentActorCriticPolicy(ActorCriticPolicy):
     """A checkpoint's agent as actor, and a value head on the same features.
 
-    An agent of several domains acts in the one of the environment's action space, and is saved with that one alone;
+    An agent of several domains acts in the one of the environment's action space, and is saved with only that one;
     where several have that space, `task` says which, by a task that it was trained on.
 
     `value_rate` is the value head's learning rate as a multiple of the algorithm's, which is the agent's own: the agent
@@ -96,7 +96,7 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
             self.optimizer.has_rates = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy, also in another process; PyTorch's optimisers leave hooks and what they do not know behind."""
+        """A copy, also in another process; without the hooks that PyTorch's optimisers add."""
         super().__setstate__(state)
         self._rate_groups()
 

@@ -48,7 +48,7 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """The first frame alone."""
+        """The first frame."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._steps = 0
         return self._append(observation), info

@@ -1,5 +1,5 @@
 "use strict";
-// Everything that moves on the page. Data stands in JSON beside what it belongs to; text is set as text.
+// Everything that moves on the page. Data is in JSON beside what it belongs to; text is set as text.
 
 const nearest = (points, x) => points.reduce((best, point) => Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best);
 
@@ -30,7 +30,7 @@ for (const button of document.querySelectorAll("[data-toggle]")) {
   });
 }
 
-class Film {
+class VideoPlayer {
   constructor(element) {
     this.element = element;
     this.data = JSON.parse(element.querySelector("script").textContent);
@@ -79,19 +79,19 @@ class Film {
   }
 }
 
-const films = [...document.querySelectorAll(".film")].map(element => new Film(element));
-if (films.length) {
+const videos = [...document.querySelectorAll(".video")].map(element => new VideoPlayer(element));
+if (videos.length) {
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const seen = new IntersectionObserver(entries => entries.forEach(entry => {
-    films.find(film => film.element === entry.target).visible = entry.isIntersecting;
+    videos.find(video => video.element === entry.target).visible = entry.isIntersecting;
   }), { threshold: 0.3 });
-  films.forEach(film => { seen.observe(film.element); film.play(!still); });
-  setInterval(() => films.forEach(film => film.tick()), 220);
-  const all = document.querySelector("#play-all"), wall = document.querySelector(".films");
+  videos.forEach(video => { seen.observe(video.element); video.play(!still); });
+  setInterval(() => videos.forEach(video => video.tick()), 220);
+  const all = document.querySelector("#play-all"), wall = document.querySelector(".videos");
   all.addEventListener("click", () => {
     const on = all.getAttribute("aria-pressed") !== "true";
     all.setAttribute("aria-pressed", String(on));
-    films.forEach(film => film.play(on));
+    videos.forEach(video => video.play(on));
   });
   all.setAttribute("aria-pressed", String(!still));
   document.querySelector("#show-patches")?.addEventListener("click", event => {
@@ -102,6 +102,6 @@ if (films.length) {
   for (const button of document.querySelectorAll("[data-outcome]")) button.addEventListener("click", () => {
     button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
     const on = button.getAttribute("aria-pressed") === "true";
-    films.filter(film => film.element.dataset.result === button.dataset.outcome).forEach(film => { film.element.hidden = !on; });
+    videos.filter(video => video.element.dataset.result === button.dataset.outcome).forEach(video => { video.element.hidden = !on; });
   });
 }
