@@ -1,5 +1,7 @@
 """The tasks of `nasty`, one by one and as recipes."""
 
+import nasty  # noqa: F401  (what is imported already needs no trust)
+
 from agentgym import environments
 from agentgym.recipes import DatasetRecipe, TaskRecipe
 
