@@ -68,6 +68,24 @@ for more in (
     app.add_typer(more.app)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from agentgym.versions import installed_versions
+
+        out.print(f"agentgym {installed_versions(())['agentgym']}", highlight=False)
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and nothing else.")
+]
+
+
+@app.callback()
+def _with_version(version: Version = False) -> None:
+    """Record demonstrations, train an agent foundation model on them, score it and look at it."""
+
+
 def main() -> None:
     """The entry point of the `agentgym` command."""
     # Threads that spin while they wait starve each other as soon as anything else runs on the same cores: a training

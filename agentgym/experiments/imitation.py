@@ -25,6 +25,7 @@ from agentgym.folders import claimed
 from agentgym.model.agent import AgentModel
 from agentgym.model.device import describe_device
 from agentgym.model.presets import describe_frames
+from agentgym.model.sizes import check_training_fits
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import ExperimentRecipe, SuiteRecipe, load_experiment
 from agentgym.training import distributed
@@ -101,6 +102,13 @@ def prepare(recipe: ExperimentRecipe, data: Path) -> Start:
             environments.check_suite(suite)
     torch.manual_seed(recipe.training.seed)
     model, tokenizer = first_model(recipe, parts)
+    loop = recipe.training
+    check_training_fits(
+        model.config,
+        windows=loop.batch_size,
+        steps=max(min(part.window, int(part.dataset.lengths.max(initial=1))) for part in parts),
+        kept_layers=not loop.gradient_checkpointing,
+    )
     return Start(model, tokenizer, *sources_of(parts, window_config_of(model, tokenizer)))
 
 

@@ -36,6 +36,7 @@ from agentgym.files import (
 from agentgym.folders import claimed, is_vacant
 from agentgym.model.agent import AgentModel
 from agentgym.model.device import default_device, describe_device
+from agentgym.model.sizes import check_room
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.protocol import Policy
 from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
@@ -64,6 +65,12 @@ def finetune(
     _check_same_recipe(run, recipe)
     if not (run / "model").exists() and not (run / "model.zip").exists():
         domain = _agent(recipe).domain
+        kept = recipe.ppo.environments * recipe.ppo.rollout_steps * domain.window
+        check_room(
+            3 * kept * domain.frame_shape[0] * domain.frame_shape[1],
+            f"{recipe.ppo.environments:,} environments by {recipe.ppo.rollout_steps:,} steps of {domain.window} frames",
+            "choose smaller ppo.environments or ppo.rollout_steps",
+        )
         env = _environment(recipe, domain.window)
         model = _first(recipe, env, domain.tasks[0])
         if (run / CHECKPOINT).is_file():

@@ -11,6 +11,7 @@ from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.model.agent import AgentModel
 from agentgym.model.config import AgentConfig
 from agentgym.model.older_formats import CHECKPOINT_FORMAT
+from agentgym.model.sizes import check_described
 
 
 def load_agent(
@@ -33,6 +34,7 @@ def load_agent(
         )
     if not list(path.glob("*.safetensors")):
         raise UserError(f"{path}: has no model.safetensors; the weights are missing")
+    check_described(config_file, values)
     transformers_logging.disable_progress_bar()
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what differs is said below, as an error
@@ -57,7 +59,22 @@ def load_agent(
             raise UserError(
                 f"{path}: tensor {min(str(key) for key in report[keys])} is {problem} ({len(report[keys])} in all)"
             )
+    _check_windows(config_file, model)
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{path}: tensor {name} has numbers that are not finite; the agent cannot act with them")
     return model.to(device).eval()
+
+
+def _check_windows(file: Path, model: AgentModel) -> None:
+    """Raises UserError when the language model has no room for the windows that the configuration names."""
+    language: Any = model.config.language_config
+    try:
+        longest = max((domain.window for domain in model.config.all_domains()), default=model.config.window)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"{file}: key 'domains': cannot be read ({first_line(error)}); make it again") from None
+    if type(longest) is not int or not 0 < longest * model.visual_tokens <= language.max_position_embeddings:
+        raise UserError(
+            f"{file}: windows of {longest} steps of {model.visual_tokens} visual tokens do not fit into the "
+            f"{language.max_position_embeddings} positions of its language model"
+        )

@@ -11,6 +11,7 @@ from agentgym.model.agent import AgentModel
 from agentgym.model.loading import load_agent
 from agentgym.model.presets import make_config
 from agentgym.model.pretrained import read_parts
+from agentgym.model.sizes import BYTES, check_room, count_numbers
 from agentgym.model.tokenizer import load_tokenizer, most_tokens, tokenize, train_tokenizer
 from agentgym.policies.agent_policy import find_checkpoint
 from agentgym.recipes import INSTRUCTION_BYTES, ExperimentRecipe
@@ -50,6 +51,11 @@ def first_model(
         temporal_attention=recipe.model.temporal_attention,
         instruction_attention=recipe.model.instruction_attention,
         parts=published.configs,
+    )
+    check_room(
+        4 * BYTES * count_numbers(config.to_dict()),  # weights, gradients, and what the optimizer remembers
+        f"a model of {count_numbers(config.to_dict()):,} numbers",
+        "choose a smaller model.preset, training.window or model.frame_side",
     )
     model = AgentModel(config)
     published.copy_into(model)

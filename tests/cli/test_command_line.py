@@ -29,6 +29,13 @@ def finished(tmp_path_factory):
     return folder, result
 
 
+def test_the_version_is_printed_and_nothing_else(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["agentgym", "--version"])
+    monkeypatch.setattr(main.out, "file", sys.stdout)
+    assert main._run() == 0
+    assert re.fullmatch(r"agentgym \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
 def test_one_command_records_trains_scores_and_reports(finished):
     folder, result = finished
     run = folder / "runs/babyai-goto-redball"
