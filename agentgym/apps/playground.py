@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentgym import environments, recipes
-from agentgym.apps.session import Session, SessionView, keys_of, open_dataset
+from agentgym.apps.session import Session, SessionView, open_dataset
 from agentgym.data.png import encode_png
 from agentgym.data.store import DatasetWriter
 from agentgym.errors import UserError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SUITE = "babyai-goto-redball"
 MAX_SESSIONS = 8
+MOST_NUMBERS = 1024  # of an action
 IDLE_S = 600.0  # after which a visitor's place may be given to another
 
 
@@ -43,10 +45,19 @@ class BeginRequest(RequestBody):
     instruction: str | None = None
 
 
-class StepRequest(RequestBody):
-    """One step: a person's action by name, or none for the agent's own."""
+Action = str | Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=MOST_NUMBERS)]
 
-    action: str | None = None
+
+class StepRequest(RequestBody):
+    """One step: a person's action by name or as numbers, or none for the agent's own."""
+
+    action: Action | None = None
+
+
+class CorrectRequest(RequestBody):
+    """What the last step should have been."""
+
+    action: Action
 
 
 class KeepRequest(RequestBody):
@@ -85,7 +96,9 @@ class Playground:
     def options(self) -> dict[str, Any]:
         """What the page needs to know before it starts."""
         record = str(self.writer.path) if self.writer else None
-        return {"tasks": list(self.tasks), "known": list(self.known), "agent": self.name or None, "record": record}
+        clips = self.agent is not None and self.agent.model.vision_encoder.temporal is not None
+        found = {"tasks": list(self.tasks), "known": list(self.known), "agent": self.name or None, "record": record}
+        return {**found, "clips": clips}
 
     def enter(self, asked: BeginRequest) -> dict[str, Any]:
         """A new session. Raises UserError when the task is not offered or the house is full."""
@@ -101,8 +114,7 @@ class Playground:
             raise
         identity = secrets.token_urlsafe(12)
         self.visitors[identity] = Visitor(session)
-        names = session.action_names
-        return {"session": identity, "actions": names, "keys": keys_of(names), **shown(view)}
+        return {"session": identity, "controls": session.controls, **shown(view)}
 
     def find(self, identity: str) -> Session:
         """A visitor's session. Raises UserError when it is over."""
@@ -114,23 +126,25 @@ class Playground:
 
     def step(self, identity: str, asked: StepRequest) -> dict[str, Any]:
         """One step. Raises UserError for an action that is not one."""
+        return shown(self.find(identity).act(asked.action))
+
+    def correct(self, identity: str, asked: CorrectRequest) -> dict[str, Any]:
+        """The last step has a person's label. Raises UserError for an action that is not one."""
         session = self.find(identity)
-        if asked.action is None:
-            return shown(session.act())
-        if asked.action not in session.action_names:
-            raise UserError(f"action '{asked.action}': expected one of {', '.join(session.action_names)}")
-        start = session.first_action
-        return shown(session.act(start + session.action_names.index(asked.action)))
+        session.correct(asked.action)
+        return {"corrected": session.corrected}
 
     def keep(self, identity: str, asked: KeepRequest) -> dict[str, Any]:
         """The episode goes to the dataset, and is on disk when this returns."""
         if self.writer is None:
             raise UserError("nothing is recorded here; start the playground with --record data/NAME")
-        sample = self.find(identity).keep(asked.success)
+        session = self.find(identity)
+        sample = session.keep(asked.success)
         self.writer.append(sample)
         self.writer.commit()
         self.kept += 1
-        return {"kept": self.kept, "steps": len(sample), "expert": sample.expert, "success": sample.success}
+        told = {"kept": self.kept, "steps": len(sample), "corrected": session.corrected}
+        return {**told, "expert": sample.expert, "success": sample.success}
 
     def leave(self, identity: str) -> None:
         """A session ends."""
@@ -162,8 +176,10 @@ def shown(view: SessionView) -> dict[str, Any]:
         **{name: getattr(view, name) for name in ("reward", "total_reward", "over", "success")},
         "frame": b64encode(encode_png(view.frame)).decode("ascii"),
         "world": b64encode(encode_png(view.world)).decode("ascii"),
-        "probabilities": thought and list(thought.probabilities),
-        "choice": thought and thought.choice,
+        "probabilities": thought and thought.probabilities and list(thought.probabilities),
+        "tokens": thought and [[token.name, token.alternatives] for token in thought.tokens],
+        "choice": thought and np.asarray(thought.choice).ravel().tolist(),
+        "window": int(thought.state.steps[0]) if thought else 1,
     }
 
 

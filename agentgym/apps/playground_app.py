@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from agentgym.apps.listening import LOOPBACK, listen
-from agentgym.apps.playground import BeginRequest, KeepRequest, Playground, StepRequest, shown
+from agentgym.apps.playground import BeginRequest, CorrectRequest, KeepRequest, Playground, StepRequest, shown
 from agentgym.errors import UserError
 from agentgym.extras import needs
 
@@ -120,6 +120,11 @@ def _add_routes(app: "FastAPI", playground: Playground) -> None:
     def step(identity: str, asked: StepRequest) -> dict[str, Any]:
         with playground.lock:
             return playground.step(identity, asked)
+
+    @app.post("/api/sessions/{identity}/correct")
+    def correct(identity: str, asked: CorrectRequest) -> dict[str, Any]:
+        with playground.lock:
+            return playground.correct(identity, asked)
 
     @app.post("/api/sessions/{identity}/keep")
     def keep(identity: str, asked: KeepRequest) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from agentgym.data.episode import Episode
 from agentgym.data.recorder import Recorder
 from agentgym.data.store import DatasetWriter, EpisodeDataset, Header
 from agentgym.environments import Observation, decode_instruction, encode_instruction
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
-from agentgym.spaces import SpaceCodec
+from agentgym.spaces import Buttons, Integers, Reals, SpaceCodec, values
 
 if TYPE_CHECKING:
     from agentgym.policies.agent_policy import AgentPolicy
@@ -41,6 +41,25 @@ def keys_of(action_names: Sequence[str]) -> dict[str, str]:
         free = known is not None and known not in keys.values()
         keys[name] = known if known is not None and free else next(spare, "")
     return keys
+
+
+def controls_of(space: SpaceCodec, task: str) -> dict[str, Any]:
+    """With what a person chooses an action: buttons of which one is pressed or several are held, lists, or sliders.
+
+    Raises UserError for a space that has none of these.
+    """
+    root = space.root
+    if isinstance(root, Integers) and root.shape is None:
+        return {"kind": "choices", "names": list(root.names[0]), "keys": keys_of(root.names[0])}
+    if isinstance(root, Integers):
+        return {"kind": "lists", "slots": [list(names) for names in root.names], "starts": list(root.starts)}
+    if isinstance(root, Buttons):
+        return {"kind": "buttons", "names": list(root.names), "keys": keys_of(root.names)}
+    if isinstance(root, Reals):
+        whole = bool(np.issubdtype(np.dtype(root.dtype), np.integer))
+        limits = {"lows": list(root.lows), "highs": list(root.highs), "whole": whole}
+        return {"kind": "sliders", "names": list(root.names), **limits}
+    raise UserError(f"{task}: people play Discrete, MultiDiscrete, MultiBinary and Box actions; these are {space}")
 
 
 @dataclass(frozen=True)
@@ -70,9 +89,9 @@ class Session:
     ) -> None:
         env = environments.make(task, frame=frame)
         space = SpaceCodec.of(env.action_space, env.action_names)
-        root = space.discrete_root(f"{env.task}: a session")
         self.task = env.task
-        self.action_names, self.first_action = root.names[0], root.starts[0]
+        self.controls = controls_of(space, env.task)
+        self._space, self._read = space, values.reader(space.root)
         self.header_parts = (space, env.frame_shape)
         self._agent = agent.playing(space, env.task) if agent else None
         self._agent_name = f"agent:{name}"
@@ -94,13 +113,17 @@ class Session:
         self._recorder.discard()
         self._finished.clear()
         self._actors: list[str] = []
+        self._corrections: dict[int, Any] = {}
         self._total = 0.0
         self._observation, _ = self._recorder.reset(seed=chosen)
         self._seed = chosen
         return self._look(state=None, reward=0.0, over=False, success=False)
 
-    def act(self, action: int | None = None) -> SessionView:
-        """One step: that action, a person's, or without one the agent's own choice. Raises UserError."""
+    def act(self, action: Any = None) -> SessionView:
+        """One step: that action, a person's, or without one the agent's own choice. Raises UserError.
+
+        An action is one of the space, or its plain values; the name of a Discrete one; a flat list for any shape.
+        """
         if self.view.over:
             raise UserError("the episode is over; begin another one, or keep this one")
         thought = self.view.thought
@@ -117,10 +140,25 @@ class Session:
         over = terminated or truncated
         return self._look(state=state, reward=float(reward), over=over, success=bool(info.get("is_success", False)))
 
+    def correct(self, action: Any) -> None:
+        """Says what the last step should have been: its label, which training predicts there. What was done stays.
+
+        Raises UserError where there is no step, or the action is none.
+        """
+        if not self._actors:
+            raise UserError("there is no step to correct yet; let the agent act first")
+        self._corrections[len(self._actors) - 1] = self._checked(action)
+
+    @property
+    def corrected(self) -> int:
+        """How many steps of the episode have a label of a person's."""
+        return len(self._corrections)
+
     def keep(self, success: bool | None = None) -> Episode:
         """The episode in hand, which is over then, as a sample; `success` is a person's word, else the environment's.
 
-        Raises UserError when there is nothing to keep.
+        Where a step was corrected all steps have labels: the person's, and of the others what was done there, which a
+        person saw and let pass. Raises UserError when there is nothing to keep.
         """
         if not self.view.over and self._actors:
             self._recorder.reset(seed=self._seed)  # what is unfinished is recorded as it is
@@ -131,18 +169,40 @@ class Session:
         self._finished.clear()
         self.view = replace(self.view, over=True)
         solved = sample.success if success is None else success
-        return replace(sample, expert="+".join(sorted(set(self._actors))), success=solved)
+        who = {*self._actors, *([HUMAN] if self._corrections else ())}
+        return replace(sample, expert="+".join(sorted(who)), success=solved, labels=self._labels(sample))
 
     def close(self) -> None:
         """Closes the environment; what was not kept is gone."""
         self._recorder.discard()
         self._recorder.close()
 
-    def _checked(self, action: int) -> int:
-        first, last = self.first_action, self.first_action + len(self.action_names) - 1
-        if not first <= action <= last:
-            raise UserError(f"action {action}: expected {first} to {last}")
-        return action
+    def _labels(self, sample: Episode) -> values.Actions | None:
+        if not self._corrections:
+            return None
+        return values.stack(
+            self._space.root, [self._corrections.get(step, done) for step, done in enumerate(sample.actions)]
+        )
+
+    def _checked(self, action: Any) -> Any:
+        """The action as the space has it. Raises UserError when it is none."""
+        root = self._space.root
+        if isinstance(root, Integers) and root.shape is None:
+            names, first = root.names[0], root.starts[0]
+            if isinstance(action, str):
+                if action not in names:
+                    raise UserError(f"action '{action}': expected one of {', '.join(names)}")
+                return first + names.index(action)
+            if not isinstance(action, int | np.integer) or not first <= action < first + len(names):
+                raise UserError(f"action {action}: expected {first} to {first + len(names) - 1}")
+            return int(action)
+        try:
+            found = values.array_type(root)
+            assert found is not None  # of what `controls_of` takes
+            flat = np.array(action, np.float64).reshape(found[1])
+            return self._read(flat.astype(found[0]) if np.array_equal(flat.astype(found[0]), flat) else flat)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"action {action}: {first_line(error)}") from None
 
     def _look(self, *, state: Any, reward: float, over: bool, success: bool) -> SessionView:
         """The view after a step, with the agent's thought on what comes next."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from agentgym.apps.session import Session, SessionView, keys_of, open_dataset
+from agentgym.apps.session import Session, SessionView, open_dataset
 from agentgym.data.store import DatasetWriter
 from agentgym.errors import UserError
 from agentgym.extras import needs
@@ -37,6 +37,8 @@ def play_in_window(task: str, *, record: Path | None = None, seed: int | None = 
         )
     frame = FrameRecipe()
     session = Session(task, frame=frame)
+    if session.controls["kind"] != "choices":
+        raise UserError(f"{task}: the window is for Discrete actions; 'agentgym playground' takes others too")
     writer = open_dataset(record, [TaskRecipe(id=task)], frame) if record else None
     try:
         session.begin(seed)
@@ -55,10 +57,8 @@ class _Window:
         pygame.display.init()
         pygame.font.init()
         self._pygame, self._session, self._writer = pygame, session, writer
-        names = session.action_names
-        start = session.first_action
-        symbols = {name: SYMBOLS.get(key, key) for name, key in keys_of(names).items() if key}
-        self._actions = {pygame.key.key_code(symbols[name]): start + names.index(name) for name in symbols}
+        symbols = {name: SYMBOLS.get(key, key) for name, key in session.controls["keys"].items() if key}
+        self._actions = {pygame.key.key_code(symbol): name for name, symbol in symbols.items()}
         self._help = " · ".join(f"{symbol}: {name}" for name, symbol in symbols.items())
         self._kept = 0
         self._said = ""

@@ -9,6 +9,7 @@ precision; what it decides goes to the host once a step.
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,11 +30,21 @@ from agentgym.policies.agents import find_agent
 from agentgym.policies.constrained_decoding import ConstrainedDecoder
 from agentgym.policies.observations import read_observation, read_starts
 from agentgym.policies.protocol import Actor
-from agentgym.policies.sampling import Sampler, TemperatureSampler
+from agentgym.policies.sampling import Sampler, TemperatureSampler, softmax
 from agentgym.policies.state import PolicyState
 from agentgym.policies.window_reader import WindowReader
-from agentgym.spaces import SpaceCodec
+from agentgym.spaces import NO_TOKEN, SpaceCodec, TextTokenSpace
 from agentgym.spaces.domains import Domain
+
+
+@dataclass(frozen=True)
+class WrittenAction:
+    """An action as the agent writes it: its tokens, and at each place the probabilities of all that may stand there."""
+
+    action: Any
+    tokens: list[int]
+    probabilities: list[NDArray[np.float64]]  # [tokens of the vocabulary] a place
+    state: PolicyState
 
 
 class AgentPolicy:
@@ -164,6 +175,33 @@ class AgentPolicy:
             hidden, after, single = self._read(observation, state, episode_start)
             logits = self.model.action_logits(hidden)[:, self.codec.allowed()].float().cpu().numpy()
         return (logits[0] if single else logits), after
+
+    def written_action(
+        self, observation: Mapping[str, NDArray[np.uint8]], state: PolicyState | None = None
+    ) -> WrittenAction:
+        """The likeliest action of one environment, token by token. Its state is as that of `action_logits`."""
+        probabilities: list[NDArray[np.float64]] = []
+
+        def choose(logits: Tensor) -> NDArray[np.int64]:
+            probabilities.append(softmax(logits[0].float().cpu().numpy()))
+            return self._choose(logits, deterministic=True)
+
+        with torch.inference_mode():
+            hidden, after, single = self._read(observation, state, None)
+            if not single:
+                raise UserError("one environment's observation is expected, without an axis of environments")
+            if self._decoder is None:
+                chosen = choose(self.model.action_logits(hidden))[:, None]
+            else:
+                chosen = self._decoder.decode(hidden, after.cache, after.read, choose)
+        tokens = [int(token) for token in chosen[0] if token != NO_TOKEN]
+        return WrittenAction(self.codec.decode_series(chosen)[0], tokens, probabilities[: len(tokens)], after)
+
+    def token_name(self, token: int) -> str:
+        """An action token for people; a negative one is of the text vocabulary."""
+        if token < 0 or isinstance(self.codec.root, TextTokenSpace):
+            return str(self.tokenizer.decode([token + self.model.config.num_text_tokens]))
+        return self.codec.tokens[token].removeprefix("<action:").removesuffix(">").removeprefix("<action_")
 
     def executed(self, state: PolicyState, actions: Any) -> PolicyState:
         """The state after `actions`, one for each environment, were executed in place of those last chosen."""

@@ -1,30 +1,54 @@
-"""What an agent makes of an observation before it acts: the probabilities of its actions, and its choice."""
+"""What an agent makes of an observation before it acts: its choice, and how likely it and the alternatives are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.policies.sampling import softmax
 from agentgym.policies.state import PolicyState
+from agentgym.spaces import Integers
+
+MOST_ALTERNATIVES = 5
+
+
+@dataclass(frozen=True)
+class TokenChoice:
+    """One token of an action that has several: the chosen one, and what may stand there, the likeliest first."""
+
+    name: str
+    alternatives: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an agent made of one observation. `choice` is an action of the environment; `probabilities` sum to 1.
+    """What an agent made of one observation. `choice` is an action of the environment.
 
-    `state` has no action for the observation yet: see `AgentPolicy.executed`.
+    `probabilities` are those of all actions of a Discrete space, in their order; of other spaces None, and `tokens` has
+    each token of the choice, given those before it. `state` has no action for the observation yet: see
+    `AgentPolicy.executed`.
     """
 
-    probabilities: tuple[float, ...]
-    choice: int
+    probabilities: tuple[float, ...] | None
+    tokens: tuple[TokenChoice, ...]
+    choice: Any
     state: PolicyState
 
 
 def look(policy: AgentPolicy, observation: Mapping[str, NDArray[np.uint8]], state: PolicyState | None) -> Prediction:
     """The policy's thought on the next observation of an episode; `state` None is an episode's first."""
-    logits, after = policy.action_logits(observation, state)
-    first = policy.codec.discrete_root("an inspected agent").starts[0]
-    return Prediction(tuple(softmax(logits).tolist()), int(logits.argmax()) + first, after)
+    written = policy.written_action(observation, state)
+    root = policy.codec.root
+    if isinstance(root, Integers) and root.shape is None:
+        probabilities = tuple(written.probabilities[0][policy.codec.allowed()].tolist())
+        return Prediction(probabilities, (), int(written.action), written.state)
+    tokens = zip(written.tokens, written.probabilities, strict=True)
+    return Prediction(None, tuple(_choice(policy, *each) for each in tokens), written.action, written.state)
+
+
+def _choice(policy: AgentPolicy, token: int, probabilities: NDArray[np.float64]) -> TokenChoice:
+    likeliest = (-probabilities).argsort(kind="stable")[:MOST_ALTERNATIVES]
+    possible = [(policy.token_name(int(each)), float(probabilities[each])) for each in likeliest]
+    return TokenChoice(policy.token_name(token), tuple(each for each in possible if each[1] > 0))

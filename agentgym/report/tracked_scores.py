@@ -14,7 +14,7 @@ from PIL import Image
 from agentgym.evaluation.score_rows import Score, read_scores
 from agentgym.files import read_json
 from agentgym.training.run_folder import read_recipe
-from agentgym.training.trackers import make_trackers, starting
+from agentgym.training.trackers import finish, make_trackers, starting
 
 COLUMNS = ("task", "policy", "episodes", "success", "return", "length", "score", "interval")
 VIDEO_SIDE = 320  # pixels, of a moving picture in TensorBoard
@@ -36,7 +36,7 @@ def track_scores(run: Path, evaluation: dict[str, Any]) -> list[str]:
         tracker.log(_numbers(rows, evaluation), step=update)
         TABLES[tracker.name](tracker, rows, update)
         VIDEOS[tracker.name](tracker, videos, update)
-        tracker.finish()
+    finish(trackers)
     return [tracker.name for tracker in trackers]
 
 

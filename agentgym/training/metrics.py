@@ -12,7 +12,7 @@ from agentgym.files import append_json_line, replace_file, to_json, writing
 from agentgym.folders import make_folder
 from agentgym.training.losses import Losses
 from agentgym.training.run_folder import read_metrics
-from agentgym.training.trackers import PROJECT, starting
+from agentgym.training.trackers import PROJECT, finish, starting
 
 PARTS = ("language", "masked_image", "action")
 
@@ -102,5 +102,4 @@ class MetricLogger:
 
     def close(self) -> None:
         """The trackers write what they still hold."""
-        for tracker in self._accelerator.trackers:
-            tracker.finish()
+        finish(self._accelerator.trackers)

@@ -7,8 +7,9 @@ there, so that a resumed training and a later evaluation continue it.
 
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,8 @@ def starting(trackers: "Sequence[GeneralTracker]", run: Path) -> Iterator[None]:
     """Around what starts them: what a package says against it is a UserError, and trackers.json is written."""
     os.environ.setdefault("WANDB_SILENT", "true")  # the progress of the command is all that is printed
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # Trackio greets on stdout, where results go
+            yield
     except Exception as error:  # whatever a package raises without its account, server or disk
         failed = next((each for each in trackers if not _is_started(each)), trackers[-1])
         raise UserError(
@@ -78,6 +80,13 @@ def starting(trackers: "Sequence[GeneralTracker]", run: Path) -> Iterator[None]:
     if names:
         known = read_json(run / NAMES, dict) if (run / NAMES).is_file() else {}
         write_json(run / NAMES, {**known, **names})
+
+
+def finish(trackers: "Sequence[GeneralTracker]") -> None:
+    """They write what they still hold."""
+    with redirect_stdout(sys.stderr):
+        for tracker in trackers:
+            tracker.finish()
 
 
 def _is_started(tracker: "GeneralTracker") -> bool:

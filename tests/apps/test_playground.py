@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import io
-import itertools
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +12,7 @@ import urllib.request
 
 import pytest
 import torch
+from browser import Browser, needs_chromium
 from fastapi.testclient import TestClient
 from PIL import Image
 from tiny import TASK, model_of, tokenizer_of
@@ -54,17 +53,17 @@ def posted(client, path, status=200, **body):
 def test_an_episode_is_watched_taken_over_kept_and_found_in_the_dataset(client, playground, tmp_path):
     view = posted(client, "sessions", seed=4)
     session = f"sessions/{view['session']}"
-    assert view["keys"]["forward"] == "ArrowUp"
+    assert view["controls"]["keys"]["forward"] == "ArrowUp"
     assert Image.open(io.BytesIO(base64.b64decode(view["frame"]))).size == (56, 56)
     assert sum(view["probabilities"]) == pytest.approx(1)
     watched = posted(client, f"{session}/step")
     assert (watched["step"], watched["who"]) == (1, "agent:tiny")
     assert posted(client, f"{session}/step", action="left")["who"] == "human"
     kept = posted(client, f"{session}/keep", success=True)
-    assert kept == {"kept": 1, "steps": 2, "expert": "agent:tiny+human", "success": True}
+    assert kept == {"kept": 1, "steps": 2, "corrected": 0, "expert": "agent:tiny+human", "success": True}
     sample = EpisodeDataset(tmp_path / "kept")[0]  # on disk at once
     assert (sample.task, sample.seed, sample.expert, sample.success) == (TASK, 4, "agent:tiny+human", True)
-    assert list(sample.actions) == [view["choice"], 0]
+    assert list(sample.actions) == [*view["choice"], 0]
     again = posted(client, f"{session}/begin", seed=4, instruction="<b>go</b>")
     assert (again["step"], again["instruction"], again["mission"]) == (0, "<b>go</b>", view["mission"])
 
@@ -85,6 +84,21 @@ def test_bad_input_is_one_clear_line(client, playground, path, body, problem):
     assert list(answer) == ["error"]
     assert problem in answer["error"]
     assert not playground.visitors
+
+
+def test_a_corrected_step_is_kept_with_the_persons_label_beside_what_was_done(client, tmp_path):
+    view = posted(client, "sessions", seed=4)
+    session = f"sessions/{view['session']}"
+    assert "no step to correct" in posted(client, f"{session}/correct", status=400, action="left")["error"]
+    done = view["choice"][0]
+    then = posted(client, f"{session}/step")["choice"][0]
+    assert posted(client, f"{session}/correct", action="toggle") == {"corrected": 1}
+    assert "expected one of left" in posted(client, f"{session}/correct", status=400, action="fly")["error"]
+    posted(client, f"{session}/step")
+    assert posted(client, f"{session}/keep")["corrected"] == 1
+    sample = EpisodeDataset(tmp_path / "kept")[0]
+    assert (list(sample.actions), list(sample.labels)) == ([done, then], [5, then])
+    assert sample.expert == "agent:tiny+human"
 
 
 def test_a_wrong_step_leaves_the_episode_as_it_was(client):
@@ -123,7 +137,13 @@ def test_a_page_elsewhere_cannot_reach_the_loopback_by_another_name(client):
 def test_without_an_agent_and_a_dataset_people_just_play():
     playground = Playground({TASK: TASKS[TASK]}, FrameRecipe())
     client = TestClient(make_app(playground), base_url="http://localhost")
-    assert client.get("/api/options").json() == {"tasks": [TASK], "known": [], "agent": None, "record": None}
+    assert client.get("/api/options").json() == {
+        "tasks": [TASK],
+        "known": [],
+        "agent": None,
+        "record": None,
+        "clips": False,
+    }
     view = posted(client, "sessions")
     assert view["probabilities"] is None
     session = f"sessions/{view['session']}"
@@ -139,68 +159,6 @@ def test_the_page_asks_for_nothing_elsewhere(client):
     assert "https:" not in page
 
 
-class Browser:
-    """Headless Chromium, spoken to by its DevTools protocol."""
-
-    def __init__(self, profile):
-        flags = (
-            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-            *(
-                "--disable-component-update",
-                "--disable-sync",
-                "--remote-debugging-port=0",
-                f"--user-data-dir={profile}",
-            ),
-        )
-        self._process = subprocess.Popen(["chromium", *flags, "about:blank"], stderr=subprocess.PIPE, text=True)
-        for line in self._process.stderr:
-            if "DevTools listening on" in line:
-                port = line.split(":")[-1].split("/")[0]
-                break
-        self._thread = threading.Thread(target=lambda: [None for _ in self._process.stderr], daemon=True)
-        self._thread.start()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
-            targets = json.load(answer)
-        self._address = next(each["webSocketDebuggerUrl"] for each in targets if each["type"] == "page")
-        self._numbers = itertools.count(1)
-
-    async def __aenter__(self):
-        import websockets
-
-        self._socket = await websockets.connect(self._address, max_size=None)
-        return self
-
-    async def __aexit__(self, *exception):
-        await self._socket.close()
-        self._process.terminate()
-        self._process.wait(10)
-        self._thread.join(10)
-        self._process.stderr.close()
-
-    async def call(self, method, **parameters):
-        number = next(self._numbers)
-        await self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while True:
-            answer = json.loads(await self._socket.recv())
-            if answer.get("id") == number:
-                return answer["result"]
-
-    async def value(self, script):
-        answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        return answer["result"].get("value")
-
-    async def until(self, script):
-        for _ in range(200):
-            if await self.value(script):
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"never true: {script}; {await self.value('document.body.innerText')}")
-
-    async def press(self, key, code):
-        for kind in ("keyDown", "keyUp"):
-            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
-
-
 async def play_in_browser(profile, address, picture):
     """Types an instruction, watches a step, takes over for two, keeps the episode; what the page says then."""
     async with Browser(profile) as browser:
@@ -211,9 +169,9 @@ async def play_in_browser(profile, address, picture):
         await browser.until("view.instruction.startsWith('<b>go') && view.step === 0")
         await browser.value("document.getElementById('step').click()")
         await browser.until("view.step === 1")
-        await browser.press("ArrowLeft", 37)
+        await browser.press("ArrowLeft")
         await browser.until("view.step === 2")
-        await browser.press("ArrowRight", 39)
+        await browser.press("ArrowRight")
         await browser.until("view.step === 3")
         shot = await browser.call("Page.captureScreenshot")
         picture.write_bytes(base64.b64decode(shot["data"]))
@@ -224,7 +182,7 @@ async def play_in_browser(profile, address, picture):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium: apt-get install chromium")
+@needs_chromium
 def test_an_episode_played_in_a_browser_is_in_the_dataset(playground, tmp_path):
     said, ready = [], threading.Event()
 

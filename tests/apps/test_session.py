@@ -2,6 +2,7 @@
 
 import shutil
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -77,6 +78,120 @@ def test_a_kept_episode_says_who_acted(session, actors, expert):
     sample = session.keep()
     assert (sample.expert, len(sample), sample.seed) == (expert, len(actors), 3)
     assert (sample.terminated, sample.truncated, sample.success) == (False, False, False)
+
+
+def test_a_correction_is_the_label_of_its_step_and_the_step_stays(session):
+    session.begin(seed=3)
+    done = [session.view.thought.choice, 2]
+    session.act()
+    session.correct("left")
+    session.act("forward")
+    session.correct("left")
+    session.correct("toggle")
+    sample = session.keep()
+    assert (list(sample.actions), list(sample.labels)) == (done, [0, 5])
+    assert sample.expert == "agent:tiny+human"
+    session.begin(seed=3)
+    assert "no step to correct" in refusal(session.correct, "left")
+    session.act("left")
+    assert session.keep().labels is None
+
+
+class Shown(gymnasium.Env):
+    """Shows a grey frame; ends after two steps; takes whatever is of its space."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+    render_mode = "rgb_array"
+
+    def __init__(self, kind):
+        self.action_space = SPACES[kind]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.taken = []
+        return self.render(), {}
+
+    def step(self, action):
+        self.taken.append(action)
+        return self.render(), 0.0, len(self.taken) == 2, False, {}
+
+    def render(self):
+        return np.full((16, 16, 3), 100, np.uint8)
+
+
+SPACES = {
+    "box": gymnasium.spaces.Box(-1, np.array([1, 2], np.float32), (2,), np.float32),
+    "whole": gymnasium.spaces.Box(0, 255, (2, 1), np.uint8),
+    "multidiscrete": gymnasium.spaces.MultiDiscrete([3, 2], start=[0, 5]),
+    "multibinary": gymnasium.spaces.MultiBinary(3),
+    "text": gymnasium.spaces.Text(3),
+}
+
+
+def shown_task(kind):
+    return TaskRecipe(id=f"Shown-{kind}-v0", instructions=("go",))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shown_tasks():
+    for kind in SPACES:
+        gymnasium.register(f"Shown-{kind}-v0", lambda kind=kind, **_: Shown(kind))
+    yield
+    for kind in SPACES:
+        gymnasium.registry.pop(f"Shown-{kind}-v0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "controls", "given", "recorded", "wrong"),
+    [
+        ("box", "sliders", [0.5, -1], np.array([[0.5, -1]] * 2, np.float32), [0.5, 3]),
+        ("whole", "sliders", [7.0, 255.0], np.array([[[7], [255]]] * 2, np.uint8), [0.5, 3]),
+        ("multidiscrete", "lists", [2.0, 5.0], np.array([[2, 5]] * 2), [2, 4]),
+        ("multibinary", "buttons", [1.0, 0.0, 1.0], np.array([[1, 0, 1]] * 2, np.int8), [2, 0, 0]),
+    ],
+)
+def test_a_person_plays_other_spaces_than_discrete(kind, controls, given, recorded, wrong, tmp_path):
+    task = shown_task(kind)
+    session = Session(task, frame=FrameRecipe())
+    assert session.controls["kind"] == controls
+    for refused in (wrong, [1.0], "left"):
+        assert refusal(session.act, refused).startswith("action ")
+    session.act(given)
+    assert session.act(given).over
+    with open_dataset(tmp_path / "data", [task], FrameRecipe()) as writer:
+        writer.append(session.keep())
+    session.close()
+    (sample,) = EpisodeDataset(tmp_path / "data")
+    assert sample.actions.dtype == recorded.dtype
+    np.testing.assert_array_equal(sample.actions, recorded)
+
+
+def test_a_space_that_has_no_controls_is_one_line():
+    line = refusal(Session, shown_task("text"), frame=FrameRecipe())
+    assert "people play Discrete, MultiDiscrete, MultiBinary and Box actions" in line
+
+
+@pytest.mark.parametrize("kind", ["box", "multibinary"])
+def test_of_an_action_of_several_tokens_each_ones_probability_is_shown(kind, tmp_path):
+    task = shown_task(kind)
+    person = Session(task, frame=FrameRecipe())
+    person.act([0.0] * len(SPACES[kind].sample()))
+    with open_dataset(tmp_path / "data", [task], FrameRecipe()) as writer:
+        writer.append(person.keep())
+    dataset = EpisodeDataset(tmp_path / "data")
+    torch.manual_seed(0)
+    agent = AgentPolicy(model_of(dataset, task=task.id), tokenizer_of(dataset))
+    session = Session(task, frame=FrameRecipe(), agent=agent, name="tiny")
+    thought = session.view.thought
+    action, _ = agent.predict(session._observation, deterministic=True)
+    np.testing.assert_array_equal(thought.choice, action)
+    assert thought.probabilities is None
+    for token in thought.tokens:
+        assert token.alternatives[0][0] == token.name, "the likeliest is the chosen one"
+        assert sum(chance for _, chance in token.alternatives) <= 1 + 1e-6
+    assert len(thought.tokens) == (2 if kind == "box" else len(np.flatnonzero(action)) + 2)
+    session.act()
+    assert session.act(session.view.thought.choice.ravel().tolist()).over
 
 
 def test_an_episode_is_kept_once(session):

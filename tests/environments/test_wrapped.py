@@ -1,5 +1,7 @@
 """wrap: any Gymnasium environment, under any wrappers, recorded with all that it shows beside its frame."""
 
+from importlib.util import find_spec
+
 import gymnasium
 import numpy as np
 import pytest
@@ -235,3 +237,43 @@ def test_gymnasiums_own_environments_are_wrapped_as_they_are(task):
     play(recorder, seeds=(0,))
     assert samples[0].frames.shape[1:] == (40, 60, 3)
     assert np.stack(samples[0].extras["observation"]).dtype == np.float32
+
+
+def test_an_atari_game_is_wrapped_under_gymnasiums_own_preprocessing():
+    """AtariPreprocessing and FrameStackObservation inside, the latest grey picture as the frame."""
+    pytest.importorskip("ale_py")
+    import ale_py
+
+    gymnasium.register_envs(ale_py)
+    game = wrappers.AtariPreprocessing(gymnasium.make("ALE/Breakout-v5", frameskip=1), screen_size=84)
+    env = agentgym.wrap(
+        wrappers.FrameStackObservation(game, 4),
+        instruction="break the bricks",
+        frame=lambda seen: np.repeat(np.asarray(seen)[-1][..., None], 3, axis=2),
+    )
+    samples = []
+    recorder = Recorder(wrappers.TimeLimit(env, 5), samples, task="ALE/Breakout-v5", expert="random")
+    play(recorder, seeds=(3,))
+    assert samples[0].frames.shape == (6, 84, 84, 3)
+    env.reset(seed=3)
+    np.testing.assert_array_equal(env.state[-1], samples[0].frames[0, :, :, 0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("highway_env") is None, reason="needs highway-env: pip install highway-env")
+def test_highway_env_is_wrapped_as_it_is(tmp_path):
+    import highway_env  # noqa: F401  (registers its ids)
+
+    env = agentgym.wrap(
+        gymnasium.make("highway-fast-v0", render_mode="rgb_array"),
+        instruction="drive fast and touch no one",
+        size=(64, 256),
+        keep=("observation", "info.speed"),
+    )
+    with DatasetWriter(tmp_path / "data", header_of(env, name="highway")) as writer:
+        play(Recorder(wrappers.TimeLimit(env, 4), writer, task="highway-fast-v0", expert="random"), seeds=(0,))
+    assert check(tmp_path / "data") == []
+    dataset = EpisodeDataset(tmp_path / "data")
+    assert dataset[0].frames.shape[1:] == (64, 256, 3)
+    assert dataset[0].frames.std() > 0
+    assert {"observation", "info.speed"} <= set(dataset.extras(0))
