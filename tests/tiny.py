@@ -4,6 +4,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from agentgym import recipes
 from agentgym.data.store import EpisodeDataset
@@ -13,6 +14,7 @@ from agentgym.model.presets import make_config
 from agentgym.model.tokenizer import tokenize, train_tokenizer
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe
 from agentgym.spaces.domains import Domain
+from agentgym.training.run_folder import open_run
 from agentgym.training.windows import WindowSource, split_episodes
 
 TASK = "BabyAI-GoToRedBall-v0"
@@ -49,6 +51,18 @@ def record(path: Path) -> EpisodeDataset:
     """`dataset_recipe`, recorded in this process."""
     collection.collect(dataset_recipe(), path, workers=1)
     return EpisodeDataset(path)
+
+
+def write_run(path: Path, dataset: EpisodeDataset, *overrides: str, window: int = 4, words=slice(0), **changes) -> Path:
+    """A run folder with an untrained agent whose actions depend on what it sees, and on those rows of its words."""
+    open_run(path, experiment_recipe(*overrides))
+    torch.manual_seed(0)
+    model = model_of(dataset, window=window, **changes)
+    torch.nn.init.normal_(model.projector.weight, std=1.0)
+    torch.nn.init.normal_(model.language_model.embeddings.weight[words], std=1.0)
+    model.save_pretrained(path / "model")
+    tokenizer_of(dataset).save_pretrained(path / "model")
+    return path
 
 
 def tokenizer_of(dataset: EpisodeDataset):

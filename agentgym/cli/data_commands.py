@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import Json, Quiet, Trust
+from agentgym.cli.verbs import verb
 from agentgym.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,55 +40,55 @@ class Format(StrEnum):
     ONNX = "onnx"
 
 
-@app.command()
+@verb(app)
 def merge(
     data: Annotated[list[Path], typer.Argument(parser=locate, metavar="DATA", help="Datasets' folders, or URLs.")],
     to: Annotated[Path, typer.Option(help="The folder of the merged dataset.")],
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Put several datasets together; frames are copied as they are."""
     from agentgym.data import store
 
-    _tell(CommandOutput(quiet, json_), to, store.merge(data, to), [])
+    _tell(output, to, store.merge(data, to), [])
 
 
-@app.command()
+@verb(app)
 def select(
     data: Source,
     to: Annotated[Path, typer.Option(help="The folder of the new dataset.")],
     task: Annotated[str | None, typer.Option(help="Keep the episodes of this task.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Keep what was solved, or what failed.")] = None,
     min_return: Annotated[float | None, typer.Option(help="Keep episodes with at least this return.")] = None,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Keep the episodes of a dataset that pass every filter; frames are copied as they are."""
     from agentgym.data import store
 
     chosen = store.select(data, to, task=task, outcome=outcome, min_return=min_return)
-    _tell(CommandOutput(quiet, json_), to, chosen, [])
+    _tell(output, to, chosen, [])
 
 
-@app.command()
+@verb(app)
 def view(
     data: Source,
     to: Annotated[Path | None, typer.Option(help="The page; view.html in the dataset's folder when not given.")] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Write the page without opening a browser.")] = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Write and open one self-contained page: manifest, histograms, a table of episodes, videos of a sample."""
     from agentgym.report.dataset_page import write_view
 
-    output, page = CommandOutput(quiet, json_), write_view(data, to)
+    page = write_view(data, to)
     output.print(f"view: {page}")
     output.result({"view": str(page)})
     if not no_open:
         typer.launch(str(page))
 
 
-@app.command()
+@verb(app, trusts=True)
 def export(
     source: Annotated[
         Path,
@@ -98,9 +98,8 @@ def export(
     to: Annotated[Format | None, typer.Option(help="What to write.")] = None,
     task: Annotated[str | None, typer.Option(help="For onnx: the task to play, of an agent of several kinds.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnx.")] = False,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Write a dataset or an agent in another format; what that does not hold is said."""
     chosen = Format.ONNX if onnx else to
@@ -109,7 +108,6 @@ def export(
     folder = out or _beside(source, chosen)
     if task and chosen != Format.ONNX:
         raise UserError(f"--task {task}: is for --to onnx; 'agentgym select' takes the episodes of a task")
-    output = CommandOutput(quiet, json_)
     if chosen == Format.ONNX:
         _export_onnx(source, folder, task, output)
     elif chosen == Format.AGENT:
@@ -157,7 +155,7 @@ def _export_onnx(source: Path, folder: Path, task: str | None, output: CommandOu
     output.result(found)
 
 
-@app.command("import")
+@verb(app, "import")
 def import_(
     source: Annotated[
         str,
@@ -167,8 +165,8 @@ def import_(
     camera: Annotated[
         str | None, typer.Option(help="LeRobot's feature that the agent sees; the first if not given.")
     ] = None,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Make a dataset of a Minari dataset or a LeRobotDataset v3; what that does not say is said."""
     from agentgym.data import exchange
@@ -180,7 +178,7 @@ def import_(
         raise UserError(f"--camera {camera}: is for a LeRobotDataset; {source} is none")
     else:
         notes = exchange.import_minari(source, out)
-    _tell(CommandOutput(quiet, json_), out, EpisodeDataset(out), notes)
+    _tell(output, out, EpisodeDataset(out), notes)
 
 
 def size(dataset: "EpisodeDataset") -> str:

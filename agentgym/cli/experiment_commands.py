@@ -1,7 +1,7 @@
 """The verbs of an experiment's stages: record, check, train, score."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,24 +12,23 @@ from agentgym.cli.data_commands import Recorded, Source, size
 from agentgym.cli.options import (
     PROCESSES,
     Executor,
+    Experiment,
     ExpertSeconds,
     ExpertSteps,
-    Json,
     Overwrite,
     Processes,
-    Quiet,
     Run,
     Set,
-    Trust,
     Vector,
     Workers,
 )
+from agentgym.cli.verbs import verb
 from agentgym.errors import UserError
 
 app = typer.Typer()
 
 
-@app.command()
+@verb(app, trusts=True)
 def collect(
     recipe: Annotated[str, typer.Argument(help="A dataset recipe's name, or a path to a TOML file.")],
     to: Annotated[Path | None, typer.Option(help="Where to record; data/NAME when not given.")] = None,
@@ -39,9 +38,8 @@ def collect(
     expert_steps: ExpertSteps = None,
     set_: Set = None,
     overwrite: Overwrite = False,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Record an expert's demonstrations into a dataset."""
     budget = {"seconds": expert_seconds, "steps": expert_steps}
@@ -49,32 +47,29 @@ def collect(
     resolved = recipes.load_dataset(recipe, [*(set_ or ()), *limits])
     path = to or Path("data") / resolved.name
     recordable = stages.check_recordable(resolved)
-    output = CommandOutput(quiet, json_)
     recorded = stages.record(recordable, path, workers, engine, output, overwrite=overwrite)
     output.result(recorded)
     if not recorded["episodes"]:
         raise typer.Exit(1)
 
 
-@app.command()
+@verb(app, trusts=True)
 def check(
     data: Source,
     repair: Annotated[
         bool, typer.Option("--repair", help="Keep every episode that is right; set the rest aside.")
     ] = False,
     replay: Annotated[int, typer.Option(min=0, help="Play that many random episodes again, and compare.")] = 0,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Say whether a dataset is whole; what is damaged is named, and the exit code is 1."""
     from agentgym.data import store
     from agentgym.experts.replay import replay_episodes
 
-    output = CommandOutput(quiet, json_)
     problems = store.repair(data) if repair else store.check(data)
     for problem in problems:
-        (err.print if quiet else output.print)(problem, style="yellow" if repair else "red", soft_wrap=True)
+        (err.print if output.quiet else output.print)(problem, style="yellow" if repair else "red", soft_wrap=True)
     if problems and not repair:
         output.result({"data": str(data), "problems": problems})
         raise typer.Exit(1)
@@ -98,7 +93,7 @@ def check(
         frames = sum(result.frames for result in replays)
         output.print(f"replayed {len(replays)} episodes, {frames:,} frames: {verdict}", markup=False)
     for line in (*differing, *changes):
-        (err.print if quiet else output.print)(line, style="yellow", soft_wrap=True)
+        (err.print if output.quiet else output.print)(line, style="yellow", soft_wrap=True)
     values = {"data": str(data), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}
     counted = {"replayed": len(replays)} if replay else {}
     output.result({**values, **counted, "problems": differing, "lost": problems, "version_changes": changes})
@@ -106,17 +101,16 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
+@verb(app, trusts=True)
 def train(
-    experiment: Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")],
+    experiment: Experiment,
     data: Recorded = None,
     run: Run = None,
     processes: Processes = None,
     set_: Set = None,
     overwrite: Overwrite = False,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Train the agent of an experiment on its recorded dataset."""
     resolved = recipes.load_experiment(experiment, set_ or ())
@@ -128,11 +122,11 @@ def train(
     from agentgym.training import distributed
 
     first = distributed.is_first()
-    output = CommandOutput(quiet or not first, json_ and first)
+    output = CommandOutput(output.quiet or not first, output.json and first)
     output.result(stages.train(resolved, data, folder, processes, output, overwrite=overwrite))
 
 
-@app.command()
+@verb(app, trusts=True)
 def evaluate(
     who: Annotated[str, typer.Argument(help="A run, checkpoint or exported folder, an expert, or sb3:PATH.")],
     suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; a run's own when not given.")] = None,
@@ -152,14 +146,13 @@ def evaluate(
     workers: Workers = None,
     engine: Executor = PROCESSES,
     overwrite: Overwrite = False,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Score WHO beside the random policy and the expert, on seeds that no demonstration used."""
     from agentgym.evaluation import protocol
 
-    changes = {"episodes": episodes, "first_seed": first_seed, "environments": environments}
+    changes: dict[str, Any] = {"episodes": episodes, "first_seed": first_seed, "environments": environments}
     for name, value in changes.items():
         if value is not None and value < (0 if name == "first_seed" else 1):
             raise UserError(f"--{name.replace('_', '-')} {value}: expected at least {0 if name == 'first_seed' else 1}")
@@ -170,10 +163,8 @@ def evaluate(
         data=data,
         expert=expert,
         expert_seconds=expert_seconds,
-        trust=trust,
         deterministic=False if sample else None,
         vector=vector,
         **changes,
     )
-    output = CommandOutput(quiet, json_)
     output.result(stages.score(config, workers, engine, overwrite, output))

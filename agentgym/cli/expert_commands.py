@@ -7,26 +7,26 @@ import typer
 
 from agentgym import recipes
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import PROCESSES, Executor, ExpertSeconds, ExpertSteps, Json, Quiet, Run, Set, Trust, Workers
+from agentgym.cli.options import PROCESSES, Executor, ExpertSeconds, ExpertSteps, Run, Set, Workers
+from agentgym.cli.verbs import verb
 
 app = typer.Typer()
 
 
-@app.command("train-expert")
+@verb(app, "train-expert", trusts=True)
 def train_expert(
     recipe: Annotated[str, typer.Argument(help="An expert recipe's name, or a path to a TOML file.")],
     task: Annotated[str | None, typer.Option(help="Only this task of the recipe's suite.")] = None,
     to: Annotated[Path, typer.Option(help="The folder of what is trained.")] = Path("runs/experts"),
     set_: Set = None,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Train experts by PPO on an environment's own state: a network for each task, good as trained:PATH. Resumes."""
     resolved = recipes.load_expert(recipe, set_ or ())
     from agentgym.experts import ppo
 
-    output, chosen = CommandOutput(quiet, json_), ppo.choose_tasks(resolved, task)
+    chosen = ppo.choose_tasks(resolved, task)
     made = {}
     for each in chosen:
         with output.progress(each.id, resolved.steps, "steps") as on_progress:
@@ -36,7 +36,7 @@ def train_expert(
     output.result(made)
 
 
-@app.command()
+@verb(app, trusts=True)
 def survey(
     expert: Annotated[str, typer.Argument(help="An expert's name; 'agentgym list experts' shows them.")],
     suite: Annotated[str, typer.Option(help="A suite's name or TOML file.")],
@@ -47,15 +47,14 @@ def survey(
     to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
     workers: Workers = None,
     engine: Executor = PROCESSES,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Write down what an expert solves: its outcomes on every task of a suite. Goes on where it was interrupted."""
     from agentgym.evaluation import expert_survey as surveying
 
     tasks = recipes.load_suite(suite)
-    output, budget = CommandOutput(quiet, json_), recipes.BudgetRecipe(seconds=expert_seconds, steps=expert_steps)
+    budget = recipes.BudgetRecipe(seconds=expert_seconds, steps=expert_steps)
     seeds = range(first_seed, first_seed + episodes)
     with output.progress("surveying", len(tasks.tasks) * episodes, "episodes") as on_progress:
         found = surveying.survey(
@@ -73,7 +72,7 @@ def survey(
     output.result({"page": str(page), **found})
 
 
-@app.command()
+@verb(app, trusts=True)
 def dagger(
     recipe: Annotated[str, typer.Argument(help="A DAgger recipe's name, or a path to a TOML file.")],
     run: Run = None,
@@ -83,16 +82,15 @@ def dagger(
     to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
     workers: Workers = None,
     set_: Set = None,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Record beside the last agent, train it on all there is, score it; and again. Goes on where it was interrupted."""
     resolved = recipes.load_rounds(recipe, set_ or ())
     from agentgym.experiments import dagger
     from agentgym.report import dagger_page
 
-    folder, output = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
+    folder = run or Path("runs") / resolved.name
     others = {other.name: dagger.read_points(other) for other in beside or ()}
     with output.progress("rounds", resolved.rounds, "rounds") as on_progress:
         points = dagger.run_rounds(resolved, folder, workers=workers, on_progress=on_progress)
@@ -104,21 +102,21 @@ def dagger(
     output.result({"run": str(folder), "points": points, "results": str(page)})
 
 
-@app.command()
+@verb(app)
 def transfer(
     recipe: Annotated[str, typer.Argument(help="A transfer recipe's name, or a path to a TOML file.")],
     run: Run = None,
     to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
     set_: Set = None,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Train pretrained agents and scratch on the same few demonstrations; one table, one figure. Resumes."""
     resolved = recipes.load_transfer(recipe, set_ or ())
     from agentgym.experiments import transfer as comparison
     from agentgym.report import transfer_page
 
-    folder, output = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
+    folder = run or Path("runs") / resolved.name
     with output.progress("training runs", len(comparison.trials_of(resolved)), "runs") as on_progress:
         points = comparison.run_transfer(resolved, folder, on_progress=on_progress)
     page = transfer_page.write_results(resolved, points, to or folder)

@@ -9,24 +9,23 @@ from typing import Annotated
 import typer
 
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import Json, Quiet
+from agentgym.cli.verbs import verb
 from agentgym.errors import UserError
 
 app = typer.Typer()
 
 
-@app.command()
+@verb(app)
 def push(
     source: Annotated[Path, typer.Argument(help="A run that is trained and evaluated, or a dataset's folder.")],
     repository: Annotated[str, typer.Argument(help="ORGANISATION/NAME; made when it is not there.")],
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Send a run's agent, with a card of its scores, or a dataset to the Hugging Face Hub."""
     from agentgym import hub
 
-    output = CommandOutput(quiet, json_)
     is_run = (source / "recipe.json").is_file()
     if not is_run and not any(source.glob("shard-*.arrow")):
         raise UserError(f"{source}: is neither a run (recipe.json) nor a dataset (shard-*.arrow)")
@@ -40,20 +39,20 @@ def push(
     output.result({"repository": repository, "kind": kind, "address": address})
 
 
-@app.command()
+@verb(app)
 def pull(
     repository: Annotated[str, typer.Argument(help="The Hub's repository, ORGANISATION/NAME.")],
     to: Annotated[Path, typer.Option(help="The new folder.")],
     dataset: Annotated[bool, typer.Option("--dataset", help="It is a dataset, not an agent.")] = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Fetch an agent or a dataset from the Hugging Face Hub into a folder."""
     from agentgym import hub
 
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: exists; choose another folder")
-    output, temporary = CommandOutput(quiet, json_), to.with_name(to.name + ".tmp")
+    temporary = to.with_name(to.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         hub.download(repository, "dataset" if dataset else "model", to=temporary)

@@ -16,6 +16,7 @@ class Vector(StrEnum):
     ASYNC = "async"
 
 
+Experiment = Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what an earlier such command made there first.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="How many work at once; all cores when not given.")]
@@ -39,8 +40,3 @@ ExpertSteps = Annotated[
     int | None,
     typer.Option("--expert-steps", "--steps", min=1, help="Steps after which an expert's episode is given up."),
 ]
-Trust = Annotated[  # `main.Verbs` reads it, for all that a verb does: the verbs themselves need not
-    bool, typer.Option("--trust", help="Run code that a run, a dataset or a recipe names: sb3:PATH, MODULE:ID.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]

@@ -6,18 +6,18 @@ from typing import Annotated
 import typer
 
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import Json, Quiet, Trust
 from agentgym.cli.tables import comparison_table
+from agentgym.cli.verbs import verb
 from agentgym.errors import UserError
 
 app = typer.Typer()
 
 
-@app.command()
+@verb(app)
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Two or more run or evaluation folders; the first is A.")],
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Say how much better the first evaluation is than each of the others, level by level, and whether by chance."""
     from agentgym.evaluation import comparison
@@ -25,7 +25,6 @@ def compare(
     if len(folders) < 2:
         raise UserError(f"{folders[0]}: name at least two folders to compare")
     compared = [comparison.compare(folders[0], other) for other in folders[1:]]
-    output = CommandOutput(quiet, json_)
     for each in compared:
         output.print(comparison_table(each), soft_wrap=False)
         if each.left_out:
@@ -34,21 +33,19 @@ def compare(
     output.result({"comparisons": [each.to_json() for each in compared]})
 
 
-@app.command()
+@verb(app, trusts=True)
 def report(
     folders: Annotated[list[Path], typer.Argument(help="A run folder; two or more are compared on one page.")],
     to: Annotated[Path | None, typer.Option(help="The page that compares runs; comparison.html if not given.")] = None,
     videos: Annotated[
         int | None, typer.Option(min=1, help="Make videos of that many episodes of the evaluation.")
     ] = None,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Write a run's report.html (scores, curves, videos, pictures, settings), or one page that compares runs."""
     from agentgym import report as pages
 
-    output = CommandOutput(quiet, json_)
     if len(folders) == 1:
         if to:
             raise UserError(f"--to {to}: is for the page that compares runs; a run's report is in its folder")
@@ -63,12 +60,12 @@ def report(
     output.result({"report": str(page)})
 
 
-@app.command()
+@verb(app)
 def publish(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     to: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("experiments"),
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Write a run's numbers, table and figure beside its recipe; fill the marks of README.md and docs/results.md."""
     from agentgym.evaluation.stored import read_evaluation
@@ -78,7 +75,6 @@ def publish(
     for document in filter(Path.is_file, (Path("README.md"), Path("docs/results.md"))):
         publishing.update_results(document, page.stem, read_evaluation(page.with_suffix(".json")))
         publishing.update_scores(document, to)
-    output = CommandOutput(quiet, json_)
     output.print(f"results: {page}")
     output.result({"results": str(page)})
 

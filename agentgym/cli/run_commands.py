@@ -8,28 +8,28 @@ import typer
 from agentgym import recipes
 from agentgym.cli import stages
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import PROCESSES, Data, Executor, Json, Overwrite, Processes, Quiet, Run, Set, Trust, Workers
+from agentgym.cli.options import PROCESSES, Data, Executor, Experiment, Overwrite, Processes, Run, Set, Workers
+from agentgym.cli.verbs import verb
 
 app = typer.Typer()
 
 
-@app.command()
+@verb(app, trusts=True)
 def finetune(
     recipe: Annotated[str, typer.Argument(help="A fine-tuning recipe's name, or a path to a TOML file.")],
     run: Run = None,
     beside: Annotated[list[Path] | None, typer.Option(help="Runs whose curves the figure shows too.")] = None,
     to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
     set_: Set = None,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Train an agent further by reinforcement learning (PPO). Goes on where it was interrupted."""
     from agentgym.experiments import ppo
     from agentgym.report import ppo_page
 
     resolved = recipes.load_finetuning(recipe, set_ or ())
-    folder, output = run or Path("runs") / resolved.name, CommandOutput(quiet, json_)
+    folder = run or Path("runs") / resolved.name
     others = {other.name: ppo.read_points(other) for other in beside or ()}
     with output.progress("fine-tuning", resolved.ppo.steps, "steps") as on_progress:
         curve = ppo.finetune(resolved, folder, on_progress=on_progress)
@@ -42,9 +42,9 @@ def finetune(
     output.result({"run": str(folder), "curve": curve, "results": str(page)})
 
 
-@app.command("run")
+@verb(app, "run", trusts=True)
 def run_experiment(
-    experiment: Annotated[str, typer.Argument(help="An experiment recipe's name, or a path to a TOML file.")],
+    experiment: Experiment,
     data: Data = None,
     run: Run = None,
     workers: Workers = None,
@@ -52,14 +52,13 @@ def run_experiment(
     engine: Executor = PROCESSES,
     set_: Set = None,
     overwrite: Overwrite = False,
-    trust: Trust = False,
-    quiet: Quiet = False,
-    json_: Json = False,
+    *,
+    output: CommandOutput,
 ) -> None:
     """Do all of it: record, train, evaluate, report. Goes on where it was interrupted."""
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
-    output, page = CommandOutput(quiet, json_), folder / "report.html"
+    page = folder / "report.html"
     recordables = stages.check_all_recordable(resolved, data)
     again = stages.choose_what_goes(resolved, recordables, folder, overwrite, output)
     from agentgym.evaluation import protocol

@@ -1,28 +1,22 @@
 """What fine-tunings by reinforcement reached, as numbers, a table and a figure: success by steps, run by run."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agentgym.evaluation.statistics import UNIT, wilson_interval
-from agentgym.files import replace_file
 from agentgym.recipes import FinetuningRecipe
 from agentgym.report import figures
+from agentgym.report.result_files import write_result_files
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def write_results(recipe: FinetuningRecipe, curves: Curves, to: Path) -> Path:
     """Writes NAME.json, NAME.svg and NAME.md of the recipe's own curve, which is the first, and others; the page."""
-    to.mkdir(parents=True, exist_ok=True)
-    values = {"recipe": recipe.model_dump(mode="json"), "curves": curves}
-    replace_file(to / f"{recipe.name}.json", json.dumps(values, indent=1) + "\n")
     lines = {name: [(point["steps"], point["success_rate"]) for point in curve] for name, curve in curves.items()}
-    replace_file(to / f"{recipe.name}.svg", figures.success_figure(lines, by="steps of the environments"))
-    page = to / f"{recipe.name}.md"
-    replace_file(page, _page(recipe, curves))
-    return page
+    figure = figures.success_figure(lines, by="steps of the environments")
+    return write_result_files(recipe, recipe.name, {"curves": curves}, figure, _page(recipe, curves), to)
 
 
 def _page(recipe: FinetuningRecipe, curves: Curves) -> str:

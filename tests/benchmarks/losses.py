@@ -11,22 +11,15 @@ FOLDER where it is not yet there. Writes tests/benchmarks/losses.md. About an ho
 import math
 import statistics
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import joblib
 import torch
+from short_runs import train_and_play
 
 from agentgym import recipes
-from agentgym.evaluation.rollouts import rollout
-from agentgym.experiments import imitation
 from agentgym.experts.collection import collect
-from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.recipes import ExperimentRecipe
-from agentgym.training.metrics import read_metrics
-from agentgym.training.run_folder import open_run
 
 EPISODES = 200  # scored after each run
 SETTINGS = (  # what is changed of the shipped recipes, which have language=1, masked_image=0.02, 75 % masked, the mean
@@ -65,27 +58,12 @@ class Found(NamedTuple):
 def measure(case: Case, data: Path, setting: str, seed: int) -> Found:
     """Trains once and scores."""
     torch.set_num_threads(1)
-    recipe = recipes.load_experiment(
-        case.recipe,
-        [
-            *([f"losses.{setting}"] if setting else []),
-            f"training.seed={seed}",
-            f"training.updates={case.updates}",
-            f"training.evaluate_every={case.updates}",
-            f"training.checkpoint_every={case.updates}",
-            "training.evaluate_episodes=0",
-        ],
+    overrides = [f"losses.{setting}"] if setting else []
+    played, last, seconds = train_and_play(
+        case.recipe, data, overrides, updates=case.updates, seed=seed, levels=EPISODES
     )
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        open_run(run, recipe)
-        started = time.process_time()
-        imitation.train_run(recipe, data, run)
-        seconds = time.process_time() - started
-        last = [line for line in read_metrics(run) if "held_out/accuracy/action" in line][-1]
-        success = play(run, recipe)
     found = Found(
-        success,
+        statistics.mean(float(episode.success) for episode in played),
         last["held_out/accuracy/action"],
         last["held_out/loss/action"],
         last.get("held_out/loss/masked_image", math.nan),
@@ -93,20 +71,6 @@ def measure(case: Case, data: Path, setting: str, seed: int) -> Found:
     )
     print(case.recipe, seed, setting or "as shipped", found, flush=True)
     return found
-
-
-def play(run: Path, recipe: ExperimentRecipe) -> float:
-    """The share of EPISODES levels that the agent of a run solves, by its likeliest actions."""
-    suite = recipe.dataset.suite
-    episodes = rollout(
-        AgentPolicy.from_pretrained(run),
-        suite.tasks[0],
-        frame=suite.frame,
-        seeds=range(EPISODES),
-        num_environments=32,
-        deterministic=True,
-    )
-    return statistics.mean(float(episode.success) for episode in episodes)
 
 
 def table(case: Case, found: dict[str, list[Found]]) -> list[str]:

@@ -11,20 +11,14 @@ tests/benchmarks/optimizer.md. All of it takes about two hours of a core.
 import json
 import statistics
 import sys
-import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from short_runs import train_and_play
 
 from agentgym import recipes
-from agentgym.evaluation.rollouts import rollout
-from agentgym.experiments import imitation
 from agentgym.experts.collection import collect
-from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.training.metrics import read_metrics
-from agentgym.training.run_folder import open_run
 
 ADAMW = "optimizer=adamw learning_rate=1e-3"
 MUON = "optimizer=muon learning_rate="
@@ -89,34 +83,10 @@ class Result:
 def measure(case: Case, data: Path, setting: str, seed: int) -> Result:
     """Trains once and scores."""
     words = [word if "." in word.partition("=")[0] else f"training.{word}" for word in setting.split()]
-    recipe = recipes.load_experiment(
-        case.recipe,
-        [
-            *case.overrides,
-            "losses.masked_frames=targets",
-            *words,
-            f"training.seed={seed}",
-            f"training.updates={case.updates}",
-            f"training.evaluate_every={case.updates}",
-            f"training.checkpoint_every={case.updates}",
-            "training.evaluate_episodes=0",
-        ],
+    overrides = [*case.overrides, "losses.masked_frames=targets", *words]
+    played, last, seconds = train_and_play(
+        case.recipe, data, overrides, updates=case.updates, seed=seed, levels=case.levels
     )
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        open_run(run, recipe)
-        started = time.process_time()
-        imitation.train_run(recipe, data, run)
-        seconds = time.process_time() - started
-        last = [line for line in read_metrics(run) if "held_out/accuracy/action" in line][-1]
-        played = rollout(
-            AgentPolicy.from_pretrained(run),
-            recipe.dataset.suite.tasks[0],
-            frame=recipe.dataset.suite.frame,
-            seeds=range(case.levels),
-            num_environments=32,
-            deterministic=True,
-        )
     return Result(
         case.recipe,
         case.updates,

@@ -13,7 +13,7 @@ import onnx
 import pytest
 import torch
 from refusals import refusal
-from tiny import TASK, experiment_recipe, logits_of, model_of, tokenizer_of
+from tiny import TASK, logits_of, model_of, tokenizer_of, write_run
 
 from agentgym.environments import encode_instruction
 from agentgym.evaluation import policy_registry, protocol, scoring
@@ -27,7 +27,6 @@ from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy, Tokenizer
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.domains import Domain
-from agentgym.training.run_folder import open_run
 
 M = 4
 
@@ -35,15 +34,7 @@ M = 4
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
     """A run folder with an untrained agent whose actions depend on what it sees."""
-    path = tmp_path_factory.mktemp("edge") / "agent"
-    open_run(path, experiment_recipe())
-    torch.manual_seed(0)
-    model = model_of(dataset, window=M)
-    torch.nn.init.normal_(model.projector.weight, std=1.0)
-    torch.nn.init.normal_(model.language_model.embeddings.weight[-7:], std=1.0)
-    model.save_pretrained(path / "model")
-    tokenizer_of(dataset).save_pretrained(path / "model")
-    return path
+    return write_run(tmp_path_factory.mktemp("edge") / "agent", dataset, window=M, words=slice(-7, None))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from counting_env import CountingEnv
 from stable_baselines3 import PPO
-from tiny import experiment_recipe, logits_of, model_of, sources_of, tokenizer_of
+from tiny import logits_of, model_of, sources_of, write_run
 from transformers import CLIPVisionConfig
 
 from agentgym.environments import encode_instruction
@@ -16,7 +16,6 @@ from agentgym.model.vision import VisionEncoder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.onnx_runtime.onnx_policy import OnnxPolicy
 from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation
-from agentgym.training.run_folder import open_run
 
 M = 4
 CONFIG = CLIPVisionConfig(
@@ -76,16 +75,9 @@ def test_positions_are_counted_without_the_padding():
 
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
-    """A run folder with an untrained agent whose actions depend on what it sees and on what it is told."""
-    path = tmp_path_factory.mktemp("grounded") / "agent"
-    open_run(path, experiment_recipe("model.instruction_attention=true"))
-    torch.manual_seed(0)
-    model = model_of(dataset, window=M, instruction_attention=True)
-    torch.nn.init.normal_(model.projector.weight, std=1.0)
-    torch.nn.init.normal_(model.language_model.embeddings.weight, std=1.0)
-    model.save_pretrained(path / "model")
-    tokenizer_of(dataset).save_pretrained(path / "model")
-    return path
+    """A run folder with an untrained agent whose actions depend on what it sees and on its instruction."""
+    settings, place = "model.instruction_attention=true", tmp_path_factory.mktemp("grounded") / "agent"
+    return write_run(place, dataset, settings, window=M, words=slice(None), instruction_attention=True)
 
 
 def expected(policy, frames, actions, texts):

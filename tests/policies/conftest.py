@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import experiment_recipe, model_of, tokenizer_of
+from tiny import model_of, tokenizer_of, write_run
 
 from agentgym.model.adapting import with_domains
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.domains import Domain
-from agentgym.training.run_folder import open_run
 
 M = 4
 
@@ -25,14 +24,7 @@ def policy(demonstrations):
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
     """A run folder with an untrained agent whose actions depend on what it sees."""
-    path = tmp_path_factory.mktemp("runs") / "agent"
-    open_run(path, experiment_recipe())
-    torch.manual_seed(0)
-    model = model_of(dataset, window=M)
-    torch.nn.init.normal_(model.projector.weight, std=1.0)
-    model.save_pretrained(path / "model")
-    tokenizer_of(dataset).save_pretrained(path / "model")
-    return path
+    return write_run(tmp_path_factory.mktemp("runs") / "agent", dataset, window=M)
 
 
 @pytest.fixture(scope="module")
