@@ -195,7 +195,9 @@ def begin_worker(parent: int | None = None) -> None:
 def _end_with(parent: int) -> None:
     starter = multiprocessing.parent_process()
     if starter is not None:
-        with suppress(Exception):  # it may end while this thread begins to wait; then its number changes
+        with suppress(
+            OSError, ValueError, AssertionError
+        ):  # it may end while this thread begins to wait; then its number changes
             starter.join()
     while os.getppid() == parent:  # polled: no system notifies a thread
         time.sleep(LOOKS_EVERY_S)

@@ -1,5 +1,6 @@
 """Folders that are there whole or not at all, and that one process at a time writes into."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 from agentgym.files import sync_folder, sync_tree, writing
 
 LOCK = ".lock"
@@ -17,24 +18,29 @@ LOCK = ".lock"
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which is at `path` once the block is done, whole and synced; nothing stays of one that failed.
 
-    Raises UserError when something is at `path`, and OSError.
+    Raises UserError when something is at `path`, and when the disk does not take what is written.
     """
     check_output_is_free(path)
     target = path.absolute()
-    temporary = target.with_name(f".{target.name}.agentgym.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    made = make_folder(temporary)
+    making = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
+    made: list[Path] = []
     try:
         with writing(path):
-            yield temporary
-            sync_tree(temporary)
+            made = make_folder(making)
+            yield making
+            sync_tree(making)
             if target.is_dir():
-                target.rmdir()
-            temporary.rename(target)
+                shutil.rmtree(target)  # a lock of nobody, at most
+            making.rename(target)
             sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except BaseException as error:
+        shutil.rmtree(making, ignore_errors=True)
         remove_made(made)
+        if isinstance(error, OSError):
+            raise UserError(
+                f"{path}: {error.strerror or first_line(error)}; nothing is left there; make room, or choose another "
+                "folder, and run the same command again"
+            ) from None
         raise
 
 

@@ -44,6 +44,7 @@ class EvaluationConfig:
     folder: Path
     trained_on: tuple[Demonstrations, ...] = ()
     grant: Grant = NOTHING  # what code may be loaded to play it
+    notes: tuple[str, ...] = ()  # what a person should know who reads the scores
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -135,13 +136,15 @@ def _configure(
         )
     for each in suites:
         environments.check_suite(each)
+    notes: list[str] = []
     return EvaluationConfig(
         policy=spec,
-        plays=tuple(_plays(suites, demonstrated, expert, expert_seconds)),
+        plays=tuple(_plays(suites, demonstrated, expert, expert_seconds, notes)),
         protocol=protocol.model_copy(update={k: v for k, v in changes.items() if v is not None}),
         folder=folder,
         trained_on=tuple(trained_on),
         grant=current(),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -157,13 +160,17 @@ def _plays(
     demonstrated: Sequence[DatasetRecipe],
     asked: str | None,
     seconds: float | None,
+    notes: list[str],
 ) -> Iterator[Play]:
-    """Every task of every suite. Raises UserError when a task is in two suites that play it otherwise."""
+    """Every task of every suite; a note is added for each whose demonstrator cannot play.
+
+    Raises UserError when a task is in two suites that play it otherwise.
+    """
     played: dict[str, Play] = {}
     for suite in suites:
         for task in suite.tasks:
             named = next((each for each in demonstrated if task in each.suite.tasks), None)
-            expert = _choose_expert(asked, named, task, suite.frame)
+            expert = _choose_expert(asked, named, task, suite.frame, notes)
             budget = named.budget if named and named.expert == expert else BudgetRecipe()
             if seconds is not None:
                 budget = budget.model_copy(update={"seconds": seconds})
@@ -178,28 +185,36 @@ def _plays(
                 yield play
 
 
-def _choose_expert(asked: str | None, named: DatasetRecipe | None, task: TaskRecipe, frame: FrameRecipe) -> str | None:
-    """Whose score is 1: the one asked for, else the one that demonstrated the task, else a usual one; None without."""
+def _choose_expert(
+    asked: str | None, named: DatasetRecipe | None, task: TaskRecipe, frame: FrameRecipe, notes: list[str]
+) -> str | None:
+    """Whose score is 1: the one asked for, else the one that demonstrated the task, else a usual one; None without.
+
+    Where the demonstrator cannot play, because it has to be trusted or is gone, a note says why.
+    """
     env = environments.make(task, frame=frame)
     try:
         if asked:
             experts.make(asked).check(env)
             return asked
         for name in dict.fromkeys([*([named.expert] if named else ()), *USUAL_EXPERTS]):
-            if _can_act(name, env):
+            reason = _why_not(name, env)
+            if reason is None:
                 return name
+            if named and name == named.expert:
+                notes.append(f"{name}, which demonstrated {task.id}, is not the reference: {reason}")
         return None
     finally:
         env.close()
 
 
-def _can_act(expert: str, env: environments.Task) -> bool:
-    """Whether an expert acts in an environment; one that has to be trusted, and is not, does not."""
+def _why_not(expert: str, env: environments.Task) -> str | None:
+    """Why an expert does not act in an environment: it cannot, or has to be trusted and is not. None: it does."""
     try:
         experts.make(expert).check(env)
-    except UserError:
-        return False
-    return True
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def check_seed_overlap(config: EvaluationConfig) -> str | None:

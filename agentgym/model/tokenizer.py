@@ -124,7 +124,9 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
         return
     config = read_json(config_file, dict, most=LARGEST_SETTINGS)
     try:
-        rows, actions = int(config["language_config"]["vocab_size"]), list(config.get("action_tokens") or ())
+        rows, actions = int(config["language_config"]["vocab_size"]), config.get("action_tokens") or []
+        if not isinstance(actions, list):
+            raise TypeError("action_tokens")
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{config_file}: is no whole configuration of an agent; the checkpoint is not whole") from None
     if len(tokenizer) != rows:

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from agentgym.data.exchange.folders import new_folder
 from agentgym.data.png import encode_png
 from agentgym.data.store import NAMES, EpisodeDataset
 from agentgym.errors import UserError
+from agentgym.folders import new_folder
 from agentgym.spaces import Integers, SpaceCodec
 
 ROW_GROUP = 50  # episodes: what is held in memory at once, and what the Hub's viewer reads for a page

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agentgym.data.episode import Episode
-from agentgym.data.exchange.folders import new_folder
 from agentgym.data.exchange.lerobot_export import INDICES, OWN
 from agentgym.data.exchange.minari import slug
-from agentgym.data.store import DatasetWriter, Extra, Header, JsonText
+from agentgym.data.store import DatasetWriter, Extra, Header, JsonText, UnfitEpisodeError
 from agentgym.errors import UserError
+from agentgym.folders import new_folder
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import array_type
@@ -104,13 +104,14 @@ def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = N
     header = _own_header(folder) or _make_header(folder, seen, Path(to).resolve().name)
     left_out: list[str] = []
     with new_folder(Path(to)) as making:
-        with DatasetWriter(making, header) as writer:
+        with DatasetWriter(making, header, all_or_nothing=True) as writer:
             for number, episode in enumerate(_read_episodes(folder, seen, header)):
+                if isinstance(episode, Exception):  # of whatever wrote the files
+                    left_out.append(f"episode {number}: {episode}")
+                    continue
                 try:
-                    if isinstance(episode, Exception):
-                        raise episode
                     writer.append(episode)
-                except Exception as error:  # of whatever wrote the files
+                except UnfitEpisodeError as error:
                     left_out.append(f"episode {number}: {error}")
         if len(left_out) == len(folder.episodes):
             raise UserError(f"{source}: no episode can be imported; {left_out[0]}")

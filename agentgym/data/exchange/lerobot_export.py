@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agentgym.data.exchange.folders import new_folder
 from agentgym.data.png import encode_png
 from agentgym.data.store import EpisodeDataset, Extra
 from agentgym.errors import UserError
+from agentgym.folders import new_folder
 from agentgym.spaces import Buttons, Node, Reals
 from agentgym.spaces.values import array_type
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from agentgym import environments
 from agentgym.data.episode import Episode
-from agentgym.data.exchange.folders import new_folder
 from agentgym.data.exchange.minari_views import ObservationView, find_view, is_minigrid, parts_of, refuse_symbols
 from agentgym.data.exchange.spaces import unbatch
-from agentgym.data.store import DatasetWriter, Header, set_recipe
+from agentgym.data.store import DatasetWriter, Header, UnfitEpisodeError, set_recipe
 from agentgym.errors import UserError
 from agentgym.extras import needs
+from agentgym.folders import new_folder
 from agentgym.recipes import INSTRUCTION_BYTES, DatasetRecipe, SuiteRecipe, TaskRecipe
 from agentgym.recipes.base import MOST_EPISODES
 from agentgym.spaces import SpaceCodec
@@ -81,12 +81,16 @@ def import_minari(source: str | Path, to: str | Path) -> list[str]:
     texts: set[str] = set()
     known = False
     with new_folder(Path(to)) as folder:
-        with DatasetWriter(folder, header) as writer:
+        with DatasetWriter(folder, header, all_or_nothing=True) as writer:
             for place in range(len(found.seeds)):
                 try:
                     sample, says_so = found.episode(place)
-                    writer.append(sample)
                 except Exception as error:  # of whatever wrote the file: a part is missing, too short, of another kind
+                    left_out.append(f"episode {place}: {_reason(error)}")
+                    continue
+                try:
+                    writer.append(sample)
+                except UnfitEpisodeError as error:
                     left_out.append(f"episode {place}: {_reason(error)}")
                 else:
                     texts.add(sample.instruction)

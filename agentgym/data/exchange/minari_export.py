@@ -10,11 +10,12 @@ import numpy as np
 
 from agentgym import environments
 from agentgym.data.episode import Episode
-from agentgym.data.exchange.folders import new_folder, refuse_small_disk
+from agentgym.data.exchange.folders import refuse_small_disk
 from agentgym.data.exchange.minari import TASK_KEY, load_minari, slug
 from agentgym.data.exchange.spaces import batch, space_of
 from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
+from agentgym.folders import new_folder
 from agentgym.spaces import Node, SpaceCodec
 
 CHUNK_FRAMES = 500  # about how many are held in memory at once
@@ -31,7 +32,7 @@ def export_minari(path: str | Path, to: str | Path) -> list[str]:
     if not len(dataset):
         raise UserError(f"{path}: holds no episode; there is nothing to export")
     with new_folder(Path(to)) as folder:
-        refuse_small_disk(folder, int((dataset.lengths + 1).sum()) * math.prod(dataset.header.frame_shape))
+        refuse_small_disk(Path(to), int((dataset.lengths + 1).sum()) * math.prod(dataset.header.frame_shape))
         name = slug(dataset.path.resolve().name)
         for task, folder_name in _folder_names(sorted(set(dataset.column("task")))).items():
             identity = f"{name}/{folder_name}-v0"

@@ -14,6 +14,7 @@ from agentgym.data.store.format import Attempt, Header, write_shard
 from agentgym.data.store.shard import Shard
 from agentgym.data.store.writer import DatasetWriter, lock_folder, write_manifest
 from agentgym.errors import UserError, did_you_mean
+from agentgym.folders import check_output_is_free, new_folder
 
 Mask = Callable[[Shard], pa.Array]
 
@@ -96,13 +97,11 @@ def _copy(
     datasets: Sequence[EpisodeDataset], to: str | Path, header: Header, mask: Mask, *, every_attempt: bool
 ) -> None:
     """Shard by shard; with `every_attempt` those that left no episode come along, so that their seeds stay tried."""
-    to = Path(to)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UserError(f"{to}: is there already; choose a new folder")
+    check_output_is_free(Path(to))
     for shard in (shard for dataset in datasets for shard in dataset.shards):
         for row in range(len(shard)):
             shard.require_whole(row)
-    with DatasetWriter(to, header) as writer:
+    with new_folder(Path(to)) as folder, DatasetWriter(folder, header, all_or_nothing=True) as writer:
         tried: set[Attempt] = set()
         for shard in (shard for dataset in datasets for shard in dataset.shards):
             kept = shard.table.select(header.schema.names).filter(mask(shard))

@@ -42,12 +42,16 @@ class DatasetWriter:
     process that opened it: environments in other processes have no part in it.
     """
 
-    def __init__(self, path: str | Path, header: Header, *, commit_seconds: float = 2.0) -> None:
+    def __init__(
+        self, path: str | Path, header: Header, *, commit_seconds: float = 2.0, all_or_nothing: bool = False
+    ) -> None:
+        """`all_or_nothing`: nothing of the folder stays when a commit fails, and what the disk says is an OSError."""
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(self.path)
         self._header = header
         self._commit_seconds = commit_seconds
+        self._all_or_nothing = all_or_nothing
         self._waiting: list[Episode] = []  # their frames as blocks
         self._rows: list[Row] = []
         self._attempts: list[Attempt] = []
@@ -137,7 +141,7 @@ class DatasetWriter:
         self._waiting = []
 
     def _commit_late(self) -> None:
-        with suppress(UserError):  # the next append or close meets the same and says it
+        with suppress(UserError, OSError):  # the next append or close meets the same and says it
             self.commit()
 
     @contextmanager
@@ -146,6 +150,8 @@ class DatasetWriter:
         try:
             yield
         except OSError as error:
+            if self._all_or_nothing:
+                raise
             committed = sum(len(shard) for shard in self._shards)
             lost = f", {waiting:,} could not be written" if waiting else ""
             raise UserError(
