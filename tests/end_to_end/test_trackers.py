@@ -93,7 +93,6 @@ import json, sqlite3, sys
 import mlflow, trackio
 from pathlib import Path
 from trackio.sqlite_storage import SQLiteStorage
-from wandb.sdk.internal.datastore import DataStore
 from wandb.proto import wandb_internal_pb2
 
 names = json.loads(Path("runs/tiny/trackers.json").read_text())
@@ -113,15 +112,29 @@ found["trackio"] = {
     "videos": sum(key.startswith("videos/") for line in logs for key in line),
     "table": [row["policy"] for line in logs if "scores" in line for row in line["scores"]["_value"]],
 }
+
+
+def records(content):  # of a file of W&B, which is LevelDB's log: blocks of 32 KiB, records in one or several parts
+    place, whole = 7, b""
+    while place + 7 <= len(content):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
+        whole = (whole if kind in (3, 4) else b"") + content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4) and length:
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            yield record
+
+
 lines = {}
 for file in sorted(Path("runs/tiny/wandb").glob("offline-run-*/*.wandb")):
-    store = DataStore()
-    store.open_for_scan(str(file))
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+    for record in records(file.read_bytes()):
         if record.WhichOneof("record_type") == "history":
-            items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            items = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             lines.setdefault(items["_step"], {}).update(items)
 found["wandb"] = {
     "steps": [step for step, line in lines.items() if "loss/action" in line],
