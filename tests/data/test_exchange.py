@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from counted import counted_episode, write_counted
+from counted import counted_episode, counted_header, write_counted
 from gymnasium import spaces
 from refusals import refusal
 from shared_values import shares
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from agentgym.cli import main
 from agentgym.data.exchange import export_hub, export_minari, import_minari
 from agentgym.data.exchange.spaces import batch, space_of, unbatch
-from agentgym.data.store import EpisodeDataset, check, sample_dataset
+from agentgym.data.store import DatasetWriter, EpisodeDataset, Extra, check, sample_dataset
 from agentgym.experts.replay import replay_episodes
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import as_plain
@@ -227,3 +227,34 @@ def test_what_the_installed_minari_records_is_imported(tmp_path, kind):
     import_minari(record(tmp_path / "minari", kind), tmp_path / "imported")
     dataset = EpisodeDataset(tmp_path / "imported")
     assert [replay.problem for replay in replay_episodes(dataset, 2)] == ["", ""]
+
+
+def test_columns_beside_the_frames_go_to_minari_and_back_bit_for_bit(tmp_path):
+    extras = (
+        Extra("state", "array", "float64", (2, 2)),
+        Extra("observation.held", "array", "bool"),
+        Extra("camera", "array", "uint8", (24, 24, 3)),
+        Extra("word", "text"),
+        Extra("info", "json"),
+        Extra("a/b", "text"),
+    )
+    generator = np.random.default_rng(0)
+    beside = {
+        "state": generator.normal(size=(6, 2, 2)) / 0.1,
+        "observation.held": generator.random(6) < 0.5,
+        "camera": generator.integers(0, 256, (6, 24, 24, 3), np.uint8),
+        "word": ["a", "b", "球", "", "</s>", "d"],
+        "info": [{"level": 3}, None, 1.5, [], "x", True],
+        "a/b": [""] * 6,
+    }
+    with DatasetWriter(tmp_path / "data", counted_header(extras=extras)) as writer:
+        writer.append(counted_episode(0, extras=beside))
+    (note,) = export_minari(tmp_path / "data", tmp_path / "minari")
+    assert "(a/b)" in note
+    (folder,) = (tmp_path / "minari/data").glob("*-v0")
+    assert import_minari(folder, tmp_path / "back") == []
+    found, stored = (EpisodeDataset(tmp_path / name).extras(0) for name in ("back", "data"))
+    assert list(found) == [extra.name for extra in extras][:-1]
+    assert all(np.array_equal(found[name], stored[name]) for name in found)
+    assert found["observation.held"].dtype == bool
+    assert [text.value() for text in found["info"]] == beside["info"]

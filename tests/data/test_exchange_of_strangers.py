@@ -109,16 +109,21 @@ def test_an_empty_dataset_and_one_of_an_older_version_are_named(tmp_path):
     assert "of a version before 0.5" in refusal(import_minari, source, tmp_path / "imported")
 
 
-def test_made_up_seeds_are_no_recorded_ones_and_options_and_other_parts_are_said(tmp_path):
-    observed = spaces.Dict(front=PICTURE, wrist=PICTURE, joints=spaces.Box(-1, 1, (2,), np.float32))
-    seen = {"front": frames_of(3), "wrist": frames_of(3, 1), "joints": np.zeros((4, 2), np.float32)}
+def test_made_up_seeds_are_no_recorded_ones_and_other_parts_are_columns_or_said(tmp_path):
+    joints, deep = spaces.Box(-1, 1, (2,), np.float32), spaces.Dict(x=PICTURE)
+    observed = spaces.Dict(front=PICTURE, wrist=PICTURE, joints=joints, deep=deep)
+    seen = {"front": frames_of(3), "wrist": frames_of(3, 1), "joints": np.eye(4, 2, dtype=np.float32)}
+    seen["deep"] = {"x": frames_of(3)}
     episodes = [episode(seed=None, observations=seen), episode(seed=0, observations=seen, options={"level": 3})]
     source = minari_dataset(tmp_path / "minari", episodes, observed=observed)
     notes = import_minari(source, tmp_path / "imported")
     assert "seeds: 1 of 2 not recorded, numbered from 1; such episodes cannot be replayed" in notes
     assert any("reset options: recorded there" in note for note in notes)
-    assert any("joints" in note and "wrist" in note for note in notes)
-    assert EpisodeDataset(tmp_path / "imported").column("seed") == [1, 0]
+    assert "not imported of the observations: deep" in notes
+    imported = EpisodeDataset(tmp_path / "imported")
+    assert imported.column("seed") == [1, 0]
+    assert np.array_equal(imported.extras(0)["joints"], np.eye(4, 2))
+    assert np.array_equal(imported.extras(1)["wrist"], frames_of(3, 1))
 
 
 def test_a_mission_that_changes_in_mid_episode_is_left_out(tmp_path):

@@ -196,3 +196,29 @@ def test_a_video_is_decoded_to_its_frames(tmp_path):
     iio.imwrite(tmp_path / "a.mp4", shown, plugin="FFMPEG", fps=10, macro_block_size=8)
     found = _read_video(tmp_path / "a.mp4", 3, 4)
     assert np.abs(found.astype(int) - shown[3:7]).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("meta/info.json", "[]", "holds a list, expected an object"),
+        ("meta/info.json", "{", "is no whole JSON"),
+        ("meta/info.json", '{"codebase_version": "v3.0"}', "is no whole LeRobotDataset (KeyError"),
+        ("meta/info.json", '{"codebase_version": "v3.0", "features": 7}', "is no whole LeRobotDataset (AttributeError"),
+        ("meta/agentgym.json", '{"header": 7}', "is no whole LeRobotDataset (TypeError"),
+        ("meta/agentgym.json", "null", "holds null, expected an object"),
+        ("meta/episodes/chunk-000/file-000.parquet", "PAR1", "is no whole LeRobotDataset (ArrowInvalid"),
+    ],
+)
+def test_a_damaged_description_is_one_line_and_leaves_nothing(tmp_path, file, content, said):
+    export_lerobot(write_counted(tmp_path / "data", [counted_episode(0, steps=3)]), tmp_path / "robot")
+    (tmp_path / "robot" / file).write_text(content)
+    assert said in refusal(import_lerobot, tmp_path / "robot", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_nothing_from_outside_of_the_folder_is_imported(tmp_path):
+    export_lerobot(write_counted(tmp_path / "data", [counted_episode(0, steps=3)]), tmp_path / "robot")
+    info = tmp_path / "robot/meta/info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "data_path": "../data/x.parquet"}))
+    assert "lies outside of" in refusal(import_lerobot, tmp_path / "robot", tmp_path / "back")

@@ -6,7 +6,8 @@ import time
 
 import pytest
 import torch
-from worlds import experiment_recipe, model_of, refusal, tokenizer_of
+from refusals import refusal
+from tiny import experiment_recipe, model_of, tokenizer_of
 
 from agentgym.experiments.imitation import prepare
 from agentgym.model.loading import load_agent

@@ -5,8 +5,8 @@ agentgym wrote the folder, where the row after it has the frame.
 """
 
 import io
-import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,8 +23,9 @@ from agentgym.data.episode import Episode
 from agentgym.data.exchange.lerobot_export import INDICES, OWN
 from agentgym.data.exchange.minari import slug
 from agentgym.data.store import DatasetWriter, Extra, Header, JsonText, UnfitEpisodeError
-from agentgym.errors import UserError
-from agentgym.folders import new_folder
+from agentgym.errors import UserError, first_line
+from agentgym.files import LARGEST_SETTINGS, read_json
+from agentgym.folders import check_inside, new_folder
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import array_type
@@ -39,11 +41,10 @@ class LeRobotFolder:
     info: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        try:
-            info = json.loads((self.path / "meta" / "info.json").read_text(encoding="utf-8"))
-            version = str(info["codebase_version"])
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{self.path}: is no LeRobotDataset ({type(error).__name__}: {error})") from None
+        if not (self.path / "meta" / "info.json").is_file():
+            raise UserError(f"{self.path}: is no LeRobotDataset: it has no meta/info.json")
+        info = read_json(self.path / "meta" / "info.json", dict, most=LARGEST_SETTINGS)
+        version = str(info.get("codebase_version"))
         if not version.startswith("v3."):
             raise UserError(f"{self.path}: is a LeRobotDataset {version}; convert it to v3.0 with LeRobot itself")
         object.__setattr__(self, "info", info)
@@ -52,7 +53,7 @@ class LeRobotFolder:
     def own(self) -> dict[str, Any] | None:
         """What agentgym wrote beside, where it wrote the folder."""
         file = self.path / OWN
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return read_json(file, dict) if file.is_file() else None
 
     @cached_property
     def cameras(self) -> list[str]:
@@ -69,7 +70,7 @@ class LeRobotFolder:
     def rows(self, episode: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of an episode, in order."""
         place = {"chunk_index": episode["data/chunk_index"], "file_index": episode["data/file_index"]}
-        file = self.path / self.info["data_path"].format(**place)
+        file = self._file("data_path", place)
         chosen = [("episode_index", "=", episode["episode_index"])]
         return sorted(pq.read_table(file, filters=chosen).to_pylist(), key=lambda row: int(row["frame_index"]))
 
@@ -83,7 +84,11 @@ class LeRobotFolder:
             "file_index": episode[f"videos/{camera}/file_index"],
         }
         first = round(float(episode[f"videos/{camera}/from_timestamp"]) * self.info["fps"])
-        return _read_video(self.path / self.info["video_path"].format(**place), first, len(rows))
+        return _read_video(self._file("video_path", place), first, len(rows))
+
+    def _file(self, pattern: str, place: Mapping[str, Any]) -> Path:
+        """A file of the dataset, which lies in its folder. Raises UserError."""
+        return check_inside(self.path / str(self.info[pattern]).format(**place), self.path)
 
 
 def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = None) -> list[str]:
@@ -94,14 +99,8 @@ def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = N
     left there.
     """
     folder = LeRobotFolder(Path(source))
-    if not folder.cameras or not folder.episodes:
-        raise UserError(
-            f"{source}: has no {'camera' if folder.episodes else 'episode'}; there is nothing to learn from"
-        )
-    seen = camera or folder.cameras[0]
-    if seen not in folder.cameras:
-        raise UserError(f"{source}: has no camera '{seen}'; it has {', '.join(folder.cameras)}")
-    header = _own_header(folder) or _make_header(folder, seen, Path(to).resolve().name)
+    with _whole(folder.path):
+        seen, header = _prepare(folder, Path(to).resolve().name, camera)
     left_out: list[str] = []
     with new_folder(Path(to)) as making:
         with DatasetWriter(making, header, all_or_nothing=True) as writer:
@@ -124,6 +123,29 @@ def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = N
         if any(folder.info["features"][name]["dtype"] == "video" for name in folder.cameras):
             notes.append("videos are lossy: frames are what they decode to")
     return notes
+
+
+@contextmanager
+def _whole(source: Path) -> Iterator[None]:
+    """What a folder's descriptions turn out not to be, in the block, is a UserError: they are cut short or changed."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, pa.ArrowException) as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{source}: is no whole LeRobotDataset ({said}); get it again") from None
+
+
+def _prepare(folder: LeRobotFolder, name: str, camera: str | None) -> tuple[str, Header]:
+    """The feature that the agent sees, and the header of what is imported. Raises UserError where there is nothing."""
+    source = folder.path
+    if not folder.cameras or not folder.episodes:
+        raise UserError(
+            f"{source}: has no {'camera' if folder.episodes else 'episode'}; there is nothing to learn from"
+        )
+    seen = camera or folder.cameras[0]
+    if seen not in folder.cameras:
+        raise UserError(f"{source}: has no camera '{seen}'; it has {', '.join(folder.cameras)}")
+    return seen, _own_header(folder) or _make_header(folder, seen, name)
 
 
 def _own_header(folder: LeRobotFolder) -> Header | None:
@@ -250,7 +272,9 @@ def _beside(
 
 
 def _decode(folder: Path, stored: Mapping[str, Any]) -> NDArray[np.uint8]:
-    content = stored["bytes"] if stored.get("bytes") else (folder / str(stored["path"])).read_bytes()
+    content = (
+        stored["bytes"] if stored.get("bytes") else check_inside(folder / str(stored["path"]), folder).read_bytes()
+    )
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 

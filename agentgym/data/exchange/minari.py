@@ -16,9 +16,10 @@ import numpy as np
 
 from agentgym import environments
 from agentgym.data.episode import Episode
+from agentgym.data.exchange.minari_columns import find_columns, read_columns
 from agentgym.data.exchange.minari_views import ObservationView, find_view, is_minigrid, parts_of, refuse_symbols
 from agentgym.data.exchange.spaces import unbatch
-from agentgym.data.store import DatasetWriter, Header, UnfitEpisodeError, set_recipe
+from agentgym.data.store import DatasetWriter, Extra, Header, UnfitEpisodeError, set_recipe
 from agentgym.errors import UserError
 from agentgym.extras import needs
 from agentgym.folders import new_folder
@@ -28,6 +29,7 @@ from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import stack
 
 TEXTS = ("mission", "instruction", "text", "language_instruction")
+SUCCESS = ("is_success", "success")  # what infos call it
 MOST_TEXTS = 100  # of a task, that its recipe names
 TASK_KEY = "agentgym_task"  # of Minari's metadata: the task by the id that makes it again
 
@@ -42,6 +44,7 @@ class MinariSource:
     space: SpaceCodec
     seeds: list[int]  # of every episode; those that were not recorded are numbered after all others
     expert: str
+    extras: tuple[Extra, ...] = ()
 
     def episode(self, place: int) -> tuple[Episode, bool]:
         """An episode, and whether it says itself that it succeeded. Raises ValueError when it is no demonstration."""
@@ -65,6 +68,7 @@ class MinariSource:
             task=self.task,
             expert=self.expert,
             versions={},  # Minari says at most which it requires
+            extras=read_columns(self.extras, found.observations),
         )
         return sample, success is not None
 
@@ -76,7 +80,7 @@ def import_minari(source: str | Path, to: str | Path) -> list[str]:
     tokens, or when `to` holds something. Then nothing is left there.
     """
     found, notes = _read(source)
-    header = Header(found.space, _frame_shape(found, source), {})
+    header = Header(found.space, _frame_shape(found, source), {}, found.extras)
     left_out: list[str] = []
     texts: set[str] = set()
     known = False
@@ -123,11 +127,30 @@ def _read(source: str | Path) -> tuple[MinariSource, list[str]]:
         notes.append("reset options: recorded there, without a place here; such episodes cannot be replayed")
     if _text_key(observed) is None:
         notes.append(f"instruction: not recorded, '{task}' is used in its place")
-    others = [key for key in parts_of(observed) if key not in (None, view.key, _text_key(observed))]
-    if set(others) - {"direction"}:  # MiniGrid's view has that in it
-        notes.append(f"not imported of the observations: {', '.join(map(str, others))}")
+    taken = {None, view.key, _text_key(observed), *(("direction",) if is_minigrid(task, observed) else ())}
+    try:
+        extras = tuple(find_columns(observed, own, taken))
+    except Exception as error:  # of whatever wrote the metadata
+        raise UserError(f"{source}: cannot be read (its columns: {_reason(error)}); get it again") from None
+    others = set(parts_of(observed)) - taken  # MiniGrid's view has the direction in it
+    others -= {extra.name for extra in extras}
+    if others:
+        notes.append(f"not imported of the observations: {', '.join(sorted(map(str, others)))}")
+    infos = sorted(_info_keys(dataset) - {*SUCCESS, "seed"})
+    if infos:
+        notes.append(f"not imported of the infos: {', '.join(infos)}")
     expert = str(own.get("algorithm_name") or "unknown")
-    return MinariSource(dataset, task, view, _space(acted, task), seeds, expert), notes
+    return MinariSource(dataset, task, view, _space(acted, task), seeds, expert, extras), notes
+
+
+def _info_keys(dataset: Any) -> set[str]:
+    """What the infos of the first episode that can be read are called."""
+    for place in range(min(3, len(dataset))):
+        try:
+            return {str(key) for key in dataset[place].infos or {}}
+        except Exception:
+            continue
+    return set()
 
 
 def _number(recorded: list[Any]) -> tuple[list[int], list[str]]:
@@ -209,7 +232,7 @@ def _text(observations: Any, task: str) -> str:
 
 def _success(infos: Any) -> bool | None:
     """The last word that the infos have on it, where that is one."""
-    for name in ("is_success", "success"):
+    for name in SUCCESS:
         said = np.asarray(infos[name]) if infos and name in infos else np.zeros(0)
         if said.ndim and said.dtype.kind in "biuf" and said.size:
             return bool(said.reshape(len(said), -1)[-1].all())

@@ -12,6 +12,7 @@ from agentgym import environments
 from agentgym.data.episode import Episode
 from agentgym.data.exchange.folders import refuse_small_disk
 from agentgym.data.exchange.minari import TASK_KEY, load_minari, slug
+from agentgym.data.exchange.minari_columns import describe, observations_of, shared_columns, spaces_of
 from agentgym.data.exchange.spaces import batch, space_of
 from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
@@ -58,6 +59,11 @@ def _not_shared(dataset: EpisodeDataset) -> list[str]:
     unknown = {task.rpartition(":")[2] for task in dataset.column("task")} - set(environments.task_ids())
     if unknown and SpaceCodec.of(space_of(space.root)).root != space.root:
         found.append("names of actions")  # an environment that is one of ours has them itself
+    lost = sorted(
+        {extra.name for extra in dataset.header.extras} - {e.name for e in shared_columns(dataset.header.extras)}
+    )
+    if lost:
+        found.append(f"columns whose names it cannot have ({', '.join(lost)})")
     labelled = sum(map(bool, dataset.column("labels")))
     if labelled:
         found.append(f"the labels of {labelled:,} episodes")
@@ -75,12 +81,15 @@ def _export_task(minari: Any, dataset: EpisodeDataset, task: str, identity: str,
     texts = {instructions[episode] for episode in chosen}
     charset = "".join(sorted(set("".join(texts)))) or " "
     root = dataset.header.space.root
+    extras = shared_columns(dataset.header.extras)
+    beside = {episode: dataset.extras(episode) for episode in chosen} if any(e.kind != "array" for e in extras) else {}
     folder.mkdir(parents=True)
     storage = MinariStorage.new(
         folder,
         observation_space=gymnasium.spaces.Dict(
             image=gymnasium.spaces.Box(0, 255, dataset.header.frame_shape, np.uint8),
             mission=gymnasium.spaces.Text(max(1, *map(len, texts)), min_length=0, charset=charset),
+            **spaces_of(extras, list(beside.values())),
         ),
         action_space=space_of(root),
         env_spec=_registration(task),
@@ -93,11 +102,12 @@ def _export_task(minari: Any, dataset: EpisodeDataset, task: str, identity: str,
             "description": str(dataset.header.recipe.get("description", "")),
             "minari_version": minari.__version__,
             TASK_KEY: task,
+            **describe(extras),
         }
     )
     buffers: list[Any] = []
     for episode in chosen:
-        buffers.append(_buffer(root, dataset[episode]))
+        buffers.append(_buffer(root, dataset[episode], observations_of(extras, dataset.extras(episode))))
         if sum(len(buffer.rewards) for buffer in buffers) >= CHUNK_FRAMES or episode == chosen[-1]:
             storage.update_episodes(buffers)
             buffers = []
@@ -112,12 +122,12 @@ def _registration(task: str) -> Any:
         return None
 
 
-def _buffer(root: Node, sample: Episode) -> Any:
+def _buffer(root: Node, sample: Episode, beside: dict[str, Any]) -> Any:
     from minari.data_collector import EpisodeBuffer
 
     return EpisodeBuffer(
         seed=sample.seed,
-        observations={"image": sample.frames, "mission": [sample.instruction] * (len(sample) + 1)},
+        observations={"image": sample.frames, "mission": [sample.instruction] * (len(sample) + 1), **beside},
         actions=batch(root, sample.actions),
         rewards=sample.rewards.tolist(),
         terminations=_last(len(sample), sample.terminated),
