@@ -79,11 +79,13 @@ class Continued:
 
     def __init__(self, cache: KVCache, lengths: Int[NDArray[np.int64], "rows"], new: int) -> None:
         held, first = cache.keys_values, int(lengths[0])
-        self._held, self._new, self._first = held, new, first
+        self._first, self._end = first, int(lengths.max()) + new
         self._places: Tensor | None = None
-        self._end = int(lengths.max()) + new
+        # Views of all layers at once, keys and values in turns: made one by one they cost more than what they hold.
+        self._seen = held.narrow(4, 0, self._end).flatten(0, 1).unbind()
         unseen = _unseen(cache.places, held.device, held.dtype)[:, : self._end]
         if len(lengths) == 1 or (lengths == first).all():  # rows of one length: slices, which are quicker
+            self._written = held.narrow(4, first, new).flatten(0, 1).unbind()
             self._unseen = unseen[first : first + new] if new > 1 else None
         else:
             self._places = torch.from_numpy(lengths[:, None] + np.arange(new)).to(held.device)
@@ -92,20 +94,18 @@ class Continued:
 
     def positions(self, new: int) -> "slice | Tensor":
         """See `Prefill`."""
-        return slice(self._first, self._first + new) if self._places is None else self._places
+        return slice(self._first, self._end) if self._places is None else self._places
 
     def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:
         """See `agentgym.model.transformer.Context`."""
-        held_keys, held_values = self._held[layer].unbind()
-        if self._places is None:
-            held_keys[:, :, self._first : self._end] = keys
-            held_values[:, :, self._first : self._end] = values
-        else:
-            held_keys[self._rows, :, self._places] = keys.transpose(1, 2)
-            held_values[self._rows, :, self._places] = values.transpose(1, 2)
-        return F.scaled_dot_product_attention(
-            queries, held_keys[:, :, : self._end], held_values[:, :, : self._end], attn_mask=self._unseen
-        )
+        places = 2 * layer, 2 * layer + 1
+        for place, new in zip(places, (keys, values), strict=True):
+            if self._places is None:
+                self._written[place].copy_(new)
+            else:
+                self._seen[place][self._rows, :, self._places] = new.transpose(1, 2)
+        held_keys, held_values = (self._seen[place] for place in places)
+        return F.scaled_dot_product_attention(queries, held_keys, held_values, attn_mask=self._unseen)
 
 
 class Grown:

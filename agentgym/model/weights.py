@@ -25,14 +25,16 @@ class WeightsMark:
         ]
         self._known: tuple[Any, ...] = ()
         self._numbers: list[Any] = []
+        self._counts = True
 
     def now(self) -> tuple[Any, ...]:
         """The mark."""
         weights: list[Tensor] = [held[name] for held, name in self._places]
-        known = tuple([(id(weight), weight.data_ptr()) for weight in weights])
+        known = tuple([weight.data_ptr() for weight in weights])
         if known != self._known:
             self._known, self._numbers = known, [_middle(weight) for weight in weights]
-        versions = sum([0 if weight.is_inference() else weight._version for weight in weights])
+            self._counts = not any(weight.is_inference() for weight in weights)  # those have no counters
+        versions = sum([weight._version for weight in weights]) if self._counts else 0
         if isinstance(self._numbers[0], np.ndarray):
             return known, versions, *[number.item() for number in self._numbers]
         return known, versions, *torch.stack(self._numbers).float().tolist()

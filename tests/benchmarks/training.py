@@ -179,13 +179,13 @@ def learning(folder, *changes):
     return (ours, success), (seconds, score(plain, recipe))
 
 
-def score(policy, recipe):
+def score(policy, recipe, levels=LEVELS):
     suite = recipe.dataset.suite
     episodes = rollout(
         policy,
         suite.tasks[0],
         frame=suite.frame,
-        seeds=range(LEVELS),
+        seeds=range(levels),
         num_environments=20,
         deterministic=True,
     )
