@@ -64,7 +64,6 @@ SHORT = Sizes(24, (1, 2), (4, 4), 1, 16, 4, (2, 4), 2, 4, 512)
 
 
 def wait(device):
-    """Until what was asked of the device is done."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
@@ -118,13 +117,13 @@ def observations(dataset, rows, seed):
     }
 
 
-def policy_of(model, dataset):
-    return AgentPolicy(model, train_tokenizer(dataset.column("instruction"), dataset.header.space.tokens))
+def tokenizer_of(dataset):
+    return train_tokenizer(dataset.column("instruction"), dataset.header.space.tokens)
 
 
 def acted(model, dataset, rows, steps):
     """The logits of some steps, an episode beginning now and then."""
-    policy, state, logits = policy_of(model, dataset), None, []
+    policy, state, logits = AgentPolicy(model, tokenizer_of(dataset)), None, []
     for step in range(steps):
         starts = np.arange(rows) == step % (2 * rows)
         found, state = policy.action_logits(observations(dataset, rows, step), state, starts)
@@ -168,15 +167,14 @@ def throughput(preset, dataset, device, sizes):
         compiled = torch.compile(model, dynamic=True)
         faster = seconds_of(lambda: [update(compiled) for _ in range(sizes.updates)], device) / sizes.updates
         cells[1] += f" (compiled: {size / faster:,.1f})"
-    measured = matrix_rate(device, sizes.matrix, torch.bfloat16 if bfloat16 else torch.float32)
-    peak = peak_of(device) if bfloat16 else None
-    shares = [f"{flop / seconds / rate:.1%}" if rate else "not known" for rate in (peak, measured)]
+    rates = (peak_of(device) if bfloat16 else None), matrix_rate(device, sizes.matrix, bfloat16)
+    shares = [f"{flop / seconds / rate:.1%}" if rate else "not known" for rate in rates]
     return [f"| {' | '.join([*cells, f'{flop / seconds / 1e12:.2f}', *shares, GOALS.get(preset, '')])} |"]
 
 
-def matrix_rate(device, side, dtype):
+def matrix_rate(device, side, bfloat16):
     """FLOP a second of square matrix products."""
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    a, b = torch.randn(2, side, side, device=device).to(torch.bfloat16 if bfloat16 else torch.float32)
     return 2 * side**3 * 10 / seconds_of(lambda: [a @ b for _ in range(10)], device)
 
 
@@ -188,7 +186,7 @@ def peak_of(device):
 
 def acting(dataset, device, sizes):
     """Agent steps a second in one batch of many environments' observations, of `tiny`, windows of 8."""
-    policy = policy_of(world("tiny", dataset, "training.window=8")[1].to(device), dataset)
+    policy = AgentPolicy(world("tiny", dataset, "training.window=8")[1].to(device), tokenizer_of(dataset))
     shown = [observations(dataset, sizes.rows, step) for step in range(8)]
     starts = np.arange(sizes.rows)
 
@@ -219,12 +217,8 @@ def reinforcing(run, device, sizes):
         n_epochs=4,
         device=device,
     )
-    model.learn(count * length)
-    wait(device)
-    began = time.perf_counter()
-    model.learn(2 * count * length, reset_num_timesteps=False)
-    wait(device)
-    rate = 2 * count * length / (time.perf_counter() - began)
+    seconds = seconds_of(lambda: model.learn(count * length, reset_num_timesteps=False), device, rounds=2)
+    rate = count * length / seconds
     return [f"PPO: {rate:,.0f} steps a second, {count} environments, four epochs, the environments' time in it."]
 
 
@@ -276,7 +270,7 @@ def main():
     parser.add_argument("--device", default=None, help="the GPU where there is one")
     parser.add_argument("--short", action="store_true", help="very little of everything")
     asked = parser.parse_args()
-    device = torch.device(asked.device) if asked.device else default_device()
+    device = torch.device(asked.device or default_device())
     sizes, began = SHORT if asked.short else Sizes(), time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -292,6 +286,7 @@ def main():
             "paper": lambda: throughput("paper", dataset, device, sizes),
         }
         parts = {part: [f"{part}: not measured."] for part in jobs}
+        parts |= {preset: [f"| `{preset}` | not measured | | | | |"] for preset in ("tiny", "paper")}
         for part, work in jobs.items():
             if time.perf_counter() - began > LIMIT:
                 print(f"{part}: left out, {LIMIT} s are over", flush=True)
@@ -299,7 +294,6 @@ def main():
             parts[part] = work()
             print(*parts[part], sep="\n", flush=True)
             Path(__file__).with_suffix(".md").write_text(page(device, asked.short, parts), encoding="utf-8")
-    print(f"{time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":
