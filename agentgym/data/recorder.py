@@ -3,7 +3,7 @@
 It knows no file: samples go to whatever has `append`, such as a `store.DatasetWriter` or a list.
 """
 
-import sys
+import inspect
 from typing import Any
 
 import gymnasium
@@ -118,7 +118,7 @@ def _refuse_autoreset(env: gymnasium.Env[Any, Any]) -> None:
 
 def _refuse_lost_sink(sink: Sink) -> None:
     """Raises UserError for a list that lives in a worker of a vector environment: no one else would see it."""
-    frame = sys._getframe() if isinstance(sink, list) else None
+    frame = inspect.currentframe() if isinstance(sink, list) else None
     while frame is not None:
         if frame.f_globals.get("__name__") in WORKERS:
             raise UserError(

@@ -33,9 +33,11 @@ class AtariTask(Task):
         arguments = {"obs_type": "ram", **recipe.arguments}  # the cheapest: the screen is read once, by `draw`
         made = gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **arguments).unwrapped
         assert isinstance(made, ale_py.AtariEnv)
+        assert made.spec
         self._inner = made
         self.ale = made.ale
-        self.frame_skip: int | tuple[int, int] = made._frameskip  # two numbers: drawn between them at each step
+        # Of two numbers, one between them is drawn at each step.
+        self.frame_skip: int | tuple[int, int] = made.spec.kwargs["frameskip"]
         names = tuple(meaning.lower() for meaning in made.get_action_meanings())
         self._opening: Opening | None = None
         self._begins = False  # from the opening, whose screen the emulator does not have

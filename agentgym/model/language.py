@@ -38,6 +38,7 @@ class LanguageModel(nn.Module):
         self.project_in = nn.Linear(outer, width, bias=False) if outer != width else None
         self.transformer = Transformer(TransformerSizes.of_opt(config))
         self.norm: nn.LayerNorm | None = None
+        # The underscore is part of the published config.json's key; test_transformer has a model with it.
         if config.do_layer_norm_before and not config._remove_final_layer_norm:
             self.norm = nn.LayerNorm(width, elementwise_affine=config.layer_norm_elementwise_affine)
         self.project_out = nn.Linear(width, outer, bias=False) if outer != width else None

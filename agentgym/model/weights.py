@@ -13,6 +13,9 @@ class WeightsMark:
 
     PyTorch's version counters see updates in place, addresses see `.to` and new tensors, and one number of each weight
     sees what both miss: writing through `.data`, as averaging of weights and Stable-Baselines3 do.
+
+    PyTorch has no public name for a tensor's version counter, nor a quick one for a module's own parameters, which are
+    read at every step; tests/policies/test_policy_weights.py changes weights in each of these ways.
     """
 
     def __init__(self, *modules: nn.Module) -> None:

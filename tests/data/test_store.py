@@ -7,7 +7,7 @@ import tracemalloc
 import fsspec
 import numpy as np
 import pytest
-from counted import FOUR_EPISODES, LENGTHS, counted_episode, counted_header, same
+from counted import FOUR_EPISODES, LENGTHS, counted_episode, counted_header, damage, same
 from refusals import refusal
 from typer.testing import CliRunner
 
@@ -19,11 +19,10 @@ from agentgym.data.store import (
     DatasetWriter,
     EpisodeDataset,
     Header,
-    Shard,
     check,
     window_table,
 )
-from agentgym.data.store.blocks import FRAMES_PER_BLOCK
+from agentgym.data.store.blocks import FRAMES_PER_BLOCK, encode_blocks
 from agentgym.environments import encode_instruction
 from agentgym.files import replace_file
 from agentgym.spaces import SpaceCodec
@@ -69,17 +68,16 @@ def test_a_window_of_a_long_episode_is_its_slice_across_blocks(tmp_path):
             assert same(dataset.steps(0, start, stop), sample[start:stop])
 
 
-def test_a_window_reads_and_verifies_its_own_blocks_only(tmp_path, monkeypatch):
+def test_a_window_needs_its_own_blocks_only_and_verifies_them(tmp_path):
+    episode = counted_episode(0, steps=200)
     with DatasetWriter(tmp_path, counted_header()) as writer:
-        writer.append(counted_episode(0, steps=200))
-    dataset, read = EpisodeDataset(tmp_path), []
-    block = Shard._block
-    monkeypatch.setattr(Shard, "_block", lambda self, row, place: read.append(place) or block(self, row, place))
-    dataset.steps(0, 100, 108)  # frames 100 to 108
-    assert sorted(read) == [12, 12, 13, 13]  # once for the checksum, once for the frames
-    read.clear()
-    dataset.steps(0, 100, 108)
-    assert read == [12, 13]
+        writer.append(episode)
+    blocks = encode_blocks(episode.frames)
+    for place in (0, 11, 14, 24):
+        damage(tmp_path / "shard-000000.arrow", blocks[place])
+    assert same(EpisodeDataset(tmp_path).steps(0, 100, 108), episode[100:108])  # frames 100 to 108: blocks 12 and 13
+    damage(tmp_path / "shard-000000.arrow", blocks[13])
+    assert "is damaged" in refusal(EpisodeDataset(tmp_path).steps, 0, 100, 108)
 
 
 def test_steps_of_an_episode_are_the_slice_of_the_sample(path):

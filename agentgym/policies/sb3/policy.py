@@ -75,6 +75,9 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
         self.features_extractor.agent.save_pretrained(folder)
         self.features_extractor.tokenizer.save_pretrained(folder)
 
+    # Stable-Baselines3 has no public way to replace a policy's networks, its distribution or what a saved policy is
+    # made of: its own policies override these four methods, and tests/policies/test_sb3.py would notice if they went.
+
     def _build(self, lr_schedule: Any) -> None:
         self._build_mlp_extractor()  # no layers: the features as they are
         self.action_net = nn.Identity()  # the agent's output head is its embedding table
