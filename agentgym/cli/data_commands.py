@@ -97,29 +97,27 @@ def export(
     out: Annotated[Path | None, typer.Argument(help="A new folder; FORMAT in the source's when not given.")] = None,
     to: Annotated[Format | None, typer.Option(help="What to write.")] = None,
     task: Annotated[str | None, typer.Option(help="For onnx: the task to play, of an agent of several kinds.")] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="The same as --to onnx.")] = False,
     *,
     output: CommandOutput,
 ) -> None:
     """Write a dataset or an agent in another format; what that does not hold is said."""
-    chosen = Format.ONNX if onnx else to
-    if chosen is None or (onnx and to not in (None, Format.ONNX)):
-        raise UserError("export: expected one of --to minari, --to lerobot, --to hub, --to agent and --onnx")
-    folder = out or _beside(source, chosen)
-    if task and chosen != Format.ONNX:
+    if to is None:
+        raise UserError(f"export: expected --to with one of {', '.join(Format)}")
+    folder = out or _beside(source, to)
+    if task and to != Format.ONNX:
         raise UserError(f"--task {task}: is for --to onnx; 'agentgym select' takes the episodes of a task")
-    if chosen == Format.ONNX:
+    if to == Format.ONNX:
         _export_onnx(source, folder, task, output)
-    elif chosen == Format.AGENT:
+    elif to == Format.AGENT:
         _export_agent(source, folder, output)
     else:
-        _export_dataset(source, folder, chosen, output)
+        _export_dataset(source, folder, to, output)
 
 
-def _beside(source: Path, chosen: Format) -> Path:
+def _beside(source: Path, to: Format) -> Path:
     from agentgym.data import store
 
-    return store.require_local(source, "name the folder to export to") / chosen.value
+    return store.require_local(source, "name the folder to export to") / to.value
 
 
 def _export_dataset(source: Path, folder: Path, to: Format, output: CommandOutput) -> None:

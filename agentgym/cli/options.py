@@ -31,12 +31,11 @@ ExpertSeconds = Annotated[
     float | None,
     typer.Option(
         "--expert-seconds",
-        "--seconds",
         min=0.1,
         help="Seconds of a core after which an expert's episode is given up; the recipe's, or what fits the task.",
     ),
 ]
 ExpertSteps = Annotated[
     int | None,
-    typer.Option("--expert-steps", "--steps", min=1, help="Steps after which an expert's episode is given up."),
+    typer.Option("--expert-steps", min=1, help="Steps after which an expert's episode is given up."),
 ]

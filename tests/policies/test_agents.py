@@ -12,6 +12,7 @@ from agentgym.files import read_json
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import default_agent, find_agent, shipped_agents
 from agentgym.recipes import load_experiment
+from agentgym.spaces import SpaceCodec
 
 AGENTS = sorted(shipped_agents())
 
@@ -23,9 +24,9 @@ def test_a_shipped_agent_plays_its_tasks(name):
     for suite in recipe.suites:
         env = environments.make(suite.tasks[0], frame=suite.frame)
         observation, _ = env.reset(seed=0)
-        state = None
+        player, state = policy.playing(SpaceCodec.of(env.action_space, env.action_names), env.task), None
         for _ in range(3):
-            action, state = policy.predict(observation, state, deterministic=True)
+            action, state = player.predict(observation, state, deterministic=True)
             observation = env.step(action)[0]
         env.close()
 
