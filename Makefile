@@ -21,9 +21,10 @@ $(STAMP): pyproject.toml constraints.txt
 test: lint
 	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow" -n auto
 
-# Minari records with jax, which nothing else here needs.
+# Minari records with jax, Gymnasium's preprocessing of Atari needs OpenCV: nothing else here needs them.
 test-slow: install
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt "minari[create]"
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt "minari[create]" opencv-python-headless
+	$(VENV)/bin/python -m pip install --quiet --no-deps highway-env
 	$(RUN) pytest -m slow -rs
 
 benchmark: install

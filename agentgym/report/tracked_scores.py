@@ -9,6 +9,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from PIL import Image
 
 from agentgym.evaluation.score_rows import Score, read_scores
@@ -29,6 +31,7 @@ def track_scores(run: Path, evaluation: dict[str, Any]) -> list[str]:
     rows = list(read_scores(evaluation))
     update = int(read_json(run / "training.json", dict)["updates"])
     videos = sorted((run / "videos").glob("*.mp4"))
+    PartialState(cpu=not torch.cuda.is_available())  # Accelerate's trackers ask it who speaks; training has left none
     with starting(trackers, run):
         for tracker in trackers:
             tracker.start()

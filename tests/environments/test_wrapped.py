@@ -239,6 +239,8 @@ def test_gymnasiums_own_environments_are_wrapped_as_they_are(task):
     assert np.stack(samples[0].extras["observation"]).dtype == np.float32
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("cv2") is None, reason="needs OpenCV: pip install opencv-python-headless")
 def test_an_atari_game_is_wrapped_under_gymnasiums_own_preprocessing():
     """AtariPreprocessing and FrameStackObservation inside, the latest grey picture as the frame."""
     pytest.importorskip("ale_py")
