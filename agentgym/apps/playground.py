@@ -139,12 +139,12 @@ class Playground:
         if self.writer is None:
             raise UserError("nothing is recorded here; start the playground with --record data/NAME")
         session = self.find(identity)
-        sample = session.keep(asked.success)
-        self.writer.append(sample)
+        episode = session.keep(asked.success)
+        self.writer.append(episode)
         self.writer.commit()
         self.kept += 1
-        told = {"kept": self.kept, "steps": len(sample), "corrected": session.corrected}
-        return {**told, "expert": sample.expert, "success": sample.success}
+        told = {"kept": self.kept, "steps": len(episode), "corrected": session.corrected}
+        return {**told, "expert": episode.expert, "success": episode.success}
 
     def leave(self, identity: str) -> None:
         """A session ends."""

@@ -1,6 +1,6 @@
 """A person at an environment, with or without an agent beside: playing, watching, taking over, keeping an episode.
 
-A session holds one environment and the episode in hand; what is kept becomes a sample that says who acted. The page
+A session holds one environment and the episode in hand; what is kept becomes an episode that says who acted. The page
 (`playground`) and the window (`play`) are two faces of it.
 """
 
@@ -155,7 +155,7 @@ class Session:
         return len(self._corrections)
 
     def keep(self, success: bool | None = None) -> Episode:
-        """The episode in hand, which is over then, as a sample; `success` is a person's word, else the environment's.
+        """The episode in hand, which is over then, as an episode; `success` is a person's word, else the environment's.
 
         Where a step was corrected all steps have labels: the person's, and of the others what was done there, which a
         person saw and let pass. Raises UserError when there is nothing to keep.
@@ -165,23 +165,23 @@ class Session:
             self._recorder.discard()
         if not self._finished:
             raise UserError("there is no step to keep, or the episode is kept already; act first")
-        sample = self._finished.pop()
+        episode = self._finished.pop()
         self._finished.clear()
         self.view = replace(self.view, over=True)
-        solved = sample.success if success is None else success
+        solved = episode.success if success is None else success
         who = {*self._actors, *([HUMAN] if self._corrections else ())}
-        return replace(sample, expert="+".join(sorted(who)), success=solved, labels=self._labels(sample))
+        return replace(episode, expert="+".join(sorted(who)), success=solved, labels=self._labels(episode))
 
     def close(self) -> None:
         """Closes the environment; what was not kept is gone."""
         self._recorder.discard()
         self._recorder.close()
 
-    def _labels(self, sample: Episode) -> values.Actions | None:
+    def _labels(self, episode: Episode) -> values.Actions | None:
         if not self._corrections:
             return None
         return values.stack(
-            self._space.root, [self._corrections.get(step, done) for step, done in enumerate(sample.actions)]
+            self._space.root, [self._corrections.get(step, done) for step, done in enumerate(episode.actions)]
         )
 
     def _checked(self, action: Any) -> Any:

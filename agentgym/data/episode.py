@@ -1,6 +1,6 @@
-"""Sample S = (W, V_1, A_1, ..., V_T, A_T), the one value that recording, storing and training share.
+"""Episode: S = (W, V_1, A_1, ..., V_T, A_T) of the paper, the one value that recording, storing and training share.
 
-A sample is one episode or a slice of one. It is checked at birth and closed under slicing. It knows nothing of files,
+It is a whole episode or a slice of one. It is checked when it is made and closed under slicing. It knows no files,
 models or environments.
 """
 
@@ -51,14 +51,14 @@ class Episode:
         if self.labels is not None and len(self.labels) != len(self.actions):
             raise ValueError(f"{len(self.actions)} actions need as many labels, or none, not {len(self.labels)}")
         if len(self.actions) == 0:
-            raise ValueError("a sample has at least one action")
+            raise ValueError("an episode has at least one action")
 
     def __len__(self) -> int:
         """The number of actions, T."""
         return len(self.actions)
 
     def __getitem__(self, steps: slice) -> "Episode":
-        """The sample of those steps, with the frame that follows the last of them."""
+        """The episode of those steps, with the frame that follows the last of them."""
         start, stop, stride = steps.indices(len(self))
         if stride != 1 or stop <= start:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""EpisodeBuilder: an episode in the making, which goes to its sink as a Sample when it ends.
+"""EpisodeBuilder: an episode in the making, which its sink gets when it ends.
 
 It knows what an episode is made of, and no environment: recorders of one environment and of many hand it what they see.
 """
@@ -24,7 +24,7 @@ ROOM = 16  # frames a piece of memory, taken as an episode needs them
 class Sink(Protocol):
     """Where finished episodes go."""
 
-    def append(self, sample: Episode, /) -> Any:
+    def append(self, episode: Episode, /) -> Any:
         """Takes one episode."""
         ...
 
@@ -160,7 +160,7 @@ class EpisodeBuilder:
         frames = self._frames.pop_all() if actions else None
         self.discard()  # first: an episode that is refused is not offered again
         if frames is not None:
-            sample = Episode(
+            episode = Episode(
                 instruction=self._instruction,
                 frames=frames,
                 actions=stack(self._space, actions),
@@ -175,7 +175,7 @@ class EpisodeBuilder:
                 labels=stack(self._space, labels[: len(actions)]) if labels else None,
                 extras=_columns(kept),
             )
-            self._sink.append(sample)
+            self._sink.append(episode)
 
     def flush(self) -> None:
         """Appends an episode that was left in mid-course: neither terminated nor truncated."""

@@ -1,6 +1,6 @@
-"""Recorder: a wrapper that changes nothing the agent sees and turns every episode into a Sample.
+"""Recorder: a wrapper that changes nothing the agent sees and turns every episode into an Episode.
 
-It knows no file: samples go to whatever has `append`, such as a `store.DatasetWriter` or a list.
+It knows no file: episodes go to whatever has `append`, such as a `store.DatasetWriter` or a list.
 """
 
 import inspect
@@ -67,7 +67,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         self._builder.label(action)
 
     def step(self, action: Any) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
-        """As the environment's; at the end of the episode its sample goes to the sink.
+        """As the environment's; an episode that ends goes to the sink.
 
         Raises ValueError for an action outside the space, and when some steps of the episode have labels and others
         have none; UserError for a step under another instruction than the episode's.

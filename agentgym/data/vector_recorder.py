@@ -23,8 +23,8 @@ class VectorRecorder(VectorWrapper):
     """Passes everything through untouched and appends each row's episodes to `sink`, as `Recorder` does.
 
     The rows are environments of `agentgym.make` or `agentgym.wrap`, all of one task. Autoresets are unseeded in
-    Gymnasium; the environment names the seed that it drew, and the sample keeps it. The step that NEXT_STEP spends on a
-    reset is in no sample. Raises UserError for a vector environment that does not say its autoreset mode.
+    Gymnasium; the environment names the seed that it drew, and the episode keeps it. The step that NEXT_STEP spends on
+    a reset is in no episode. Raises UserError for a vector environment that does not say its autoreset mode.
     """
 
     def __init__(self, env: VectorEnv, sink: Sink, *, task: str, expert: str) -> None:
@@ -68,7 +68,7 @@ class VectorRecorder(VectorWrapper):
                 builder.label(action)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """As the environment's; the samples of the episodes that ended go to the sink, by row.
+        """As the environment's; the episodes that ended go to the sink, by row.
 
         Raises ValueError when some steps of an episode have labels and others have none.
         """

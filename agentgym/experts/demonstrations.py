@@ -52,10 +52,10 @@ class KeptEpisodes:
         """Frames of an episode in the making, encoded on the way."""
         return FrameEncoder()
 
-    def append(self, sample: Episode) -> None:
+    def append(self, episode: Episode) -> None:
         """Keeps an episode, or does not. Raises UnfitEpisodeError."""
-        if sample.success or self._all:
-            self._row = encode_row(fit(sample, self._header))
+        if episode.success or self._all:
+            self._row = encode_row(fit(episode, self._header))
 
     def take(self) -> Row | None:
         """What was kept since it was last asked for."""

@@ -44,34 +44,34 @@ def replay_episodes(dataset: EpisodeDataset, count: int, *, seed: int = 0) -> It
         ) from None
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     for episode in sorted(chosen.tolist()):
-        sample = dataset[episode]
-        again = play_again(sample, recipe)
-        installed = installed_versions(sample.versions)
+        recorded = dataset[episode]
+        again = play_again(recorded, recipe)
+        installed = installed_versions(recorded.versions)
         changes = tuple(
             f"{name}: recorded with {was}, installed is {installed[name]}"
-            for name, was in sample.versions.items()
+            for name, was in recorded.versions.items()
             if installed[name] != was
         )
-        yield Replay(sample.task, sample.seed, len(sample) + 1, again.problem(sample), changes)
+        yield Replay(recorded.task, recorded.seed, len(recorded) + 1, again.problem(recorded), changes)
 
 
-def replay(sample: Episode, recipe: DatasetRecipe) -> Sequence[bool]:
-    """For each frame of a sample, whether the installed environment draws the same one again."""
-    return play_again(sample, recipe).same_frames
+def replay(episode: Episode, recipe: DatasetRecipe) -> Sequence[bool]:
+    """For each frame of an episode, whether the installed environment draws the same one again."""
+    return play_again(episode, recipe).same_frames
 
 
 @dataclass
 class Again:
-    """What became of a sample's actions when they were played again, as far as that went."""
+    """What became of an episode's actions when they were played again, as far as that went."""
 
     same_frames: list[bool]
     same_rewards: list[bool]
     end: tuple[bool, bool] = (False, False)  # terminated, truncated
     error: str = ""
 
-    def problem(self, sample: Episode) -> str:
+    def problem(self, episode: Episode) -> str:
         """What is not as it was recorded; nothing when all is."""
-        played, total = len(self.same_rewards), len(sample)
+        played, total = len(self.same_rewards), len(episode)
         found = []
         if wrong := np.flatnonzero(~np.array(self.same_frames)).tolist():
             found.append(f"{len(wrong)} of {total + 1} frames differ, the first is {wrong[0]}")
@@ -81,20 +81,20 @@ class Again:
             found.append(f"step {played} raises {self.error}")
         elif played < total:
             found.append(f"it ends after {played} steps, the recorded one after {total}")
-        elif self.end[0] != sample.terminated or self.end[1] > sample.truncated:  # a recorder may have its own limit
-            recorded = _name_end(sample.terminated, sample.truncated)
+        elif self.end[0] != episode.terminated or self.end[1] > episode.truncated:  # a recorder may have its own limit
+            recorded = _name_end(episode.terminated, episode.truncated)
             found.append(f"after its last step it is {_name_end(*self.end)}, the recorded one {recorded}")
         return "; ".join(found)
 
 
-def play_again(sample: Episode, recipe: DatasetRecipe) -> Again:
-    """Plays a sample's actions from its seed, until they or the episode end."""
-    env = environments.make(recipe.suite.task(sample.task), frame=recipe.suite.frame)
+def play_again(episode: Episode, recipe: DatasetRecipe) -> Again:
+    """Plays an episode's actions from its seed, until they or the episode end."""
+    env = environments.make(recipe.suite.task(episode.task), frame=recipe.suite.frame)
     again = Again([], [])
     try:
-        observation, _ = env.reset(seed=sample.seed)
-        again.same_frames.append(_same(observation["frame"], sample.frames[0]))
-        for action, frame, reward in zip(sample.actions, sample.frames[1:], sample.rewards, strict=True):
+        observation, _ = env.reset(seed=episode.seed)
+        again.same_frames.append(_same(observation["frame"], episode.frames[0]))
+        for action, frame, reward in zip(episode.actions, episode.frames[1:], episode.rewards, strict=True):
             if any(again.end):
                 break
             observation, now, terminated, truncated, _ = env.step(action)

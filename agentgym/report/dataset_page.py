@@ -1,4 +1,4 @@
-"""A dataset folder -> one self-contained HTML page: manifest, histograms, a table of episodes, and videos of a sample.
+"""A dataset folder -> one self-contained HTML page: manifest, histograms, a table of episodes, and videos of some.
 
 The page works from disk, without a network. All that comes from the dataset is escaped, or put in place as text.
 """
@@ -69,12 +69,12 @@ def write_view(path: str | Path, to: str | Path | None = None, *, videos: int = 
 
 
 def _video(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
-    sample = dataset.steps(episode, 0, min(int(dataset.lengths[episode]), VIDEO_STEPS))
+    recorded = dataset.steps(episode, 0, min(int(dataset.lengths[episode]), VIDEO_STEPS))
     space = dataset.header.space.root
     return {
-        "frames": [b64encode(encode_png(frame)).decode() for frame in sample.frames],
-        "actions": [name(space, action) for action in sample.actions],
-        "rewards": [_shown(reward) for reward in sample.rewards.tolist()],
+        "frames": [b64encode(encode_png(frame)).decode() for frame in recorded.frames],
+        "actions": [name(space, action) for action in recorded.actions],
+        "rewards": [_shown(reward) for reward in recorded.rewards.tolist()],
     }
 
 

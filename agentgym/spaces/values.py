@@ -1,4 +1,4 @@
-"""The actions of an episode as samples hold them: one value after another, exact for every Gymnasium space.
+"""The actions of an episode as episodes hold them: one value after another, exact for every Gymnasium space.
 
     Discrete                         int64[T]
     MultiDiscrete, MultiBinary, Box  the space's dtype, [T, *shape]

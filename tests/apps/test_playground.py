@@ -61,9 +61,9 @@ def test_an_episode_is_watched_taken_over_kept_and_found_in_the_dataset(client, 
     assert posted(client, f"{session}/step", action="left")["who"] == "human"
     kept = posted(client, f"{session}/keep", success=True)
     assert kept == {"kept": 1, "steps": 2, "corrected": 0, "expert": "agent:tiny+human", "success": True}
-    sample = EpisodeDataset(tmp_path / "kept")[0]  # on disk at once
-    assert (sample.task, sample.seed, sample.expert, sample.success) == (TASK, 4, "agent:tiny+human", True)
-    assert list(sample.actions) == [*view["choice"], 0]
+    episode = EpisodeDataset(tmp_path / "kept")[0]  # on disk at once
+    assert (episode.task, episode.seed, episode.expert, episode.success) == (TASK, 4, "agent:tiny+human", True)
+    assert list(episode.actions) == [*view["choice"], 0]
     again = posted(client, f"{session}/begin", seed=4, instruction="<b>go</b>")
     assert (again["step"], again["instruction"], again["mission"]) == (0, "<b>go</b>", view["mission"])
 
@@ -96,9 +96,9 @@ def test_a_corrected_step_is_kept_with_the_persons_label_beside_what_was_done(cl
     assert "expected one of left" in posted(client, f"{session}/correct", status=400, action="fly")["error"]
     posted(client, f"{session}/step")
     assert posted(client, f"{session}/keep")["corrected"] == 1
-    sample = EpisodeDataset(tmp_path / "kept")[0]
-    assert (list(sample.actions), list(sample.labels)) == ([done, then], [5, then])
-    assert sample.expert == "agent:tiny+human"
+    episode = EpisodeDataset(tmp_path / "kept")[0]
+    assert (list(episode.actions), list(episode.labels)) == ([done, then], [5, then])
+    assert episode.expert == "agent:tiny+human"
 
 
 def test_a_wrong_step_leaves_the_episode_as_it_was(client):
@@ -195,9 +195,9 @@ def test_an_episode_played_in_a_browser_is_in_the_dataset(playground, tmp_path):
     assert ready.wait(10)
     kept, error = asyncio.run(play_in_browser(tmp_path / "profile", said[0], tmp_path / "playground.png"))
     assert (kept, error) == ("kept 1: 3 steps by agent:tiny+human, a success", "")
-    sample = EpisodeDataset(tmp_path / "kept")[0]
-    assert sample.instruction == "<b>go</b> to the red ball"
-    assert list(sample.actions[1:]) == [0, 1]
+    episode = EpisodeDataset(tmp_path / "kept")[0]
+    assert episode.instruction == "<b>go</b> to the red ball"
+    assert list(episode.actions[1:]) == [0, 1]
 
 
 @pytest.mark.slow

@@ -75,9 +75,9 @@ def test_a_kept_episode_says_who_acted(session, actors, expert):
     session.begin(seed=3)
     for actor in actors:
         session.act(1 if actor == "h" else None)
-    sample = session.keep()
-    assert (sample.expert, len(sample), sample.seed) == (expert, len(actors), 3)
-    assert (sample.terminated, sample.truncated, sample.success) == (False, False, False)
+    episode = session.keep()
+    assert (episode.expert, len(episode), episode.seed) == (expert, len(actors), 3)
+    assert (episode.terminated, episode.truncated, episode.success) == (False, False, False)
 
 
 def test_a_correction_is_the_label_of_its_step_and_the_step_stays(session):
@@ -88,9 +88,9 @@ def test_a_correction_is_the_label_of_its_step_and_the_step_stays(session):
     session.act("forward")
     session.correct("left")
     session.correct("toggle")
-    sample = session.keep()
-    assert (list(sample.actions), list(sample.labels)) == (done, [0, 5])
-    assert sample.expert == "agent:tiny+human"
+    episode = session.keep()
+    assert (list(episode.actions), list(episode.labels)) == (done, [0, 5])
+    assert episode.expert == "agent:tiny+human"
     session.begin(seed=3)
     assert "no step to correct" in refusal(session.correct, "left")
     session.act("left")
@@ -161,9 +161,9 @@ def test_a_person_plays_other_spaces_than_discrete(kind, controls, given, record
     with open_dataset(tmp_path / "data", [task], FrameRecipe()) as writer:
         writer.append(session.keep())
     session.close()
-    (sample,) = EpisodeDataset(tmp_path / "data")
-    assert sample.actions.dtype == recorded.dtype
-    np.testing.assert_array_equal(sample.actions, recorded)
+    (episode,) = EpisodeDataset(tmp_path / "data")
+    assert episode.actions.dtype == recorded.dtype
+    np.testing.assert_array_equal(episode.actions, recorded)
 
 
 def test_a_space_that_has_no_controls_is_one_line():
@@ -213,9 +213,9 @@ def test_a_solved_level_ends_the_episode(session):
         action = int(expert.act(observation))
         observation = env.step(action)[0]
         session.act(action)
-    sample = session.keep()
-    assert sample.success
-    assert sample.terminated
+    episode = session.keep()
+    assert episode.success
+    assert episode.terminated
 
 
 def test_what_cannot_be_is_one_clear_line(session):

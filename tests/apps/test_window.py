@@ -40,17 +40,17 @@ def test_a_solved_episode_is_kept_by_itself(monkeypatch, tmp_path):
     actions = list(bots_actions(seed=1))
     press(monkeypatch, *(KEYS[action] for action in actions))
     assert play_in_window(TASK, record=tmp_path / "kept", seed=1) == 1
-    sample = EpisodeDataset(tmp_path / "kept")[0]
-    assert (list(sample.actions), sample.success, sample.expert) == (actions, True, "human")
+    episode = EpisodeDataset(tmp_path / "kept")[0]
+    assert (list(episode.actions), episode.success, episode.expert) == (actions, True, "human")
 
 
 def test_k_keeps_what_is_in_hand_and_n_forgets_it(monkeypatch, tmp_path):
     press(monkeypatch, pygame.K_UP, pygame.K_n, pygame.K_LEFT, pygame.K_LEFT, pygame.K_k, pygame.K_k)
     assert play_in_window(TASK, record=tmp_path / "kept", seed=1) == 1
-    sample = EpisodeDataset(tmp_path / "kept")[0]
-    assert list(sample.actions) == [0, 0]
-    assert not sample.success
-    assert sample.seed != 1
+    episode = EpisodeDataset(tmp_path / "kept")[0]
+    assert list(episode.actions) == [0, 0]
+    assert not episode.success
+    assert episode.seed != 1
 
 
 def test_without_a_dataset_nothing_is_kept(monkeypatch):

@@ -79,9 +79,9 @@ def recorded(data):
 
     dataset, found, steps = EpisodeDataset(data), [], 0
     for number in range(0, len(dataset), 7):
-        sample = dataset[number]
-        found.append((sample.frames[: len(sample)], encode_instruction(sample.instruction), list(sample.actions)))
-        steps += len(sample)
+        episode = dataset[number]
+        found.append((episode.frames[: len(episode)], encode_instruction(episode.instruction), list(episode.actions)))
+        steps += len(episode)
         if steps >= STEPS:
             return found
     raise SystemExit(f"{data}: has fewer than {STEPS} steps")

@@ -257,9 +257,9 @@ def beside_workers(folder: Path) -> str:
         seeds = range(turn * WORKERS_EPISODES, (turn + 1) * WORKERS_EPISODES)
         recipe = DatasetRecipe(**shape, episodes=WORKERS_EPISODES, first_seed=seeds.start)
         ours.append(timed(partial(collect_workers, recipe), seeds, folder / "data")[1])
-        samples = {sample.seed: list(sample.actions) for sample in EpisodeDataset(folder / "data")}
+        episodes = {episode.seed: list(episode.actions) for episode in EpisodeDataset(folder / "data")}
         with closing(make(suite.tasks[0], frame=frame)) as env:
-            way = partial(collect_minari, env, draw=lambda seed, _, samples=samples: samples[seed])
+            way = partial(collect_minari, env, draw=lambda seed, _, episodes=episodes: episodes[seed])
             theirs.append(timed(way, seeds, folder / "data")[1])
     rates = statistics.median(ours), statistics.median(theirs)
     return (

@@ -42,15 +42,15 @@ def measure_collection(episodes: int, workers: int, folder: str) -> dict[str, fl
 def measure_writer(folder: Path, times: int = 20) -> dict[str, float]:
     """What a shard costs the process that writes it: rows as workers send them, into a shard on disk."""
     dataset = EpisodeDataset(folder)
-    samples = [dataset[place] for place in range(min(CHUNK, len(dataset)))]
-    rows, attempts = [encode_row(sample, ()) for sample in samples], dataset.shards[0].attempts[: len(samples)]
+    episodes = [dataset[place] for place in range(min(CHUNK, len(dataset)))]
+    rows, attempts = [encode_row(episode, ()) for episode in episodes], dataset.shards[0].attempts[: len(episodes)]
     with tempfile.TemporaryDirectory() as made, DatasetWriter(Path(made) / "data", dataset.header) as writer:
         began = time.process_time()
         for _ in range(times):
             writer.append_encoded(rows, attempts)
             writer.commit()
         seconds = (time.process_time() - began) / times
-    steps = sum(len(sample) for sample in samples)
+    steps = sum(len(episode) for episode in episodes)
     size = (folder / "shard-000000.arrow").stat().st_size / int(dataset.shards[0].lengths.sum())
     shards = json.loads((folder / "manifest.json").read_text())["shards"]
     entry = len(json.dumps(shards, indent=2)) / len(shards)

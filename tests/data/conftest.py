@@ -12,8 +12,8 @@ from agentgym.data.store import (
 def path(tmp_path):
     """Four counted episodes in two shards."""
     with DatasetWriter(tmp_path / "data", counted_header()) as writer:
-        for i, sample in enumerate(FOUR_EPISODES):
-            writer.append(sample)
+        for i, episode in enumerate(FOUR_EPISODES):
+            writer.append(episode)
             if i == 1:
                 writer.commit()
     return tmp_path / "data"

@@ -29,7 +29,7 @@ def test_a_shard_that_is_cut_short_is_listed_and_the_others_stay_readable(path):
         with pytest.warns(UserWarning, match=f"left out: {file}: not a whole shard"):
             dataset = EpisodeDataset(path)
         assert len(dataset.lost) == 1
-        assert all(same(stored, sample) for stored, sample in zip(dataset, FOUR_EPISODES[:2], strict=True))
+        assert all(same(stored, episode) for stored, episode in zip(dataset, FOUR_EPISODES[:2], strict=True))
         problems = check(path)
         assert len(problems) == 1
         assert problems[0].startswith(f"{file}: every episode in it is lost")
@@ -72,7 +72,9 @@ def test_a_flipped_bit_anywhere_is_found_or_changes_nothing(path):
         problems = check(path)
         found += bool(problems)
         if not problems:
-            assert all(same(stored, sample) for stored, sample in zip(EpisodeDataset(path), FOUR_EPISODES, strict=True))
+            assert all(
+                same(stored, episode) for stored, episode in zip(EpisodeDataset(path), FOUR_EPISODES, strict=True)
+            )
             assert EpisodeDataset(path).outcomes()["solved"] == 4
     assert found > 50
 

@@ -31,42 +31,42 @@ def stored_rows(path):
     return [s.row(row, format.NAMES) for s in EpisodeDataset(path).shards for row in range(len(s))]
 
 
-def test_a_merge_holds_every_row_of_both_as_it_was(tmp_path, samples, no_encoding):
-    one, two = write_counted(tmp_path / "one", samples[:3]), write_counted(tmp_path / "two", samples[3:])
+def test_a_merge_holds_every_row_of_both_as_it_was(tmp_path, episodes, no_encoding):
+    one, two = write_counted(tmp_path / "one", episodes[:3]), write_counted(tmp_path / "two", episodes[3:])
     no_encoding()
     merged = merge([one, two], tmp_path / "both")
     assert check(tmp_path / "both") == []
     assert stored_rows(tmp_path / "both") == stored_rows(one) + stored_rows(two)
-    assert all(same(stored, sample) for stored, sample in zip(merged, samples, strict=True))
+    assert all(same(stored, episode) for stored, episode in zip(merged, episodes, strict=True))
     assert merged.header.recipe["name"] == "both"
 
 
-def test_an_episode_that_both_hold_is_kept_once(tmp_path, samples):
-    one, two = write_counted(tmp_path / "one", samples[:5]), write_counted(tmp_path / "two", samples[2:])
+def test_an_episode_that_both_hold_is_kept_once(tmp_path, episodes):
+    one, two = write_counted(tmp_path / "one", episodes[:5]), write_counted(tmp_path / "two", episodes[2:])
     merged = merge([one, two], tmp_path / "both")
     assert merged.column("seed") == list(range(7))
     assert sum(merged.outcomes().values()) == 7
 
 
-def test_a_merge_keeps_the_attempts_that_left_no_episode(tmp_path, samples):
-    one = write_counted(tmp_path / "one", samples[:1])
+def test_a_merge_keeps_the_attempts_that_left_no_episode(tmp_path, episodes):
+    one = write_counted(tmp_path / "one", episodes[:1])
     with DatasetWriter(tmp_path / "two", counted_header()) as writer:
         writer.append_encoded([], [Attempt("Count-v0", 99, "timeout")])
     assert merge([one, tmp_path / "two"], tmp_path / "both").seeds("Count-v0") == {0, 99}
 
 
 @pytest.mark.parametrize("changes", [{"space": SpaceCodec.discrete(("a", "b"))}, {"frame_shape": (4, 4, 3)}], ids=str)
-def test_unlike_datasets_are_not_merged(tmp_path, samples, changes):
-    one, two = write_counted(tmp_path / "one", samples[:1]), tmp_path / "two"
+def test_unlike_datasets_are_not_merged(tmp_path, episodes, changes):
+    one, two = write_counted(tmp_path / "one", episodes[:1]), tmp_path / "two"
     with DatasetWriter(two, counted_header(**changes)) as writer:
         writer.append_encoded([], [Attempt("Count-v0", 99, "timeout")])
     assert "only like datasets go together" in refusal(merge, [one, two], tmp_path / "both")
     assert not (tmp_path / "both").exists()
 
 
-def test_frames_drawn_otherwise_are_not_merged(tmp_path, samples):
+def test_frames_drawn_otherwise_are_not_merged(tmp_path, episodes):
     suites = [{"suite": {"frame": {"tile_size": size}, "tasks": []}} for size in (8, 16)]
-    paths = [write_counted(tmp_path / str(i), samples[i : i + 1], recipe=suite) for i, suite in enumerate(suites)]
+    paths = [write_counted(tmp_path / str(i), episodes[i : i + 1], recipe=suite) for i, suite in enumerate(suites)]
     assert "drawn otherwise" in refusal(merge, paths, tmp_path / "both")
 
 
@@ -81,8 +81,10 @@ def test_frames_drawn_otherwise_are_not_merged(tmp_path, samples):
     ],
     ids=str,
 )
-def test_a_selection_holds_the_rows_that_pass_every_filter_as_they_were(tmp_path, samples, filters, seeds, no_encoding):
-    path = write_counted(tmp_path / "all", samples)
+def test_a_selection_holds_the_rows_that_pass_every_filter_as_they_were(
+    tmp_path, episodes, filters, seeds, no_encoding
+):
+    path = write_counted(tmp_path / "all", episodes)
     no_encoding()
     chosen = select(path, tmp_path / "some", **filters)
     assert chosen.column("seed") == seeds
@@ -91,8 +93,8 @@ def test_a_selection_holds_the_rows_that_pass_every_filter_as_they_were(tmp_path
     assert sum(chosen.outcomes().values()) == len(seeds)
 
 
-def test_what_cannot_be_selected_is_refused_and_nothing_is_written(tmp_path, samples):
-    path = write_counted(tmp_path / "all", samples)
+def test_what_cannot_be_selected_is_refused_and_nothing_is_written(tmp_path, episodes):
+    path = write_counted(tmp_path / "all", episodes)
     to = tmp_path / "some"
     assert "did you mean 'Other-v0'?" in refusal(select, path, to, task="Othr-v0")
     assert "expected solved or failed" in refusal(select, path, to, outcome="won")
@@ -128,14 +130,14 @@ def test_the_sample_set_is_whole_small_and_replays(tmp_path):
 
 def test_a_replay_names_the_first_frame_that_differs_and_the_version(tmp_path):
     dataset = EpisodeDataset(sample_dataset())
-    sample = dataset[0][:]
-    frames = sample.frames.copy()
+    episode = dataset[0][:]
+    frames = episode.frames.copy()
     frames[1] = 0
-    forged = type(sample)(**{**vars(sample), "frames": frames, "versions": {**sample.versions, "minigrid": "0.1"}})
+    forged = type(episode)(**{**vars(episode), "frames": frames, "versions": {**episode.versions, "minigrid": "0.1"}})
     with DatasetWriter(tmp_path / "forged", dataset.header) as writer:
         writer.append(forged)
     (replay,) = replay_episodes(EpisodeDataset(tmp_path / "forged"), 3)
-    assert replay.problem == f"1 of {len(sample) + 1} frames differ, the first is 1"
+    assert replay.problem == f"1 of {len(episode) + 1} frames differ, the first is 1"
     assert any(line.startswith("minigrid: recorded with 0.1, installed is ") for line in replay.version_changes)
     result = CliRunner().invoke(main.app, ["check", str(tmp_path / "forged"), "--replay", "1"])
     assert result.exit_code == 1

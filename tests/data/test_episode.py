@@ -14,24 +14,24 @@ def test_a_slice_has_its_steps_and_the_frame_that_follows_the_last_of_them():
 
 
 def test_the_whole_slice_is_the_sample_and_a_slice_of_a_slice_is_a_slice():
-    sample = counted_episode(steps=6)
-    assert same(sample[:], sample)
-    assert same(sample[1:5][1:3], sample[2:4])
-    assert same(sample[-2:], sample[4:6])
+    episode = counted_episode(steps=6)
+    assert same(episode[:], episode)
+    assert same(episode[1:5][1:3], episode[2:4])
+    assert same(episode[-2:], episode[4:6])
 
 
 @pytest.mark.parametrize("end", ["terminated", "truncated"])
 def test_only_a_slice_with_the_last_step_has_the_end_of_the_episode(end):
-    sample = counted_episode(steps=4, **{"terminated": False, end: True})
-    assert getattr(sample[2:], end)
-    assert not getattr(sample[:3], end)
+    episode = counted_episode(steps=4, **{"terminated": False, end: True})
+    assert getattr(episode[2:], end)
+    assert not getattr(episode[:3], end)
 
 
 def test_slices_without_steps_or_with_a_stride_are_refused():
-    sample = counted_episode(steps=4)
+    episode = counted_episode(steps=4)
     for steps in (slice(2, 2), slice(3, 1), slice(9, 12), slice(0, 4, 2), slice(None, None, -1)):
         with pytest.raises(ValueError, match="no run of at least one step"):
-            sample[steps]
+            episode[steps]
 
 
 def test_parts_that_do_not_fit_are_refused_with_both_numbers():

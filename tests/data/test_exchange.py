@@ -40,12 +40,12 @@ def test_what_minari_recorded_is_imported_and_every_frame_replays(tmp_path, kind
 
 
 def test_an_export_to_minari_comes_back_with_all_that_both_hold(tmp_path):
-    samples = [
+    episodes = [
         counted_episode(0, steps=3),
         counted_episode(1, steps=5, success=False, terminated=False, truncated=True, instruction="größer → 球"),
         counted_episode(2, steps=1, task="Other-v0"),
     ]
-    path = write_counted(tmp_path / "data", samples)
+    path = write_counted(tmp_path / "data", episodes)
     (note,) = export_minari(path, tmp_path / "minari")
     assert note == "Minari has no place for: expert of each episode, package versions, checksums, names of actions"
     found = []
@@ -53,8 +53,8 @@ def test_an_export_to_minari_comes_back_with_all_that_both_hold(tmp_path):
         notes = import_minari(tmp_path / "minari" / "data" / task, tmp_path / task)
         assert notes == []
         found += list(EpisodeDataset(tmp_path / task))
-    for stored, sample in zip(found, samples, strict=True):
-        assert shares(stored, sample)
+    for stored, episode in zip(found, episodes, strict=True):
+        assert shares(stored, episode)
 
 
 def test_the_sample_set_goes_to_minari_and_back(tmp_path):
@@ -107,11 +107,11 @@ def test_actions_of_any_space_are_imported_as_they_were(tmp_path, space):
     storage.update_episodes([buffer])
     import_minari(tmp_path / "minari", tmp_path / "imported")
     assert check(tmp_path / "imported") == []
-    (sample,) = EpisodeDataset(tmp_path / "imported")
+    (episode,) = EpisodeDataset(tmp_path / "imported")
     root = SpaceCodec.of(space).root
-    assert [as_plain(root, action) for action in sample.actions] == [as_plain(root, action) for action in actions]
-    assert all(space.contains(action) for action in sample.actions)
-    assert np.array_equal(sample.frames, frames)
+    assert [as_plain(root, action) for action in episode.actions] == [as_plain(root, action) for action in actions]
+    assert all(space.contains(action) for action in episode.actions)
+    assert np.array_equal(episode.frames, frames)
     export_minari(tmp_path / "imported", tmp_path / "exported")
     import_minari(tmp_path / "exported" / "imported" / "any-thing-v0", tmp_path / "again")
     (back,) = EpisodeDataset(tmp_path / "again")

@@ -102,18 +102,18 @@ def test_another_camera_may_be_what_the_agent_sees(tmp_path):
 
 
 def test_an_export_comes_back_with_every_frame_bit_for_bit(tmp_path):
-    samples = [
+    episodes = [
         counted_episode(3, steps=4, terminated=False, truncated=True, success=False),
         counted_episode(7, steps=2, instruction="größer → 球"),
     ]
-    path = write_counted(tmp_path / "data", samples)
+    path = write_counted(tmp_path / "data", episodes)
     result = CliRunner().invoke(main.app, ["export", str(path), "--to", "lerobot", str(tmp_path / "robot")])
     assert result.exit_code == 0, result.output
     assert import_lerobot(tmp_path / "robot", tmp_path / "back") == []
     back = EpisodeDataset(tmp_path / "back")
-    assert all(shares(stored, sample) for stored, sample in zip(back, samples, strict=True))
+    assert all(shares(stored, episode) for stored, episode in zip(back, episodes, strict=True))
     assert back.header == EpisodeDataset(path).header
-    assert [stored.versions for stored in back] == [sample.versions for sample in samples]
+    assert [stored.versions for stored in back] == [episode.versions for episode in episodes]
 
 
 def test_columns_beside_the_frames_come_back_and_what_has_no_place_is_said(tmp_path):

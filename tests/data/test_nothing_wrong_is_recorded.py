@@ -93,7 +93,7 @@ def test_an_episode_that_is_not_the_datasets_is_refused_by_append_and_costs_no_o
     assert issubclass(UnfitEpisodeError, UserError)
     assert issubclass(UnfitEpisodeError, ValueError)
     assert check(tmp_path) == []
-    assert all(same(stored, sample) for stored, sample in zip(EpisodeDataset(tmp_path), good, strict=True))
+    assert all(same(stored, episode) for stored, episode in zip(EpisodeDataset(tmp_path), good, strict=True))
 
 
 def test_rewards_that_are_not_finite_and_seeds_of_63_bits_are_stored_exactly(tmp_path):
@@ -117,7 +117,7 @@ def test_a_list_of_frames_is_refused_by_name():
 @pytest.fixture
 def unguarded(monkeypatch):
     """A writer as it was, that took everything."""
-    monkeypatch.setattr("agentgym.data.store.writer.fit", lambda sample, header: sample)
+    monkeypatch.setattr("agentgym.data.store.writer.fit", lambda episode, header: episode)
 
 
 @pytest.mark.usefixtures("unguarded")
@@ -141,7 +141,7 @@ def test_check_finds_what_older_versions_recorded_and_repair_keeps_the_others(tm
     assert "1 episode of 3 lost (seed 1)" in line
     assert re.search(said, line)
     assert check(tmp_path) == []
-    assert all(same(stored, sample) for stored, sample in zip(EpisodeDataset(tmp_path), good, strict=True))
+    assert all(same(stored, episode) for stored, episode in zip(EpisodeDataset(tmp_path), good, strict=True))
     assert EpisodeDataset(tmp_path).seeds("Count-v0") == {0, 2}
 
 

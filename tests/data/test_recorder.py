@@ -23,13 +23,13 @@ def act(env, seed, inner, steps=1000):
     return seen
 
 
-def recorder_of(samples):
-    return Recorder(make(TASK), samples, task=TASK, expert="random")
+def recorder_of(episodes):
+    return Recorder(make(TASK), episodes, task=TASK, expert="random")
 
 
 def test_the_agent_sees_what_it_would_see_without_it():
-    plain, samples = make(TASK), []
-    recorder = recorder_of(samples)
+    plain, episodes = make(TASK), []
+    recorder = recorder_of(episodes)
     for seed in range(4):
         for bare, recorded in zip(act(plain, seed, plain), act(recorder, seed, plain), strict=True):
             assert np.array_equal(bare[0]["frame"], recorded[0]["frame"])
@@ -42,23 +42,23 @@ def test_the_agent_sees_what_it_would_see_without_it():
 @pytest.mark.parametrize("room", [episode_builder.ROOM, 2])
 def test_an_episode_becomes_the_sample_of_what_was_seen_and_done(monkeypatch, room):
     monkeypatch.setattr(episode_builder, "ROOM", room)
-    samples = []
-    recorder = recorder_of(samples)
+    episodes = []
+    recorder = recorder_of(episodes)
     seen = act(recorder, 3, recorder.unwrapped)
-    (sample,) = samples
-    assert np.array_equal(sample.frames, np.stack([values[0]["frame"] for values in seen]))
-    assert sample.rewards.tolist() == [values[1] for values in seen[1:]]
-    assert (sample.terminated, sample.truncated) == seen[-1][2:4]
-    assert sample.success == seen[-1][4]["is_success"]
-    assert sample.instruction == recorder.unwrapped.minigrid.mission
-    assert (sample.seed, sample.task, sample.expert) == (3, TASK, "random")
-    assert sample.versions == installed_versions()
+    (episode,) = episodes
+    assert np.array_equal(episode.frames, np.stack([values[0]["frame"] for values in seen]))
+    assert episode.rewards.tolist() == [values[1] for values in seen[1:]]
+    assert (episode.terminated, episode.truncated) == seen[-1][2:4]
+    assert episode.success == seen[-1][4]["is_success"]
+    assert episode.instruction == recorder.unwrapped.minigrid.mission
+    assert (episode.seed, episode.task, episode.expert) == (3, TASK, "random")
+    assert episode.versions == installed_versions()
 
 
 @pytest.mark.parametrize("seed", [None, 5])
 def test_replaying_the_stored_seed_and_actions_reproduces_every_frame(seed):
-    samples = []
-    recorder = recorder_of(samples)
+    episodes = []
+    recorder = recorder_of(episodes)
     recorder.reset(seed=1)
     recorder.reset(seed=seed)
     done = False
@@ -66,47 +66,47 @@ def test_replaying_the_stored_seed_and_actions_reproduces_every_frame(seed):
         _, _, terminated, truncated, _ = recorder.step(recorder.action_space.sample())
         done = terminated or truncated
     env = make(TASK)
-    frames = [env.reset(seed=samples[0].seed)[0]["frame"]]
-    frames += [env.step(action)[0]["frame"] for action in samples[0].actions]
-    assert np.array_equal(samples[0].frames, np.stack(frames))
+    frames = [env.reset(seed=episodes[0].seed)[0]["frame"]]
+    frames += [env.step(action)[0]["frame"] for action in episodes[0].actions]
+    assert np.array_equal(episodes[0].frames, np.stack(frames))
 
 
 def test_an_agent_that_writes_into_its_observation_does_not_change_the_sample():
-    samples = []
-    recorder = recorder_of(samples)
+    episodes = []
+    recorder = recorder_of(episodes)
     observation, _ = recorder.reset(seed=0)
     first = observation["frame"].copy()
     observation["frame"][:] = 0
     recorder.step(0)
     recorder.close()
-    assert np.array_equal(samples[0].frames[0], first)
+    assert np.array_equal(episodes[0].frames[0], first)
 
 
 @pytest.mark.parametrize("leave", ["reset", "close"])
 def test_an_episode_that_is_left_is_recorded_as_unfinished(leave):
-    samples = []
-    recorder = recorder_of(samples)
+    episodes = []
+    recorder = recorder_of(episodes)
     act(recorder, 0, recorder.unwrapped, steps=3)
-    assert samples == []
+    assert episodes == []
     getattr(recorder, leave)()
-    (sample,) = samples
-    assert len(sample) == 3
-    assert (sample.terminated, sample.truncated, sample.success) == (False, False, False)
+    (episode,) = episodes
+    assert len(episode) == 3
+    assert (episode.terminated, episode.truncated, episode.success) == (False, False, False)
 
 
 def test_an_episode_without_a_step_leaves_no_sample():
-    samples = []
-    recorder = recorder_of(samples)
+    episodes = []
+    recorder = recorder_of(episodes)
     recorder.reset(seed=0)
     recorder.reset(seed=1)
     recorder.close()
-    assert samples == []
+    assert episodes == []
 
 
 def test_an_episode_that_is_discarded_leaves_no_sample():
-    samples = []
-    recorder = recorder_of(samples)
+    episodes = []
+    recorder = recorder_of(episodes)
     act(recorder, 0, recorder.unwrapped, steps=3)
     recorder.discard()
     recorder.close()
-    assert samples == []
+    assert episodes == []

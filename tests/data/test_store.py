@@ -31,7 +31,7 @@ from agentgym.spaces import SpaceCodec
 def test_every_episode_comes_back_as_it_went_in(path):
     dataset = EpisodeDataset(path)
     assert len(dataset) == len(FOUR_EPISODES)
-    assert all(same(stored, sample) for stored, sample in zip(dataset, FOUR_EPISODES, strict=True))
+    assert all(same(stored, episode) for stored, episode in zip(dataset, FOUR_EPISODES, strict=True))
     assert dataset.header == counted_header()
 
 
@@ -52,20 +52,20 @@ def test_an_episode_that_is_recorded_takes_the_memory_of_a_few_frames(tmp_path):
 
 
 def test_unfinished_and_failed_episodes_come_back_too(tmp_path):
-    sample = counted_episode(terminated=False, truncated=True, success=False, instruction="größer → 球", versions={})
+    episode = counted_episode(terminated=False, truncated=True, success=False, instruction="größer → 球", versions={})
     with DatasetWriter(tmp_path, counted_header()) as writer:
-        writer.append(sample)
-    assert same(EpisodeDataset(tmp_path)[0], sample)
+        writer.append(episode)
+    assert same(EpisodeDataset(tmp_path)[0], episode)
 
 
 def test_a_window_of_a_long_episode_is_its_slice_across_blocks(tmp_path):
-    sample = counted_episode(0, steps=3 * FRAMES_PER_BLOCK)
+    episode = counted_episode(0, steps=3 * FRAMES_PER_BLOCK)
     with DatasetWriter(tmp_path, counted_header()) as writer:
-        writer.append(sample)
+        writer.append(episode)
     dataset = EpisodeDataset(tmp_path)
-    for start in range(len(sample)):
-        for stop in range(start + 1, len(sample) + 1):
-            assert same(dataset.steps(0, start, stop), sample[start:stop])
+    for start in range(len(episode)):
+        for stop in range(start + 1, len(episode) + 1):
+            assert same(dataset.steps(0, start, stop), episode[start:stop])
 
 
 def test_a_window_needs_its_own_blocks_only_and_verifies_them(tmp_path):
@@ -139,8 +139,8 @@ def test_a_dataset_whose_every_attempt_failed_is_whole_and_has_no_episode(tmp_pa
 
 def test_nothing_is_seen_before_it_is_committed_and_all_of_it_after(tmp_path):
     writer = DatasetWriter(tmp_path, counted_header(), commit_seconds=1000)
-    for sample in FOUR_EPISODES:
-        writer.append(sample)
+    for episode in FOUR_EPISODES:
+        writer.append(episode)
     assert "holds no episodes" in refusal(EpisodeDataset, tmp_path)
     writer.commit()
     assert len(EpisodeDataset(tmp_path)) == len(FOUR_EPISODES)  # though the writer still lives
@@ -151,7 +151,7 @@ def test_an_open_dataset_does_not_change_when_more_is_appended(path):
     before = EpisodeDataset(path)
     with DatasetWriter(path, counted_header()) as writer:
         writer.append(counted_episode(9))
-    assert all(same(stored, sample) for stored, sample in zip(before, FOUR_EPISODES, strict=True))
+    assert all(same(stored, episode) for stored, episode in zip(before, FOUR_EPISODES, strict=True))
     assert len(EpisodeDataset(path)) == len(FOUR_EPISODES) + 1
 
 
@@ -183,8 +183,8 @@ def test_the_manifest_is_derived_from_the_shards(path):
 
 def test_the_same_episodes_make_the_same_bytes(path, tmp_path):
     with DatasetWriter(tmp_path / "again", counted_header()) as writer:
-        for i, sample in enumerate(FOUR_EPISODES):
-            writer.append(sample)
+        for i, episode in enumerate(FOUR_EPISODES):
+            writer.append(episode)
             if i == 1:
                 writer.commit()
     for file in sorted(path.glob("*.arrow")):
@@ -212,7 +212,7 @@ def test_a_dataset_is_read_from_any_file_system_of_fsspec(path):
     memory.put(str(path), "/cloud/data", recursive=True)
     try:
         dataset = EpisodeDataset("memory://cloud/data")
-        assert all(same(stored, sample) for stored, sample in zip(dataset, FOUR_EPISODES, strict=True))
+        assert all(same(stored, episode) for stored, episode in zip(dataset, FOUR_EPISODES, strict=True))
         assert [same(window, FOUR_EPISODES[2][2:4]) for window in dataset.windows(2)].count(True) == 1
         memory.rm("/cloud/data/shard-000000.arrow")
         assert refusal(EpisodeDataset, "memory://cloud/data").startswith(
@@ -241,7 +241,7 @@ def test_the_command_line_reads_from_file_systems_of_fsspec_and_writes_to_disks_
 def test_a_column_is_one_value_an_episode(path):
     dataset = EpisodeDataset(path)
     assert dataset.column("length") == list(LENGTHS)
-    assert dataset.column("actions") == [sample.actions.tolist() for sample in FOUR_EPISODES]
+    assert dataset.column("actions") == [episode.actions.tolist() for episode in FOUR_EPISODES]
     assert set(NAMES) >= {"frames", "seed", "task", "success", "expert", "versions"}
 
 

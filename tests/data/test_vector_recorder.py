@@ -33,21 +33,21 @@ def label(seed, step):
 
 def record_seed(seed, steps, labelled=False):
     """What one environment records of as many steps of a seed's episode."""
-    samples = []
-    recorder = Recorder(environment(), samples, task=TASK, expert="test")
+    episodes = []
+    recorder = Recorder(environment(), episodes, task=TASK, expert="test")
     recorder.reset(seed=seed)
     for step in range(steps):
         if labelled:
             recorder.label(label(seed, step))
         recorder.step(choose(seed, step))
     recorder.close()
-    return samples[0]
+    return episodes[0]
 
 
 def record_vector(envs, mode, labelled=False):
     """The samples of `STEPS` steps of all rows, in an agent's loop as Gymnasium describes it for each mode."""
-    samples = []
-    recorder = VectorRecorder(envs, samples, task=TASK, expert="test")
+    episodes = []
+    recorder = VectorRecorder(envs, episodes, task=TASK, expert="test")
     _, infos = recorder.reset(seed=5)
     seeds, steps, over = infos["seed"].copy(), np.zeros(ROWS, int), np.zeros(ROWS, bool)
     for _ in range(STEPS):
@@ -64,17 +64,17 @@ def record_vector(envs, mode, labelled=False):
         if begun.any():
             seeds[begun], steps[begun] = infos["seed"][begun], 0
     recorder.close()
-    return samples
+    return episodes
 
 
-def are_those_of_one_environment(samples, labelled=False):
-    finished = [sample for sample in samples if sample.terminated or sample.truncated]
+def are_those_of_one_environment(episodes, labelled=False):
+    finished = [episode for episode in episodes if episode.terminated or episode.truncated]
     assert len(finished) >= 3 * ROWS
-    assert len(samples) - len(finished) <= ROWS
-    assert len({sample.seed for sample in samples}) == len(samples)
-    assert {5, 6, 7} <= {sample.seed for sample in samples}
-    alone = (record_seed(sample.seed, len(sample), labelled) for sample in samples)
-    return all(encode_row(mine) == encode_row(its) for mine, its in zip(samples, alone, strict=True))
+    assert len(episodes) - len(finished) <= ROWS
+    assert len({episode.seed for episode in episodes}) == len(episodes)
+    assert {5, 6, 7} <= {episode.seed for episode in episodes}
+    alone = (record_seed(episode.seed, len(episode), labelled) for episode in episodes)
+    return all(encode_row(mine) == encode_row(its) for mine, its in zip(episodes, alone, strict=True))
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
@@ -86,10 +86,10 @@ def test_a_sync_vector_environment_records_the_episodes_of_one_environment(mode)
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_labels_are_beside_what_was_executed_in_every_row(mode):
     envs = SyncVectorEnv([environment] * ROWS, autoreset_mode=mode)
-    samples = record_vector(envs, mode, labelled=True)
-    assert are_those_of_one_environment(samples, labelled=True)
-    expected = [[label(sample.seed, step) for step in range(len(sample))] for sample in samples]
-    assert [sample.labels.tolist() for sample in samples] == expected
+    episodes = record_vector(envs, mode, labelled=True)
+    assert are_those_of_one_environment(episodes, labelled=True)
+    expected = [[label(episode.seed, step) for step in range(len(episode))] for episode in episodes]
+    assert [episode.labels.tolist() for episode in episodes] == expected
 
 
 def test_a_step_without_a_label_among_labelled_ones_is_refused():
@@ -108,8 +108,8 @@ def test_an_async_vector_environment_records_the_episodes_of_one_environment(mod
 
 
 def test_a_dummy_vec_env_of_recorders_records_the_episodes_of_one_environment():
-    samples = []
-    envs = DummyVecEnv([lambda: Recorder(environment(), samples, task=TASK, expert="test")] * ROWS)
+    episodes = []
+    envs = DummyVecEnv([lambda: Recorder(environment(), episodes, task=TASK, expert="test")] * ROWS)
     envs.seed(5)
     envs.reset()
     seeds, steps = [info["seed"] for info in envs.reset_infos], [0] * ROWS
@@ -118,7 +118,7 @@ def test_a_dummy_vec_env_of_recorders_records_the_episodes_of_one_environment():
         seeds = [info["seed"] for info in envs.reset_infos]
         steps = [0 if ended else step + 1 for step, ended in zip(steps, over, strict=True)]
     envs.close()
-    assert are_those_of_one_environment(samples)
+    assert are_those_of_one_environment(episodes)
 
 
 def test_a_vector_environment_that_does_not_say_how_it_resets_is_refused():

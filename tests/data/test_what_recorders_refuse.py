@@ -37,21 +37,21 @@ class Plain(gymnasium.Env):
         return self.observe(), 1.0, False, False, {}
 
 
-def recorder_of(env, samples):
-    return Recorder(env, samples, task="Plain-v0", expert="test")
+def recorder_of(env, episodes):
+    return Recorder(env, episodes, task="Plain-v0", expert="test")
 
 
 @pytest.mark.parametrize("action", [0, 4, -1, 1.5, 1.0, np.float32(2), "1", None, [1], 2**70])
 def test_an_action_outside_its_space_is_refused_before_it_is_executed(action):
-    env, samples = Plain(), []
-    recorder = recorder_of(env, samples)
+    env, episodes = Plain(), []
+    recorder = recorder_of(env, episodes)
     recorder.reset(seed=0)
     recorder.step(3)
     with pytest.raises(ValueError, match="action"):
         recorder.step(action)
     assert env.taken == [3]
     recorder.close()
-    assert samples[0].actions.tolist() == [3]
+    assert episodes[0].actions.tolist() == [3]
 
 
 @pytest.mark.parametrize(
@@ -81,19 +81,19 @@ def test_actions_of_every_space_are_taken_exactly_or_refused(space, wrong, right
     "frame", [np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), None, [[1]]]
 )
 def test_a_recorder_refuses_what_is_no_picture(frame):
-    env, samples = Plain(), []
-    recorder = recorder_of(env, samples)
+    env, episodes = Plain(), []
+    recorder = recorder_of(env, episodes)
     recorder.reset(seed=0)
     recorder.step(1)
     env.shown = frame
     assert "expected uint8[height, width, 3]" in refusal(recorder.step, 1)
     recorder.close()
-    assert len(samples[0]) == 1
+    assert len(episodes[0]) == 1
 
 
 def test_a_frame_of_another_size_is_refused_in_a_list_too():
-    env, samples = Plain(), []
-    recorder = recorder_of(env, samples)
+    env, episodes = Plain(), []
+    recorder = recorder_of(env, episodes)
     recorder.reset(seed=0)
     env.shown = np.zeros((1, 1, 3), np.uint8)
     with pytest.raises(ValueError, match=r"a frame has shape \[1, 1, 3\], those before it in the episode \[8, 8, 3\]"):
@@ -101,8 +101,8 @@ def test_a_frame_of_another_size_is_refused_in_a_list_too():
 
 
 def test_an_instruction_that_changes_in_mid_episode_is_refused_and_what_came_before_is_kept():
-    env, samples = Plain(), []
-    recorder = recorder_of(env, samples)
+    env, episodes = Plain(), []
+    recorder = recorder_of(env, episodes)
     recorder.reset(seed=0)
     recorder.step(1)
     env.text = "go right"
@@ -112,7 +112,7 @@ def test_an_instruction_that_changes_in_mid_episode_is_refused_and_what_came_bef
     recorder.reset(seed=1)
     recorder.step(3)
     recorder.close()
-    assert [(sample.instruction, sample.actions.tolist()) for sample in samples] == [
+    assert [(episode.instruction, episode.actions.tolist()) for episode in episodes] == [
         ("go left", [1, 2]),
         ("go right", [3]),
     ]
@@ -139,27 +139,27 @@ def play(env, *, seed=0):
 
 
 def test_a_time_limit_inside_a_recorder_is_a_truncation_without_success():
-    samples = []
-    recorder = recorder_of(gymnasium.wrappers.TimeLimit(make("Base"), 5), samples)
+    episodes = []
+    recorder = recorder_of(gymnasium.wrappers.TimeLimit(make("Base"), 5), episodes)
     play(recorder)
-    (sample,) = samples
-    assert (len(sample), sample.terminated, sample.truncated, sample.success) == (5, False, True, False)
+    (episode,) = episodes
+    assert (len(episode), episode.terminated, episode.truncated, episode.success) == (5, False, True, False)
 
 
 def test_a_time_limit_and_autoreset_around_a_recorder_leave_the_episodes_whole():
-    samples = []
-    play(gymnasium.wrappers.TimeLimit(recorder_of(make("Base"), samples), 50))
-    resetting = gymnasium.wrappers.Autoreset(recorder_of(make("Base"), samples))
+    episodes = []
+    play(gymnasium.wrappers.TimeLimit(recorder_of(make("Base"), episodes), 50))
+    resetting = gymnasium.wrappers.Autoreset(recorder_of(make("Base"), episodes))
     resetting.reset(seed=0)
     for _ in range(30):
         resetting.step(0)
-    assert [(len(sample), sample.success) for sample in samples] == [(12, True)] * 3
+    assert [(len(episode), episode.success) for episode in episodes] == [(12, True)] * 3
 
 
 def test_wrappers_that_only_watch_may_be_inside():
-    samples = []
-    play(recorder_of(gymnasium.wrappers.RecordEpisodeStatistics(make("Base")), samples))
-    assert samples[0].success
+    episodes = []
+    play(recorder_of(gymnasium.wrappers.RecordEpisodeStatistics(make("Base")), episodes))
+    assert episodes[0].success
 
 
 @pytest.mark.parametrize(
@@ -183,16 +183,16 @@ def test_a_plain_gymnasium_environment_is_refused_with_what_to_use():
 
 @pytest.mark.parametrize("mode", list(gymnasium.vector.AutoresetMode))
 def test_a_time_limit_in_every_row_of_a_vector_environment_is_a_truncation(mode):
-    samples = []
+    episodes = []
     vector = gymnasium.vector.SyncVectorEnv(
         [lambda: gymnasium.wrappers.TimeLimit(make("Base"), 5)] * 2, autoreset_mode=mode
     )
-    recorder = VectorRecorder(vector, samples, task="t", expert="e")
+    recorder = VectorRecorder(vector, episodes, task="t", expert="e")
     assert "takes no options (level)" in refusal(recorder.reset, seed=0, options={"level": 1})
     recorder.reset(seed=0)
     for _ in range(5):
         recorder.step(np.zeros(2, np.int64))
-    assert [(len(s), s.terminated, s.truncated, s.success) for s in samples] == [(5, False, True, False)] * 2
+    assert [(len(s), s.terminated, s.truncated, s.success) for s in episodes] == [(5, False, True, False)] * 2
 
 
 def _recording_in_a_list():

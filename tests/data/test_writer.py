@@ -44,11 +44,11 @@ def test_a_shard_never_takes_anothers_place(tmp_path):
 
 def test_a_commit_is_cut_into_shards_by_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr("agentgym.data.store.writer.SHARD_BYTES", 300)
-    samples = [counted_episode(seed, steps=9) for seed in range(7)]
-    append_counted(tmp_path, samples)
+    episodes = [counted_episode(seed, steps=9) for seed in range(7)]
+    append_counted(tmp_path, episodes)
     dataset = EpisodeDataset(tmp_path)
     assert len(dataset.shards) > 2
-    assert all(same(stored, sample) for stored, sample in zip(dataset, samples, strict=True))
+    assert all(same(stored, episode) for stored, episode in zip(dataset, episodes, strict=True))
     assert [attempt.seed for shard in dataset.shards for attempt in shard.attempts] == list(range(7))
     assert all([a.seed for a in shard.attempts] == shard.column("seed") for shard in dataset.shards)
 
@@ -76,8 +76,8 @@ def test_parity_of_older_versions_is_ignored_and_leaves_with_a_repair(tmp_path):
 
 def test_the_checksum_is_over_plain_json():
     """What older versions wrote by a private encoder of Python's."""
-    sample = counted_episode(3, rewards=np.array([0.1, np.nan, np.inf, 1e300, -0.0]), instruction='é日 "\\')
-    row = encode_row(fit(sample, counted_header()))
+    episode = counted_episode(3, rewards=np.array([0.1, np.nan, np.inf, 1e300, -0.0]), instruction='é日 "\\')
+    row = encode_row(fit(episode, counted_header()))
     assert (row["block_crc32"], row["crc32"]) == KNOWN
 
 

@@ -19,44 +19,44 @@ from agentgym.data.store.checking import list_seeds
 from agentgym.data.store.format import write_shard
 from agentgym.experts import collection
 
-SAMPLES = [counted_episode(seed, steps=3) for seed in range(9)]
+EPISODES = [counted_episode(seed, steps=3) for seed in range(9)]
 
 
 @pytest.fixture
 def path(tmp_path):
     """Nine counted episodes in three shards."""
     with DatasetWriter(tmp_path / "data", counted_header(), commit_seconds=1000) as writer:
-        for i, sample in enumerate(SAMPLES):
-            writer.append(sample)
+        for i, episode in enumerate(EPISODES):
+            writer.append(episode)
             if i % 3 == 2:
                 writer.commit()
     return tmp_path / "data"
 
 
-def holds(path, samples):
-    return [stored.seed for stored in EpisodeDataset(path)] == [sample.seed for sample in samples] and all(
-        same(stored, sample) for stored, sample in zip(EpisodeDataset(path), samples, strict=True)
+def holds(path, episodes):
+    return [stored.seed for stored in EpisodeDataset(path)] == [episode.seed for episode in episodes] and all(
+        same(stored, episode) for stored, episode in zip(EpisodeDataset(path), episodes, strict=True)
     )
 
 
 def test_a_damaged_episode_is_named_on_reading_and_the_others_stay_readable(path):
-    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
+    damage(path / "shard-000001.arrow", encode_blocks(EPISODES[4].frames)[0])
     dataset = EpisodeDataset(path)
     for read in (lambda: dataset[4], lambda: dataset.frames(4, 0, 1), lambda: dataset.steps(4, 0, 1)):
         line = refusal(read)
         assert f"{path / 'shard-000001.arrow'}: episode 1 (Count-v0, seed 4) is damaged" in line
         assert "--repair" in line
-    assert all(same(dataset[i], sample) for i, sample in enumerate(SAMPLES) if i != 4)
+    assert all(same(dataset[i], episode) for i, episode in enumerate(EPISODES) if i != 4)
 
 
 def test_a_damaged_block_leaves_the_other_blocks_of_its_episode_readable(tmp_path):
-    sample = counted_episode(0, steps=30)
+    episode = counted_episode(0, steps=30)
     with DatasetWriter(tmp_path, counted_header()) as writer:
-        writer.append(sample)
-    damage(tmp_path / "shard-000000.arrow", encode_blocks(sample.frames)[1])
+        writer.append(episode)
+    damage(tmp_path / "shard-000000.arrow", encode_blocks(episode.frames)[1])
     dataset = EpisodeDataset(tmp_path)
-    assert same(dataset.steps(0, 0, 7), sample[0:7])
-    assert same(dataset.steps(0, 16, 30), sample[16:30])
+    assert same(dataset.steps(0, 0, 7), episode[0:7])
+    assert same(dataset.steps(0, 16, 30), episode[16:30])
     assert "is damaged" in refusal(dataset.steps, 0, 0, 8)  # whose last frame is in the next block
 
 
@@ -69,20 +69,20 @@ def test_repair_of_a_whole_dataset_changes_nothing(path):
 @pytest.mark.parametrize("bad", range(9))
 def test_repair_keeps_every_other_episode_and_names_what_was_lost(path, bad):
     file = path / f"shard-00000{bad // 3}.arrow"
-    damage(file, encode_blocks(SAMPLES[bad].frames)[0])
+    damage(file, encode_blocks(EPISODES[bad].frames)[0])
     assert repair(path) == [
         f"{file}: 1 episode of 3 lost (seed {bad}): the first is damaged: wrong checksum; "
         f"the file as it was is {file.name}.1.lost"
     ]
-    others = [sample for sample in SAMPLES if sample.seed != bad]
+    others = [episode for episode in EPISODES if episode.seed != bad]
     assert check(path) == []
     assert holds(path, others)
     assert EpisodeDataset(path).seeds("Count-v0") == set(range(9)) - {bad}
     assert json.loads((path / "manifest.json").read_text())["episodes"] == 8
     with DatasetWriter(path, counted_header()) as writer:  # recording goes on
-        writer.append(SAMPLES[bad])
+        writer.append(EPISODES[bad])
     assert check(path) == []
-    assert holds(path, [*others, SAMPLES[bad]])
+    assert holds(path, [*others, EPISODES[bad]])
 
 
 def test_an_attempt_whose_episode_lost_its_seed_is_tried_again(path):
@@ -97,10 +97,10 @@ def test_an_attempt_whose_episode_lost_its_seed_is_tried_again(path):
 
 
 def test_repair_does_not_encode_a_frame_again(path, monkeypatch):
-    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[5].frames)[0])
+    damage(path / "shard-000001.arrow", encode_blocks(EPISODES[5].frames)[0])
     monkeypatch.setattr(format, "encode_blocks", None)
     repair(path)
-    assert holds(path, [*SAMPLES[:5], *SAMPLES[6:]])
+    assert holds(path, [*EPISODES[:5], *EPISODES[6:]])
 
 
 @pytest.mark.parametrize("length", [0, 100, -1])
@@ -111,14 +111,14 @@ def test_repair_sets_a_shard_that_is_cut_short_aside(path, length):
     assert line.startswith(f"{file}: every episode in it is lost: {file}: not a whole shard (")
     assert line.endswith("; the file is shard-000001.arrow.1.lost")
     assert check(path) == []
-    assert holds(path, [*SAMPLES[:3], *SAMPLES[6:]])
+    assert holds(path, [*EPISODES[:3], *EPISODES[6:]])
 
 
 def test_repair_says_which_shard_is_missing_and_mends_the_manifest(path):
     (path / "shard-000001.arrow").unlink()
     assert "shard-000001.arrow: is missing" in repair(path)[0]
     assert check(path) == []
-    assert holds(path, [*SAMPLES[:3], *SAMPLES[6:]])
+    assert holds(path, [*EPISODES[:3], *EPISODES[6:]])
     (path / "manifest.json").write_text("{")
     assert "no episode is lost" in repair(path)[0]
     assert check(path) == []
@@ -131,20 +131,20 @@ def test_seeds_are_listed_as_runs_and_not_by_hundreds():
 
 
 def test_two_repairs_set_aside_under_two_names(path):
-    for sample in SAMPLES[6:8]:
-        damage(path / "shard-000002.arrow", encode_blocks(sample.frames)[0])
+    for episode in EPISODES[6:8]:
+        damage(path / "shard-000002.arrow", encode_blocks(episode.frames)[0])
         repair(path)
     assert sorted(file.name for file in path.glob("shard-*.lost")) == [f"shard-000002.arrow.{n}.lost" for n in (1, 2)]
 
 
 def test_repair_is_refused_while_a_writer_is_at_work(path):
-    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
+    damage(path / "shard-000001.arrow", encode_blocks(EPISODES[4].frames)[0])
     with DatasetWriter(path, counted_header()):
         assert "another process is writing" in refusal(repair, path)
 
 
 def test_the_command_line_repairs_and_says_what_was_lost(path):
-    damage(path / "shard-000001.arrow", encode_blocks(SAMPLES[4].frames)[0])
+    damage(path / "shard-000001.arrow", encode_blocks(EPISODES[4].frames)[0])
     assert CliRunner().invoke(main.app, ["check", str(path)]).exit_code == 1
     result = CliRunner().invoke(main.app, ["check", str(path), "--repair"])
     assert result.exit_code == 0
@@ -163,7 +163,7 @@ def test_collecting_continues_after_a_repair_as_if_nothing_had_happened(recorded
     assert len(EpisodeDataset(path)) == 11
     collection.collect(recipe, path, workers=1)
     assert check(path) == []
-    again = sorted(EpisodeDataset(path), key=lambda sample: sample.seed)
+    again = sorted(EpisodeDataset(path), key=lambda episode: episode.seed)
     assert all(same(one, other) for one, other in zip(again, EpisodeDataset(recorded), strict=True))
 
 
@@ -197,7 +197,7 @@ def test_a_full_disk_is_one_line_and_leaves_every_committed_episode_whole(path, 
     assert "episodes are committed and whole" in line
     monkeypatch.undo()
     assert check(path) == []
-    assert len(EpisodeDataset(path)) >= len(SAMPLES)
+    assert len(EpisodeDataset(path)) >= len(EPISODES)
     DatasetWriter(path, counted_header()).close()  # the lock is free
 
 

@@ -117,8 +117,8 @@ def test_the_paper_preset_trains_a_step_saves_loads_and_acts_within_16_gib(tmp_p
     assert not recipe.training.evaluate_episodes
     imitation.train_run(recipe, tmp_path / "data", tmp_path / "run")
     policy = AgentPolicy.from_pretrained(tmp_path / "run" / "model")
-    sample = data[0]
-    observation = {"frame": sample.frames[0], "instruction": np.frombuffer(sample.instruction.encode(), np.uint8)}
+    episode = data[0]
+    observation = {"frame": episode.frames[0], "instruction": np.frombuffer(episode.instruction.encode(), np.uint8)}
     action, _ = policy.predict(observation, deterministic=True)
     assert 0 <= action < data.header.space.num_tokens
     assert policy.model.vision_encoder.num_patches == 196

@@ -121,10 +121,10 @@ def test_a_vector_environment_is_wrapped_row_by_row():
     ],
 )
 def test_users_own_wrappers_stay_inside(env, settings, shape):
-    samples = []
-    play(Recorder(wrapped(env(), **settings), samples, task="Arm", expert="me"))
-    assert [sample.frames.shape[1:] for sample in samples] == [shape] * 2
-    assert {len(sample) for sample in samples} <= {3, 6}
+    episodes = []
+    play(Recorder(wrapped(env(), **settings), episodes, task="Arm", expert="me"))
+    assert [episode.frames.shape[1:] for episode in episodes] == [shape] * 2
+    assert {len(episode) for episode in episodes} <= {3, 6}
 
 
 def test_all_that_is_shown_beside_the_frame_is_stored_losslessly(tmp_path):
@@ -202,8 +202,8 @@ def test_rows_of_a_vector_environment_keep_the_same_as_a_single_one(mode):
 
 
 def test_an_instruction_may_come_from_the_environment_and_its_change_ends_an_episode():
-    samples = []
-    recorder = Recorder(wrapped(instruction=lambda seen, info: seen["word"]), samples, task="Arm", expert="me")
+    episodes = []
+    recorder = Recorder(wrapped(instruction=lambda seen, info: seen["word"]), episodes, task="Arm", expert="me")
     recorder.reset(seed=0)
     recorder.step(np.zeros(2, np.float32))
     assert "its instruction changes in step 1" in refusal(recorder.step, np.zeros(2, np.float32))
@@ -229,14 +229,14 @@ def test_a_wrapped_environment_that_is_registered_is_made_by_its_id_and_replays(
 @pytest.mark.parametrize("task", ["CartPole-v1", "MountainCarContinuous-v0"])
 def test_gymnasiums_own_environments_are_wrapped_as_they_are(task):
     pytest.importorskip("pygame")
-    samples = []
+    episodes = []
     env = agentgym.wrap(
         gymnasium.make(task, render_mode="rgb_array"), instruction="go", size=(40, 60), keep=("observation",)
     )
-    recorder = Recorder(gymnasium.wrappers.TimeLimit(env, 4), samples, task=task, expert="random")
+    recorder = Recorder(gymnasium.wrappers.TimeLimit(env, 4), episodes, task=task, expert="random")
     play(recorder, seeds=(0,))
-    assert samples[0].frames.shape[1:] == (40, 60, 3)
-    assert np.stack(samples[0].extras["observation"]).dtype == np.float32
+    assert episodes[0].frames.shape[1:] == (40, 60, 3)
+    assert np.stack(episodes[0].extras["observation"]).dtype == np.float32
 
 
 @pytest.mark.slow
@@ -253,12 +253,12 @@ def test_an_atari_game_is_wrapped_under_gymnasiums_own_preprocessing():
         instruction="break the bricks",
         frame=lambda seen: np.repeat(np.asarray(seen)[-1][..., None], 3, axis=2),
     )
-    samples = []
-    recorder = Recorder(wrappers.TimeLimit(env, 5), samples, task="ALE/Breakout-v5", expert="random")
+    episodes = []
+    recorder = Recorder(wrappers.TimeLimit(env, 5), episodes, task="ALE/Breakout-v5", expert="random")
     play(recorder, seeds=(3,))
-    assert samples[0].frames.shape == (6, 84, 84, 3)
+    assert episodes[0].frames.shape == (6, 84, 84, 3)
     env.reset(seed=3)
-    np.testing.assert_array_equal(env.state[-1], samples[0].frames[0, :, :, 0])
+    np.testing.assert_array_equal(env.state[-1], episodes[0].frames[0, :, :, 0])
 
 
 @pytest.mark.slow

@@ -29,8 +29,8 @@ def environment():
 
 def vector_episodes(envs, mode):
     """The whole episodes that the policy plays in a vector environment."""
-    samples = []
-    recorder = VectorRecorder(envs, samples, task=SHORT.id, expert="test")
+    episodes = []
+    recorder = VectorRecorder(envs, episodes, task=SHORT.id, expert="test")
     actor, over = VectorPolicy(Adding(), recorder), None
     observations, _ = recorder.reset(seed=5)
     for _ in range(STEPS):
@@ -39,7 +39,7 @@ def vector_episodes(envs, mode):
         if mode == AutoresetMode.DISABLED and over.any():
             observations, _ = recorder.reset(options={"reset_mask": over.copy()})
     recorder.close()
-    return [sample for sample in samples if sample.terminated or sample.truncated]
+    return [episode for episode in episodes if episode.terminated or episode.truncated]
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))

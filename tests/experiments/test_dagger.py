@@ -44,7 +44,7 @@ def test_the_expert_acts_first_and_labels_the_agents_steps_then(done):
     run, _ = done
     first, second = (EpisodeDataset(run / f"data-{number}") for number in range(2))
     assert first[0].labels is None
-    assert any((sample.labels != sample.actions).any() for sample in second)
+    assert any((episode.labels != episode.actions).any() for episode in second)
     assert first.seeds("BabyAI-GoToLocal-v0").isdisjoint(second.seeds("BabyAI-GoToLocal-v0"))
 
 

@@ -50,10 +50,10 @@ def policies(run, exported):
 
 
 def observations(dataset, rows, step):
-    samples = [dataset[int(i)] for i in np.argsort(-dataset.lengths)[:rows]]
+    episodes = [dataset[int(i)] for i in np.argsort(-dataset.lengths)[:rows]]
     return {
-        "frame": np.stack([sample.frames[step % len(sample)] for sample in samples]),
-        "instruction": np.stack([encode_instruction(sample.instruction) for sample in samples]),
+        "frame": np.stack([episode.frames[step % len(episode)] for episode in episodes]),
+        "instruction": np.stack([encode_instruction(episode.instruction) for episode in episodes]),
     }
 
 

@@ -51,7 +51,7 @@ def test_no_noise_is_the_recording_without_it_byte_for_byte(tmp_path):
     collect(dataset_recipe("episodes=4"), tmp_path / "plain", workers=1)
     collect(dataset_recipe("episodes=4", "noise=0.0"), tmp_path / "none", workers=1)
     assert shards(tmp_path / "plain") == shards(tmp_path / "none")
-    assert all(sample.labels is None for sample in EpisodeDataset(tmp_path / "none"))
+    assert all(episode.labels is None for episode in EpisodeDataset(tmp_path / "none"))
 
 
 def test_the_bot_still_reaches_the_goal_when_it_learns_what_was_executed(noisy):
@@ -61,7 +61,7 @@ def test_the_bot_still_reaches_the_goal_when_it_learns_what_was_executed(noisy):
 
 def test_labels_are_the_experts_and_about_the_share_of_noise_is_executed_otherwise(noisy):
     _, dataset = noisy
-    other = np.concatenate([sample.actions != sample.labels for sample in dataset])
+    other = np.concatenate([episode.actions != episode.labels for episode in dataset])
     share = NOISE * 6 / 7  # one of seven random actions is the expert's
     assert other.mean() == pytest.approx(share, abs=3 * (share * (1 - share) / len(other)) ** 0.5)
 
@@ -70,18 +70,18 @@ def test_labels_are_the_experts_and_about_the_share_of_noise_is_executed_otherwi
 def test_the_executed_actions_replay_to_the_very_frames(recording, request, tmp_path):
     recipe, dataset = request.getfixturevalue(recording)
     assert check(dataset.path) == []
-    for sample in list(dataset)[:4]:
-        assert replay(sample, recipe) == [True] * (len(sample) + 1)
+    for episode in list(dataset)[:4]:
+        assert replay(episode, recipe) == [True] * (len(episode) + 1)
 
 
 @pytest.mark.parametrize("recording", ["noisy", "aggregated"])
 def test_labels_are_what_the_expert_says_along_the_executed_actions(recording, request):
     _, dataset = request.getfixturevalue(recording)
     env, expert = make(TASK), experts.make("babyai-bot")
-    for sample in list(dataset)[:4]:
-        observation, _ = env.reset(seed=sample.seed)
-        expert.start(env, sample.seed)
-        for action, label in zip(sample.actions, sample.labels, strict=True):
+    for episode in list(dataset)[:4]:
+        observation, _ = env.reset(seed=episode.seed)
+        expert.start(env, episode.seed)
+        for action, label in zip(episode.actions, episode.labels, strict=True):
             assert expert.act(observation) == label
             observation = env.step(action)[0]
             expert.executed(action)
@@ -104,10 +104,10 @@ def test_the_same_agent_and_seeds_give_the_same_bytes(aggregated, tmp_path):
 
 def test_what_the_agent_does_is_what_it_would_do_after_the_executed_actions(aggregated, agent):
     _, dataset = aggregated
-    sample, actor, env = dataset[0], AgentExpert(str(agent)), make(TASK)
-    observation, _ = env.reset(seed=sample.seed)
-    actor.start(env, sample.seed)
-    for action, label in zip(sample.actions, sample.labels, strict=True):
+    episode, actor, env = dataset[0], AgentExpert(str(agent)), make(TASK)
+    observation, _ = env.reset(seed=episode.seed)
+    actor.start(env, episode.seed)
+    for action, label in zip(episode.actions, episode.labels, strict=True):
         assert action in (actor.act(observation), label)
         actor.executed(action)
         observation = env.step(action)[0]

@@ -80,14 +80,14 @@ def moody(monkeypatch):
 
 
 def test_replaying_a_stored_episode_reproduces_every_frame(dataset, recipe):
-    for sample in dataset:
-        assert replay(sample, recipe) == [True] * (len(sample) + 1)
+    for episode in dataset:
+        assert replay(episode, recipe) == [True] * (len(episode) + 1)
 
 
 def test_a_changed_frame_is_not_reproduced(dataset, recipe):
-    sample = dataset[0][:]
-    sample.frames[1] = 0
-    assert list(np.flatnonzero(~np.array(replay(sample, recipe)))) == [1]
+    episode = dataset[0][:]
+    episode.frames[1] = 0
+    assert list(np.flatnonzero(~np.array(replay(episode, recipe)))) == [1]
 
 
 def test_every_seed_is_tried_once_and_the_episodes_are_in_their_order(dataset, recipe):
@@ -95,7 +95,7 @@ def test_every_seed_is_tried_once_and_the_episodes_are_in_their_order(dataset, r
     assert dataset.column("seed") == seeds  # the bot solves them all
     assert dataset.seeds(TASK) == set(seeds)
     assert dataset.outcomes() == {"solved": 12, "failed": 0, "error": 0, "timeout": 0}
-    assert all(sample.success and sample.terminated for sample in dataset)
+    assert all(episode.success and episode.terminated for episode in dataset)
 
 
 @pytest.mark.parametrize("workers", [2, 4])
@@ -179,7 +179,7 @@ def test_an_expert_that_raises_or_never_returns_costs_its_own_episode_only(moody
     assert dataset.outcomes() == outcomes
     assert [seed % 4 for seed in dataset.column("seed")] == [3, 3]
     assert is_complete(moody, tmp_path / "data")
-    assert all(all(replay(sample, moody)) for sample in dataset)
+    assert all(all(replay(episode, moody)) for episode in dataset)
 
 
 def test_keep_all_keeps_the_failed_episodes_too(moody, tmp_path):

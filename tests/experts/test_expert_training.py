@@ -55,7 +55,7 @@ def test_it_records_and_is_scored_without_trust(trained, tmp_path):
     who = f"trained:{trained}"
     recipe = DatasetRecipe(name="pole", description="", suite=POLE, expert=who, episodes=3, keep="all")
     collect(recipe, tmp_path / "data", workers=1)
-    assert [sample.expert for sample in EpisodeDataset(tmp_path / "data")] == [who] * 3
+    assert [episode.expert for episode in EpisodeDataset(tmp_path / "data")] == [who] * 3
     player = policy_registry.resolve_policy(who)
     assert (player.kind, player.name) == ("expert", f"trained-{trained.stem}")
 
@@ -111,7 +111,7 @@ def test_a_zip_records_once_it_is_trusted(zipped, tmp_path):
     )
     assert not (tmp_path / "data").exists()
     collect(recipe, tmp_path / "data", workers=1, trust=True)
-    assert [sample.expert for sample in EpisodeDataset(tmp_path / "data")] == [f"sb3:{zipped}"] * 3
+    assert [episode.expert for episode in EpisodeDataset(tmp_path / "data")] == [f"sb3:{zipped}"] * 3
 
 
 def test_an_agent_that_was_trained_on_something_else_is_refused(zipped, trained):

@@ -34,8 +34,8 @@ def test_new_names_get_new_rows_and_every_other_number_stays(dataset):
 
 def test_what_it_could_play_it_plays_as_before(dataset):
     model, tokenizer, adapted, its_tokenizer = adapted_to(dataset, SpaceCodec.discrete(("jump", "duck"), 5))
-    sample, space = dataset[0], dataset.header.space
-    observation = {"frame": sample.frames[0], "instruction": encode_instruction(sample.instruction)}
+    episode, space = dataset[0], dataset.header.space
+    observation = {"frame": episode.frames[0], "instruction": encode_instruction(episode.instruction)}
     before, after = AgentPolicy(model, tokenizer), AgentPolicy(adapted, its_tokenizer).playing(space, TASK)
     assert before.predict(observation, deterministic=True)[0] == after.predict(observation, deterministic=True)[0]
     assert [domain.tasks for domain in adapted.config.all_domains()] == [("t",), (TASK,)]
@@ -47,8 +47,8 @@ def test_it_is_saved_and_acts_with_the_new_actions(dataset, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     policy = AgentPolicy.from_pretrained(tmp_path)
     assert policy.codec.root == SpaceCodec.discrete(("jump", "left"), 5).root
-    sample = dataset[0]
-    observation = {"frame": sample.frames[0], "instruction": torch.zeros(8, dtype=torch.uint8).numpy()}
+    episode = dataset[0]
+    observation = {"frame": episode.frames[0], "instruction": torch.zeros(8, dtype=torch.uint8).numpy()}
     assert policy.predict(observation)[0] in (5, 6)
 
 

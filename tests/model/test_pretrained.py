@@ -281,8 +281,8 @@ def test_a_recipe_that_starts_from_parts_trains_and_acts_on_frames_of_another_si
     policy = AgentPolicy.from_pretrained(tmp_path / "run" / "model")
     sizes = policy.model.config.vision_config, policy.model.config.language_config
     assert (sizes[0].image_size, sizes[0].hidden_size, sizes[1].hidden_size) == (32, 16, 24)
-    sample = data[0]
-    observation = {"frame": sample.frames[0], "instruction": np.frombuffer(sample.instruction.encode(), np.uint8)}
+    episode = data[0]
+    observation = {"frame": episode.frames[0], "instruction": np.frombuffer(episode.instruction.encode(), np.uint8)}
     action, _ = policy.predict(observation, deterministic=True)
-    assert sample.frames.shape[1:] == (56, 56, 3)
+    assert episode.frames.shape[1:] == (56, 56, 3)
     assert 0 <= action < data.header.space.num_tokens

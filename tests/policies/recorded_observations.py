@@ -5,10 +5,10 @@ import numpy as np
 from agentgym.environments import encode_instruction
 
 
-def observation_of(samples, step):
+def observation_of(episodes, step):
     return {
-        "frame": np.stack([sample.frames[step] for sample in samples]),
-        "instruction": np.stack([encode_instruction(sample.instruction) for sample in samples]),
+        "frame": np.stack([episode.frames[step] for episode in episodes]),
+        "instruction": np.stack([encode_instruction(episode.instruction) for episode in episodes]),
     }
 
 

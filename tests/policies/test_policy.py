@@ -24,14 +24,14 @@ from agentgym.spaces import SpaceCodec
 M = 4  # steps of the window
 
 
-def act_as_recorded(policy, samples, monkeypatch):
+def act_as_recorded(policy, episodes, monkeypatch):
     """The logits of every step while the recorded actions are the ones taken: [steps][sample, action]."""
-    steps = min(len(sample) for sample in samples)
-    scripted = ScriptedSampler([sample.actions[t] for sample in samples] for t in range(steps))
+    steps = min(len(episode) for episode in episodes)
+    scripted = ScriptedSampler([episode.actions[t] for episode in episodes] for t in range(steps))
     monkeypatch.setattr(policy, "sampler", scripted)
     state = None
     for t in range(steps):
-        _, state = policy.predict(observation_of(samples, t), state)
+        _, state = policy.predict(observation_of(episodes, t), state)
     monkeypatch.undo()
     return [torch.from_numpy(logits) for logits in scripted.seen]
 
@@ -56,11 +56,11 @@ def trained_logits(policy, instruction, window):
 
 
 def test_acting_on_a_recorded_episode_gives_the_logits_that_training_saw(policy, demonstrations, monkeypatch):
-    sample = longest(demonstrations, 1)[0]
-    assert len(sample) > 2 * M
-    acted = act_as_recorded(policy, [sample], monkeypatch)
-    for t in range(len(sample)):
-        trained = trained_logits(policy, sample.instruction, sample[window_start(t) : t + 1])
+    episode = longest(demonstrations, 1)[0]
+    assert len(episode) > 2 * M
+    acted = act_as_recorded(policy, [episode], monkeypatch)
+    for t in range(len(episode)):
+        trained = trained_logits(policy, episode.instruction, episode[window_start(t) : t + 1])
         torch.testing.assert_close(acted[t][0], trained, atol=1e-4, rtol=0)
 
 
@@ -73,26 +73,26 @@ def test_every_window_the_agent_acts_on_begins_one_that_it_was_trained_on(demons
 
 
 def test_an_instruction_may_change_in_mid_episode(policy, demonstrations, monkeypatch):
-    sample, other = longest(demonstrations, 1)[0], "go to the green door"
-    observations = [observation_of([sample], t) for t in range(6)]
+    episode, other = longest(demonstrations, 1)[0], "go to the green door"
+    observations = [observation_of([episode], t) for t in range(6)]
     for observation in observations[2:]:
         observation["instruction"] = encode_instruction(other)[None]
-    scripted = ScriptedSampler([action] for action in sample.actions)
+    scripted = ScriptedSampler([action] for action in episode.actions)
     monkeypatch.setattr(policy, "sampler", scripted)
     state = None
     for observation in observations:
         _, state = policy.predict(observation, state)
     seen = [torch.from_numpy(logits) for logits in scripted.seen]
-    for t, instruction in enumerate([sample.instruction] * 2 + [other] * 4):
-        trained = trained_logits(policy, instruction, sample[window_start(t) : t + 1])
+    for t, instruction in enumerate([episode.instruction] * 2 + [other] * 4):
+        trained = trained_logits(policy, instruction, episode[window_start(t) : t + 1])
         torch.testing.assert_close(seen[t][0], trained, atol=1e-4, rtol=0)
 
 
 def test_a_batch_equals_its_rows_one_by_one(policy, demonstrations, monkeypatch):
-    samples = longest(demonstrations, 3)
-    together = act_as_recorded(policy, samples, monkeypatch)
-    for row, sample in enumerate(samples):
-        alone = act_as_recorded(policy, [sample], monkeypatch)
+    episodes = longest(demonstrations, 3)
+    together = act_as_recorded(policy, episodes, monkeypatch)
+    for row, episode in enumerate(episodes):
+        alone = act_as_recorded(policy, [episode], monkeypatch)
         for t, logits in enumerate(together):
             torch.testing.assert_close(logits[row], alone[t][0], atol=1e-4, rtol=0)
 
@@ -107,15 +107,15 @@ def test_episode_start_resets_its_row_and_no_other(policy, demonstrations):
 
 
 def test_staggered_episode_ends_change_nothing(policy, demonstrations, monkeypatch):
-    samples = longest(demonstrations, 3)
-    alone = [act_as_recorded(policy, [sample], monkeypatch) for sample in samples]
+    episodes = longest(demonstrations, 3)
+    alone = [act_as_recorded(policy, [episode], monkeypatch) for episode in episodes]
     delays = np.array([0, 2, 5])
     state = None
     for t in range(7):
         steps = np.maximum(t - delays, 0)  # a row that waits shows its first frame again and again
-        chosen = [sample.actions[step] for sample, step in zip(samples, steps, strict=True)]
+        chosen = [episode.actions[step] for episode, step in zip(episodes, steps, strict=True)]
         monkeypatch.setattr(policy, "sampler", ScriptedSampler([chosen]))
-        rows = [observation_of([sample], step) for sample, step in zip(samples, steps, strict=True)]
+        rows = [observation_of([episode], step) for episode, step in zip(episodes, steps, strict=True)]
         observation = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
         _, state = policy.predict(observation, state, t <= delays)
         for row, step in enumerate(steps):
@@ -124,25 +124,25 @@ def test_staggered_episode_ends_change_nothing(policy, demonstrations, monkeypat
 
 
 def test_predict_changes_neither_the_state_nor_episode_start_that_it_got(policy, demonstrations):
-    samples = longest(demonstrations, 2)
+    episodes = longest(demonstrations, 2)
     start = np.array([True, True])
-    _, state = policy.predict(observation_of(samples, 0), None, start)
-    expected, after = policy.predict(observation_of(samples, 1), state, np.array([False, False]), True)
-    further, _ = policy.predict(observation_of(samples, 2), after, deterministic=True)
+    _, state = policy.predict(observation_of(episodes, 0), None, start)
+    expected, after = policy.predict(observation_of(episodes, 1), state, np.array([False, False]), True)
+    further, _ = policy.predict(observation_of(episodes, 2), after, deterministic=True)
     for _ in range(2):  # as often as one likes, whatever was read since
-        again, other = policy.predict(observation_of(samples, 1), state, np.array([False, False]), True)
+        again, other = policy.predict(observation_of(episodes, 1), state, np.array([False, False]), True)
         np.testing.assert_array_equal(again, expected)
-        np.testing.assert_array_equal(policy.predict(observation_of(samples, 2), other, None, True)[0], further)
-        np.testing.assert_array_equal(policy.predict(observation_of(samples, 2), after, None, True)[0], further)
+        np.testing.assert_array_equal(policy.predict(observation_of(episodes, 2), other, None, True)[0], further)
+        np.testing.assert_array_equal(policy.predict(observation_of(episodes, 2), after, None, True)[0], further)
     assert state.steps.tolist() == [1, 1]
     assert start.tolist() == [True, True]
 
 
 def test_a_single_observation_gives_a_single_action(policy, demonstrations):
-    sample = demonstrations[0]
-    observation = {"frame": sample.frames[0], "instruction": encode_instruction(sample.instruction)}
+    episode = demonstrations[0]
+    observation = {"frame": episode.frames[0], "instruction": encode_instruction(episode.instruction)}
     action, state = policy.predict(observation, deterministic=True)
-    batch_action, _ = policy.predict(observation_of([sample], 0), deterministic=True)
+    batch_action, _ = policy.predict(observation_of([episode], 0), deterministic=True)
     assert action.shape == ()
     assert action == batch_action[0]
     assert state.steps.tolist() == [1]
@@ -221,10 +221,10 @@ def test_a_state_of_another_policy_is_refused(policy, demonstrations):
 
 def test_a_state_continues_where_it_was_after_pickling_and_in_another_copy_of_the_policy(policy, demonstrations):
     copy = AgentPolicy(policy.model, tokenizer_of(demonstrations))
-    samples = longest(demonstrations, 2)
-    _, state = policy.predict(observation_of(samples, 0), deterministic=True)
+    episodes = longest(demonstrations, 2)
+    _, state = policy.predict(observation_of(episodes, 0), deterministic=True)
     results = [
-        each.predict(observation_of(samples, 1), pickle.loads(pickle.dumps(state)), deterministic=True)
+        each.predict(observation_of(episodes, 1), pickle.loads(pickle.dumps(state)), deterministic=True)
         for each in (policy, copy)
     ]
     (actions, one), (others, other) = results
@@ -252,16 +252,16 @@ def test_an_environment_with_other_actions_is_refused(policy):
 
 
 def test_a_batch_that_becomes_narrower_continues_with_the_histories_it_keeps(policy, demonstrations):
-    samples = longest(demonstrations, 3)
+    episodes = longest(demonstrations, 3)
     state = None
     for step in range(M + 2):
-        _, state = policy.predict(observation_of(samples, step), state, deterministic=True)
+        _, state = policy.predict(observation_of(episodes, step), state, deterministic=True)
     rows = np.array([2, 0])
-    whole, _ = policy.predict(observation_of(samples, M + 2), state, deterministic=True)
+    whole, _ = policy.predict(observation_of(episodes, M + 2), state, deterministic=True)
     kept = policy.select(state, rows)
-    narrow, after = policy.predict(observation_of([samples[row] for row in rows], M + 2), kept, deterministic=True)
+    narrow, after = policy.predict(observation_of([episodes[row] for row in rows], M + 2), kept, deterministic=True)
     assert narrow.tolist() == whole[rows].tolist()
-    assert after.instructions == tuple(samples[row].instruction for row in rows)
+    assert after.instructions == tuple(episodes[row].instruction for row in rows)
 
 
 def test_the_longest_instruction_of_any_script_fits_a_full_window(demonstrations):

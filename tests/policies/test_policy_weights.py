@@ -73,11 +73,11 @@ def test_a_copy_acts_by_its_own_weights(demonstrations, copied):
 def test_it_acts_in_the_precision_that_is_asked_for(policy, demonstrations, tmp_path, dtype):
     policy.model.save_pretrained(tmp_path)
     tokenizer_of(demonstrations).save_pretrained(tmp_path)
-    other, samples = AgentPolicy.from_pretrained(tmp_path, device="cpu", dtype=dtype), longest(demonstrations, 2)
+    other, episodes = AgentPolicy.from_pretrained(tmp_path, device="cpu", dtype=dtype), longest(demonstrations, 2)
     state = expected = None
     for step in range(M + 2):
-        logits, state = other.action_logits(observation_of(samples, step), state)
-        exact, expected = policy.action_logits(observation_of(samples, step), expected)
+        logits, state = other.action_logits(observation_of(episodes, step), state)
+        exact, expected = policy.action_logits(observation_of(episodes, step), expected)
         np.testing.assert_allclose(logits, exact, atol=0.05)
         state, expected = other.executed(state, [0, 1]), policy.executed(expected, [0, 1])
     assert state.cache.keys_values.dtype == dtype

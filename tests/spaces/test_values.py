@@ -46,7 +46,7 @@ def draw(space, seed, count=STEPS):
 def write(path, space, *, labelled=True):
     """Two episodes of random actions, the first with labels; their samples and the dataset."""
     codec = SpaceCodec.of(space)
-    samples = [
+    episodes = [
         counted_episode(
             seed,
             steps=STEPS,
@@ -56,9 +56,9 @@ def write(path, space, *, labelled=True):
         for seed in range(2)
     ]
     with DatasetWriter(path, counted_header(space=codec)) as writer:
-        for sample in samples:
-            writer.append(sample)
-    return samples, EpisodeDataset(path)
+        for episode in episodes:
+            writer.append(episode)
+    return episodes, EpisodeDataset(path)
 
 
 def same(one, other):
@@ -94,26 +94,26 @@ def test_a_series_holds_the_very_actions_of_its_space(space):
 
 @SPACES
 def test_actions_and_labels_come_back_from_disk_as_they_went_in(space, tmp_path):
-    samples, dataset = write(tmp_path, space)
+    episodes, dataset = write(tmp_path, space)
     assert dataset.header.space == SpaceCodec.of(space)
-    for sample, stored in zip(samples, dataset, strict=True):
-        assert same(stored.actions, sample.actions)
-        assert same(stored.labels, sample.labels)
+    for episode, stored in zip(episodes, dataset, strict=True):
+        assert same(stored.actions, episode.actions)
+        assert same(stored.labels, episode.labels)
     part = dataset.steps(0, 7, 10)  # across two blocks
-    assert same(part.actions, samples[0].actions[7:10])
-    assert same(part.labels, samples[0].labels[7:10])
+    assert same(part.actions, episodes[0].actions[7:10])
+    assert same(part.labels, episodes[0].labels[7:10])
     assert dataset.steps(1, 7, 10).labels is None
     assert check(tmp_path) == []
 
 
 @pytest.mark.parametrize("space", [ARRAYS[1], ARRAYS[4], TEXTS[1]], ids=str)
 def test_columns_are_lists_of_numbers_or_one_text_a_step(space, tmp_path):
-    samples, _ = write(tmp_path, space)
+    episodes, _ = write(tmp_path, space)
     table = arrow.dataset(tmp_path, format="arrow", exclude_invalid_files=True).to_table()
     first = table["actions"][0].as_py()[0]
     assert table["labels"].null_count == 1
     if space in ARRAYS:
-        assert first == samples[0].actions[0].tolist()
+        assert first == episodes[0].actions[0].tolist()
     else:
         assert first.startswith('{"camera": [')
 
@@ -176,10 +176,10 @@ def test_a_recording_of_box_actions_replays_to_the_very_frames(tmp_path, monkeyp
     recipe = DatasetRecipe.model_validate(
         {"name": "p", "description": "", "suite": suite, "expert": "random", "episodes": 1}
     )
-    sample = EpisodeDataset(tmp_path)[0]
-    assert sample.actions.dtype == np.float32
-    assert replay(sample, recipe) == [True] * (STEPS + 1)
-    assert len(np.unique(sample.frames.reshape(len(sample.frames), -1), axis=0)) == STEPS + 1
+    episode = EpisodeDataset(tmp_path)[0]
+    assert episode.actions.dtype == np.float32
+    assert replay(episode, recipe) == [True] * (STEPS + 1)
+    assert len(np.unique(episode.frames.reshape(len(episode.frames), -1), axis=0)) == STEPS + 1
 
 
 def test_an_episode_is_labelled_at_every_step_or_at_none():

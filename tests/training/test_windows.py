@@ -18,7 +18,7 @@ from agentgym.spaces import SpaceCodec
 from agentgym.training.windows import WindowSource, mixed_order, order, prefetch, quotas, split_episodes
 
 LENGTHS = (3, 1, 5, 4)
-SAMPLES = [counted_episode(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
+EPISODES = [counted_episode(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
 
 
 def tokenize(text):
@@ -29,8 +29,8 @@ def tokenize(text):
 @pytest.fixture
 def dataset(tmp_path):
     with DatasetWriter(tmp_path, counted_header()) as writer:
-        for sample in SAMPLES:
-            writer.append(sample)
+        for episode in EPISODES:
+            writer.append(episode)
     return EpisodeDataset(tmp_path)
 
 
@@ -56,10 +56,10 @@ def test_a_batch_holds_the_frames_and_actions_of_its_windows(dataset):
     for row, (episode, start, stop) in enumerate(source.table.tolist()):
         steps = stop - start
         assert batch.episodes[row] == episode
-        assert np.array_equal(batch.frames[row, :steps].numpy(), SAMPLES[episode].frames[start:stop])
-        assert batch.actions[row, :steps, 0].tolist() == SAMPLES[episode].actions[start:stop].tolist()
+        assert np.array_equal(batch.frames[row, :steps].numpy(), EPISODES[episode].frames[start:stop])
+        assert batch.actions[row, :steps, 0].tolist() == EPISODES[episode].actions[start:stop].tolist()
         words = batch.instruction[row][batch.instruction_mask[row].bool()].tolist()
-        assert words == tokenize(SAMPLES[episode].instruction).tolist()
+        assert words == tokenize(EPISODES[episode].instruction).tolist()
 
 
 def test_labels_are_the_targets_and_the_executed_actions_stay_in_the_history(tmp_path):

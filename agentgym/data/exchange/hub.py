@@ -97,11 +97,11 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 def _row(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
-    sample = dataset[episode]  # verified
+    recorded = dataset[episode]  # verified
     row = dataset.row(episode, [name for name in NAMES if name not in ("frames", *LEFT_OUT)])
     gathered = dataset.extras(episode)
     beside = {extra.name: extra.encode(gathered[extra.name]) for extra in dataset.header.extras}
-    return {**row, **beside, "frames": [{"bytes": encode_png(frame), "path": None} for frame in sample.frames]}
+    return {**row, **beside, "frames": [{"bytes": encode_png(frame), "path": None} for frame in recorded.frames]}
 
 
 def dataset_card(dataset: EpisodeDataset, *, own_format: bool = False, digest: str = "") -> str:

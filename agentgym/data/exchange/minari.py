@@ -56,7 +56,7 @@ class MinariSource:
             raise ValueError(f"it ends after {over.argmax() + 1} steps and continues")
         ended, rewards = bool(found.terminations[-1]), np.asarray(found.rewards, np.float64)
         actions = unbatch(self.dataset.spec.action_space, found.actions, len(rewards))
-        sample = Episode(
+        episode = Episode(
             instruction=_text(found.observations, self.task),
             frames=self.view.frames(found.observations),
             actions=stack(self.space.root, actions),
@@ -70,7 +70,7 @@ class MinariSource:
             versions={},  # Minari says at most which it requires
             extras=read_columns(self.extras, found.observations),
         )
-        return sample, success is not None
+        return episode, success is not None
 
 
 def import_minari(source: str | Path, to: str | Path) -> list[str]:
@@ -88,16 +88,16 @@ def import_minari(source: str | Path, to: str | Path) -> list[str]:
         with DatasetWriter(folder, header, all_or_nothing=True) as writer:
             for place in range(len(found.seeds)):
                 try:
-                    sample, says_so = found.episode(place)
+                    episode, says_so = found.episode(place)
                 except Exception as error:  # of whatever wrote the file: a part is missing, too short, of another kind
                     left_out.append(f"episode {place}: {_reason(error)}")
                     continue
                 try:
-                    writer.append(sample)
+                    writer.append(episode)
                 except UnfitEpisodeError as error:
                     left_out.append(f"episode {place}: {_reason(error)}")
                 else:
-                    texts.add(sample.instruction)
+                    texts.add(episode.instruction)
                     known = known or says_so
         if len(left_out) == len(found.seeds):
             raise UserError(f"{source}: no episode can be imported; {left_out[0]}")

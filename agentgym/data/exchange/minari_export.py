@@ -122,17 +122,17 @@ def _registration(task: str) -> Any:
         return None
 
 
-def _buffer(root: Node, sample: Episode, beside: dict[str, Any]) -> Any:
+def _buffer(root: Node, episode: Episode, beside: dict[str, Any]) -> Any:
     from minari.data_collector import EpisodeBuffer
 
     return EpisodeBuffer(
-        seed=sample.seed,
-        observations={"image": sample.frames, "mission": [sample.instruction] * (len(sample) + 1), **beside},
-        actions=batch(root, sample.actions),
-        rewards=sample.rewards.tolist(),
-        terminations=_last(len(sample), sample.terminated),
-        truncations=_last(len(sample), sample.truncated),
-        infos={"is_success": np.array(_last(len(sample) + 1, sample.success))},
+        seed=episode.seed,
+        observations={"image": episode.frames, "mission": [episode.instruction] * (len(episode) + 1), **beside},
+        actions=batch(root, episode.actions),
+        rewards=episode.rewards.tolist(),
+        terminations=_last(len(episode), episode.terminated),
+        truncations=_last(len(episode), episode.truncated),
+        infos={"is_success": np.array(_last(len(episode) + 1, episode.success))},
     )
 
 

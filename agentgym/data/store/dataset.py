@@ -28,7 +28,7 @@ OF_A_SAMPLE = ("instruction", "terminated", "truncated", "success", "seed", "tas
 
 
 class EpisodeDataset:
-    """Reads a dataset folder: `dataset[i]` is an episode as a Sample, `len(dataset)` how many there are.
+    """Reads a dataset folder: `dataset[i]` is an Episode, `len(dataset)` how many there are.
 
     The folder may be anywhere that fsspec reaches (`hf://datasets/org/name`, `s3://...`); of shards there, what is read
     is fetched, and nothing else. Raises UserError when it is missing or

@@ -26,60 +26,62 @@ class UnfitEpisodeError(UserError, ValueError):
     """The episode is not of its dataset, or cannot be stored as it is; its text says why."""
 
 
-def fit(sample: Episode, header: Header) -> Episode:
-    """The sample as the dataset of that header stores it, its frames encoded. Raises UnfitEpisodeError with the reason.
+def fit(episode: Episode, header: Header) -> Episode:
+    """The episode as the dataset of that header stores it, its frames encoded.
+
+    Raises UnfitEpisodeError with the reason.
 
     Those are frames of another size, an action or label outside the space, a seed of more than 63 bits, text that is
     no Unicode, rewards that are no float64.
     """
     try:
-        return _fit(sample, header)
+        return _fit(episode, header)
     except ValueError as error:
         raise UnfitEpisodeError(
-            f"episode of {sample.task!r}, seed {sample.seed}: {error}; it was not recorded"
+            f"episode of {episode.task!r}, seed {episode.seed}: {error}; it was not recorded"
         ) from None
 
 
-def _fit(sample: Episode, header: Header) -> Episode:
-    if sample.frames.shape[1:] != tuple(header.frame_shape):
+def _fit(episode: Episode, header: Header) -> Episode:
+    if episode.frames.shape[1:] != tuple(header.frame_shape):
         raise ValueError(
-            f"its frames are {list(sample.frames.shape[1:])}, those of the dataset {list(header.frame_shape)}"
+            f"its frames are {list(episode.frames.shape[1:])}, those of the dataset {list(header.frame_shape)}"
         )
     for name in ("instruction", "task", "expert"):
-        _refuse_no_text(name, getattr(sample, name))
-    if not isinstance(sample.versions, Mapping):
-        raise ValueError(f"its versions are {sample.versions!r}, no mapping of packages to versions")
-    for name, version in sample.versions.items():
+        _refuse_no_text(name, getattr(episode, name))
+    if not isinstance(episode.versions, Mapping):
+        raise ValueError(f"its versions are {episode.versions!r}, no mapping of packages to versions")
+    for name, version in episode.versions.items():
         _refuse_no_text("name of a package", name)
         _refuse_no_text(f"version of {name}", version)
-    frames: Any = sample.frames
+    frames: Any = episode.frames
     if not isinstance(frames, CompressedFrames):
         frames = CompressedFrames(encode_blocks(frames), frames.shape)
     size = sum(map(len, frames.blocks))
     if size > LARGEST:
         raise ValueError(f"its frames take {size:,} bytes compressed, more than {LARGEST:,}; record it in parts")
     return replace(
-        sample,
+        episode,
         frames=frames,
-        extras=_beside(sample, header),
-        seed=_whole_seed(sample.seed),
-        actions=_of_the_space("action", header.space.root, sample.actions),
-        labels=None if sample.labels is None else _of_the_space("label", header.space.root, sample.labels),
-        rewards=_float64(sample.rewards),
+        extras=_beside(episode, header),
+        seed=_whole_seed(episode.seed),
+        actions=_of_the_space("action", header.space.root, episode.actions),
+        labels=None if episode.labels is None else _of_the_space("label", header.space.root, episode.labels),
+        rewards=_float64(episode.rewards),
     )
 
 
-def _beside(sample: Episode, header: Header) -> dict[str, Any]:
-    expected, given = {extra.name for extra in header.extras}, set(sample.extras)
+def _beside(episode: Episode, header: Header) -> dict[str, Any]:
+    expected, given = {extra.name for extra in header.extras}, set(episode.extras)
     if given != expected:
         raise ValueError(
             f"beside its frames it has {', '.join(sorted(given)) or 'nothing'}, the dataset "
             f"{', '.join(sorted(expected)) or 'nothing'}"
         )
-    found = {extra.name: extra.gather(sample.extras[extra.name]) for extra in header.extras}
-    short = next((name for name, values in found.items() if len(values) != len(sample) + 1), None)
+    found = {extra.name: extra.gather(episode.extras[extra.name]) for extra in header.extras}
+    short = next((name for name, values in found.items() if len(values) != len(episode) + 1), None)
     if short is not None:
-        raise ValueError(f"it has {len(found[short])} values of {short} for {len(sample) + 1} frames")
+        raise ValueError(f"it has {len(found[short])} values of {short} for {len(episode) + 1} frames")
     return found
 
 

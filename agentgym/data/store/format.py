@@ -119,35 +119,35 @@ def schema_of(space: SpaceCodec, extras: tuple[Extra, ...] = ()) -> pa.Schema:
     return pa.schema([*((name, actions if kind is None else kind) for name, kind in COLUMNS), *beside])
 
 
-def encode_row(sample: Episode, extras: tuple[Extra, ...] = ()) -> Row:
-    """A sample as a row of a shard, its frames as blocks, with the columns beside them."""
+def encode_row(episode: Episode, extras: tuple[Extra, ...] = ()) -> Row:
+    """An episode as a row of a shard, its frames as blocks, with the columns beside them."""
     row: Row = {
-        "task": sample.task,
-        "instruction": sample.instruction,
-        "seed": int(sample.seed),
-        "expert": sample.expert,
-        "success": bool(sample.success),
-        "terminated": bool(sample.terminated),
-        "truncated": bool(sample.truncated),
-        "length": len(sample),
-        "total_reward": sample.total_reward,
-        "frame_shape": list(sample.frames.shape[1:]),
-        "frames": encode_blocks(sample.frames),
-        "actions": encode_steps(sample.actions),
-        "labels": None if sample.labels is None else encode_steps(sample.labels),
-        "rewards": sample.rewards.tolist(),
-        "versions": _versions_text(tuple(sample.versions.items())),
+        "task": episode.task,
+        "instruction": episode.instruction,
+        "seed": int(episode.seed),
+        "expert": episode.expert,
+        "success": bool(episode.success),
+        "terminated": bool(episode.terminated),
+        "truncated": bool(episode.truncated),
+        "length": len(episode),
+        "total_reward": episode.total_reward,
+        "frame_shape": list(episode.frames.shape[1:]),
+        "frames": encode_blocks(episode.frames),
+        "actions": encode_steps(episode.actions),
+        "labels": None if episode.labels is None else encode_steps(episode.labels),
+        "rewards": episode.rewards.tolist(),
+        "versions": _versions_text(tuple(episode.versions.items())),
     }
     steps = [row[name] or [] for name in STEP_COLUMNS]
     blocks = [
         block_checksum(block, [column[place : place + FRAMES_PER_BLOCK] for column in steps])
-        for block, place in zip(row["frames"], range(0, len(sample) + 1, FRAMES_PER_BLOCK), strict=True)
+        for block, place in zip(row["frames"], range(0, len(episode) + 1, FRAMES_PER_BLOCK), strict=True)
     ]
     row["block_crc32"] = blocks
     row["crc32"] = row_checksum(row, b"".join(found.to_bytes(4, "little") for found in blocks))
     if extras:
-        row |= {extra.name: extra.encode(sample.extras[extra.name]) for extra in extras}
-        row[EXTRAS_CRC] = checksum_of(sample.extras[extra.name] for extra in extras)
+        row |= {extra.name: extra.encode(episode.extras[extra.name]) for extra in extras}
+        row[EXTRAS_CRC] = checksum_of(episode.extras[extra.name] for extra in extras)
     return row
 
 

@@ -75,10 +75,10 @@ class DatasetWriter:
         """Frames of an episode in the making, encoded on the way: they need little memory, however many."""
         return FrameEncoder()
 
-    def append(self, sample: Episode) -> None:
+    def append(self, episode: Episode) -> None:
         """Takes an episode; it is on disk after the next commit. Raises UnfitEpisodeError."""
         self._refuse_other_process()
-        fitting = fit(sample, self._header)
+        fitting = fit(episode, self._header)
         with self._turn:
             self._waiting.append(fitting)
             if self._commit_seconds <= 0:
@@ -136,7 +136,7 @@ class DatasetWriter:
 
     def _encode_waiting(self) -> None:
         """All at once, which takes half the time of one after each episode: what that takes stays in the cache."""
-        self._rows += [encode_row(sample, self._header.extras) for sample in self._waiting]
+        self._rows += [encode_row(episode, self._header.extras) for episode in self._waiting]
         self._attempts += [Attempt(s.task, s.seed, "solved" if s.success else "failed") for s in self._waiting]
         self._waiting = []
 
