@@ -160,14 +160,14 @@ def score(
     """Plays an evaluation and prints its scores; the folder, and what `evaluation.json` says."""
     from agentgym.evaluation import scoring
 
-    for note in config.notes:
-        output.warn(note)
     with output.progress("evaluating", config.num_episodes, "episodes") as on_progress:
         again = overwrite or not (config.folder / "evaluation.json").is_file()
         found = scoring.evaluate(config, workers=workers, engine=engine, overwrite=overwrite, on_progress=on_progress)
         if config.protocol.videos:
             on_progress(0, "videos")
             _write_videos(config, again, output)
+    for note in config.notes:
+        output.warn(note)
     if again:
         _tell_trackers(config, found, output)
     who = "agent" if config.policy.kind == "agent" else config.policy.name

@@ -151,7 +151,7 @@ def _configure(
 def _each_once(suites: Iterator[SuiteRecipe]) -> list[SuiteRecipe]:
     found: list[SuiteRecipe] = []
     for suite in suites:
-        found += [] if suite in found else [suite]
+        found += [] if any(suite.is_within(other) for other in found) else [suite]
     return found
 
 
@@ -169,14 +169,14 @@ def _plays(
     played: dict[str, Play] = {}
     for suite in suites:
         for task in suite.tasks:
-            named = next((each for each in demonstrated if task in each.suite.tasks), None)
+            named = next((each for each in demonstrated if any(map(task.plays_like, each.suite.tasks))), None)
             expert = _choose_expert(asked, named, task, suite.frame, notes)
             budget = named.budget if named and named.expert == expert else BudgetRecipe()
             if seconds is not None:
                 budget = budget.model_copy(update={"seconds": seconds})
             play = Play(suite.name, task, suite.frame, expert, budget)
             before = played.setdefault(task.id, play)
-            if (before.task, before.frame) != (task, suite.frame):
+            if before.frame != suite.frame or not before.task.plays_like(task):
                 raise UserError(
                     f"{task.id} is in the suites {before.suite} and {suite.name}, which play it otherwise: "
                     "evaluate them one at a time, with --suite"
