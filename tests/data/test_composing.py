@@ -14,7 +14,7 @@ from agentgym.training.windows import split_episodes
 
 
 @pytest.fixture
-def samples():
+def episodes():
     return [
         counted_episode(seed, steps=seed + 1, success=seed % 2 == 0, task="Count-v0" if seed < 4 else "Other-v0")
         for seed in range(7)
