@@ -263,11 +263,12 @@ def test_an_atari_game_is_wrapped_under_gymnasiums_own_preprocessing():
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("highway_env") is None, reason="needs highway-env: pip install highway-env")
-def test_highway_env_is_wrapped_as_it_is(tmp_path):
+def test_highway_env_is_wrapped_as_it_is(tmp_path, monkeypatch):
     import highway_env  # noqa: F401  (registers its ids)
 
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)  # with "dummy" it draws nothing, off screen neither
     env = agentgym.wrap(
-        gymnasium.make("highway-fast-v0", render_mode="rgb_array"),
+        gymnasium.make("highway-fast-v0", render_mode="rgb_array", config={"offscreen_rendering": True}),
         instruction="drive fast and touch no one",
         size=(64, 256),
         keep=("observation", "info.speed"),
