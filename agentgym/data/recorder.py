@@ -34,8 +34,8 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
 
     def __init__(self, env: gymnasium.Env[Observation, Any], sink: Sink, *, task: str, expert: str) -> None:
         super().__init__(env)
-        _refuse_autoreset(env)
-        _refuse_lost_sink(sink)
+        _check_no_autoreset(env)
+        _check_sink(sink)
         self._task = task
         packages = installed_versions(getattr(env.unwrapped, "packages", ()))
         self._builder = EpisodeBuilder(
@@ -53,7 +53,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         observation, info = self.env.reset(seed=seed)
         parts = observation if isinstance(observation, dict) else {}
         if not {"frame", "instruction"} <= parts.keys() or getattr(parts["frame"], "ndim", 3) > 3:
-            refuse_unrecordable(self.env.observation_space, str(self.env))
+            check_observations(self.env.observation_space, str(self.env))
         named = info.get("seed", seed)
         if named is None:
             raise UserError(
@@ -91,7 +91,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         self._builder.discard()
 
 
-def refuse_unrecordable(space: gymnasium.Space[Any], who: str) -> None:
+def check_observations(space: gymnasium.Space[Any], who: str) -> None:
     """Raises UserError unless the observations are {"frame": uint8[height, width, 3], "instruction": uint8[bytes]}."""
     parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
     found = {name: (part.dtype, len(part.shape or ())) for name, part in parts.items()}
@@ -106,7 +106,7 @@ def refuse_unrecordable(space: gymnasium.Space[Any], who: str) -> None:
     )
 
 
-def _refuse_autoreset(env: gymnasium.Env[Any, Any]) -> None:
+def _check_no_autoreset(env: gymnasium.Env[Any, Any]) -> None:
     layer: Any = env
     while isinstance(layer, gymnasium.Wrapper):
         if isinstance(layer, gymnasium.wrappers.Autoreset):
@@ -116,7 +116,7 @@ def _refuse_autoreset(env: gymnasium.Env[Any, Any]) -> None:
         layer = layer.env
 
 
-def _refuse_lost_sink(sink: Sink) -> None:
+def _check_sink(sink: Sink) -> None:
     """Raises UserError for a list that lives in a worker of a vector environment: no one else would see it."""
     frame = inspect.currentframe() if isinstance(sink, list) else None
     while frame is not None:

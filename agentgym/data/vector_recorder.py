@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from agentgym.data.episode_builder import EpisodeBuilder, Sink
-from agentgym.data.recorder import refuse_unrecordable
+from agentgym.data.recorder import check_observations
 from agentgym.errors import UserError
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.batching import batch
@@ -31,7 +31,7 @@ class VectorRecorder(VectorWrapper):
         super().__init__(env)
         if "autoreset_mode" not in env.metadata:
             raise UserError(f"{env}: does not say how it resets; set metadata['autoreset_mode'] to an AutoresetMode")
-        refuse_unrecordable(env.single_observation_space, str(env))
+        check_observations(env.single_observation_space, str(env))
         self._mode = AutoresetMode(env.metadata["autoreset_mode"])
         self._space = SpaceCodec.of(env.single_action_space).root
         self._task = task

@@ -34,6 +34,7 @@ __all__ = [
     "Observation",
     "Task",
     "WrappedTask",
+    "check_seeded",
     "check_suite",
     "declares_success",
     "decode_instruction",
@@ -42,7 +43,6 @@ __all__ = [
     "is_minigrid",
     "make",
     "packages_of",
-    "refuse_unseeded",
     "task_ids",
     "wrap",
 ]

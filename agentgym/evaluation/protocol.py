@@ -1,7 +1,7 @@
-"""Plans of evaluations: who plays which tasks by which protocol, and what may not be: seeds of demonstrations, misfits.
+"""Configurations of evaluations: who plays which tasks by which protocol, checked before anything is played.
 
-A plan is known before anything is played, and what in it decides the result is its `cache_key`. It may have several
-suites, whose tasks differ in actions, frames and experts.
+Seeds of demonstrations and tasks that do not fit the policy are refused. What decides the result is the `cache_key`. A
+configuration may have several suites, whose tasks differ in actions, frames and experts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,7 +96,8 @@ def configure_evaluation(
     trust: bool = False,
     **changes: Any,
 ) -> EvaluationConfig:
-    """The plan of scoring WHO on a suite, or a run on those of all its parts; `changes` are values of the protocol.
+    """The configuration of scoring WHO on a suite, or a run on those of all its parts; `changes` are values of the
+    protocol.
 
     Without `expert`, a task's is the one that demonstrated it, or the first usual one that can act there. An expert may
     spend `expert_seconds` of a core on an episode. Raises UserError when there is no such player, suite or expert, or

@@ -1,4 +1,4 @@
-"""Evaluations: a plan is played and scored, and this is what its folder then holds.
+"""Evaluations: a configuration is played and scored, and this is what its folder then holds.
 
     evaluation.json    the scores            episodes.json    the episodes they come from, those of the references too
 
@@ -108,7 +108,7 @@ def _complete(
 
 
 def _known_episodes(config: EvaluationConfig, overwrite: bool) -> Episodes:
-    """The episodes that the folder has of this plan. Raises UserError when they are by another protocol."""
+    """The episodes that the folder has of this configuration. Raises UserError when they are by another protocol."""
     file = config.folder / "episodes.json"
     if overwrite:
         check_no_link(config.folder)

@@ -1,8 +1,7 @@
-"""Deviations: who acts in the expert's place while demonstrations are recorded and the expert labels every step.
+"""Action perturbation while collecting: noise, or DAgger's mixing (arXiv 1011.0686); the expert labels every step.
 
-Chance is one such actor (noise), a trained agent another (DAgger, arXiv 1011.0686); both show the expert states that it
-would not come to by itself. When one of them acts is a function of the episode's seed. This module knows no recipe, no
-expert and no model.
+Random actions, or a trained agent's, lead to states that the expert would not reach by itself. When they replace the
+expert's action is a function of the episode's seed. This module knows no recipe, no expert and no model.
 """
 
 from collections.abc import Sequence

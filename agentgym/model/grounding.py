@@ -60,7 +60,7 @@ class InstructionAttention(nn.Module):
             nn.init.zeros_(layer.bias)
 
     @torch.no_grad()
-    def silence(self) -> None:
+    def zero_init(self) -> None:
         """Adds nothing, until it learns."""
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)

@@ -91,7 +91,7 @@ class PretrainedParts:
             _copy(clip_tensors(self.vision.tensors), model.vision_encoder)
             for attention in model.vision_encoder.grounding or ():
                 assert isinstance(attention, InstructionAttention)
-                attention.silence()
+                attention.zero_init()
         if self.language is not None:
             _check(self.language, OPTModel)
             language = opt_tensors(self.language.tensors)

@@ -58,13 +58,13 @@ class WindowReader:
             again = np.ones_like(again)
         state.cache.turn += 1  # from here on it is no one else's
         if not again.any():
-            hidden, read = self._continue(state, latest, state.read)
+            hidden, read = self._decode_step(state, latest, state.read)
         elif again.all():
-            hidden, read = self._begin(state, visual, np.arange(len(again)))
+            hidden, read = self._prefill(state, visual, np.arange(len(again)))
         else:  # those that begin are read twice: beside the others to no end, so that the cache needs no copy
-            hidden, read = self._continue(state, latest, np.where(again, 0, state.read))
+            hidden, read = self._decode_step(state, latest, np.where(again, 0, state.read))
             rows = np.flatnonzero(again)
-            begun, read[rows] = self._begin(state, visual, rows)
+            begun, read[rows] = self._prefill(state, visual, rows)
             hidden[torch.from_numpy(rows).to(hidden.device)] = begun
         return hidden, replace(state, read=read, turn=state.cache.turn)
 
@@ -73,8 +73,8 @@ class WindowReader:
         return self.model.vision_encoder.temporal is not None
 
     @property
-    def _looks_again(self) -> bool:
-        """Whether frames are looked at again when the instruction changes."""
+    def _reencodes(self) -> bool:
+        """Whether frames are encoded again when the instruction changes."""
         return self.model.vision_encoder.grounding is not None and not self._reads_clips
 
     def _moved(
@@ -104,11 +104,11 @@ class WindowReader:
         seen = _latest(old.frames, past) if old else ()
         visual = _latest(old.visual, past) if old else ()
         actions = _latest(old.actions, past) if old else ()
-        if self._looks_again and old is not None and again.any():
-            visual = self._look_again(visual, seen, instructions, old, steps)
+        if self._reencodes and old is not None and again.any():
+            visual = self._reencode(visual, seen, instructions, old, steps)
         if not self._reads_clips:
             visual = (*visual, self._encode(frames[:, None], instructions)[:, 0])
-        if self._reads_clips or self._looks_again:
+        if self._reads_clips or self._reencodes:
             seen = (*seen, frames)
         actions = (*actions, np.full((len(steps), self.longest), NO_TOKEN, np.int64))
         cache = self._room(instructions, old)
@@ -130,7 +130,7 @@ class WindowReader:
             return old.cache
         return KVCache.empty(self.model.language_model, len(instructions), words + steps)
 
-    def _continue(
+    def _decode_step(
         self, state: PolicyState, latest: Tensor, lengths: NDArray[np.int64]
     ) -> tuple[Tensor, NDArray[np.int64]]:
         """All rows read the action before and their latest frame, after those lengths: hidden states and lengths."""
@@ -144,7 +144,7 @@ class WindowReader:
         hidden = language(new, Continued(state.cache, lengths, new.shape[1]))
         return _last(hidden, there.sum(1)), lengths + there.sum(1)
 
-    def _begin(
+    def _prefill(
         self, state: PolicyState, clips: Tensor | None, rows: NDArray[np.int64]
     ) -> tuple[Tensor, NDArray[np.int64]]:
         """Those rows read all that they see: their hidden states and lengths."""
@@ -182,7 +182,7 @@ class WindowReader:
         longest = int(state.steps.max())
         return self._encode(_to_front(torch.stack(state.frames[-longest:], dim=1), state.steps), state.instructions)
 
-    def _look_again(
+    def _reencode(
         self,
         visual: tuple[Tensor, ...],
         frames: tuple[Tensor, ...],

@@ -49,7 +49,7 @@ def test_a_silent_one_leaves_the_features_of_the_image_encoder(encoder, patches)
     assert not torch.allclose(encoder(patches, words=said), image(patches), atol=1e-3)
     assert torch.allclose(encoder(patches), image(patches), atol=1e-6)
     for attention in encoder.grounding:
-        attention.silence()
+        attention.zero_init()
     assert torch.allclose(encoder(patches, words=said), image(patches), atol=1e-6)
 
 

@@ -8,7 +8,7 @@ from agentgym.errors import UserError
 ROOM = 1.7  # bytes on disk for each byte of frames: Minari's lossless HDF5 compresses nothing, and pads
 
 
-def refuse_small_disk(folder: Path, frame_bytes: int) -> None:
+def check_disk_space(folder: Path, frame_bytes: int) -> None:
     """Raises UserError when a disk cannot hold that many bytes of frames: HDF5 does not survive a full one."""
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     needed, free = int(frame_bytes * ROOM), shutil.disk_usage(there).free

@@ -17,7 +17,7 @@ import numpy as np
 from agentgym import environments
 from agentgym.data.episode import Episode
 from agentgym.data.exchange.minari_columns import find_columns, read_columns
-from agentgym.data.exchange.minari_views import ObservationView, find_view, is_minigrid, parts_of, refuse_symbols
+from agentgym.data.exchange.minari_views import ObservationView, check_not_symbolic, find_view, is_minigrid, parts_of
 from agentgym.data.exchange.spaces import unbatch
 from agentgym.data.store import DatasetWriter, Extra, Header, UnfitEpisodeError, set_recipe
 from agentgym.errors import UserError
@@ -177,7 +177,7 @@ def _frame_shape(found: MinariSource, source: str | Path) -> tuple[int, int, int
             reasons.append(f"episode {place}: {_reason(error)}")
             continue
         if is_minigrid(found.task, found.dataset.spec.observation_space):
-            refuse_symbols(found.view, shown, source)
+            check_not_symbolic(found.view, shown, source)
         height, width, channels = shape
         return height, width, channels
     raise UserError(f"{source}: no episode can be imported; {reasons[0]}")

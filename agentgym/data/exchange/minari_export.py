@@ -10,7 +10,7 @@ import numpy as np
 
 from agentgym import environments
 from agentgym.data.episode import Episode
-from agentgym.data.exchange.folders import refuse_small_disk
+from agentgym.data.exchange.folders import check_disk_space
 from agentgym.data.exchange.minari import TASK_KEY, load_minari, slug
 from agentgym.data.exchange.minari_columns import describe, observations_of, shared_columns, spaces_of
 from agentgym.data.exchange.spaces import batch, space_of
@@ -33,7 +33,7 @@ def export_minari(path: str | Path, to: str | Path) -> list[str]:
     if not len(dataset):
         raise UserError(f"{path}: holds no episode; there is nothing to export")
     with new_folder(Path(to)) as folder:
-        refuse_small_disk(Path(to), int((dataset.lengths + 1).sum()) * math.prod(dataset.header.frame_shape))
+        check_disk_space(Path(to), int((dataset.lengths + 1).sum()) * math.prod(dataset.header.frame_shape))
         name = slug(dataset.path.resolve().name)
         for task, folder_name in _folder_names(sorted(set(dataset.column("task")))).items():
             identity = f"{name}/{folder_name}-v0"

@@ -62,7 +62,7 @@ def find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> Obs
     raise UserError(f"{source}: its observations are {space}, without an image of uint8[height, width, 3]")
 
 
-def refuse_symbols(view: ObservationView, shown: NDArray[np.uint8], source: str | Path) -> None:
+def check_not_symbolic(view: ObservationView, shown: NDArray[np.uint8], source: str | Path) -> None:
     """Raises UserError for MiniGrid's grids of the whole room, where the agent is a symbol among others."""
     agent = bool((shown[..., 0] == AGENT).any())
     if shown.max(initial=0) <= AGENT and (agent or not view.symbolic):

@@ -48,12 +48,12 @@ def _fit(episode: Episode, header: Header) -> Episode:
             f"its frames are {list(episode.frames.shape[1:])}, those of the dataset {list(header.frame_shape)}"
         )
     for name in ("instruction", "task", "expert"):
-        _refuse_no_text(name, getattr(episode, name))
+        _check_text(name, getattr(episode, name))
     if not isinstance(episode.versions, Mapping):
         raise ValueError(f"its versions are {episode.versions!r}, no mapping of packages to versions")
     for name, version in episode.versions.items():
-        _refuse_no_text("name of a package", name)
-        _refuse_no_text(f"version of {name}", version)
+        _check_text("name of a package", name)
+        _check_text(f"version of {name}", version)
     frames: Any = episode.frames
     if not isinstance(frames, CompressedFrames):
         frames = CompressedFrames(encode_blocks(frames), frames.shape)
@@ -108,7 +108,7 @@ def _whole_seed(seed: Any) -> int:
     return number
 
 
-def _refuse_no_text(name: str, text: Any) -> None:
+def _check_text(name: str, text: Any) -> None:
     if not isinstance(text, str):
         raise ValueError(f"its {name} is {text!r}, no text")
     try:

@@ -77,7 +77,7 @@ class DatasetWriter:
 
     def append(self, episode: Episode) -> None:
         """Takes an episode; it is on disk after the next commit. Raises UnfitEpisodeError."""
-        self._refuse_other_process()
+        self._check_process()
         fitting = fit(episode, self._header)
         with self._turn:
             self._waiting.append(fitting)
@@ -92,7 +92,7 @@ class DatasetWriter:
 
     def append_encoded(self, rows: Sequence[Row], attempts: Sequence[Attempt]) -> None:
         """Takes encoded episodes that `fit`, and the attempts they came from, of which some may have left none."""
-        self._refuse_other_process()
+        self._check_process()
         with self._turn:
             self._encode_waiting()
             self._rows += rows
@@ -159,7 +159,7 @@ class DatasetWriter:
                 "make room and run the same command again"
             ) from None
 
-    def _refuse_other_process(self) -> None:
+    def _check_process(self) -> None:
         if os.getpid() != self._process:
             raise self._in_another_process()
 
