@@ -21,7 +21,6 @@ from agentgym.spaces.nodes import (
     TextTokenSpace,
     choose,
     described,
-    from_json,
     join,
     leaves_of,
     most_choices,
@@ -31,6 +30,7 @@ from agentgym.spaces.nodes import (
     value_of,
 )
 from agentgym.spaces.numbers import Integers, Reals, Scale
+from agentgym.spaces.stored import read_node
 
 if TYPE_CHECKING:
     import gymnasium
@@ -213,8 +213,8 @@ class SpaceCodec:
 
     @staticmethod
     def of_root(root: Mapping[str, Any]) -> "SpaceCodec":
-        """The codec of `to_json`'s root, with the tokens of its own."""
-        node = from_json(root)
+        """The codec of `to_json`'s root, with the tokens of its own. Raises ValueError, KeyError or TypeError."""
+        node = read_node(root)
         return SpaceCodec(node, tuple(own_tokens(node)))
 
     def to_json(self) -> dict[str, Any]:
@@ -223,8 +223,11 @@ class SpaceCodec:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "SpaceCodec":
-        """The codec of `to_json`'s values."""
-        return SpaceCodec(from_json(values["root"]), tuple(values["tokens"]))
+        """The codec of `to_json`'s values. Raises ValueError, KeyError or TypeError for others."""
+        node, tokens = read_node(values["root"]), tuple(values["tokens"])
+        if not all(isinstance(token, str) for token in tokens) or not set(own_tokens(node)) <= set(tokens):
+            raise ValueError("the tokens are not those of the space of actions")
+        return SpaceCodec(node, tokens)
 
     @cached_property
     def _leaves(self) -> tuple[Leaf, ...]:

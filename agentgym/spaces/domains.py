@@ -31,8 +31,11 @@ class Domain:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Domain":
-        """From plain values; its tokens are those of its own space."""
+        """From plain values; its tokens are those of its own space. Raises ValueError, KeyError or TypeError."""
         height, width = values["frame_shape"]
+        whole = all(type(each) is int and 0 < each < 2**31 for each in (height, width, values["window"]))
+        if not whole or not all(isinstance(task, str) for task in values["tasks"]):
+            raise ValueError("a domain has a frame shape, a window and tasks")
         return Domain(SpaceCodec.of_root(values["space"]), (height, width), values["window"], tuple(values["tasks"]))
 
 

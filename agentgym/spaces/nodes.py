@@ -1,8 +1,8 @@
 """The tree of an action space: numbers, buttons, text and words are its leaves, and what each has of tokens."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -165,16 +165,5 @@ def to_json(node: Node) -> dict[str, Any]:
     return {"kind": KIND_NAMES[type(node)], **{key: _lists(value) for key, value in asdict(node).items()}}
 
 
-def from_json(values: Mapping[str, Any]) -> Node:
-    fields = {key: _tuples(value) for key, value in values.items() if key not in ("kind", "parts")}
-    if values["kind"] == "Parts":
-        fields["parts"] = tuple(from_json(part) for part in values["parts"])
-    return cast("Node", KINDS[values["kind"]](**fields))
-
-
 def _lists(value: Any) -> Any:
     return [_lists(each) for each in value] if isinstance(value, tuple) else value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value

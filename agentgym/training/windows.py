@@ -145,8 +145,12 @@ class WindowSource:
             steps = stop - start
             self._dataset.fill(frames[i, :steps], episode, start)
             executed, labels = self._dataset.actions(episode, start, stop)
-            actions.append(self._codec.encode_series(executed))
-            targets.append(actions[-1] if labels is None else self._codec.encode_series(labels))
+            try:
+                actions.append(self._codec.encode_series(executed))
+                targets.append(actions[-1] if labels is None else self._codec.encode_series(labels))
+            except ValueError as error:
+                path = self._dataset.path
+                raise UserError(f"{path}: episode {episode}: {error}; see 'agentgym check {path}'") from None
             step_mask[i, :steps] = True
             context_mask[i, : self._kept if start else 0] = True
         widest = max(tokens.shape[1] for tokens in (*actions, *targets))

@@ -103,14 +103,14 @@ def _problem(shard: Shard, row: int) -> str | None:
     try:
         shard.require_whole(row)
         shard.extras(row)
+        shard.frames(row, 0, length + 1)
     except UserError as error:
         said = str(error).partition(") ")[2]
         return said.partition("; ")[0]
     try:
-        shard.frames(row, 0, length + 1)
         values, space = shard.steps(row, 0, length), shard.header.space.root
         series = [(what, decode_steps(space, values[f"{what}s"])) for what in ("action", "label") if values[f"{what}s"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         return f"is unfit: {error}"
     found = (describe_outside(space, actions, what) for what, actions in series)
     return next((f"is unfit: {problem}" for problem in found if problem), None)

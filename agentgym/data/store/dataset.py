@@ -1,13 +1,11 @@
 """Reading a dataset: episodes, windows of steps at random, columns, outcomes. Knows no writer."""
 
-import json
 import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +89,7 @@ class EpisodeDataset:
             seed=values["seed"],
             task=values["task"],
             expert=values["expert"],
-            versions=dict(_read_versions(values["versions"])),
+            versions=values["versions"],
             labels=labels,
         )
 
@@ -171,12 +169,6 @@ def window_table(lengths: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     starts = (np.arange(len(episodes)) - first) * length
     stops = np.minimum(starts + length, lengths[episodes])
     return np.stack([episodes, starts, stops], axis=1).astype(np.int64)
-
-
-@lru_cache(maxsize=64)  # thousands of episodes were drawn by the same packages
-def _read_versions(text: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(text)
-    return found
 
 
 @contextmanager

@@ -50,8 +50,14 @@ class Extra:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Extra":
-        """The inverse of `to_json`."""
-        return Extra(values["name"], values["kind"], values["dtype"], tuple(values["shape"]))
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for values that are no column's."""
+        name, kind, dtype, shape = values["name"], values["kind"], values["dtype"], tuple(values["shape"])
+        sides = all(type(side) is int and 0 <= side < 2**31 for side in shape) and math.prod(shape) < 2**31
+        if not isinstance(name, str) or kind not in ("array", "text", "json") or not sides:
+            raise ValueError(f"column {name!r} is of no kind that is known")
+        if kind == "array" and np.dtype(dtype).kind not in "iufb":
+            raise ValueError(f"column {name} has the dtype {dtype!r}, which is none of numbers")
+        return Extra(name, kind, dtype, shape)
 
     def gather(self, values: Sequence[Any]) -> Any:
         """Values one after another: an array [values, *shape], or a list of texts. ValueError for another kind."""

@@ -25,6 +25,7 @@ from agentgym.files import replace_bytes
 from agentgym.spaces import SpaceCodec
 
 FORMAT = "2.1"  # readers take any 2.x: a new minor number adds to what there is, a new major one changes it
+LARGEST_SIDE = 2**15  # of a frame, in pixels
 FORMAT_WITH_EXTRAS, EXTRAS_CRC = "2.2", "extras_crc32"
 OUTCOMES = ("solved", "failed", "error", "timeout")
 METADATA_KEY, METADATA_CRC_KEY = b"agentgym", b"agentgym.crc32"
@@ -97,8 +98,11 @@ class Header:
 
     @staticmethod
     def from_json(values: Mapping[str, Any], reads: str) -> "Header":
-        """From plain values. Raises FormatError for another major format than that of `reads`."""
-        found, ours = (int(format.split(".")[0]) for format in (values["format"], reads))
+        """From plain values. Raises FormatError for another major format than that of `reads`.
+
+        Raises KeyError, TypeError or ValueError for values that are no header's.
+        """
+        found, ours = (int(str(format).split(".")[0]) for format in (values["format"], reads))
         if found != ours:
             remedy = (
                 "install a newer agentgym"
@@ -107,8 +111,20 @@ class Header:
             )
             raise FormatError(f"format {values['format']}; this agentgym reads {reads}: {remedy}")
         height, width, channels = values["frame_shape"]
+        if channels != 3 or not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in (height, width)):
+            raise ValueError(f"no frame has the shape {values['frame_shape']}")
+        _check_recipe(values["recipe"])
         extras = tuple(map(Extra.from_json, values.get("extras", ())))
         return Header(SpaceCodec.from_json(values["actions"]), (height, width, channels), values["recipe"], extras)
+
+
+def _check_recipe(recipe: Any) -> None:
+    """Raises ValueError unless what is asked of a header's recipe, whatever wrote it, is of its kind."""
+    suite = recipe.get("suite", {}) if isinstance(recipe, dict) else None
+    tasks = suite.get("tasks", []) if isinstance(suite, dict) else None
+    named = isinstance(tasks, list) and all(isinstance(t, dict) and isinstance(t.get("id"), str) for t in tasks)
+    if not named or not isinstance(recipe.get("name", ""), str):
+        raise ValueError("its recipe is none: it has no suite of tasks with their ids, or no name")
 
 
 @lru_cache(maxsize=16)  # every shard of a dataset has the same
@@ -202,10 +218,13 @@ def _read_head(head: bytes, reads: str) -> tuple[Header, int | None]:
 
 
 def read_attempts(text: bytes) -> list[Attempt]:
-    """Every seed that was tried."""
-    return [
+    """Every seed that was tried. Raises ValueError or TypeError for values that are no attempts."""
+    found = [
         Attempt(task, seed, outcome) for task, seed, outcome in json.loads(b'{"": ""' + ATTEMPTS + text)["attempts"]
     ]
+    if not all(isinstance(a.task, str) and type(a.seed) is int and a.outcome in OUTCOMES for a in found):
+        raise ValueError("its attempts are not a task, a seed and an outcome each")
+    return found
 
 
 def check_columns(schema: pa.Schema, expected: pa.Schema) -> None:

@@ -4,14 +4,16 @@ A window of steps is found by its offsets, whatever the length of its episode. D
 names it, damage to what all episodes share an error that names the shard. `format` says what the columns are.
 """
 
+import json
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from zstandard import ZstdError
 
 from agentgym.data.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block, split_blocks
 from agentgym.data.store.columns import Columns
@@ -31,7 +33,7 @@ from agentgym.data.store.format import (
     row_checksum,
 )
 from agentgym.data.store.remote import RemoteFile
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 
 DAMAGE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)  # what reading bytes that are no shard raises
 
@@ -53,10 +55,13 @@ class Shard:
                 self._remote = RemoteFile(file)
                 self._read(self._remote.map())
         except DAMAGE as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"{file}: not a whole shard ({reason}); 'agentgym check {file.parent} --repair' keeps the other shards"
-            ) from None
+            raise self._not_whole(error) from None
+
+    def _not_whole(self, error: Exception) -> UserError:
+        return UserError(
+            f"{self.file}: not a whole shard ({first_line(error)}); 'agentgym check {self.file.parent} --repair' keeps "
+            "the other shards"
+        )
 
     def _read(self, content: pa.Buffer) -> None:
         """Raises one of DAMAGE. Offsets are checked here: a wrong one would be taken for an address later."""
@@ -105,8 +110,11 @@ class Shard:
 
     @cached_property
     def attempts(self) -> list[Attempt]:
-        """Every seed that was tried."""
-        return read_attempts(self._attempts)
+        """Every seed that was tried. Raises UserError when the header does not say."""
+        try:
+            return read_attempts(self._attempts)
+        except DAMAGE as error:
+            raise self._not_whole(error) from None
 
     @property
     def table(self) -> pa.Table:
@@ -127,8 +135,11 @@ class Shard:
         """Puts the frames from `start` on into uint8[some, height, width, 3]. Raises UserError if damaged."""
         stop = start + len(found)
         self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
-        for place, first, here in split_blocks(start, stop):
-            decode_block(self._block(row, place), first, found[here])
+        try:
+            for place, first, here in split_blocks(start, stop):
+                decode_block(self._block(row, place), first, found[here])
+        except (ValueError, ZstdError) as error:
+            raise self._unfit(row, f"has frames that cannot be decoded ({first_line(error)})") from None
 
     def row(self, row: int, columns: Sequence[str]) -> Row:
         """Some columns of an episode as plain values, unverified; [] where there is no list."""
@@ -148,9 +159,15 @@ class Shard:
         return self._steps(row, start, stop)
 
     def plain(self, row: int, columns: Sequence[str]) -> Row:
-        """Some of PLAIN_COLUMNS of an episode. Raises UserError when they are not what was written."""
+        """Some of PLAIN_COLUMNS of an episode, versions as a mapping. UserError when they are not what was written."""
         self._require_row(row)
-        return self.row(row, columns)
+        found = self.row(row, columns)
+        if "versions" in found:
+            try:
+                found["versions"] = dict(_read_versions(found["versions"]))
+            except (ValueError, TypeError):
+                raise self._unfit(row, "has versions that are no JSON object of texts") from None
+        return found
 
     def extras(self, row: int) -> dict[str, Any]:
         """What an episode has beside its frames, by name. Raises UserError when it is not what was written."""
@@ -170,6 +187,7 @@ class Shard:
     def require_whole(self, row: int) -> None:
         """Raises UserError naming the episode when any of it is not what was written."""
         self._require_blocks(row, range(count_blocks(int(self.lengths[row]) + 1)))
+        self.plain(row, ("versions",))
 
     def _require_row(self, row: int) -> None:
         """Raises UserError when what a row has once is not what was written. Verifies a row once."""
@@ -225,6 +243,14 @@ class Shard:
             f"{self.file}: episode {row} ({values['task']}, seed {values['seed']}) {reason}; "
             f"'agentgym check {self.file.parent} --repair' keeps what is good"
         )
+
+
+@lru_cache(maxsize=64)  # thousands of episodes were drawn by the same packages
+def _read_versions(text: str) -> dict[str, str]:
+    found = json.loads(text)
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise ValueError
+    return found
 
 
 def _rows_of(reader: pa.ipc.RecordBatchFileReader) -> pa.RecordBatch:
