@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,3 +157,22 @@ def test_what_a_door_offers_is_there(door):
     package = importlib.import_module(f"agentgym.{door}".rstrip("."))
     for name in package.__all__:
         assert getattr(package, name) is not None
+
+
+ARCHITECTURE = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_architecture_has_the_rooms_in_their_order_and_what_lies_beside_them():
+    table = re.findall(r"^\| `(\w+)/` \| (.*) \|$", ARCHITECTURE, re.MULTILINE)
+    assert tuple(room for room, _ in table) == ROOMS
+    beside = ARCHITECTURE.partition("Beside the rooms are")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", beside)) == ROOT
+
+
+def test_every_file_that_the_page_of_the_architecture_names_is_there():
+    named = re.findall(r"`(?:agentgym/)?((?:\w+/)+\w+\.(?:py|toml|md))`", ARCHITECTURE)
+    assert len(named) > 20
+    assert [name for name in named if not ((PACKAGE / name).is_file() or (PACKAGE.parent / name).is_file())] == []
+    table = re.findall(r"^\| `(\w+)/` \| (.*) \|$", ARCHITECTURE, re.MULTILINE)
+    modules = [f"{room}.{name}" for room, owns in table for name in re.findall(r"`([a-z_]+)`", owns)]
+    assert [name for name in modules if name not in FILES] == []
