@@ -103,7 +103,7 @@ found["mlflow"] = {
     "steps": [point.step for point in client.get_metric_history(run.info.run_id, "loss/action")],
     "score": run.data.metrics["score/success/BabyAI-GoToRedBall-v0"],
     "videos": len(client.list_artifacts(run.info.run_id, "videos")),
-    "table": mlflow.load_table("scores.json", run_ids=[run.info.run_id])["policy"].tolist(),
+    "table": client.load_table(run.info.experiment_id, "scores.json", [run.info.run_id])["policy"].tolist(),
 }
 logs = SQLiteStorage.get_logs("agentgym", names["trackio"])
 found["trackio"] = {
@@ -134,7 +134,11 @@ lines = {}
 for file in sorted(Path("runs/tiny/wandb").glob("offline-run-*/*.wandb")):
     for record in records(file.read_bytes()):
         if record.WhichOneof("record_type") == "history":
-            items = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            items = {}
+            for item in record.history.item:
+                key, *inside = item.nested_key or [item.key]
+                value = json.loads(item.value_json)
+                items[key] = {**items.get(key, {}), inside[0]: value} if inside else value
             lines.setdefault(items["_step"], {}).update(items)
 found["wandb"] = {
     "steps": [step for step, line in lines.items() if "loss/action" in line],

@@ -56,7 +56,7 @@ def run(line, folder, *more):
 def staying(line, folder):
     """The address at which a verb that stays answers; it is interrupted afterwards."""
     words = [sys.executable, "-m", *re.sub(r"--port \d+", "", line).split(), "--port", "0"]
-    words += ["--no-open", "--trust"] if "playground" in line else []
+    words += ["--no-open"] if "playground" in line else []
     with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         try:
             yield re.search(r"(?:http|ws)://[^\s)]+", process.stdout.readline())[0]
