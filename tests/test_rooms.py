@@ -145,6 +145,19 @@ def test_no_two_classes_share_a_name():
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
 
 
+def test_everything_public_has_a_docstring():
+    lacking = [
+        f"{name}.{node.name}"
+        for name, file in FILES.items()
+        for parent in ast.walk(ast.parse(file.read_text()))
+        if isinstance(parent, ast.Module | ast.ClassDef) and not getattr(parent, "name", "").startswith("_")
+        for node in parent.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        if ast.get_docstring(node) is None
+    ]
+    assert lacking == []
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_room_has_a_map_at_its_door(room):
     door = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text()))

@@ -20,8 +20,9 @@ class Episode:
 
     `frames[t]` is what was seen when `actions[t]` was chosen and `frames[t + 1]` its outcome, so that there is one
     frame more than actions. `labels[t]`, where there are labels, is what the expert would have done in place of
-    `actions[t]`. `terminated` and `truncated` speak of the last action. Raises ValueError when the parts do not fit
-    each other.
+    `actions[t]`. `terminated` and `truncated` are of the last action. Frames are uint8 in 0 to 255, RGB; rewards are
+    float64 in the environment's unit, undiscounted. `versions` are of the packages that drew the frames. Raises
+    ValueError when the parts do not fit each other. The notation is that of section 3 of arXiv 2402.05929.
     """
 
     instruction: str

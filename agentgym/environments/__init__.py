@@ -96,6 +96,9 @@ FAMILIES = (
 def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
     """The environment of a task, given by its id (such as `BabyAI-GoToRedBall-v0`) or by its recipe.
 
+    It shows {"frame": uint8[H, W, 3], "instruction": uint8[L]}, the instruction as UTF-8 bytes padded with 0; the info
+    of `reset` has the episode's `seed`, that of `step` `is_success`. The limit of an episode is in steps.
+
     Raises UserError for an unknown id, a package that is missing, or a setting that does not fit the environment.
     """
     if isinstance(task, str):  # whoever writes an id in a program means it; recipes come from files too

@@ -33,7 +33,7 @@ def wrap(
     keep: Sequence[str] = (),
     task: str | None = None,
 ) -> "WrappedTask":
-    """The environment, with the user's own wrappers, as one that shows {"frame", "instruction"}.
+    """The environment, with the user's own wrappers, as one that shows {"frame", "instruction"} as `make`'s do.
 
     `instruction` is a text, or a function of observation and info that gives one. `frame` says where the picture is:
     "render", a key of a dictionary of observations, or a function of the observation; without it, the observation

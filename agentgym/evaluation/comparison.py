@@ -99,7 +99,11 @@ class Comparison:
 
 
 def compare(a: Path, b: Path) -> Comparison:
-    """Compares the evaluations in two folders. Raises UserError when there is none or they share no level."""
+    """Compares the evaluations in two folders, level by level: differences are of the first less the second.
+
+    The test flips the signs of the differences (see `paired_test`); intervals are of 95 %. Raises UserError when there
+    is no evaluation or they share no level.
+    """
     first, second = _read_episodes(a), _read_episodes(b)
     with understanding(a, b):
         return compare_episodes(first, second, str(a), str(b))

@@ -112,8 +112,10 @@ def resolve_policy(who: str) -> PolicySpec:
 def load_policy(who: str | Path, *, trust: bool = False, sampled: bool = False) -> "LoadedPolicy":
     """The policy of a run, checkpoint or exported folder, or of `sb3:PATH`, ready to `predict`.
 
-    With `sampled` it draws by the episodes' seeds in `rollout(..., deterministic=False)`. Raises UserError when there
-    is none, for an expert, which acts on an environment's state, and for a zip that is not trusted.
+    `predict(observation, state, episode_start, deterministic)` takes a batch, {"frame": uint8[N, H, W, 3],
+    "instruction": uint8[N, L]}, or a single observation, and gives actions and the next state, as Stable-Baselines3's
+    does. With `sampled` it draws by the episodes' seeds in `rollout(..., deterministic=False)`. Raises UserError when
+    there is none, for an expert, which acts on an environment's state, and for a zip that is not trusted.
     """
     with trusting(trust):
         spec = resolve_policy(str(who))

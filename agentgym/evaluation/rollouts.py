@@ -71,8 +71,9 @@ def rollout(
 ) -> list[RolloutResult]:
     """One episode for each seed, in the order of the seeds; every seed counts, however long its episode takes.
 
-    The environments share the seeds: each takes the next one when its episode ends. `on_progress(1)` is called
-    after each episode.
+    The environments share the seeds: each takes the next one when its episode ends; so the results do not depend on
+    `num_environments` or `vector`. Returns are undiscounted sums of rewards, lengths are in steps. `on_progress(1)` is
+    called after each episode. Raises UserError when the environment does not fit the policy, or its process dies.
     """
     if not seeds:
         return []

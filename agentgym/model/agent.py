@@ -53,7 +53,10 @@ class Reconstruction:
 
 
 class AgentModel(PreTrainedModel):
-    """The interactive agent foundation model."""
+    """The interactive agent foundation model of arXiv 2402.05929 (section 3), as a `transformers` model.
+
+    Frames are uint8 in 0 to 255; tokens are int64. docs/paper.md lists where it deviates from the paper.
+    """
 
     config_class = AgentConfig
     config: AgentConfig
@@ -236,6 +239,7 @@ class AgentModel(PreTrainedModel):
     ) -> AgentOutput:
         """Logits for a batch of windows; padded steps cost nothing in the encoder, unless it reads clips.
 
+        Masks are true, or 1, at real places; `actions` and `labels` count from the first action token.
         The logits of actions are those of the `labels`, where there are some: of each of their tokens after the ones
         before it, and after the executed `actions` of the steps before.
         With `mask_noise`, one row for each of the `masked_frames` (None: all real ones), the masked autoencoder runs

@@ -48,7 +48,7 @@ class WrittenAction:
 
 
 class AgentPolicy:
-    """Chooses actions for one environment or a batch of them."""
+    """Chooses actions for one environment or a batch of them; it holds no history, which is in the state."""
 
     def __init__(
         self,
@@ -85,9 +85,8 @@ class AgentPolicy:
     ) -> Self:
         """The policy of a run, a checkpoint, a shipped agent or a repository of the Hub.
 
-        It computes on the GPU where there is one, or on `device`.
-
-        Raises UserError when the folder is not whole.
+        It computes on the GPU where there is one, or on `device`, in `dtype`. `temperature` divides the logits before
+        sampling by `seed`; a `sampler` replaces both. Raises UserError when the folder is not whole.
         """
         folder = find_checkpoint(path)
         model = load_agent(folder, device=default_device() if device is None else device, dtype=dtype)

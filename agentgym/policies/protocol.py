@@ -55,7 +55,7 @@ class VectorPolicy:
         self._over[:] = False
 
     def act(self, observations: Any, over: NDArray[np.bool_] | None = None) -> Any:
-        """Actions for the latest observations; `over` says which episodes ended in the step that gave them.
+        """Actions for the latest observations, one a row; `over`, bool[N], says which episodes ended in the last step.
 
         With NEXT_STEP an episode's last observation comes first (its action is ignored) and the new episode's one
         step later; with SAME_STEP the new one comes at once; with DISABLED it comes from the caller's own

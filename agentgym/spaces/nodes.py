@@ -74,16 +74,19 @@ KIND_NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 def token_of(name: str) -> str:
+    """The action token of a name."""
     return f"<action:{name}>"
 
 
 def slots_of(leaf: Leaf) -> tuple[tuple[str, ...], ...]:
+    """The names of the choices at each of a leaf's tokens."""
     if isinstance(leaf, TextTokenSpace):
         return ((),)  # tokens of the text vocabulary, which no action token names
     return leaf.slots if isinstance(leaf, Integers | Reals) else (leaf.names,)
 
 
 def leaves_of(node: Node) -> list[Leaf]:
+    """The leaves of a space in the order of their tokens."""
     if isinstance(node, CompositeSpace):
         return [leaf for part in node.parts for leaf in leaves_of(part)]
     return [node]
@@ -97,6 +100,7 @@ def most_choices(leaf: Leaf) -> int:
 
 
 def described(leaf: Leaf) -> str:
+    """A leaf in a few words, for messages."""
     kinds = {Integers: "whole numbers", Reals: "reals", Buttons: "buttons", Characters: "text", TextTokenSpace: "words"}
     return f"{kinds[type(leaf)]} ({most_choices(leaf)})"
 
@@ -159,6 +163,7 @@ def value_of(leaf: Leaf, chosen: list[int]) -> Any:
 
 
 def to_json(node: Node) -> dict[str, Any]:
+    """The space as plain values, which a dataset's header and a checkpoint hold."""
     if isinstance(node, CompositeSpace):
         keys = None if node.keys is None else list(node.keys)
         return {"kind": "Parts", "keys": keys, "parts": [to_json(part) for part in node.parts]}

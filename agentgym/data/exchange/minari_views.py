@@ -41,10 +41,12 @@ class ObservationView:
 
 
 def parts_of(space: gymnasium.Space[Any]) -> dict[str | None, gymnasium.Space[Any]]:
+    """The parts of an observation by their keys; one without a key where it has no parts."""
     return dict(space.spaces.items()) if isinstance(space, gymnasium.spaces.Dict) else {None: space}
 
 
 def is_minigrid(task: str, space: gymnasium.Space[Any]) -> bool:
+    """Whether observations are MiniGrid's, by the task's id or by their keys."""
     return environments.is_minigrid(task) or {"image", "direction", "mission"} <= {str(key) for key in parts_of(space)}
 
 

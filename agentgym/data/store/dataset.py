@@ -73,7 +73,10 @@ class EpisodeDataset:
         return (self[episode] for episode in range(len(self)))
 
     def steps(self, episode: int, start: int, stop: int) -> Episode:
-        """Steps [start, stop) of an episode, reading only their frames."""
+        """Steps [start, stop) of an episode, reading only their frames: stop - start actions and one frame more.
+
+        Raises IndexError when there is no such episode, and UserError when what is read is damaged.
+        """
         shard, row = self._locate(episode)
         values = shard.plain(row, OF_A_SAMPLE) | shard.steps(row, start, stop)
         actions, labels = self._series(values)
@@ -94,7 +97,7 @@ class EpisodeDataset:
         )
 
     def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
-        """Frames [start, stop)."""
+        """Frames [start, stop) of an episode, uint8[stop - start, H, W, 3]. Raises UserError when one is damaged."""
         shard, row = self._locate(episode)
         return shard.frames(row, start, stop)
 
@@ -124,7 +127,10 @@ class EpisodeDataset:
         return shard.row(row, columns)
 
     def column(self, name: str) -> list[Any]:
-        """One value for each episode: a scalar column such as "instruction", or the list column "actions"."""
+        """One value for each episode: a scalar column such as "instruction", or the list column "actions".
+
+        Unlike episodes it is read without being verified.
+        """
         return [value for shard in self.shards for value in shard.column(name)]
 
     def windows(self, length: int) -> "Windows":
