@@ -63,7 +63,7 @@ def _shortly(space: "gymnasium.Space[Any]") -> str:
 
 
 def node_of(space: "gymnasium.Space[Any]", names: Names, path: tuple[str, ...], binning: Binning) -> Node:
-    """The node of a Gymnasium space. Raises ValueError for a kind of space that has no tokens."""
+    """The node of a Gymnasium space. Raises UserError for a space that has no tokens."""
     from gymnasium import spaces  # only here: the model reads codecs without it
 
     if isinstance(space, spaces.Discrete):
