@@ -49,7 +49,7 @@ class SlidingWindow:
 
     def before_next(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """The same of each of those numbers of steps."""
-        return np.asarray(self.table)[steps]
+        return np.where(steps == self.longest, self.kept, steps)
 
     def starts(self, steps: int) -> NDArray[np.int64]:
         """For each step of an episode the first step of the window that it is acted on."""

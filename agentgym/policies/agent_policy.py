@@ -241,8 +241,9 @@ class AgentPolicy:
         """Which policy this is: its weights as they are, where they are, and the domain that it plays."""
         mark = self._mark.now()
         if mark != self._seen_mark:
-            self._seen_mark, self._weights = mark, fingerprint(self.model)
-        return f"{self._weights}/{self.model.device}/{self.model.dtype}/{self.domains.index(self.domain)}"
+            self._seen_mark = mark
+            self._weights = f"{fingerprint(self.model)}/{self.model.device}/{self.model.dtype}"
+        return f"{self._weights}/{self.domains.index(self.domain)}"
 
     def _check(self, state: PolicyState, identity: str, rows: int) -> None:
         if not isinstance(state, PolicyState) or state.policy != identity:

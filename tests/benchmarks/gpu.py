@@ -46,8 +46,6 @@ GOALS = {"paper": "40 % of the peak", "acting": "20,000", "learning": "98 % in 3
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
-
     episodes: int = 4000
     paper: tuple[int, int] = (32, 4)  # windows a batch, steps a window
     tiny: tuple[int, int] = (256, 8)
