@@ -1,6 +1,6 @@
 """The one kind of error that is meant for the person at the keyboard.
 
-Everything that a user can mend (a recipe, a folder, an argument) raises `UserError` with one line that says which file
+Everything that a user can fix (a recipe, a folder, an argument) raises `UserError` with one line that says which file
 or argument, what was found and what to do. The command line prints that line and exits with code 2.
 """
 
@@ -11,7 +11,7 @@ LONGEST_LINE = 2_000  # characters; what was found may be a megabyte
 
 
 class UserError(Exception):
-    """Something the user can mend; its text is one line, whatever names and values of others it contains."""
+    """Something the user can fix; its text is one line, whatever names and values of others it contains."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())

@@ -1,7 +1,7 @@
 """Files that are there whole or not at all, read with care: what they hold may be cut short, huge, or no file at all.
 
 Reading raises UserError with the file's name. Writing raises OSError with the file's name when the disk is full or may
-not be written to, whoever writes (`writing`); the command line says either in one line.
+not be written to, whichever library writes (`writing`); the command line says either in one line.
 """
 
 import errno
@@ -185,7 +185,8 @@ def replace_bytes(file: Path, content: bytes | memoryview) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What goes wrong in the block for want of room or permission is an OSError that names a path, whoever writes.
+    """What goes wrong in the block for want of room or permission is an OSError that names a path, whichever library
+    writes.
 
     Libraries that write by themselves say it in their own ways: torch, for one, that a position is not the expected.
     """
@@ -205,7 +206,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _disk_problem(path: Path, error: Exception) -> int | None:
-    """The number of the error by which a disk refused, beneath what a library says of it."""
+    """The number of the disk's error, found in what a library says."""
     named = re.search(r"os error (\d+)|errno[ =]*(\d+)", str(error), re.IGNORECASE)
     if named:
         return int(named[1] or named[2])

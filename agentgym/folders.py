@@ -76,7 +76,7 @@ def remove_made(folders: list[Path]) -> None:
 
 
 def lock_folder(path: Path, busy: str) -> FileLock:
-    """The lock that whoever writes in a folder holds. Raises UserError with what `busy` says while another has it."""
+    """The lock of the process that writes in a folder. Raises UserError with what `busy` says while another has it."""
     lock = FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -104,9 +104,9 @@ def claimed(path: Path, busy: str) -> Iterator[None]:
 
 
 def check_inside(file: Path, folder: Path) -> Path:
-    """The file, when it lies in the folder also after every link is followed. Raises UserError."""
+    """The file, if it is in the folder after every link is followed. Raises UserError."""
     if not file.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{file}: lies outside of {folder}; nothing from there is shown")
+        raise UserError(f"{file}: is outside of {folder}; nothing from there is shown")
     return file
 
 

@@ -5,7 +5,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 DISTRIBUTION = "agentgym-ifm"  # what pip calls this package; on PyPI `agentgym` is another project
-FORMERLY = "agentgym"  # what an installation of before 0.2.0 is called
+FORMERLY = "agentgym"  # the name of an installation older than 0.2.0
 LEARNING = ("minigrid", "torch", "transformers", "accelerate")  # what decides a training and its scores
 
 

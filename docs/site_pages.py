@@ -1,4 +1,4 @@
-"""What the site has besides docs/: the README as its first page, results and benchmarks, where links expect them."""
+"""What the site has beside docs/: the README as its first page, results and benchmarks, where links expect them."""
 
 import re
 from pathlib import Path

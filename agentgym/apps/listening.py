@@ -28,7 +28,7 @@ def listen(app: Any, *, host: str, port: int, announce: Callable[[str], None], *
             listening.bind((host, port))
         except OSError as error:
             raise UserError(f"--host {host} --port {port}: {error.strerror or error}; choose another one") from None
-        listening.listen(1024)  # from here on whoever opens the address waits instead of being turned away
+        listening.listen(1024)  # from here on connections wait instead of being refused
         named = f"[{host}]" if ":" in host else host
         announce(f"http://{named}:{listening.getsockname()[1]}/")
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, **settings)).run(sockets=[listening])
@@ -71,7 +71,7 @@ def patient_protocol(request_s: float = REQUEST_S, most: int = MOST_CONNECTIONS)
 
         def _give_up(self) -> None:
             self._deadline = None
-            if self.transport.get_protocol() is self:  # else it speaks WebSocket, which has its own
+            if self.transport.get_protocol() is self:  # else it is a WebSocket, which has its own
                 self.transport.abort()
 
     return PatientProtocol

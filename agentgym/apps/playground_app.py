@@ -36,7 +36,7 @@ def serve(playground: Playground, *, host: str, port: int, announce: Any) -> Non
 
 
 def make_app(playground: Playground, *, token: str | None = None) -> "FastAPI":
-    """The application; with a token, for whoever shows it. Raises UserError without FastAPI."""
+    """The application; with a token, only for requests that bring it. Raises UserError without FastAPI."""
     with needs("playground", what="the playground"):
         from fastapi import FastAPI
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def make_app(server: PolicyServer, *, token: str | None = None) -> "Starlette":
-    """The web application of a server; with a token, for whoever shows it."""
+    """The web application of a server; with a token, only for requests that bring it."""
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response

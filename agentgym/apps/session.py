@@ -1,6 +1,6 @@
 """A person at an environment, with or without an agent beside: playing, watching, taking over, keeping an episode.
 
-A session holds one environment and the episode in hand; what is kept becomes an episode that says who acted. The page
+A session holds one environment and the current episode; what is kept becomes an episode that says who acted. The page
 (`playground`) and the window (`play`) are two faces of it.
 """
 
@@ -82,7 +82,7 @@ class SessionView:
 
 
 class Session:
-    """One environment and the episode in hand. Raises UserError when the task is unknown or the agent unfit for it."""
+    """One environment and the current episode. Raises UserError when the task is unknown or the agent unfit for it."""
 
     def __init__(
         self, task: str | TaskRecipe, *, frame: FrameRecipe, agent: "AgentPolicy | None" = None, name: str = ""
@@ -155,7 +155,7 @@ class Session:
         return len(self._corrections)
 
     def keep(self, success: bool | None = None) -> Episode:
-        """The episode in hand, which is over then, as an episode; `success` is a person's word, else the environment's.
+        """The current episode, which ends with this; `success` is a person's word, else the environment's.
 
         Where a step was corrected all steps have labels: the person's, and of the others what was done there, which a
         person saw and let pass. Raises UserError when there is nothing to keep.

@@ -27,7 +27,7 @@ SYMBOLS |= {"Enter": "return"}
 def play_in_window(task: str, *, record: Path | None = None, seed: int | None = None) -> int:
     """Plays until the window is closed or Escape is pressed; how many episodes were kept. Raises UserError.
 
-    A solved episode is kept by itself; K keeps the one in hand, N begins another level.
+    A solved episode is kept by itself; K keeps the current one, N begins another level.
     """
     with needs("play", what="playing in a window"):
         import pygame

@@ -1,4 +1,4 @@
-"""How the command speaks: to people on stdout, of progress and errors on stderr, to machines in JSON, or not at all."""
+"""The command's output: for people on stdout, progress and errors on stderr, JSON for machines, or nothing."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ err = Console(stderr=True)
 
 @dataclass(frozen=True)
 class CommandOutput:
-    """How a command speaks: for people, for machines (one JSON value on stdout at the end), or not at all."""
+    """What a command prints: text for people, one JSON value on stdout at the end for machines, or nothing."""
 
     quiet: bool
     json: bool

@@ -50,7 +50,7 @@ def survey(
     *,
     output: CommandOutput,
 ) -> None:
-    """Write down what an expert solves: its outcomes on every task of a suite. Goes on where it was interrupted."""
+    """Write down what an expert solves: its outcomes on every task of a suite. Resumes where it was interrupted."""
     from agentgym.evaluation import expert_survey as surveying
 
     tasks = recipes.load_suite(suite)
@@ -85,7 +85,7 @@ def dagger(
     *,
     output: CommandOutput,
 ) -> None:
-    """Record beside the last agent, train it on all there is, score it; and again. Goes on where it was interrupted."""
+    """Record beside the last agent, train it on all there is, score it; and again. Resumes where it was interrupted."""
     resolved = recipes.load_rounds(recipe, set_ or ())
     from agentgym.experiments import dagger
     from agentgym.report import dagger_page

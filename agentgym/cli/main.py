@@ -1,4 +1,4 @@
-"""The command line: verbs, each a few lines of wiring. Errors that a user can mend are one line and exit code 2."""
+"""The command line: verbs, each a few lines of wiring. Errors that a user can fix are one line and exit code 2."""
 
 import errno
 import os
@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    """The exit code of the verb; what a user can mend, or his machine lacks, is said in one line."""
+    """The exit code of the verb; what a user can fix, or the machine lacks, is one line."""
     try:
         return int(app(standalone_mode=False) or 0)
     except UserError as error:

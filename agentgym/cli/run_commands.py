@@ -24,7 +24,7 @@ def finetune(
     *,
     output: CommandOutput,
 ) -> None:
-    """Train an agent further by reinforcement learning (PPO). Goes on where it was interrupted."""
+    """Train an agent further by reinforcement learning (PPO). Resumes where it was interrupted."""
     from agentgym.experiments import ppo
     from agentgym.report import ppo_page
 
@@ -55,7 +55,7 @@ def run_experiment(
     *,
     output: CommandOutput,
 ) -> None:
-    """Do all of it: record, train, evaluate, report. Goes on where it was interrupted."""
+    """Do all of it: record, train, evaluate, report. Resumes where it was interrupted."""
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
     page = folder / "report.html"

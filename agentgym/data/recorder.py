@@ -87,7 +87,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         super().close()
 
     def discard(self) -> None:
-        """Forgets the episode in hand."""
+        """Drops the current episode."""
         self._builder.discard()
 
 

@@ -101,7 +101,7 @@ def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
 
     Raises UserError for an unknown id, a package that is missing, or a setting that does not fit the environment.
     """
-    if isinstance(task, str):  # whoever writes an id in a program means it; recipes come from files too
+    if isinstance(task, str):  # an id in a program is the program's own; recipes come from files too
         trust.answer_for([task])
     recipe = TaskRecipe(id=task) if isinstance(task, str) else task
     frame = frame or FrameRecipe()
@@ -247,7 +247,7 @@ def check_seeding(env: Task, steps: int = 16) -> None:
     except UserError:
         raise
     except Exception as error:  # an environment is foreign code and may raise anything
-        raise UserError(f"{env.task}: cannot be played: {_told(error)}; mend the environment") from None
+        raise UserError(f"{env.task}: cannot be played: {_told(error)}; fix the environment") from None
     if not same:
         raise UserError(
             f"{env.task}: two episodes of one seed differ: its reset ignores the seed, so that no recording could be "

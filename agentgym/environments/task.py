@@ -88,7 +88,7 @@ class Task(gymnasium.Env[Observation, Any]):
 
     @property
     def state(self) -> Any:
-        """What the world shows besides its frame, for experts that read it; of `state_space`, where there is one."""
+        """What the world shows beside its frame, for experts that read it; of `state_space`, where there is one."""
         raise AttributeError(f"{self.task} has no state but its frame")
 
     @property

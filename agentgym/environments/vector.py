@@ -123,7 +123,7 @@ def _make(granted: trust.Grant, owner: int, task: str | TaskRecipe, frame: Frame
 
 
 def _processes(makers: Sequence[partial[Resting]]) -> AsyncVectorEnv:
-    # From a server that has no threads: a process with torch's, or Ray's, may hang in whoever is forked from it.
+    # From a server that has no threads: a process with torch's, or Ray's, may hang in processes forked from it.
     # A process inside one of joblib's workers inherits the start method "loky", which joblib registers.
     multiprocessing.set_forkserver_preload(["joblib", "agentgym.environments.vector"])
     return AsyncVectorEnv(makers, context="forkserver", autoreset_mode=AutoresetMode.DISABLED)

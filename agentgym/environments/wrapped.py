@@ -1,4 +1,4 @@
-"""wrap(env): any Gymnasium environment, as it is made and wrapped by whoever has it, as a Task.
+"""wrap(env): any Gymnasium environment, with the user's own wrappers, as a Task.
 
 What the agent is to see is taken out of what the environment shows; the rest can be kept beside it, for recordings.
 """

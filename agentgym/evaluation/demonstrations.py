@@ -86,7 +86,7 @@ def _folder(run: Path, part: PartRecipe, recipe: ExperimentRecipe) -> Path | Non
         return locate(part.folder)
     if not (run / "training.json").is_file():
         return None
-    named = read_training(run / "training.json").get("data")  # runs of before it was written down have none
+    named = read_training(run / "training.json").get("data")  # older runs do not have it
     return locate(named) if named else None
 
 

@@ -167,7 +167,7 @@ def row_of(task: str, episodes: Sequence[Played]) -> dict[str, Any]:
 
 
 def _by_return(task: TaskRecipe, defines_success: bool, episodes: Sequence[Played]) -> dict[str, Any]:
-    """What a row says besides of a task that has published returns, or no success by which to count its episodes."""
+    """What a row also says of a task that has published returns, or no success to count its episodes by."""
     said: dict[str, Any] = {} if defines_success else {"defines_success": False}
     reference = task.reference
     if reference is None or reference.human is None:

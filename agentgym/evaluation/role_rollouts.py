@@ -1,6 +1,6 @@
 """The episodes of an evaluation by who plays them: who is scored, and the references beside.
 
-    agent      who is scored, whoever it is        random     uniformly random actions
+    agent      who is scored                       random     uniformly random actions
     expert     whose score is 1                    constant   the best constant action, chosen on other seeds
     repeat     the last action again
 

@@ -170,9 +170,9 @@ def _play_what_is_missing(
         return False
     config.folder.mkdir(parents=True, exist_ok=True)
     with executors.start(engine, workers=workers) as started:
-        crew = Workers(started, in_process=workers in (None, 1) and engine == ExecutorName.PROCESSES)
+        pool = Workers(started, in_process=workers in (None, 1) and engine == ExecutorName.PROCESSES)
         for (role, task), seeds in missing.items():
-            played = _played(config, role, task, seeds, episodes, crew, on_progress)
+            played = _played(config, role, task, seeds, episodes, pool, on_progress)
             episodes[role] = _in_order(config, [*episodes.get(role, ()), *played])
             write_json(config.folder / "episodes.json", episodes)
     return True

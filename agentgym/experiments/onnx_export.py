@@ -185,9 +185,7 @@ def _write_graph(policy: AgentPolicy, file: Path) -> None:
     names = {"instruction": {0: "words"}, "visual": {0: "past"}, "actions": {0: "past"}, "keys_values": {3: "read"}}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer is called old, and knows that sizes are taken while it traces
-        step(
-            *example
-        )  # so that what is computed once, as the matrices that resize frames, lies in the graph as numbers
+        step(*example)  # so that what is computed once, as the matrices that resize frames, is in the graph as numbers
         torch.onnx.export(
             step,
             example,

@@ -2,7 +2,7 @@
 
     (frame, instruction, history) -> (logits of the actions, new history)
 
-For one environment, with the model's own modules. It decides nothing: whoever runs it moves the window
+For one environment, with the model's own modules. It decides nothing: its caller moves the window
 (`agentgym.model.sequence`), chooses the action and appends it, and gives empty keys and values where the row is to be
 read from its beginning.
 """

@@ -1,6 +1,6 @@
 """Why an agent did what it did: the probabilities of all actions at each step of an episode, and where it looked.
 
-"Where" is the vision encoder's attention over the patches of the latest frame, as far as it spoke for the chosen
+"Where" is the vision encoder's attention over the patches of the latest frame, as far as it contributed to the chosen
 action: attention weighted by gradients (Chefer et al. 2021, arXiv 2103.15679). The attention weights by themselves are
 the same whatever is chosen, and the language model's do not separate patches where `patch_merge` makes one token of
 many.
@@ -127,7 +127,7 @@ def spoke_for(
     features: Float[Tensor, "rows patches width"],
     attention: Sequence[Float[Tensor, "rows heads tokens tokens"]],
 ) -> Float[Tensor, "rows tokens"]:
-    """How much each token of the encoder, the start token and the patches, spoke for what was taken (see above)."""
+    """How much each token of the encoder, the start token and the patches, contributed to the action (see above)."""
     gradient, *by_layer = torch.autograd.grad(taken, [features, *attention])
     share = F.pad(
         (features * gradient).sum(-1).clamp(min=0), (1, 0)

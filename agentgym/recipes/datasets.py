@@ -84,7 +84,7 @@ def _recorded(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ExpertPPORecipe(Recipe):
-    """What PPO takes besides (Schulman et al. 2017): `n_steps` of each environment are learnt from `n_epochs` times."""
+    """The other settings of PPO (Schulman et al. 2017): `n_steps` of each environment are used `n_epochs` times."""
 
     n_steps: Annotated[int, Field(ge=1)] = 64
     batch_size: Annotated[int, Field(ge=2)] = 1024

@@ -62,7 +62,7 @@ class LossRecipe(Recipe):
     """The weight of each loss and how the masked-image loss is taken (see `agentgym.training.losses`).
 
     `masked_frames` are those that enter it: "all" of a window, the "targets", whose actions are targets there, so that
-    a frame enters once an epoch, or "one" of each window, another one each time. What speaks for the defaults is in
+    a frame enters once an epoch, or "one" of each window, another one each time. The reasons for the defaults are in
     docs/architecture.md; the paper's weights are 1.
     """
 

@@ -70,7 +70,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "algorithm": "What trains the expert.",
         "steps": "Steps of all environments together.",
         "environments": "How many are stepped at once.",
-        "settings": "What PPO takes besides.",
+        "settings": "The other settings of PPO.",
         "network": "`grid` reads the state by a convolution first.",
         "features": "Of that convolution.",
         "layers": "Widths of the layers.",

@@ -46,7 +46,7 @@ def _fitting(instructions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class TaskRecipe(Recipe):
-    """One task of a suite: a Gymnasium id, what it needs besides, and what others reached on it.
+    """One task of a suite: a Gymnasium id, its settings, and what others reached on it.
 
     `instructions` are wordings of one instruction, where the environment has no language; the episode's seed decides
     which is shown. `limit` is a time limit in steps. `success_return` says from which return on an episode has

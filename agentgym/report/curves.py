@@ -182,7 +182,7 @@ def draw(
 
 
 def ticks(high: float, low: float = 0.0) -> list[float]:
-    """Three to six round numbers from `low` to at most `high`, 0 among them where it lies between."""
+    """Three to six round numbers from `low` to at most `high`, 0 among them where it is between."""
     span = high - low
     step = 10 ** math.floor(math.log10(span / TICKS))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= TICKS + 1)

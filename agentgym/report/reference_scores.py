@@ -32,7 +32,7 @@ def headline(
 ) -> str | None:
     """The result in one sentence; levels are called held out only when no training seed is among theirs.
 
-    It speaks of success where all tasks say what that is, of the return of one task that does not, and of the
+    It gives success where all tasks define it, the return of one task that does not, and of the
     normalised mean over several.
     """
     agent = [score for score in scores if score.role == "agent"]

@@ -31,7 +31,7 @@ def track_scores(run: Path, evaluation: dict[str, Any]) -> list[str]:
     rows = list(read_scores(evaluation))
     update = int(read_json(run / "training.json", dict)["updates"])
     videos = sorted((run / "videos").glob("*.mp4"))
-    PartialState(cpu=not torch.cuda.is_available())  # Accelerate's trackers ask it who speaks; training has left none
+    PartialState(cpu=not torch.cuda.is_available())  # Accelerate's trackers ask it which process is the main one
     with starting(trackers, run):
         for tracker in trackers:
             tracker.start()

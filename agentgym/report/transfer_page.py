@@ -139,7 +139,7 @@ def _solved(cell: Cell) -> str:
 
 
 def verdict(cells: Sequence[Cell]) -> Iterator[str]:
-    """Where a start's interval lies above or below that of scratch, and where the two overlap."""
+    """Where a start's interval is above or below that of scratch, and where the two overlap."""
     for start in _names(cells, "start"):
         if start == TransferRecipe.SCRATCH:
             continue

@@ -12,7 +12,7 @@ Where the length varies the action is between a start and an end token, as in th
     <action_start> <action:attack> <action_next> <action:camera.0=57> <action:camera.1=50> <action_end>
 
 and `<action_next>` ends a part of variable length that others follow. Names are shared wherever they are equal, in one
-space and between environments: which part a token speaks of is settled by its place. A codec knows the space, neither
+space and between environments: its place decides which part a token belongs to. A codec knows the space, neither
 the environment nor the model.
 
 A series of actions is an array of tokens, NO_TOKEN after the last one of a shorter action. Data sets name their space

@@ -47,6 +47,6 @@ def resume(accelerator: Accelerator, path: Path) -> int:
 
 
 def _checkpoints(path: Path) -> list[Path]:
-    """The checkpoints of a run, whole and begun ones; what else lies there is none."""
+    """The checkpoints of a run, whole and begun ones; other files there are ignored."""
     found = (path / "checkpoints").glob("*")
     return sorted(each for each in found if each.is_dir() and re.fullmatch(r"\d{7,}(\.tmp)?", each.name))

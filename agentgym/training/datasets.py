@@ -42,7 +42,7 @@ class MixtureComponent:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """What it is read under besides its own instructions."""
+        """The instructions that it is read with, beside its own."""
         return (PROMPT,) if self.caption else ()
 
     @property

@@ -24,7 +24,7 @@ WINDOWS_EACH = 8  # of a batch: with fewer, a process waits for the others more 
 def choose(processes: int | None, batch_size: int) -> int:
     """How many processes this one starts, itself among them: those asked for, or as many as a batch is worth.
 
-    That is one a core or a GPU, each with at least WINDOWS_EACH windows; none besides where `accelerate launch` has
+    That is one a core or a GPU, each with at least WINDOWS_EACH windows; no others where `accelerate launch` has
     started several. Raises UserError when the processes asked for cannot share a batch evenly.
     """
     if _launched() > 1:
@@ -39,7 +39,7 @@ def choose(processes: int | None, batch_size: int) -> int:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks and writes: the only one, or the first of those launched."""
+    """Whether this process is the one that prints and writes: the only one, or the first of those launched."""
     return int(os.environ.get("RANK", "0")) == 0
 
 

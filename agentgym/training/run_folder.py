@@ -1,4 +1,4 @@
-"""The run folder: what lies in it, what makes a folder one, and who writes in it.
+"""The run folder: what is in it, what makes a folder one, and who writes in it.
 
 runs/NAME/recipe.json        the resolved recipe            runs/NAME/model/          the checkpoint
 runs/NAME/metrics.jsonl      the curves                     runs/NAME/training.json   what the training was
@@ -32,7 +32,7 @@ MADE = (  # by training, evaluation and report; --overwrite deletes these and no
     "metrics.jsonl",
     "training.json",
     "reconstructions.npz",
-    "pictures",  # what runs of before had in place of it
+    "pictures",  # what older runs had instead
     "evaluation.json",
     "episodes.json",
     "videos",

@@ -221,4 +221,4 @@ def test_nothing_from_outside_of_the_folder_is_imported(tmp_path):
     export_lerobot(write_counted(tmp_path / "data", [counted_episode(0, steps=3)]), tmp_path / "robot")
     info = tmp_path / "robot/meta/info.json"
     info.write_text(json.dumps({**json.loads(info.read_text()), "data_path": "../data/x.parquet"}))
-    assert "lies outside of" in refusal(import_lerobot, tmp_path / "robot", tmp_path / "back")
+    assert "is outside of" in refusal(import_lerobot, tmp_path / "robot", tmp_path / "back")

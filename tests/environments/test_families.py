@@ -206,7 +206,7 @@ def test_what_cannot_be_recorded_is_refused():
 def test_an_environment_that_takes_no_seed_or_cannot_be_played_is_refused_in_a_line():
     unseedable, broken = (make(TaskRecipe(id=f"{name}-v0", instructions=("go",))) for name in ("Unseedable", "Broken"))
     assert refusal(check_seeding, unseedable).startswith("Unseedable-v0: its reset takes no seed")
-    line = "Broken-v0: cannot be played: RuntimeError: the motor is off; mend the environment"
+    line = "Broken-v0: cannot be played: RuntimeError: the motor is off; fix the environment"
     assert refusal(check_seeding, broken) == line
 
 

@@ -26,7 +26,7 @@ LEFT_OUT = (
     "block_crc32",
     "crc32",
     "extras_crc32",
-)  # how our shards lie on disk, no property of an episode
+)  # of how our shards are on disk, not of an episode
 PICTURES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))  # a list of Image to `datasets`
 SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 1_000_000))
 

@@ -87,7 +87,7 @@ class LeRobotFolder:
         return _read_video(self._file("video_path", place), first, len(rows))
 
     def _file(self, pattern: str, place: Mapping[str, Any]) -> Path:
-        """A file of the dataset, which lies in its folder. Raises UserError."""
+        """A file of the dataset, which is in its folder. Raises UserError."""
         return check_inside(self.path / str(self.info[pattern]).format(**place), self.path)
 
 

@@ -52,7 +52,7 @@ _codecs = _Codecs()
 
 @dataclass(frozen=True)
 class CompressedFrames:
-    """The blocks of an episode in place of its frames, uint8[frames, height, width, 3]; decoded for whoever asks."""
+    """The blocks of an episode in place of its frames, uint8[frames, height, width, 3]; decoded on demand."""
 
     blocks: list[bytes]
     shape: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Making room for another dataset: what a dataset consists of goes, whatever else lies in its folder stays."""
+"""Making room for another dataset: the dataset's files are deleted, every other file in its folder stays."""
 
 from pathlib import Path
 

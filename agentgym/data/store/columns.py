@@ -1,4 +1,4 @@
-"""Columns of a shard as they lie in its file: their values as plain ones, without making objects of Arrow or NumPy.
+"""Columns of a shard as they are in its file: their values as plain ones, without making objects of Arrow or NumPy.
 
 Reading a window takes fifty values and small slices, which is several times as fast this way. Only the types of the
 format are known: numbers, booleans, texts, bytes, and lists of those. A text that is no UTF-8 reads with U+FFFD in it;

@@ -242,7 +242,7 @@ def _drawing(header: Header) -> Any:
 
 
 def check_no_shard_is_missing(path: Path, found: int) -> None:
-    """Raises UserError when a shard that the numbering or the manifest speaks of is not there."""
+    """Raises UserError when a shard that the numbering or the manifest expects is missing."""
     expected = shard_number(shard_files(path)[-1]) + 1
     manifest = path / "manifest.json"
     if manifest.is_file():

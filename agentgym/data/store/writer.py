@@ -36,7 +36,7 @@ class DatasetWriter:
     """Appends episodes to a dataset folder; what `commit` has returned from is safe from a crash.
 
     An appended episode is committed `commit_seconds` later at the latest, by a timer, whether or not another one
-    follows: a crash costs at most that long, and the episode in hand. One writer at a time: a second one is refused
+    follows: a crash costs at most that long, and the current episode. One writer at a time: a second one is refused
     with a UserError, as is a header that is not the folder's. A full disk is a UserError too; what is committed stays
     whole. An episode that does not fit the header is refused by `append` and costs no other. A writer serves the
     process that opened it: environments in other processes have no part in it.
@@ -209,7 +209,7 @@ def _values_in(values: Any) -> int:
 
 
 def lock_folder(path: Path) -> FileLock:
-    """The lock that whoever changes a dataset holds. Raises UserError while another holds it."""
+    """The lock of the process that changes a dataset. Raises UserError while another holds it."""
     lock = FileLock(path / ".lock")
     try:
         lock.acquire(timeout=0)

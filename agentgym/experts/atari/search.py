@@ -2,7 +2,7 @@
 
 After Bandres, Bonet and Geffner 2018 (arXiv 1801.03354). A rollout continues while some atom of its state is there
 sooner than ever before in this search; what can lead nowhere new is solved and not entered again. Except: rollouts also
-end at a depth, the budget counts simulated states, and what lies below the chosen action is kept as long as the world
+end at a depth, the budget counts simulated states, and what is below the chosen action is kept as long as the world
 became what the search had foreseen. It knows a world only through `Simulator`.
 """
 

@@ -1,7 +1,7 @@
 """Search over poses: the cheapest way to one of several, where entering a cell may cost more than the step.
 
 An obstacle is not a wall but a cost, so that the cheapest way also says what is worth clearing. Cells that
-can be entered never lie on the grid's edge (MiniGrid walls its grids in). This module knows no things and no missions.
+can be entered are never on the grid's edge (MiniGrid walls its grids in). This module knows no things and no missions.
 """
 
 from collections.abc import Container, Iterator, Sequence

@@ -26,8 +26,8 @@ NOTE = "agentgym_checkpoint"  # the attribute of the space
 class Note:
     """What rebuilds the agent of a checkpoint, left in the observation space, which the algorithms save.
 
-    A note that was read back speaks of the weights that come with it, whatever has become of the checkpoint's folder
-    since; one that was just left speaks of none, so that the folder is read again.
+    A note that was read back is about the weights that come with it, whatever has become of the checkpoint's folder
+    since; one that was just left is about none, so that the folder is read again.
     """
 
     def __init__(self, checkpoint: str, config: str, tokenizer: str, recipe: str | None) -> None:
