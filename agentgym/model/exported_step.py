@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from agentgym.model.agent import AgentModel
-from agentgym.model.kv_cache import Grown
+from agentgym.model.kv_cache import ExportedCache
 
 
 class ExportedStep(nn.Module):
@@ -38,6 +38,6 @@ class ExportedStep(nn.Module):
         padded = torch.cat([actions, actions.new_zeros(1, actions.shape[1])])
         _, embedded = agent.embed(words, visual[None], padded[None])
         embedded = embedded[:, : -actions.shape[1]]  # the latest action is yet to be chosen
-        context = Grown(keys_values, torch.arange(embedded.shape[1]))
+        context = ExportedCache(keys_values, torch.arange(embedded.shape[1]))
         hidden = agent.language_model(embedded[:, keys_values.shape[3] :], context)
         return agent.action_logits(hidden[0, -1]), visual, torch.stack(context.layers)

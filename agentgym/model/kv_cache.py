@@ -1,9 +1,9 @@
 """KVCache: keys and values of the tokens that the language model has read, so that each is read once.
 
 The cache is one tensor on the model's device, allocated once for as many tokens as an episode's window may have. Three
-contexts (see `agentgym.model.transformer`) write into it: `Prefill` reads rows from their beginning, `Continued` reads
-a few tokens more in every row, whatever the rows' lengths, and `Grown` does that for one row without a fixed size, as
-the exported graph does. What a row holds beyond its length is never seen.
+contexts (see `agentgym.model.transformer`) write into it: `Prefill` reads rows from their beginning, `DecodeStep` reads
+a few tokens more in every row, whatever the rows' lengths, and `ExportedCache` does that for one row without a fixed
+size, as the exported graph does. What a row holds beyond its length is never seen.
 """
 
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ class Prefill:
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
 
 
-class Continued:
+class DecodeStep:
     """All rows read `new` tokens more, after the first `lengths` of each."""
 
     def __init__(self, cache: KVCache, lengths: Int[NDArray[np.int64], "rows"], new: int) -> None:
@@ -108,7 +108,7 @@ class Continued:
         return F.scaled_dot_product_attention(queries, held_keys, held_values, attn_mask=self._unseen)
 
 
-class Grown:
+class ExportedCache:
     """One row as a graph reads it: `keys_values` of what it has read come in, those of all tokens go out."""
 
     def __init__(self, keys_values: Float[Tensor, "layers 2 heads read head"], places: Int[Tensor, "all"]) -> None:

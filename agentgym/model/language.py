@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import OPTConfig
 
-from agentgym.model.transformer import Context, Earlier, Transformer, TransformerSizes
+from agentgym.model.transformer import CausalAttention, Context, Transformer, TransformerSizes
 
 OFFSET = 2  # OPT's table of positions begins with two rows that no token has
 
@@ -57,7 +57,7 @@ class LanguageModel(nn.Module):
         hidden = embedded if self.project_in is None else self.project_in(embedded)
         places = slice(0, new) if context is None else context.positions(new)
         hidden = hidden + self.positions.weight[OFFSET:][places]
-        hidden = self.transformer(hidden, Earlier() if context is None else context)
+        hidden = self.transformer(hidden, CausalAttention() if context is None else context)
         hidden = hidden if self.norm is None else self.norm(hidden)
         return hidden if self.project_out is None else self.project_out(hidden)
 

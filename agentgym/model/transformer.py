@@ -1,9 +1,9 @@
 """The transformer: one stack of blocks, which is the vision encoder, the language model and the MAE decoder alike.
 
 It covers what CLIP and OPT are made of: normalisation before or after each half, with or without biases, any of their
-activations. A block knows nothing of masks: what its tokens attend to is a `Context`. `Everything` and `Earlier` read a
-whole sequence, in training and when acting begins; `agentgym.model.kv_cache` has the ones that continue a sequence. So
-training, acting and the exported graph run the same modules on the same weights.
+activations. A block knows nothing of masks: what its tokens attend to is a `Context`. `FullAttention` and
+`CausalAttention` read a whole sequence, in training and when acting begins; `agentgym.model.kv_cache` has the ones that
+continue a sequence. So training, acting and the exported graph run the same modules on the same weights.
 """
 
 from collections.abc import Callable
@@ -71,7 +71,7 @@ class Context(Protocol):
         ...
 
 
-class Everything:
+class FullAttention:
     """Every token attends to all."""
 
     def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:
@@ -81,8 +81,8 @@ class Everything:
         return F.scaled_dot_product_attention(queries, keys, values)
 
 
-class Earlier:
-    """Every token attends to itself and those before it."""
+class CausalAttention:
+    """The causal mask: every token attends to itself and those before it."""
 
     def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:
         """See `Context`."""
@@ -97,7 +97,7 @@ def _slow_backwards(queries: Heads) -> bool:
     return queries.dtype == torch.bfloat16 and queries.device.type == "cpu" and queries.requires_grad
 
 
-class Observed:
+class ObservedAttention:
     """Every token attends to all, and `weights` has the attention of each layer: float[rows, heads, tokens, tokens]."""
 
     def __init__(self) -> None:

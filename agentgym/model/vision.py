@@ -17,7 +17,7 @@ from transformers import CLIPVisionConfig
 
 from agentgym.model.grounding import InstructionAttention, InstructionContext
 from agentgym.model.temporal import TemporalAttention
-from agentgym.model.transformer import Context, Everything, Transformer, TransformerSizes
+from agentgym.model.transformer import Context, FullAttention, Transformer, TransformerSizes
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # Radford et al. 2021, the preprocessing of the published weights
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -99,7 +99,7 @@ class VisionEncoder(nn.Module):
         With attention over time the frames are clips of `time` frames, one after another, whose visible patches are
         the same; without it every frame is read by itself. Without `words` frames are read for nothing in particular.
         """
-        hidden, context = self.embed(patches, visible), context or Everything()
+        hidden, context = self.embed(patches, visible), context or FullAttention()
         for layer, block in enumerate(self.transformer.blocks):
             if self.grounding is not None and words is not None:
                 hidden = self.grounding[layer](hidden, words)
@@ -153,7 +153,7 @@ class MAEDecoder(nn.Module):
         embedded = self.embed(visible_features)
         tokens = self.mask_token.to(embedded.dtype).expand(len(visible), len(self.positions), -1)
         tokens = tokens.scatter(1, visible[..., None].expand_as(embedded), embedded) + self.positions
-        return self.to_pixels(self.norm(self.transformer(tokens, Everything())))
+        return self.to_pixels(self.norm(self.transformer(tokens, FullAttention())))
 
     @torch.no_grad()
     def _initialize(self) -> None:

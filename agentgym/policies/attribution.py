@@ -25,7 +25,7 @@ from agentgym.model.agent import AgentModel
 from agentgym.model.grounding import InstructionContext
 from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import tokenize
-from agentgym.model.transformer import Observed
+from agentgym.model.transformer import ObservedAttention
 from agentgym.spaces.domains import Domain
 
 METHOD = "attention weighted by gradients (Chefer et al. 2021)"
@@ -99,7 +99,7 @@ def _explain_steps(model: AgentModel, acted: _Acted, steps: Tensor) -> tuple[Ten
     """Probabilities [rows, actions] and patch maps [rows, patches] of those steps, one row of the batch each."""
     words, pixels, visual, chosen, choices, window = acted
     rows, tokens = len(steps), choices[chosen]
-    encoder, observed = model.vision_encoder, Observed()
+    encoder, observed = model.vision_encoder, ObservedAttention()
     features = encoder(encoder.patchify(pixels[steps]), words=_words(model, words, rows), context=observed)
     features.requires_grad_()  # where all weights are frozen
     latest = model.project(features)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentgym.model.agent import AgentModel
-from agentgym.model.kv_cache import Continued, KVCache
+from agentgym.model.kv_cache import DecodeStep, KVCache
 from agentgym.spaces import NO_TOKEN, SpaceCodec, State, TextTokenSpace
 
 Choose = Callable[[Tensor], NDArray[np.int64]]
@@ -60,7 +60,7 @@ class ConstrainedDecoder:
             if not any(self._follow(state) for state in states):
                 break
             new = language.embeddings(torch.from_numpy(chosen + text)[:, None].to(hidden.device))
-            hidden = language(new, Continued(cache, lengths + place, 1))[:, -1]
+            hidden = language(new, DecodeStep(cache, lengths + place, 1))[:, -1]
         return written
 
     def _follow(self, state: State) -> dict[int, State]:

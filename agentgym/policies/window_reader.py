@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agentgym.errors import UserError
 from agentgym.model.agent import AgentModel
-from agentgym.model.kv_cache import Continued, KVCache, Prefill
+from agentgym.model.kv_cache import DecodeStep, KVCache, Prefill
 from agentgym.model.sequence import SlidingWindow, pack
 from agentgym.model.tokenizer import pad_left
 from agentgym.policies.state import PolicyState
@@ -138,10 +138,10 @@ class WindowReader:
         tokens = torch.from_numpy(np.maximum(actions, 0) + self.model.config.num_text_tokens).to(latest.device)
         new, counts = torch.cat([language.embeddings(tokens), latest], dim=1), actions.shape[1] + latest.shape[1]
         if actions.shape[1] == 1 or (actions != NO_TOKEN).all():  # only actions of several tokens lack some
-            return language(new, Continued(state.cache, lengths, counts))[:, -1], lengths + counts
+            return language(new, DecodeStep(state.cache, lengths, counts))[:, -1], lengths + counts
         there = np.concatenate([actions != NO_TOKEN, np.ones((len(actions), latest.shape[1]), bool)], axis=1)
         new = pack(new, torch.from_numpy(there).to(new.device))
-        hidden = language(new, Continued(state.cache, lengths, new.shape[1]))
+        hidden = language(new, DecodeStep(state.cache, lengths, new.shape[1]))
         return _last(hidden, there.sum(1)), lengths + there.sum(1)
 
     def _prefill(

@@ -5,10 +5,10 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, OPTConfig, OPTModel
 
-from agentgym.model.kv_cache import Continued, Grown, KVCache, Prefill
+from agentgym.model.kv_cache import DecodeStep, ExportedCache, KVCache, Prefill
 from agentgym.model.language import LanguageModel
 from agentgym.model.published_names import POSITIONS, clip_tensors, opt_tensors
-from agentgym.model.transformer import Earlier, Everything
+from agentgym.model.transformer import CausalAttention, FullAttention
 from agentgym.model.vision import VisionEncoder
 
 SIZES = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 50}
@@ -86,12 +86,12 @@ def test_reading_on_in_rows_of_different_lengths_gives_what_reading_at_once_give
     cache = KVCache.empty(ours, 3, 36)
     first = ours(inputs[:, :17], Prefill(cache, np.arange(3)))
     torch.testing.assert_close(first, whole[:, :17], **CLOSE)
-    same = ours(inputs[:, 17:20], Continued(cache, np.full(3, 17), 3))
+    same = ours(inputs[:, 17:20], DecodeStep(cache, np.full(3, 17), 3))
     torch.testing.assert_close(same, whole[:, 17:20], **CLOSE)
     # From here on the rows have different lengths: the second goes back to its tenth token and reads from there.
     lengths = np.array([20, 10, 15])
     parts = torch.stack([inputs[row, length : length + 10] for row, length in enumerate(lengths)])
-    second = ours(parts, Continued(cache, lengths, 10))
+    second = ours(parts, DecodeStep(cache, lengths, 10))
     for row, length in enumerate(lengths):
         torch.testing.assert_close(second[row], whole[row, length : length + 10], **CLOSE)
 
@@ -105,7 +105,7 @@ def test_a_row_that_begins_again_leaves_the_others_as_they_were(pair):
     begun = ours(fresh[:, :8], Prefill(cache, np.array([1])))
     torch.testing.assert_close(begun, theirs(inputs_embeds=fresh[:, :8]).last_hidden_state, **CLOSE)
     after = ours(
-        torch.stack([inputs[0, 12], fresh[0, 8], inputs[2, 12]])[:, None], Continued(cache, np.array([12, 8, 12]), 1)
+        torch.stack([inputs[0, 12], fresh[0, 8], inputs[2, 12]])[:, None], DecodeStep(cache, np.array([12, 8, 12]), 1)
     )
     whole = theirs(inputs_embeds=inputs[:, :13]).last_hidden_state
     expected = [whole[0, 12], theirs(inputs_embeds=fresh).last_hidden_state[0, 8], whole[2, 12]]
@@ -120,13 +120,13 @@ def test_keys_and_values_that_go_in_and_out_give_the_same(pair):
     known = torch.zeros(sizes.layers, 2, sizes.heads, 0, sizes.width // sizes.heads)
     parts = []
     for start, stop in ((0, 8), (8, 9), (9, 20)):
-        context = Grown(known, torch.arange(stop))
+        context = ExportedCache(known, torch.arange(stop))
         parts.append(ours(inputs[:, start:stop], context))
         known = torch.stack(context.layers)
     torch.testing.assert_close(torch.cat(parts, dim=1), ours(inputs), **CLOSE)
 
 
-@pytest.mark.parametrize("context", [Everything(), Earlier()])
+@pytest.mark.parametrize("context", [FullAttention(), CausalAttention()])
 def test_attention_in_bfloat16_is_that_of_float32_but_for_rounding(context):
     torch.manual_seed(0)
     inputs = [torch.randn(2, 3, 20, 16) for _ in range(3)]
