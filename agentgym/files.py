@@ -193,7 +193,11 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno is not None:
+        if error.errno is None:  # of several files, as copying a folder says it
+            number = _disk_problem(path, error)
+            if number is not None:
+                raise OSError(number, os.strerror(number), str(path)) from None
+        elif error.filename is None:
             error.filename = str(path)
         raise
     except UserError:

@@ -3,6 +3,7 @@
 Training resumes where it was interrupted and does nothing that is done.
 """
 
+import io
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 from agentgym import environments
 from agentgym.evaluation.results import RolloutResult
 from agentgym.evaluation.rollouts import play_suite
-from agentgym.files import sync_folder, sync_tree, write_json, writing
+from agentgym.files import replace_bytes, sync_folder, sync_tree, write_json, writing
 from agentgym.folders import claimed
 from agentgym.model.agent import AgentModel
 from agentgym.model.device import describe_device
@@ -211,4 +212,6 @@ def _save_reconstructions(model: AgentModel, source: Source, recipe: ExperimentR
     predicted = model.vision_encoder.unpatchify(torch.where(hidden, result.predicted, patches))
     frames = model.vision_encoder.unpatchify(patches)  # at the size that the encoder sees
     arrays = [row.cpu().numpy() for row in (frames, masked, predicted)]
-    np.savez_compressed(run / "reconstructions.npz", frames=arrays[0], masked=arrays[1], predicted=arrays[2])
+    content = io.BytesIO()
+    np.savez_compressed(content, frames=arrays[0], masked=arrays[1], predicted=arrays[2])
+    replace_bytes(run / "reconstructions.npz", content.getbuffer())

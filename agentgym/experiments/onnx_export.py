@@ -7,7 +7,6 @@ example.npz         an episode as PyTorch plays it                 example.py   
 
 import json
 import logging
-import shutil
 import warnings
 from importlib import resources
 from pathlib import Path
@@ -23,6 +22,7 @@ from agentgym.evaluation.results import replay_frames
 from agentgym.evaluation.rollouts import rollout
 from agentgym.extras import needs
 from agentgym.files import write_json
+from agentgym.folders import check_output_is_free, new_folder
 from agentgym.model.exported_step import ExportedStep
 from agentgym.model.sequence import SlidingWindow
 from agentgym.model.single_domain import of_one_domain
@@ -48,21 +48,12 @@ def export_onnx(run: Path, out: Path, *, task: str | None = None) -> dict[str, A
     _require_onnx()
     recipe = read_recipe(run)
     suite, chosen = _find_task(recipe, task, run)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists; choose another folder for the exported policy")
+    check_output_is_free(out)
     policy = AgentPolicy.from_pretrained(run, device="cpu")
     domain = _domain_of(policy, chosen, suite.frame)
     policy = AgentPolicy(*of_one_domain(policy.model, policy.tokenizer, domain))
-    folder = out.with_name(out.name + ".tmp")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
+    with new_folder(out) as folder:
         steps = _fill(folder, policy, suite, chosen, recipe.evaluation.first_seed)
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     sizes = {file.name: file.stat().st_size for file in sorted(out.iterdir())}
     return {"folder": str(out), "bytes": sizes, "steps_compared": steps}
 
@@ -101,7 +92,7 @@ def _fill(folder: Path, policy: AgentPolicy, suite: SuiteRecipe, task: TaskRecip
     )
     same, steps = _agreement(folder, frames, episode.instruction, episode.actions), len(episode.actions)
     if same < steps:
-        raise UserError(f"{folder.with_suffix('')}: {same} of {steps} actions are PyTorch's; nothing was exported")
+        raise UserError(f"the exported policy: {same} of {steps} actions are PyTorch's; nothing was exported")
     return steps
 
 

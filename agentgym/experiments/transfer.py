@@ -24,13 +24,15 @@ from agentgym.evaluation.rollouts import rollout
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
 from agentgym.files import read_json, write_json
+from agentgym.folders import claimed, is_vacant
 from agentgym.model.pretrained import find_folder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import find_agent
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, TransferRecipe, differences
 from agentgym.shapes import read_shape
-from agentgym.training.run_folder import open_run
+from agentgym.training.run_folder import BUSY, open_run
 
+RECIPE = "transfer.json"
 OnProgress = Callable[[int, str], None]
 
 
@@ -94,7 +96,13 @@ def run_transfer(
         for part in (init.vision, init.language) if init else ():
             if part:
                 find_folder(part)
-    _open(run, recipe)
+    _check_same_recipe(run, recipe)
+    with claimed(run, BUSY):
+        return _run_trials(recipe, run, on_progress)
+
+
+def _run_trials(recipe: TransferRecipe, run: Path, on_progress: OnProgress) -> list[Point]:
+    write_json(run / RECIPE, recipe.model_dump(mode="json"))
     references = _references(recipe, run)
     points = read_points(run) if (run / "points.json").is_file() else []
     done = {(point.start, point.task, point.size, point.seed) for point in points}
@@ -111,7 +119,7 @@ def run_transfer(
 def read_points(run: Path) -> list[Point]:
     """The points of a comparison. Raises UserError when there is none."""
     file = run / "points.json"
-    if not file.is_file() or not (run / "transfer.json").is_file():
+    if not file.is_file() or not (run / RECIPE).is_file():
         raise UserError(f"{run}: holds no comparison of starts; 'agentgym transfer RECIPE' makes one")
     found: list[Point] = read_shape(file, list[Point])
     return found
@@ -129,17 +137,15 @@ def check_seeds(recipe: TransferRecipe) -> None:
             )
 
 
-def _open(run: Path, recipe: TransferRecipe) -> None:
-    file, values = run / "transfer.json", recipe.model_dump(mode="json")
+def _check_same_recipe(run: Path, recipe: TransferRecipe) -> None:
+    """Raises UserError when the folder holds something else than a comparison by this recipe."""
+    file = run / RECIPE
     if file.is_file():
-        changed = differences(read_json(file, dict), values)
+        changed = differences(read_json(file, dict), recipe.model_dump(mode="json"))
         if changed:
             raise UserError(f"{run}: holds a comparison by another recipe ({changed[0]}); choose another folder")
-        return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    elif run.exists() and not (run.is_dir() and is_vacant(run)):
         raise UserError(f"{run}: exists and holds no comparison of starts; choose another folder")
-    run.mkdir(parents=True, exist_ok=True)
-    write_json(file, values)
 
 
 def _dataset_of(recipe: TransferRecipe, trial: Trial) -> DatasetRecipe:

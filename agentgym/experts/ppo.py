@@ -23,7 +23,7 @@ from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.actor_critic import ActorCritic
 from agentgym.experts.networks import NetworkShape
-from agentgym.files import replace_bytes, write_json
+from agentgym.files import replace_bytes, sync_folder, write_json, writing
 from agentgym.recipes import ExpertRecipe, TaskRecipe, differences, expert_file
 from agentgym.versions import installed_versions
 
@@ -201,8 +201,11 @@ class _Training:
             "recipe": self._recipe.model_dump(mode="json"),
         }
         partial = self.checkpoint.with_name(self.checkpoint.name + ".tmp")
-        torch.save(held, partial)
-        partial.replace(self.checkpoint)
+        with writing(self.checkpoint):
+            torch.save(held, partial)
+            sync_folder(partial)
+            partial.replace(self.checkpoint)
+            sync_folder(self.checkpoint.parent)
 
     def _resume(self) -> None:
         if not self.checkpoint.is_file():
