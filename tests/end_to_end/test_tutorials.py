@@ -62,7 +62,7 @@ def staying(line, folder):
             yield re.search(r"(?:http|ws)://[^\s)]+", process.stdout.readline())[0]
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            process.wait(300)
 
 
 def success_of(folder, run_name):
