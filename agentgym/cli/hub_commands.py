@@ -11,6 +11,7 @@ import typer
 from agentgym.cli.console import CommandOutput
 from agentgym.cli.verbs import verb
 from agentgym.errors import UserError
+from agentgym.folders import new_folder
 
 app = typer.Typer()
 
@@ -50,18 +51,9 @@ def pull(
     """Fetch an agent or a dataset from the Hugging Face Hub into a folder."""
     from agentgym import hub
 
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UserError(f"{to}: exists; choose another folder")
-    temporary = to.with_name(to.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        hub.download(repository, "dataset" if dataset else "model", to=temporary)
-        shutil.rmtree(temporary / ".cache", ignore_errors=True)  # huggingface_hub's own notes
-        if to.exists():
-            to.rmdir()
-        temporary.rename(to)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with new_folder(to) as folder:
+        hub.download(repository, "dataset" if dataset else "model", to=folder)
+        shutil.rmtree(folder / ".cache", ignore_errors=True)  # huggingface_hub's own notes
     output.print(f"{repository} -> {to}", markup=False)
     output.result({"folder": str(to)})
 

@@ -168,7 +168,7 @@ def test_evaluate_scores_it_as_the_run(run, exported, tmp_path, sampled):
 
 
 def test_what_does_not_fit_is_one_clear_line(run, exported, policies, dataset, tmp_path):
-    assert "exists; choose another folder" in refusal(export_onnx, run, exported)
+    assert "choose a new folder" in refusal(export_onnx, run, exported)
     assert "is no run folder" in refusal(export_onnx, tmp_path, tmp_path / "out")
     policy = policies[1]
     frame = observations(dataset, 1, 0)["frame"][0]

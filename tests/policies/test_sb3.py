@@ -167,7 +167,7 @@ def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path):
         assert torch.equal(stored[name], value), name
     config = protocol.configure_evaluation(str(tmp_path / "tuned"), episodes=1, videos=0)
     assert scoring.evaluate(config, workers=1)["tasks"][0]["episodes"] == 1
-    assert "choose another folder" in refusal(model.policy.save_checkpoint, tmp_path / "tuned")
+    assert "choose a new folder" in refusal(model.policy.save_checkpoint, tmp_path / "tuned")
 
 
 def test_what_does_not_fit_is_one_clear_line(run):

@@ -11,6 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
 from agentgym.errors import UserError
+from agentgym.folders import check_output_is_free
 from agentgym.model.agent import AgentModel
 from agentgym.policies.sb3.features import AgentFeatures
 from agentgym.policies.sb3.restoring import note_of
@@ -62,8 +63,7 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
         Raises UserError when there is something in the folder.
         """
         folder, note = Path(path), note_of(self.observation_space, self.checkpoint)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder}: exists; choose another folder for the tuned agent")
+        check_output_is_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         now = Path(self.checkpoint) / "recipe.json"
         recipe = note.recipe if note else None  # of when the agent was read: the run may have been trained again since

@@ -1,0 +1,20 @@
+"""Imitation: a run is trained on what was recorded, wherever that was."""
+
+import sys
+
+from tiny import experiment_recipe
+
+from agentgym import environments, experts
+from agentgym.experiments import imitation
+
+
+def test_a_recorded_dataset_is_trained_where_its_environment_is_not_installed(demonstrations, tmp_path, monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise AssertionError("training asks the dataset's header, and no environment or expert")
+
+    monkeypatch.setattr(environments, "make", refuse)
+    monkeypatch.setattr(experts, "make", refuse)
+    monkeypatch.setitem(sys.modules, "minigrid", None)  # as if it were not installed
+    recipe = experiment_recipe("training.updates=1", "training.warmup_updates=0")
+    assert imitation.train(recipe, demonstrations.path, tmp_path / "run")["updates"] == 1
+    assert (tmp_path / "run/model/model.safetensors").is_file()
