@@ -50,7 +50,7 @@ def test_the_probabilities_are_those_that_the_policy_acted_on(agent, played):
 
 @pytest.fixture
 def one_patch_read(dataset):
-    """An agent whose ℓ reads the features of one patch alone, row 1, column 2, and E_θ's attention adds nothing."""
+    """An agent whose projector reads one patch, row 1, column 2, and whose encoder's attention adds nothing."""
     torch.manual_seed(0)
     model = model_of(dataset, window=6)
     with torch.no_grad():
