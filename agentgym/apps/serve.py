@@ -3,8 +3,8 @@
     GET  /health    {"status": "ok", "policy": NAME, ...}        GET /metrics   counts and latencies, for Prometheus
     POST /predict   one call by JSON or MessagePack              WS  /ws        calls by MessagePack (`agentgym.client`)
 
-Each connection has sessions of its own, and is served by a task of its own: one that reads slowly waits for itself
-alone. A call by HTTP names its session, and the server keeps it while it is used. On another host than the loopback
+Each connection has sessions of its own, and is served by a task of its own: one that reads slowly delays only
+itself. A call by HTTP names its session, and the server keeps it while it is used. On another host than the loopback
 every request has to show the token that the start of the server made.
 """
 

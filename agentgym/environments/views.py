@@ -3,7 +3,7 @@ masking grids of objects cell by cell.
 
 Nothing about the world is remembered from one call to the next, since anyone may change a grid at any time: only which
 cells a view from some place shows, and how sight spreads along a row. Every object is asked again for its encoding and
-whether one sees behind it.
+whether one sees through it.
 """
 
 from collections.abc import Callable

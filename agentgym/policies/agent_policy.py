@@ -39,7 +39,7 @@ from agentgym.spaces.domains import Domain
 
 @dataclass(frozen=True)
 class WrittenAction:
-    """An action as the agent writes it: its tokens, and at each place the probabilities of all that may stand there."""
+    """An action as the agent writes it: its tokens; at each place the probabilities of all that is allowed there."""
 
     action: Any
     tokens: list[int]
@@ -100,8 +100,8 @@ class AgentPolicy:
     def playing(self, space: SpaceCodec, task: str) -> Self:
         """The policy as it plays environments with that space of actions, names included: its domain is that one.
 
-        Of several such domains it is the one that has the task, else the first. A policy plays its first domain until
-        it is told. Raises UserError when the agent was trained for none such.
+        Of several such domains it is the one that has the task, else the first. A fresh policy plays its first domain.
+        Raises UserError when the agent was trained for none such.
         """
         fitting = [domain for domain in self.domains if domain.space.root == space.root]
         if not fitting:

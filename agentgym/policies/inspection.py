@@ -16,7 +16,7 @@ MOST_ALTERNATIVES = 5
 
 @dataclass(frozen=True)
 class TokenChoice:
-    """One token of an action that has several: the chosen one, and what may stand there, the likeliest first."""
+    """One token of an action that has several: the chosen one, and what is allowed there, the likeliest first."""
 
     name: str
     alternatives: tuple[tuple[str, float], ...]

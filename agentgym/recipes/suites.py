@@ -25,8 +25,8 @@ class FrameRecipe(Recipe):
 class ReferenceRecipe(Recipe):
     """Published mean returns on a task, shown beside those that an evaluation measures, and where they come from.
 
-    With `human` (Atari) returns are normalised to these two numbers, as is usual there; with `expert` they are shown
-    alone, and returns are normalised to what the expert reaches here.
+    With `human` (Atari) returns are normalised to these two numbers, as is usual there; with `expert` they are
+    only shown, and returns are normalised to what the expert reaches here.
     """
 
     random: float

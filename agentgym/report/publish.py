@@ -167,7 +167,7 @@ def scores_table(folder: Path, names: Sequence[str], pages: str = "experiments")
 def specialists_table(folder: Path, name: str, others: Sequence[str], pages: str = "experiments") -> str:
     """One line for each task of a published run of many: its score beside that of the agent trained for fewer tasks.
 
-    Of the `others`, which are published too, the first that plays the task stands beside it.
+    Of the `others`, which are published too, the first that plays the task is beside it.
     """
     specialists: dict[str, tuple[str, Score]] = {}
     for other in others:

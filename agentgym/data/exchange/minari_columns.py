@@ -1,6 +1,6 @@
 """Columns beside the frames <-> further parts of Minari's observations, value for value.
 
-Minari holds arrays of numbers and texts; what a column is beyond that (a truth value, JSON) stands in its metadata.
+Minari holds arrays of numbers and texts; what a column is beyond that (a truth value, JSON) is in its metadata.
 """
 
 import json
