@@ -145,6 +145,8 @@ def train(
     from agentgym.experiments import imitation
 
     done = (run / "training.json").is_file() and not overwrite
+    for line in () if done else imitation.warnings_about(recipe, data):
+        output.warn(line)
     with output.progress("training", recipe.training.updates, "updates") as on_progress:
         training = imitation.train(recipe, data, run, processes=processes, overwrite=overwrite, on_progress=on_progress)
     if done:

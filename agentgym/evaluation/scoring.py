@@ -21,6 +21,7 @@ from agentgym.evaluation.protocol import (
     present_cache_key,
 )
 from agentgym.evaluation.role_rollouts import Workers, has_role, play_role
+from agentgym.evaluation.statistics import UNIT
 from agentgym.evaluation.stored import ROLES, read_episodes, read_evaluation
 from agentgym.evaluation.task_scores import score_over_suites, score_over_tasks, score_task
 from agentgym.executors import ExecutorName
@@ -96,6 +97,7 @@ def _complete(
         "suite": ", ".join(config.suites),
         "deterministic": config.protocol.deterministic,
         "seeds_checked_against": checked,
+        "unit": UNIT,  # of every interval
         **_device_of(config),
         "versions": installed_versions({*LEARNING, *packages}),
         "tasks": [score_task(play, episodes, config) for play in config.plays],

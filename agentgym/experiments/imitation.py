@@ -39,7 +39,7 @@ from agentgym.training.optimizer import uses_bfloat16
 from agentgym.training.run_folder import BUSY, begun, check_same_run, read_training
 from agentgym.training.sources import sources_of
 from agentgym.training.trackers import chosen_trackers
-from agentgym.training.windows import Source
+from agentgym.training.windows import Source, split_episodes
 from agentgym.versions import LEARNING, installed_versions
 
 ROLLOUT_SEED = 2_000_000_000  # the periodic evaluation's levels: neither demonstrations nor the final evaluation's
@@ -111,6 +111,18 @@ def prepare(recipe: ExperimentRecipe, data: Path) -> Start:
         kept_layers=not loop.gradient_checkpointing,
     )
     return Start(model, tokenizer, *sources_of(parts, window_config_of(model, tokenizer)))
+
+
+def warnings_about(recipe: ExperimentRecipe, data: Path) -> list[str]:
+    """A line for each part of whose few episodes its share to hold out is none: it has no held-out curve."""
+    found = []
+    for part in open_parts(data, adopt(recipe)):
+        if part.held_out and not len(split_episodes(part.dataset, part.held_out, part.held_out_hash)[1]):
+            found.append(
+                f"{part.name}: a share of {part.held_out:g} of its {len(part.dataset)} episodes is none, so nothing is "
+                "held out and no curve says how it does on what it has not seen; raise held_out"
+            )
+    return found
 
 
 def train_run(

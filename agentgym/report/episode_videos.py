@@ -22,7 +22,7 @@ from agentgym import environments
 from agentgym.evaluation.protocol import EvaluationConfig, Play
 from agentgym.evaluation.results import RolloutResult, replay_frames
 from agentgym.evaluation.stored import read_episodes
-from agentgym.files import write_json
+from agentgym.files import write_json, writing
 from agentgym.policies.agent_policy import AgentPolicy, find_checkpoint
 from agentgym.policies.attribution import METHOD, Explanation, explain
 from agentgym.recipes import FrameRecipe, TaskRecipe
@@ -56,22 +56,23 @@ def write_videos(
     """
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    agent = AgentPolicy.from_pretrained(checkpoint) if checkpoint else None
-    videos = []
-    for episode in episodes:
-        task, frame = plays[episode.task].task, plays[episode.task].frame
-        seen, world = replay_frames(episode, task, frame)
-        space = _space_of(task, frame)
-        names, places = _named(space, episode.actions[:VIDEO_STEPS])
-        explanation = _explain(agent.playing(space, task.id), episode, seen, places) if agent else None
-        judged = episode.success or environments.declares_success(task)
-        outcome = ("success" if episode.success else "failure") if judged else "return"
-        videos.append(_write_video(temporary, episode, outcome, names, places, seen, world, explanation))
-        on_progress(1)
-    write_json(temporary / "videos.json", videos)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with writing(folder):
+        temporary.mkdir(parents=True)
+        agent = AgentPolicy.from_pretrained(checkpoint) if checkpoint else None
+        videos = []
+        for episode in episodes:
+            task, frame = plays[episode.task].task, plays[episode.task].frame
+            seen, world = replay_frames(episode, task, frame)
+            space = _space_of(task, frame)
+            names, places = _named(space, episode.actions[:VIDEO_STEPS])
+            explanation = _explain(agent.playing(space, task.id), episode, seen, places) if agent else None
+            judged = episode.success or environments.declares_success(task)
+            outcome = ("success" if episode.success else "failure") if judged else "return"
+            videos.append(_write_video(temporary, episode, outcome, names, places, seen, world, explanation))
+            on_progress(1)
+        write_json(temporary / "videos.json", videos)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
 
 
 def write_evaluation_videos(config: EvaluationConfig, *, again: bool = False) -> None:
