@@ -90,7 +90,7 @@ def write_minari(dataset: EpisodeDataset, folder: Path, data_format: str, jpeg: 
 def measure(windows: int, lerobot: str | None, folder: Path) -> list[str]:
     """A row of the table for each way."""
     collect(
-        load_dataset("babyai-goto-redball", ["episodes=400", "expert=random", "keep=all"]), folder / "ours", workers=1
+        load_dataset("babyai-goto-redball", ["episodes=60", "expert=random", "keep=all"]), folder / "ours", workers=1
     )
     dataset = EpisodeDataset(folder / "ours")
     chosen, frames = windows_of(dataset, windows), int((dataset.lengths + 1).sum())
