@@ -115,8 +115,7 @@ def train(
     """Train the agent of an experiment on its recorded dataset."""
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
-    if data and resolved.parts:
-        raise UserError(f"--data {data}: is for an experiment of one dataset; the parts of {resolved.name} name theirs")
+    stages.check_data(resolved, data)
     resolved = stages.adopt(resolved, data)
     data = data or Path(resolved.trained_on[0].folder)
     from agentgym.training import distributed

@@ -39,8 +39,7 @@ def check_all_recordable(recipe: ExperimentRecipe, data: Path | None) -> dict[Pa
     """
     from agentgym.data.store import locate
 
-    if recipe.parts and data:
-        raise UserError(f"--data {data}: is for an experiment of one dataset; the parts of {recipe.name} name theirs")
+    check_data(recipe, data)
     wanted = {Path(part.folder): part.dataset for part in recipe.parts if part.dataset}
     if recipe.dataset:
         wanted[data or Path("data") / recipe.dataset.name] = recipe.dataset
@@ -48,6 +47,12 @@ def check_all_recordable(recipe: ExperimentRecipe, data: Path | None) -> dict[Pa
         if part.dataset is None and not locate(part.folder).is_dir() and Path(part.folder) not in wanted:
             raise UserError(f"{part.folder}: there is no such dataset folder; record it, or name a recipe as `dataset`")
     return {folder: check_recordable(each) for folder, each in wanted.items()}
+
+
+def check_data(recipe: ExperimentRecipe, data: Path | None) -> None:
+    """Raises UserError for --data beside parts, which name their own."""
+    if data and recipe.parts:
+        raise UserError(f"--data {data}: is for an experiment of one dataset; the parts of {recipe.name} name theirs")
 
 
 def adopt(recipe: ExperimentRecipe, data: Path | None = None) -> ExperimentRecipe:

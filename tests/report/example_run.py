@@ -60,6 +60,13 @@ TASK = {
 }
 
 
+NEXT_ACTION = {
+    "actions": 1088,
+    "accuracy": 0.9797,
+    "perplexity": 1.0708,
+    "bleu4": 0.9476,
+    "bleu4_with_delimiters": 0.9848,
+}
 EVALUATION = {
     "format": 1,
     "policy": "runs/goto/model",
@@ -76,13 +83,7 @@ EVALUATION = {
         "optimality_gap_ci95": [0.04, 0.07],
         "profile": {"thresholds": [0.0, 0.5, 1.0], "shares": [1.0, 0.9, 0.25]},
     },
-    "next_action": {
-        "actions": 1088,
-        "accuracy": 0.9797,
-        "perplexity": 1.0708,
-        "bleu4": 0.9476,
-        "bleu4_with_delimiters": 0.9848,
-    },
+    "next_action": NEXT_ACTION,
 }
 
 

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from example_run import NEXT_ACTION
 from tiny import experiment_recipe
 
 from agentgym.errors import UserError
@@ -40,13 +41,7 @@ EVALUATION = {
         "optimality_gap": 0.125,
         "optimality_gap_ci95": [0.1, 0.25],
     },
-    "next_action": {
-        "actions": 1088,
-        "accuracy": 0.9797,
-        "perplexity": 1.0708,
-        "bleu4": 0.9476,
-        "bleu4_with_delimiters": 0.9848,
-    },
+    "next_action": NEXT_ACTION,
 }
 
 
