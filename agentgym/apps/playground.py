@@ -184,11 +184,12 @@ def shown(view: SessionView) -> dict[str, Any]:
 
 
 def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessions: int = MAX_SESSIONS) -> Playground:
-    """The playground of a run, with the tasks of all its suites, or of a suite, for people only. Raises UserError."""
+    """The playground of a run, with the tasks of all its suites, or of a suite, for people only.
+
+    Suites whose package is not installed are left out. Raises UserError where none is left.
+    """
     agent, name, trained_on = _load(run) if run else (None, "", [])
-    suites = [recipes.load_suite(suite)] if suite else trained_on or [recipes.load_suite(DEFAULT_SUITE)]
-    for each in suites:
-        environments.check_suite(each)
+    suites = _playable([recipes.load_suite(suite)] if suite else trained_on or [recipes.load_suite(DEFAULT_SUITE)])
     first, offered = suites[0], {task.id: (task, each.frame) for each in suites for task in each.tasks}
     others = [] if suite else [task for task in _others(first) if task.id not in offered]
     return Playground(
@@ -201,6 +202,21 @@ def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessi
         writer=open_dataset(record, first.tasks, first.frame) if record else None,
         max_sessions=max_sessions,
     )
+
+
+def _playable(suites: Sequence[SuiteRecipe]) -> list[SuiteRecipe]:
+    """Those that can be played here. Raises UserError, as the first of them does, where none can."""
+    found: list[SuiteRecipe] = []
+    refused: list[UserError] = []
+    for suite in suites:
+        try:
+            environments.check_suite(suite)
+            found.append(suite)
+        except UserError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return found
 
 
 def _others(suite: SuiteRecipe) -> list[TaskRecipe]:

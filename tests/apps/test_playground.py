@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,12 +18,14 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from tiny import TASK, model_of, tokenizer_of
 
+from agentgym.apps import playground as playgrounds
 from agentgym.apps.playground import Playground
 from agentgym.apps.playground_app import make_app, serve
 from agentgym.apps.session import open_dataset
 from agentgym.data.store import EpisodeDataset
+from agentgym.errors import UserError
 from agentgym.policies.agent_policy import AgentPolicy
-from agentgym.recipes import FrameRecipe, TaskRecipe
+from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 
 OTHER = "BabyAI-GoToObj-v0"
 TASKS = {task: TaskRecipe(id=task) for task in (TASK, OTHER)}
@@ -128,6 +131,24 @@ def test_elsewhere_than_on_the_loopback_a_token_is_needed(playground):
         assert "the token is missing or wrong" in answer.json()["error"]
     assert client.get("/?token=a token").status_code == 200
     assert client.get("/api/options", headers={"x-token": "a token"}).json()["tasks"] == [TASK, OTHER]
+
+
+def test_worlds_whose_package_is_missing_are_left_out(monkeypatch):
+    def check(suite):
+        if suite.name == "games":
+            raise UserError("MinAtar is not installed")
+
+    monkeypatch.setattr(playgrounds.environments, "check_suite", check)
+    suites = {
+        name: SuiteRecipe(name=name, description=name, tasks=[TaskRecipe(id=task)])
+        for name, task in (("games", "MinAtar/Freeway-v1"), ("rooms", TASK))
+    }
+    monkeypatch.setattr(playgrounds, "_load", lambda run: (None, "many", list(suites.values())))
+    assert "MinAtar/Freeway-v1" not in (offered := playgrounds.offer(Path("runs/many"), suite=None, record=None)).tasks
+    assert TASK in offered.tasks
+    suites.pop("rooms")
+    with pytest.raises(UserError, match="MinAtar is not installed"):
+        playgrounds.offer(Path("runs/many"), suite=None, record=None)
 
 
 def test_a_page_elsewhere_cannot_reach_the_loopback_by_another_name(client):
