@@ -51,17 +51,29 @@ class OnnxPolicy:
         sampler: "ActionSampler | None" = None,
     ) -> None:
         self._file, self._threads = file, threads = Path(file), threads
-        values = json.loads((file.parent / "policy.json").read_text(encoding="utf-8"))
-        if values.get("format") != FORMAT:
-            raise ValueError(f"{file.parent}/policy.json: format {values.get('format')}; this file reads {FORMAT}")
+        described = file.parent / "policy.json"
+        try:
+            self._read(json.loads(described.read_text(encoding="utf-8")), described)
+        except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise ValueError(f"{described}: is not as it was exported ({type(error).__name__}: {error})") from None
         self._session = _open(file, threads)
+        self._temperature = temperature
+        self._generator = np.random.default_rng(seed)
+        self.sampler = sampler
+
+    def _read(self, values: Mapping[str, Any], described: Path) -> None:
+        """What policy.json says."""
+        if values.get("format") != FORMAT:
+            raise ValueError(f"{described}: format {values.get('format')}; this file reads {FORMAT}")
         self.action_names: tuple[str, ...] = tuple(values["action_names"])
         self.action_start: int = values["action_start"]
         self.frame_shape: tuple[int, int] = tuple(values.get("frame_shape") or [values["frame_side"]] * 2)
         # Of how many steps of a window how many are still seen when one more comes: all, until it is full.
         self._kept = values.get("window_table") or [*range(values["window"]), values["kept_steps"]]
+        if not all(type(each) is int for each in (self.action_start, *self.frame_shape, *self._kept)):
+            raise TypeError("its sizes are no whole numbers")
         self._reads_for_words: bool = values["instruction_attention"]
-        self._fingerprint = f"{values['fingerprint']}/{file.stem}"
+        self._fingerprint = f"{values['fingerprint']}/{self._file.stem}"
         self._nothing = History(
             self._fingerprint,
             "",
@@ -71,9 +83,6 @@ class OnnxPolicy:
             np.zeros((0, *self.frame_shape, 3), np.uint8),
         )
         self._tokens = Tokenizer(**values["tokenizer"])
-        self._temperature = temperature
-        self._generator = np.random.default_rng(seed)
-        self.sampler = sampler
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the session, which another process opens again from the same file."""
@@ -226,7 +235,10 @@ class Tokenizer:
 def _open(file: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of a damaged graph onnxruntime says so in many ways
+        raise ValueError(f"{file}: is no whole graph ({str(error).splitlines()[0]})") from None
 
 
 def _append(history: History, action: Any) -> History:
