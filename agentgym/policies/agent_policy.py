@@ -172,7 +172,7 @@ class AgentPolicy:
         self.codec.discrete_root("logits of actions")
         with torch.inference_mode():
             hidden, after, single = self._read(observation, state, episode_start)
-            logits = self.model.action_logits(hidden)[:, self.codec.allowed()].float().cpu().numpy()
+            logits = self.model.action_logits(hidden).float().cpu().numpy()[:, self.codec.allowed()]
         return (logits[0] if single else logits), after
 
     def written_action(

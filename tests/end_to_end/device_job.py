@@ -85,6 +85,8 @@ def evaluates(folder):
 def explains(folder):
     policy = AgentPolicy.from_pretrained(folder / "run")
     frames = np.zeros((5, 56, 56, 3), np.uint8)
+    logits, state = policy.action_logits({"frame": frames[:2], "instruction": np.zeros((2, 8), np.uint8)})
+    assert (logits.shape, policy.executed(state, np.arange(2)).cache.keys_values.device) == ((2, 7), DEVICE)
     found = explain(policy.model, policy.tokenizer, "go to the red ball", frames, np.arange(5))
     assert np.isfinite(found.patches).all()
     print("explained", flush=True)
