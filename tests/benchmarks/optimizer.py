@@ -165,14 +165,16 @@ def read(file: Path) -> list[Result]:
 
 
 def write(results: list[Result]) -> None:
-    """The table, as it now is."""
+    """The tables, as they now are."""
+    measured = [case for case in CASES if any(each.recipe == case.recipe for each in results)]
     lines = [
         f"torch {torch.__version__}, one thread. Short runs, which tell settings apart and not what an agent reaches. "
         "Warm-up over 20 updates, then a cosine to 0, where nothing else is said.",
         "",
-        *(line for case in CASES for line in table(case, results)),
+        *(line for case in CASES if case in measured for line in table(case, results)),
+        *(f"`{case.recipe}` was not measured this time." for case in CASES if case not in measured),
     ]
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
