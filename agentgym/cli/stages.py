@@ -150,10 +150,15 @@ def train(
     from agentgym.experiments import imitation
 
     done = (run / "training.json").is_file() and not overwrite
-    for line in () if done else imitation.warnings_about(recipe, data):
-        output.warn(line)
+    warnings = [] if done else imitation.warnings_about(recipe, data)
     with output.progress("training", recipe.training.updates, "updates") as on_progress:
-        training = imitation.train(recipe, data, run, processes=processes, overwrite=overwrite, on_progress=on_progress)
+
+        def begun(count: int, note: str) -> None:  # nothing is refused any more
+            while warnings:
+                output.warn(warnings.pop(0))
+            on_progress(count, note)
+
+        training = imitation.train(recipe, data, run, processes=processes, overwrite=overwrite, on_progress=begun)
     if done:
         output.print(f"{run}/model is trained")
     else:

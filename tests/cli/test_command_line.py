@@ -32,7 +32,6 @@ def finished(tmp_path_factory):
 
 def test_the_version_is_printed_and_nothing_else(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["agentgym", "--version"])
-    monkeypatch.setattr(main.out, "file", sys.stdout)
     assert main._run() == 0
     assert re.fullmatch(r"agentgym \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 

@@ -6,6 +6,7 @@ import pytest
 from refusals import refusal
 
 from agentgym import recipes
+from agentgym.cli.console import CommandOutput
 from agentgym.cli.run_commands import run_experiment
 from agentgym.data.store import EpisodeDataset, dataset_folders
 from agentgym.evaluation import role_rollouts
@@ -68,7 +69,8 @@ def worlds(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(role_rollouts, "CHOICE", range(1_900_000_000, 1_900_000_001))
         small = ["parts.0.dataset.episodes=24", "parts.0.dataset.held_out=0.25", *QUICK, "training.evaluate_episodes=2"]
-        run_experiment("worlds.toml", set_=small, workers=1, processes=1, quiet=True)
+        output = CommandOutput(quiet=True, json=False)
+        run_experiment("worlds.toml", set_=small, workers=1, processes=1, output=output)
     return folder
 
 

@@ -79,7 +79,7 @@ def test_a_tensor_of_another_shape_is_refused_by_name(saved):
 def test_weights_that_are_cut_short_are_refused(saved, left):
     file = saved / "model.safetensors"
     file.write_bytes(file.read_bytes()[:left])
-    assert refusal(load_agent, saved).startswith(f"{saved}: the weights cannot be read")
+    assert refusal(load_agent, saved).startswith(f"{saved / 'model.safetensors'}: the weights cannot be read")
 
 
 def test_another_kind_of_model_is_refused(saved):
