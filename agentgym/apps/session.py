@@ -19,6 +19,7 @@ from agentgym.data.recorder import Recorder
 from agentgym.data.store import DatasetWriter, EpisodeDataset, Header
 from agentgym.environments import Observation, decode_instruction, encode_instruction
 from agentgym.errors import UserError, first_line
+from agentgym.folders import is_vacant
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.spaces import Buttons, Integers, Reals, SpaceCodec, values
 
@@ -238,7 +239,7 @@ def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) ->
         if (header.space, tuple(header.frame_shape)) != (space, tuple(shape)):
             raise UserError(f"{path}: holds frames {list(header.frame_shape)} and other actions; choose another folder")
         return DatasetWriter(path, header)
-    if path.exists() and (not path.is_dir() or any(file.name != ".lock" for file in path.iterdir())):
+    if path.exists() and not (path.is_dir() and is_vacant(path)):
         raise UserError(f"{path}: exists and is no dataset; choose another folder")
     played = SuiteRecipe(name=path.resolve().name, description="Played by people", frame=frame, tasks=list(tasks))
     recipe = DatasetRecipe(

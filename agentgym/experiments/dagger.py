@@ -19,8 +19,8 @@ from agentgym.evaluation.rollouts import play_suite
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
 from agentgym.experts.dagger import agent_maker
-from agentgym.files import append_json_line, check_points, read_json, read_json_lines, write_json
-from agentgym.folders import claimed, is_vacant
+from agentgym.files import append_json_line, check_points, read_json_lines, write_json
+from agentgym.folders import claimed
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import (
     DaggerRecipe,
@@ -29,9 +29,8 @@ from agentgym.recipes import (
     InitRecipe,
     PartRecipe,
     RoundsRecipe,
-    differences,
 )
-from agentgym.training.run_folder import BUSY, open_run
+from agentgym.training.run_folder import BUSY, check_is_vacant_or, open_run
 
 OnProgress = Callable[[int, str], None]
 Point = dict[str, Any]
@@ -103,13 +102,7 @@ def check_seed_overlap(recipe: RoundsRecipe) -> None:
 
 def _check_same_recipe(run: Path, recipe: RoundsRecipe) -> None:
     """Raises UserError when the folder holds something else, or the rounds cannot be recorded or trained."""
-    file = run / "rounds.json"
-    if file.is_file():
-        changed = differences(read_json(file, dict), recipe.model_dump(mode="json"))
-        if changed:
-            raise UserError(f"{run}: holds rounds of another recipe ({changed[0]}); choose another folder")
-    elif run.exists() and not (run.is_dir() and is_vacant(run)):
-        raise UserError(f"{run}: exists and holds no rounds; choose another folder")
+    check_is_vacant_or(run, "rounds", file="rounds.json", recipe=recipe)
     collection.make_headers(recipe.dataset)
 
 

@@ -26,23 +26,22 @@ from agentgym.extras import needs
 from agentgym.files import (
     append_json_line,
     check_points,
-    read_json,
     read_json_lines,
     sync_folder,
     sync_tree,
     write_json,
     writing,
 )
-from agentgym.folders import claimed, is_vacant
+from agentgym.folders import claimed
 from agentgym.model.agent import AgentModel
 from agentgym.model.device import default_device, describe_device
 from agentgym.model.sizes import check_room
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.protocol import Policy
 from agentgym.policies.sb3 import AgentActorCriticPolicy, HistoryObservation, TetheredPolicy
-from agentgym.recipes import FinetuningRecipe, PPORecipe, differences
+from agentgym.recipes import FinetuningRecipe, PPORecipe
 from agentgym.spaces import SpaceCodec
-from agentgym.training.run_folder import BUSY, read_recipe
+from agentgym.training.run_folder import BUSY, check_is_vacant_or, read_recipe
 
 with needs("sb3", what="fine-tuning by PPO"):
     from stable_baselines3 import PPO
@@ -62,7 +61,7 @@ def finetune(
 
     Raises UserError when the folder holds something else, or the agent does not fit the suite.
     """
-    _check_same_recipe(run, recipe)
+    check_is_vacant_or(run, "fine-tuning", file="finetuning.json", recipe=recipe)
     if not (run / "model").exists() and not (run / "model.zip").exists():
         domain = _agent(recipe).domain
         kept = recipe.ppo.environments * recipe.ppo.rollout_steps * domain.window
@@ -179,17 +178,6 @@ class CurveCallback(BaseCallback):
         self._spent += time.perf_counter() - began
         self._cpu_spent += time.process_time() - cpu_began
         self._on_progress(0, f"success {success:.1%}")
-
-
-def _check_same_recipe(run: Path, recipe: FinetuningRecipe) -> None:
-    """Raises UserError when the folder holds something else than a run of this recipe."""
-    file = run / "finetuning.json"
-    if file.is_file():
-        changed = differences(read_json(file, dict), recipe.model_dump(mode="json"))
-        if changed:
-            raise UserError(f"{run}: holds a run of another recipe ({changed[0]}); choose another folder")
-    elif run.exists() and not (run.is_dir() and is_vacant(run)):
-        raise UserError(f"{run}: exists and is no fine-tuning; choose another folder")
 
 
 def _agent(recipe: FinetuningRecipe) -> AgentPolicy:

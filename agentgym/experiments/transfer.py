@@ -23,14 +23,14 @@ from agentgym.evaluation.expert_rollouts import rollout_expert
 from agentgym.evaluation.rollouts import rollout
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
-from agentgym.files import read_json, write_json
-from agentgym.folders import claimed, is_vacant
+from agentgym.files import write_json
+from agentgym.folders import claimed
 from agentgym.model.pretrained import find_folder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import find_agent
-from agentgym.recipes import DatasetRecipe, ExperimentRecipe, TransferRecipe, differences
+from agentgym.recipes import DatasetRecipe, ExperimentRecipe, TransferRecipe
 from agentgym.shapes import read_shape
-from agentgym.training.run_folder import BUSY, open_run
+from agentgym.training.run_folder import BUSY, check_is_vacant_or, open_run
 
 RECIPE = "transfer.json"
 OnProgress = Callable[[int, str], None]
@@ -96,7 +96,7 @@ def run_transfer(
         for part in (init.vision, init.language) if init else ():
             if part:
                 find_folder(part)
-    _check_same_recipe(run, recipe)
+    check_is_vacant_or(run, "comparison of starts", file=RECIPE, recipe=recipe)
     with claimed(run, BUSY):
         return _run_trials(recipe, run, on_progress)
 
@@ -135,17 +135,6 @@ def check_seeds(recipe: TransferRecipe) -> None:
                 f"{dataset.name}: seeds {dataset.first_seed} to {end - 1} are recorded, "
                 f"{first} to {first + recipe.evaluation.episodes - 1} are played; set another first_seed"
             )
-
-
-def _check_same_recipe(run: Path, recipe: TransferRecipe) -> None:
-    """Raises UserError when the folder holds something else than a comparison by this recipe."""
-    file = run / RECIPE
-    if file.is_file():
-        changed = differences(read_json(file, dict), recipe.model_dump(mode="json"))
-        if changed:
-            raise UserError(f"{run}: holds a comparison by another recipe ({changed[0]}); choose another folder")
-    elif run.exists() and not (run.is_dir() and is_vacant(run)):
-        raise UserError(f"{run}: exists and holds no comparison of starts; choose another folder")
 
 
 def _dataset_of(recipe: TransferRecipe, trial: Trial) -> DatasetRecipe:

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from agentgym.errors import UserError
 from agentgym.files import LARGEST_SETTINGS, read_json, read_json_lines, write_json
 from agentgym.folders import LOCK, check_no_link, claimed, is_vacant, remove_made
-from agentgym.recipes import ExperimentRecipe, check_resolved, differences, with_later_keys
+from agentgym.recipes import ExperimentRecipe, Recipe, check_resolved, differences, with_later_keys
 from agentgym.shapes import SHAPE, Count, Number, read_shape
 
 RECIPE = "recipe.json"
@@ -70,6 +70,16 @@ def begun(run: Path, recipe: ExperimentRecipe, *, overwrite: bool = False) -> It
                 (run / name).unlink(missing_ok=True)
             remove_made(made)
         raise
+
+
+def check_is_vacant_or(run: Path, what: str, *, file: str, recipe: Recipe) -> None:
+    """Raises UserError unless the folder is vacant or holds that, as its file of the recipe says, by this recipe."""
+    if (run / file).is_file():
+        changed = differences(read_json(run / file, dict), recipe.model_dump(mode="json"))
+        if changed:
+            raise UserError(f"{run}: holds {what} of another recipe ({changed[0]}); choose another folder")
+    elif run.exists() and not (run.is_dir() and is_vacant(run)):
+        raise UserError(f"{run}: exists and holds no {what}; choose another folder")
 
 
 def check_is_run(run: Path, *, overwrite: bool = False) -> None:

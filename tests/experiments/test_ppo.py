@@ -102,7 +102,7 @@ def test_an_interrupted_one_continues(init, tmp_path):
     steps = [point["steps"] for point in finetune(recipe, run)]
     assert steps == [0, 16, 32]
     changed = recipe_of(init, "ppo.clip=0.3")
-    assert "holds a run of another recipe (ppo.clip: 0.2 -> 0.3)" in refusal(finetune, changed, run)
+    assert "holds fine-tuning of another recipe (ppo.clip: 0.2 -> 0.3)" in refusal(finetune, changed, run)
 
 
 @pytest.mark.parametrize("start", ["random", "cnn"])
@@ -125,5 +125,5 @@ def test_what_does_not_fit_is_one_clear_line(init, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("mine")
-    assert "exists and is no fine-tuning" in refusal(finetune, recipe_of(init), tmp_path / "mine")
+    assert "exists and holds no fine-tuning" in refusal(finetune, recipe_of(init), tmp_path / "mine")
     assert "has no learning curve" in refusal(ppo.read_points, tmp_path)
