@@ -45,7 +45,9 @@ def test_the_commands_make_what_the_readme_says(folder):
 
 @pytest.mark.parametrize("target", [line.split()[1] for line in commands() if line.startswith("make ")])
 def test_the_make_targets_exist_and_do_what_the_readme_says(target):
-    planned = subprocess.run(["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    planned = subprocess.run(
+        ["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     does = {"install": "pip install", "demo": "agentgym run babyai-goto-redball", "test": "pytest"}
     assert does[target] in planned
 
