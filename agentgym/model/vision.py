@@ -233,13 +233,19 @@ class FrameSize:
     side: int
     completes: bool = False
 
+    def without_margin(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width that frames of that height and width have in the square, without the black margin."""
+        if not self.completes:
+            return self.side, self.side
+        factor = -(-max(height, width) // self.side)
+        return max(1, height // factor), max(1, width // factor)
+
     def fit(self, frames: UInt8[Tensor, "batch time height width 3"]) -> UInt8[Tensor, "batch time side side 3"]:
         """Frames of that size."""
         height, width = (int(length) for length in frames.shape[2:4])
         if (height, width) == (self.side, self.side):
             return frames
-        factor = -(-max(height, width) // self.side)
-        wanted = (max(1, height // factor), max(1, width // factor)) if self.completes else (self.side, self.side)
+        wanted = self.without_margin(height, width)
         if wanted != (height, width):
             resized = resize(frames.permute(0, 1, 4, 2, 3).float(), *wanted)
             frames = resized.round().clamp(0, 255).to(torch.uint8).permute(0, 1, 3, 4, 2)

@@ -34,7 +34,10 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Explanation:
-    """Rows of `probabilities` sum to 1; a map of `patches` does too, or is all zero where nothing mattered."""
+    """Rows of `probabilities` sum to 1; a map of `patches` does too, or is all zero where nothing mattered.
+
+    Patches of a black margin (`FrameSize`) are left out, and what they had is missing from the sum.
+    """
 
     probabilities: Float32[NDArray[np.float32], "steps actions"]
     patches: Float32[NDArray[np.float32], "steps side side"]
@@ -72,10 +75,12 @@ def explain(
         _explain_steps(model, acted, torch.from_numpy(steps).to(model.device))
         for steps in np.array_split(np.arange(len(frames)), -(-len(frames) // BATCH))
     ]
-    side = model.vision_encoder.side
+    side, size = model.vision_encoder.side, model.frame_size
+    shown = -(-side * max(size.without_margin(*frames.shape[1:3])) // size.side)  # the margin is not
+    patches = torch.cat([patches for _, patches in parts]).unflatten(1, (side, side))
     return Explanation(
         probabilities=torch.cat([probabilities for probabilities, _ in parts]).cpu().numpy(),
-        patches=torch.cat([patches for _, patches in parts]).unflatten(1, (side, side)).cpu().numpy(),
+        patches=patches[:, :shown, :shown].cpu().numpy(),
     )
 
 

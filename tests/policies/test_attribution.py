@@ -10,6 +10,7 @@ from tiny import TASK, model_of, tokenizer_of
 from agentgym.evaluation.protocol import Play
 from agentgym.evaluation.results import replay_frames
 from agentgym.evaluation.rollouts import rollout
+from agentgym.model.vision import FrameSize
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.attribution import explain, spoke_for
 from agentgym.policies.sampling import TemperatureSampler, softmax
@@ -127,3 +128,19 @@ def test_failures_and_successes_share_the_videos():
 
     played = [Played(success) for success in (True, True, False, True, True)]
     assert [episode.success for episode in episode_videos.choose(played, 4)] == [False, True, True, True]
+
+
+def test_a_map_covers_the_frame_and_not_its_black_margin(agent):
+    model, tokenizer = agent
+    whole = explain(model, tokenizer, "go to the red ball", frames_of(2), np.arange(2)).patches
+    side = model.frame_side
+    before, model.frame_size = model.frame_size, FrameSize(side, completes=True)
+    try:
+        nearly, small = (
+            explain(model, tokenizer, "go to the red ball", np.zeros((2, length, length, 3), np.uint8), np.arange(2))
+            for length in (side - 1, 8)
+        )
+    finally:
+        model.frame_size = before
+    assert nearly.patches.shape == whole.shape
+    assert small.patches.shape == (2, 1, 1)
