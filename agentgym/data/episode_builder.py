@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.data.episode import Episode
-from agentgym.data.store.extras import flatten
+from agentgym.data.store.extras import LABEL_PROBABILITIES, flatten
 from agentgym.environments import decode_instruction
 from agentgym.environments.pixels import as_picture
 from agentgym.errors import UserError
@@ -100,6 +100,7 @@ class EpisodeBuilder:
         self._frames: FrameBuffer = sink.frame_buffer() if isinstance(sink, HasFrameBuffer) else RawFrameBuffer()
         self._actions: list[Any] = []
         self._labels: list[Any] = []
+        self._probabilities: list[NDArray[np.float32]] = []
         self._rewards: list[float] = []
         self._kept: list[dict[str, Any]] = []
 
@@ -118,9 +119,11 @@ class EpisodeBuilder:
         self._frames.clear()
         self._frames.append(as_picture(frame, self._task))
 
-    def label(self, action: Any) -> None:
+    def label(self, action: Any, probabilities: NDArray[np.float32] | None = None) -> None:
         """What the expert would do in the next step. Either all steps of an episode have a label or none."""
         self._labels.append(self._read(action))
+        if probabilities is not None:
+            self._probabilities.append(probabilities)
 
     def prepare(self, action: Any) -> Any:
         """The action of the step to come as its space has it, which is how it is recorded.
@@ -156,7 +159,8 @@ class EpisodeBuilder:
 
     def end(self, *, terminated: bool, truncated: bool, success: bool) -> None:
         """Appends the episode to the sink, if it has a step, and forgets it."""
-        actions, labels, rewards, kept = self._actions, self._labels, self._rewards, self._kept
+        actions, labels, rewards = self._actions, self._labels, self._rewards
+        kept, probabilities = self._kept, self._probabilities[: len(actions)]
         frames = self._frames.pop_all() if actions else None
         self.discard()  # first: an episode that is refused is not offered again
         if frames is not None:
@@ -173,7 +177,7 @@ class EpisodeBuilder:
                 expert=self._expert,
                 versions=self._versions,
                 labels=stack(self._space, labels[: len(actions)]) if labels else None,
-                extras=_columns(kept),
+                extras=_columns(kept) | _beside_labels(probabilities),
             )
             self._sink.append(episode)
 
@@ -183,7 +187,7 @@ class EpisodeBuilder:
 
     def discard(self) -> None:
         """Forgets the episode."""
-        self._actions, self._labels, self._rewards, self._kept = [], [], [], []
+        self._actions, self._labels, self._rewards, self._kept, self._probabilities = [], [], [], [], []
         self._frames.clear()
 
 
@@ -191,3 +195,8 @@ def _columns(kept: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What was kept beside each frame, by name."""
     rows = [flatten(each) for each in kept]
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+def _beside_labels(probabilities: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+    """The expert's probabilities, a row for each frame: none was asked for at the last."""
+    return {LABEL_PROBABILITIES: [*probabilities, np.zeros_like(probabilities[0])]} if probabilities else {}

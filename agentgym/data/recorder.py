@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from agentgym.data.episode_builder import EpisodeBuilder, Sink
 from agentgym.environments import Observation
@@ -62,9 +63,13 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
         builder.begin(observation["instruction"], observation["frame"], int(named), info.get("kept"))
         return observation, info
 
-    def label(self, action: Any) -> None:
-        """Says what the expert would do, whatever the next step executes. Either all steps of an episode or none."""
-        self._builder.label(action)
+    def label(self, action: Any, probabilities: NDArray[np.float32] | None = None) -> None:
+        """Says what the expert would do, whatever the next step executes. Either all steps of an episode or none.
+
+        `probabilities`, float32[actions], are the expert's of each action of a Discrete space; they are recorded in
+        the column `label_probabilities`, which the dataset's header then names.
+        """
+        self._builder.label(action, probabilities)
 
     def step(self, action: Any) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
         """As the environment's; an episode that ends goes to the sink.

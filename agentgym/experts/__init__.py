@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.atari import AtariRam, RolloutIW
@@ -46,6 +49,15 @@ class ObservesExecution(Protocol):
 
     def executed(self, action: Any) -> None:
         """Called after each step with the action that was executed."""
+        ...
+
+
+@runtime_checkable
+class GivesProbabilities(Protocol):
+    """An expert that knows how likely it finds each action of a Discrete space."""
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """float32[actions], of the state in which it acted last; their sum is 1."""
         ...
 
 

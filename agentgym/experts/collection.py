@@ -14,6 +14,7 @@ from agentgym.data.store import (
     Attempt,
     DatasetWriter,
     EpisodeDataset,
+    Extra,
     Header,
     Row,
     clear_dataset,
@@ -23,7 +24,7 @@ from agentgym.data.store import (
 from agentgym.errors import UserError
 from agentgym.experts import outcomes
 from agentgym.experts.budget import share_of
-from agentgym.experts.demonstrations import Chunk, MakeAgent, record_chunk
+from agentgym.experts.demonstrations import Chunk, MakeAgent, columns_of, record_chunk
 from agentgym.recipes import DatasetRecipe, check_resolved, load_dataset
 from agentgym.spaces import SpaceCodec
 from agentgym.trust import trusting
@@ -187,7 +188,7 @@ def make_headers(recipe: DatasetRecipe) -> list[Header]:
     Raises UserError when a task cannot be made or recorded, or the expert cannot act in it.
     """
     environments.check_suite(recipe.suite)
-    kinds: dict[tuple[SpaceCodec, tuple[int, int, int]], list[str]] = {}
+    kinds: dict[tuple[SpaceCodec, tuple[int, int, int], tuple[Extra, ...]], list[str]] = {}
     for task in recipe.suite.tasks:
         env = environments.make(task, frame=recipe.suite.frame)
         environments.check_seeding(env)
@@ -198,10 +199,12 @@ def make_headers(recipe: DatasetRecipe) -> list[Header]:
                 f"suite {recipe.suite.name}: {task.id} does not say what success is; set its `success_return`, "
                 'or keep = "all" in the dataset\'s recipe'
             )
-        kinds.setdefault((SpaceCodec.of(env.action_space, env.action_names), env.frame_shape), []).append(task.id)
+        space = SpaceCodec.of(env.action_space, env.action_names)
+        kinds.setdefault((space, env.frame_shape, columns_of(recipe, env)), []).append(task.id)
         env.close()
     return [
-        Header(space, shape, recipe.of_tasks(tasks).model_dump(mode="json")) for (space, shape), tasks in kinds.items()
+        Header(space, shape, recipe.of_tasks(tasks).model_dump(mode="json"), beside)
+        for (space, shape, beside), tasks in kinds.items()
     ]
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import gymnasium
+
 from agentgym import environments, experts
 from agentgym.data.episode import Episode
 from agentgym.data.recorder import Recorder
-from agentgym.data.store import Attempt, FrameEncoder, Header, Row, encode_row, fit
-from agentgym.errors import first_line
+from agentgym.data.store import Attempt, Extra, FrameEncoder, Header, Row, encode_row, fit
+from agentgym.data.store.extras import LABEL_PROBABILITIES
+from agentgym.errors import UserError, first_line
 from agentgym.experts.action_noise import ActionNoise, RandomActor, SubstituteActor
 from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
 from agentgym.recipes import BudgetRecipe, DatasetRecipe
@@ -29,9 +32,10 @@ def record_chunk(
 ) -> list[tuple[Attempt, Row | None, str]]:
     """Records a chunk: what became of every seed, the encoded episode where the recipe keeps it, an error's reason."""
     env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
-    kept = KeptEpisodes(Header(SpaceCodec.of(env.action_space, env.action_names), env.frame_shape, {}), recipe)
+    space = SpaceCodec.of(env.action_space, env.action_names)
+    kept = KeptEpisodes(Header(space, env.frame_shape, {}, columns_of(recipe, env)), recipe)
     recorder = Recorder(env, kept, task=chunk.task, expert=recipe.expert)
-    player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent))
+    player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent), recipe.probabilities)
     played = []
     for seed in chunk.seeds:
         outcome, reason = _attempt(recorder, env, player, seed, recipe.budget)
@@ -55,12 +59,25 @@ class KeptEpisodes:
     def append(self, episode: Episode) -> None:
         """Keeps an episode, or does not. Raises UnfitEpisodeError."""
         if episode.success or self._all:
-            self._row = encode_row(fit(episode, self._header))
+            self._row = encode_row(fit(episode, self._header), self._header.extras)
 
     def take(self) -> Row | None:
         """What was kept since it was last asked for."""
         row, self._row = self._row, None
         return row
+
+
+def columns_of(recipe: DatasetRecipe, env: environments.Task) -> tuple[Extra, ...]:
+    """What is recorded beside the frames. Raises UserError where the recipe wants probabilities that there are not."""
+    if not recipe.probabilities:
+        return ()
+    expert, actions = experts.make(recipe.expert), env.action_space
+    if not isinstance(actions, gymnasium.spaces.Discrete) or not isinstance(expert, experts.GivesProbabilities):
+        raise UserError(
+            f"dataset {recipe.name}: probabilities: expert '{recipe.expert}' has none of {actions} in {env.task}; "
+            "'trained' has them, of Discrete spaces; leave the key out"
+        )
+    return (Extra(LABEL_PROBABILITIES, "array", "float32", (int(actions.n),)),)
 
 
 def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> ActionNoise:
@@ -77,10 +94,11 @@ def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> Acti
 
 @dataclass(frozen=True)
 class Demonstrator:
-    """The expert, and those who act in its place."""
+    """The expert, those who act in its place, and whether its probabilities are recorded."""
 
     expert: experts.Expert
     deviations: ActionNoise
+    with_probabilities: bool = False
 
     def play(self, recorder: Recorder, env: environments.Task, seed: int, *, limit: int | None = None) -> bool:
         """Records the episode of that seed; whether it was a success. Raises OutOfTime after `limit` steps."""
@@ -94,7 +112,10 @@ class Demonstrator:
                 raise OutOfTime
             label = self.expert.act(observation)
             action = self.deviations.choose(observation, label)
-            if self.deviations:
+            if self.with_probabilities:
+                assert isinstance(self.expert, experts.GivesProbabilities)
+                recorder.label(label, self.expert.probabilities())
+            elif self.deviations:
                 recorder.label(label)
             observation, _, terminated, truncated, info = recorder.step(action)
             done, steps = terminated or truncated, steps + 1

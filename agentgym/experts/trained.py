@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
+from numpy.typing import NDArray
 
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError
@@ -48,4 +50,10 @@ class TrainedExpert:
     def act(self, observation: Observation) -> Any:
         """The likeliest action for the present state."""
         assert self._network is not None
-        return self._first + int(self._network.scores(self._environment.state).argmax())
+        self._scores = self._network.scores(self._environment.state)
+        return self._first + int(self._scores.argmax())
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """float32[actions]: the network's, in the state in which it acted last."""
+        likely = np.exp(self._scores - self._scores.max())
+        return (likely / likely.sum()).astype(np.float32)

@@ -35,6 +35,7 @@ class DatasetRecipe(Recipe):
     `episodes` counts attempts, so the seeds [first_seed, first_seed + episodes) of each task are fixed beforehand.
     `held_out` is the fraction of episodes that training never sees. `noise` is the probability that a step executes a
     random action. With it or with `dagger` the expert labels every step, and its labels are what training predicts.
+    With `probabilities` those are the expert's probabilities of all actions.
     """
 
     name: Name
@@ -48,6 +49,7 @@ class DatasetRecipe(Recipe):
     budget: BudgetRecipe = BudgetRecipe()
     noise: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda noise: noise == 0)] = 0.0
     dagger: Annotated[DaggerRecipe | None, Field(exclude_if=lambda dagger: dagger is None)] = None
+    probabilities: Annotated[bool, Field(exclude_if=lambda wanted: not wanted)] = False
 
     def of_tasks(self, tasks: Collection[str]) -> Self:
         """The same recipe of only those tasks of its suite."""

@@ -56,6 +56,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "budget": "What an episode may cost.",
         "noise": "How often a random action is executed; the expert labels every step. 0.1 where a mistake is fatal.",
         "dagger": "An agent that acts in the expert's place now and then.",
+        "probabilities": "Record the expert's probability of each action, and train on those: where many actions are "
+        "nearly as good, a label says little. For networks ('trained'), of Discrete spaces.",
     },
     "ExpertPPORecipe": {
         "n_steps": "Steps of each environment between updates.",

@@ -8,7 +8,8 @@
 
 |W| counts the tokens that are predicted (the start token is given), |V_t| the patches of a frame, |A_t| the tokens of
 an action. `masked_frames` chooses which frames the sum of L_mae runs over. In L_act the predicted (a_t)_i and the
-(a_t)_<i before it are the target's, a label of the expert where there is one, and A_<t are the executed actions. The
+(a_t)_<i before it are the target's, a label of the expert where there is one, and A_<t are the executed actions.
+Where the expert's probabilities p* were recorded, the term is − Σ_a p*(a) log p(a | W, V_≤t, A_<t) instead. The
 loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a squared norm;
 `pixel_reduction` chooses the mean over a patch's pixels or their sum.
 """
@@ -81,7 +82,10 @@ def compute_losses(
     target_mask = (batch.step_mask & ~batch.context_mask)[..., None].expand_as(targets)
     if batch.target_mask is not None:
         target_mask = target_mask & batch.target_mask
-    action = (_nll(output.action_logits, targets) * target_mask).flatten(1)
+    nll = _nll(output.action_logits, targets)
+    if batch.probabilities is not None:
+        nll = _toward(nll, output.action_logits[:, :, 0], batch.probabilities, text_tokens)
+    action = (nll * target_mask).flatten(1)
 
     frames_per_sample = batch.step_mask.sum(1)
     if output.reconstruction is None:
@@ -118,6 +122,22 @@ def likeliest_tokens(logits: Tensor, text_tokens: int, targets: Tensor) -> Tenso
 def _nll(logits: Tensor, targets: Tensor) -> Tensor:
     """−log p of each target, in float32, shaped as the targets."""
     return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
+
+
+def _toward(
+    nll: Float[Tensor, "batch time action"],
+    logits: Float[Tensor, "batch time vocabulary"],
+    probabilities: Float[Tensor, "batch time tokens"],
+    text_tokens: int,
+) -> Float[Tensor, "batch time action"]:
+    """The same, of the first token of each step the cross-entropy with the expert's probabilities where it gave some.
+
+    That is the loss of policy distillation, arXiv 1511.06295, up to a constant.
+    """
+    log = logits.float().log_softmax(-1)[..., text_tokens:]
+    given = probabilities.sum(-1) > 0
+    first = torch.where(given, -(probabilities * log).sum(-1), nll[:, :, 0])
+    return torch.cat([first[..., None], nll[:, :, 1:]], 2)
 
 
 def _patch_errors(reconstruction: Reconstruction, recipe: LossRecipe) -> Float[Tensor, "frames"]:

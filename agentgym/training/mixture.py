@@ -68,7 +68,8 @@ def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:
     words = max(batch.instruction.shape[1] for batch in batches)
     steps = max(batch.actions.shape[1] for batch in batches)
     length = max(batch.actions.shape[2] for batch in batches)
-    padded = [_pad(batch, words, steps, length) for batch in batches]
+    soft = any(batch.probabilities is not None for batch in batches)
+    padded = [_pad(batch, words, steps, length, soft) for batch in batches]
     rows = torch.from_numpy(order)
 
     def together(name: str) -> Tensor:
@@ -86,15 +87,22 @@ def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:
         target_mask=None if whole else together("target_mask"),
         episodes=tuple(episodes[row] for row in order),
         labels=joined["targets"] if labelled else None,
+        probabilities=together("probabilities") if padded[0].probabilities is not None else None,
     )
 
 
-def _pad(batch: Batch, words: int, steps: int, length: int) -> Batch:
-    """The batch with room for that many words (on the left), steps and tokens an action, and with its masks."""
+def _pad(batch: Batch, words: int, steps: int, length: int, soft: bool) -> Batch:
+    """The batch with room for that many words (on the left), steps and tokens an action, and with its masks.
+
+    Where others have probabilities (`soft`) it has zeros for them.
+    """
     before = (words - batch.instruction.shape[1], 0)
     more = steps - batch.actions.shape[1]
     wider = (0, length - batch.actions.shape[2], 0, more)
     there = torch.ones_like(batch.actions, dtype=torch.bool)
+    probabilities = batch.probabilities
+    if soft and probabilities is None:
+        probabilities = torch.zeros(*batch.actions.shape[:2], batch.num_action_tokens)
     return replace(
         batch,
         instruction=F.pad(batch.instruction, before, value=PAD),
@@ -106,4 +114,5 @@ def _pad(batch: Batch, words: int, steps: int, length: int) -> Batch:
         target_mask=F.pad(there if batch.target_mask is None else batch.target_mask, wider),
         step_mask=F.pad(batch.step_mask, (0, more)),
         context_mask=F.pad(batch.context_mask, (0, more)),
+        probabilities=None if probabilities is None else F.pad(probabilities, (0, 0, 0, more)),
     )

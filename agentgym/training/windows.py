@@ -16,16 +16,17 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
 from agentgym.data.store import EpisodeDataset
+from agentgym.data.store.extras import LABEL_PROBABILITIES
 from agentgym.errors import UserError
 from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import pad_left
 from agentgym.model.vision import FrameSize
-from agentgym.spaces import NO_TOKEN, SpaceCodec
+from agentgym.spaces import NO_TOKEN, Integers, SpaceCodec
 
 Made = TypeVar("Made")
 
@@ -37,7 +38,7 @@ class Batch:
     """Windows as tensors. Actions are tokens, counted from the first action token: `actions` are the executed ones,
     which are read, `targets` what is to be predicted in their places: the expert's labels where there are some, else
     the same. A mask is None where no place of it is empty. `labels` are the targets where a token of one follows tokens
-    that were not executed, so that they have to be read too."""
+    that were not executed, so that they have to be read too. `probabilities` are those of each action token."""
 
     instruction: Int[Tensor, "batch tokens"]
     instruction_mask: Int[Tensor, "batch tokens"]
@@ -52,6 +53,7 @@ class Batch:
     patches_per_frame: int
     num_action_tokens: int
     labels: Int[Tensor, "batch time action"] | None = None
+    probabilities: Float[Tensor, "batch time tokens"] | None = None  # of the expert, zeros where it gave none
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -114,6 +116,7 @@ class WindowSource:
         instructions = dataset.column("instruction")
         tokens = {text: tokenize(text) for text in set(instructions)}
         self._instructions = [tokens[text] for text in instructions]
+        self._by_action = self._tokens_by_action()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -141,6 +144,7 @@ class WindowSource:
         targets: list[NDArray[np.int64]] = []
         step_mask = np.zeros((len(rows), longest), bool)
         context_mask = np.zeros((len(rows), longest), bool)
+        soft = None if self._by_action is None else np.zeros((len(rows), longest, self._codec.num_tokens), np.float32)
         for i, (episode, start, stop) in enumerate(rows.tolist()):
             steps = stop - start
             self._dataset.fill(frames[i, :steps], episode, start)
@@ -151,6 +155,8 @@ class WindowSource:
             except ValueError as error:
                 path = self._dataset.path
                 raise UserError(f"{path}: episode {episode}: {error}; see 'agentgym check {path}'") from None
+            if soft is not None:
+                soft[i, :steps, self._by_action] = self._dataset.extra(episode, LABEL_PROBABILITIES, start, stop).T
             step_mask[i, :steps] = True
             context_mask[i, : self._kept if start else 0] = True
         widest = max(tokens.shape[1] for tokens in (*actions, *targets))
@@ -171,7 +177,15 @@ class WindowSource:
             patches_per_frame=self._patches_per_frame,
             num_action_tokens=self._codec.num_tokens,
             labels=labels_to_read(executed_tokens, target_tokens, target_mask),
+            probabilities=None if soft is None else torch.from_numpy(soft),
         )
+
+    def _tokens_by_action(self) -> NDArray[np.int64] | None:
+        """The token of each action whose probability was recorded, in that order; None where none was."""
+        root, shapes = self._dataset.header.space.root, {each.name: each.shape for each in self._dataset.header.extras}
+        if not isinstance(root, Integers) or shapes.get(LABEL_PROBABILITIES) != (len(root.names[0]),):
+            return None
+        return self._codec.encode_series(root.starts[0] + np.arange(len(root.names[0])))[:, 0]
 
 
 def labels_to_read(actions: Tensor, targets: Tensor, target_mask: Tensor) -> Tensor | None:

@@ -121,6 +121,11 @@ class EpisodeDataset:
         shard, row = self._locate(episode)
         return shard.extras(row)
 
+    def extra(self, episode: int, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Values [start, stop) of one such column of small arrays, [stop - start, *shape] in its own dtype."""
+        shard, row = self._locate(episode)
+        return shard.extra(row, name, start, stop)
+
     def row(self, episode: int, columns: Sequence[str]) -> dict[str, Any]:
         """Some columns of an episode as plain values, unverified."""
         shard, row = self._locate(episode)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from agentgym.data.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block, encode_blocks
 
 LARGE = 1024  # elements of uint8 from which on an array is kept in blocks
+LABEL_PROBABILITIES = "label_probabilities"  # float32[T + 1, actions] of the expert; zeros at the last frame
 JSON_ALONE = ("info",)  # whose keys come and go, and what begins so
 
 

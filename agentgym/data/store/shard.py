@@ -80,6 +80,7 @@ class Shard:
         offsets = np.frombuffer(self._columns["rewards"].offsets, np.int32).astype(np.int64)
         self.lengths: NDArray[np.int64] = offsets[1 : len(rows) + 1] - offsets[: len(rows)]
         self._whole_rows = bytearray(len(rows))
+        self._whole_extras = bytearray(len(rows))
         self._whole_blocks = bytearray(self._columns["frames"].offsets[len(rows)])
 
     def _require_all_but_frames(self, rows: pa.RecordBatch, content: pa.Buffer) -> None:
@@ -183,6 +184,17 @@ class Shard:
         if checksum_of(found.values()) != stored[EXTRAS_CRC]:
             raise self._damaged(row)
         return found
+
+    def extra(self, row: int, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Values [start, stop) of a column of small arrays. Raises UserError when the episode's are damaged."""
+        if not self._whole_extras[row]:
+            self.extras(row)
+            self._whole_extras[row] = True
+        extra = next(each for each in self.header.extras if each.name == name)
+        column = self._rows.column(name)
+        first = column.offsets[row].as_py()
+        values = column.values.slice(first + start, stop - start).flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(values, extra.dtype).reshape(stop - start, *extra.shape)
 
     def require_whole(self, row: int) -> None:
         """Raises UserError naming the episode when any of it is not what was written."""
