@@ -289,24 +289,3 @@ def test_a_frame_that_is_not_masked_has_no_error_and_its_patches_stay_in_the_nor
     words, frames, actions = 2, 3 * PATCHES, 3
     expected = every.total - left_out / (words + frames + actions) / 2
     torch.testing.assert_close(few.total, expected)
-
-
-def test_the_experts_probabilities_are_what_is_compared_with_where_it_gave_some(by_hand):
-    """Step 0 has 1/4 and 3/4 for two actions of probability 1/4 each; step 1 has none, its label stays the target."""
-    output, inputs = by_hand
-    given = torch.tensor([[[0.25, 0.75], [0.0, 0.0]]])
-    losses = compute_losses(output, replace(inputs, probabilities=given), LossRecipe())
-    assert losses.action.sum.item() == pytest.approx(math.log(4) + math.log(8))
-    logits = torch.stack([log(0.25, 0.25, 0.4, 0.1), log(0.125, 0.5, 0.25, 0.125)]).view(1, 2, 1, 4)
-    uneven = compute_losses(replace(output, action_logits=logits), replace(inputs, probabilities=given), LossRecipe())
-    expected = -0.25 * math.log(0.4) - 0.75 * math.log(0.1) + math.log(8)
-    assert uneven.action.sum.item() == pytest.approx(expected)
-
-
-def test_certain_probabilities_are_labels(by_hand):
-    output, inputs = by_hand
-    certain = torch.nn.functional.one_hot(inputs.targets[..., 0], ACTIONS).float()
-    assert torch.allclose(
-        compute_losses(output, replace(inputs, probabilities=certain), LossRecipe()).total,
-        compute_losses(output, inputs, LossRecipe()).total,
-    )

@@ -1,5 +1,7 @@
 """The expert's probabilities: recorded beside its labels, and in the batches of windows that are trained on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from refusals import refusal
 from agentgym.data.store import DatasetWriter, EpisodeDataset
 from agentgym.data.store.extras import LABEL_PROBABILITIES
 from agentgym.experts.collection import collect, make_headers
-from agentgym.recipes import load_dataset
+from agentgym.model.agent import AgentOutput
+from agentgym.recipes import LossRecipe, load_dataset
+from agentgym.training.losses import compute_losses
 from agentgym.training.mixture import join
 from agentgym.training.windows import WindowSource
 
@@ -54,10 +58,31 @@ def test_a_window_has_its_own_steps_probabilities_by_token(played):
 def test_windows_without_probabilities_have_zeros_beside_those_that_have_some(played):
     soft = source_of(played).batch(np.array([0]))
     labels = source_of(played).batch(np.array([1]))
-    labels = type(labels)(**{**vars(labels), "probabilities": None})
-    both = join([labels, soft], np.array([1, 0]))
+    both = join([replace(labels, probabilities=None), soft], np.array([1, 0]))
     assert torch.equal(both.probabilities[0], soft.probabilities[0])
     assert not both.probabilities[1].any()
+
+
+def losses_of(logits, batch):
+    """The losses of predictions of one action token a step, after one token of text."""
+    return compute_losses(AgentOutput(torch.zeros(len(logits), 0, 4), logits[:, :, None], None), batch, LossRecipe())
+
+
+def test_the_action_loss_is_the_cross_entropy_with_them(played):
+    batch = source_of(played).batch(np.array([0, 1]))
+    logits = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0))
+    entropy = -(batch.probabilities * logits.log_softmax(-1)[..., 1:]).sum(-1)
+    targets = batch.step_mask & ~batch.context_mask
+    assert torch.allclose(losses_of(logits, batch).action.sum, entropy[targets].sum())
+
+
+def test_certain_probabilities_are_labels_and_so_are_absent_ones(played):
+    batch = source_of(played).batch(np.array([0, 1]))
+    logits = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0))
+    certain = torch.nn.functional.one_hot(batch.targets[..., 0], 3).float()
+    expected = losses_of(logits, replace(batch, probabilities=None)).action.sum
+    for probabilities in (certain, torch.zeros(2, 8, 3)):
+        assert torch.allclose(losses_of(logits, replace(batch, probabilities=probabilities)).action.sum, expected)
 
 
 def test_a_dataset_without_probabilities_is_trained_on_by_its_labels(tmp_path):
