@@ -80,14 +80,14 @@ class RemotePolicy:
         return answer["action"], RemoteState(answer["session"], answer["calls"])
 
     def select(self, state: RemoteState, rows: NDArray[np.int64]) -> RemoteState:
-        """The state of those rows, in that order."""
+        """The state of those rows (int64[K], in that order), for a batch in which some environments are done."""
         answer = self._ask(
             {"op": "select", "session": state.session, "calls": state.calls, "rows": np.asarray(rows, np.int64)}
         )
         return RemoteState(answer["session"], answer["calls"])
 
     def close(self) -> None:
-        """The server forgets this client."""
+        """Closes the connection; the server forgets this client."""
         self._open.close()
 
     def __enter__(self) -> "RemotePolicy":
@@ -114,7 +114,10 @@ class RemotePolicy:
 
 
 def pack(value: Any) -> bytes:
-    """A value as MessagePack: None, bool, int, float, str, bytes, list, dict with text keys, and NumPy arrays."""
+    """A value as MessagePack: None, bool, int, float, str, bytes, list, dict with text keys, and NumPy arrays.
+
+    Raises TypeError for any other value, and for an array of a dtype that is not sent.
+    """
     if isinstance(value, np.ndarray):
         if value.dtype.name not in DTYPES:
             raise TypeError(f"an array of {value.dtype} cannot be sent; expected one of {', '.join(DTYPES)}")

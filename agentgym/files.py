@@ -74,9 +74,9 @@ def _kind_of(values: Any) -> str:
 
 @contextmanager
 def understanding(*folders: object) -> Iterator[None]:
-    """What values that were read there turn out not to be, in the block, is a UserError: somebody has changed them.
+    """Raises UserError when the block finds values from those folders not to be as they were written.
 
-    For results, of which pages show too much to check all of it beforehand.
+    It is for results: a page shows too much of them to check all of it beforehand.
     """
     try:
         yield
@@ -185,10 +185,9 @@ def replace_bytes(file: Path, content: bytes | memoryview) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What goes wrong in the block for want of room or permission is an OSError that names a path, whichever library
-    writes.
+    """Raises OSError with a path when the disk is full or refuses the block's writes, whichever library writes.
 
-    Libraries that write by themselves say it in their own ways: torch, for one, that a position is not the expected.
+    Libraries report it in their own ways: torch, for one, says that a position is not the expected one.
     """
     try:
         yield

@@ -135,7 +135,10 @@ class Playground:
         return {"corrected": session.corrected}
 
     def keep(self, identity: str, asked: KeepRequest) -> dict[str, Any]:
-        """The episode goes to the dataset, and is on disk when this returns."""
+        """Appends the episode to the dataset; it is on disk when this returns.
+
+        Raises UserError when the playground records nothing.
+        """
         if self.writer is None:
             raise UserError("nothing is recorded here; start the playground with --record data/NAME")
         session = self.find(identity)

@@ -111,7 +111,11 @@ class EpisodeBuilder:
         seed: int,
         kept: Mapping[str, Any] | None = None,
     ) -> None:
-        """An episode of that seed shows its first observation; `kept` is what is recorded beside the frame."""
+        """Starts an episode of that seed with its first observation.
+
+        `instruction` is uint8[L] (zero-padded UTF-8), `frame` uint8[H, W, 3]; `kept` is what is recorded with the
+        frame. Raises UserError for a frame that is no picture.
+        """
         self._kept = [deepcopy(dict(kept))] if kept else []
         self._first = self._shown = instruction.tobytes()
         self._instruction = decode_instruction(instruction)
@@ -148,7 +152,11 @@ class EpisodeBuilder:
         instruction: NDArray[np.uint8] | None = None,
         kept: Mapping[str, Any] | None = None,
     ) -> None:
-        """One step: its action, from `prepare`, and its result; the instruction is as before without one."""
+        """Adds a step: its action, from `prepare`, and its result, a frame of uint8[H, W, 3] and a float reward.
+
+        Without an instruction it is as before. Raises UserError for a frame that is no picture, and ValueError for one
+        of another shape.
+        """
         self._frames.append(as_picture(frame, self._task))  # first: it may be refused
         if kept:
             self._kept.append(deepcopy(dict(kept)))  # environments write into the same arrays again

@@ -44,7 +44,10 @@ class VectorRecorder(VectorWrapper):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """As the environment's; episodes begin in the rows of `options["reset_mask"]`, or in all."""
+        """As the environment's; episodes begin in the rows of `options["reset_mask"]` (bool[N]), or in all.
+
+        Raises UserError for other options, which a replay would not know.
+        """
         mask = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))  # which Gymnasium pops
         others = sorted(set(options or ()) - {"reset_mask"})
         if others:

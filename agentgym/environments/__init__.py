@@ -34,7 +34,7 @@ __all__ = [
     "Observation",
     "Task",
     "WrappedTask",
-    "check_seeded",
+    "check_seeding",
     "check_suite",
     "declares_success",
     "decode_instruction",

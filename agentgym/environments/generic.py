@@ -21,6 +21,8 @@ class GenericTask(Task):
     """A Gymnasium id whose observation is a picture, or which draws one with `render_mode="rgb_array"`.
 
     Success is what the environment says in `info["is_success"]` or `info["success"]`, or the recipe's `success_return`.
+
+    Raises UserError for an environment without a picture, and for a task without `instructions`.
     """
 
     knows_success = True  # it may: environments do not declare what they will say
@@ -71,7 +73,10 @@ class GenericTask(Task):
         return StepResult(as_reward(reward, self._id), bool(terminated), bool(truncated), own_word(info))
 
     def draw(self) -> NDArray[np.uint8]:
-        """The observation, when it is a picture, or what the environment draws, at the recipe's size."""
+        """The observation, when it is a picture, or what the environment draws, at the recipe's size.
+
+        uint8[height, width, 3]. Raises UserError when the environment changes the size of its frames.
+        """
         picture = as_picture(self._seen, self._id) if self._shows_pictures else self._drawn()
         if self._drawn_size not in (None, picture.shape[:2]):
             raise UserError(f"{self._id}: its frames change their size, from {self._drawn_size} to {picture.shape[:2]}")

@@ -24,7 +24,9 @@ TILE_SIZE = 8  # pixels: 56x56 for the usual view of 7x7 cells
 class MiniGridTask(Task):
     """Any MiniGrid or BabyAI environment. Success is termination with a reward: some levels terminate on failure too.
 
-    `minigrid` is the environment within, for experts that plan on the true grid; `symbolic` its latest partial view.
+    `minigrid` is the environment within, for experts that plan on the true grid; `symbolic` its latest partial view,
+    uint8[cells, cells, 3] of MiniGrid's object, colour and state numbers. Raises UserError when the id is of another
+    kind of environment.
     """
 
     action_space: gymnasium.spaces.Discrete

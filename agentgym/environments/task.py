@@ -88,7 +88,10 @@ class Task(gymnasium.Env[Observation, Any]):
 
     @property
     def state(self) -> Any:
-        """What the world shows beside its frame, for experts that read it; of `state_space`, where there is one."""
+        """What the world shows in addition to its frame, for experts that read it; of `state_space`, where it has one.
+
+        Raises AttributeError for a task that has none.
+        """
         raise AttributeError(f"{self.task} has no state but its frame")
 
     @property
@@ -122,7 +125,10 @@ class Task(gymnasium.Env[Observation, Any]):
         return self._observe(), {"seed": episode_seed}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """One step; at the end of the episode `info["is_success"]` is set."""
+        """Observation, reward (undiscounted), terminated, truncated and info; `info["is_success"]` is set at the end.
+
+        Raises UserError when the environment gives no number as reward.
+        """
         step = self.play(action)
         info = {"is_success": step.success} if step.terminated or step.truncated else {}
         return self._observe(), step.reward, step.terminated, step.truncated, info
@@ -182,5 +188,5 @@ def encode_instruction(text: str, length: int = INSTRUCTION_BYTES) -> NDArray[np
 
 
 def decode_instruction(padded: NDArray[np.uint8]) -> str:
-    """The text of a zero-padded UTF-8 array."""
+    """The text of zero-padded UTF-8, uint8[length]. Raises UnicodeDecodeError, a ValueError, for other bytes."""
     return padded.tobytes().rstrip(b"\0").decode("utf-8")

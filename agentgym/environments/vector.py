@@ -56,7 +56,10 @@ class SeededEnvironments:
         self.observation: dict[str, NDArray[np.uint8]] = {}
 
     def begin(self, seeds: Sequence[int | None], rows: NDArray[np.bool_]) -> None:
-        """The episodes of those seeds begin in those rows; a row with None rests."""
+        """Starts the episodes of those seeds in the `rows` (bool[N]) that are true; a row with None rests.
+
+        Raises UserError when the process of an environment has died.
+        """
         try:
             self.observation, _ = self._envs.reset(seed=list(seeds), options={"reset_mask": rows})
         except (EOFError, ConnectionError) as error:

@@ -121,7 +121,7 @@ class WrappedTask(Task):
         self._seen, self._info = reset_by_seed(self.env, seed, self.task)
 
     def instruct(self, seed: int) -> str:
-        """What the instruction is now."""
+        """The instruction as it is now. Raises UserError when it is no text."""
         text = self._instruct(self._seen, self._info)
         if not isinstance(text, str):
             raise UserError(f"{self.task}: its instruction is {text!r}; expected text")
@@ -134,7 +134,7 @@ class WrappedTask(Task):
         return StepResult(as_reward(reward, self.task), bool(terminated), bool(truncated), own_word(self._info))
 
     def draw(self) -> NDArray[np.uint8]:
-        """The frame, at its size."""
+        """The frame at its size, uint8[height, width, 3]. Raises UserError when the environment changes that size."""
         picture = as_picture(self._look(self._seen), self.task)
         if self._drawn_size not in (None, picture.shape[:2]):
             raise UserError(
@@ -143,7 +143,7 @@ class WrappedTask(Task):
         return resize(picture, self._size)
 
     def render(self) -> NDArray[np.uint8]:
-        """What the environment draws for people, else the frame."""
+        """What the environment draws for people, else the frame; uint8[height, width, 3]."""
         if self.env.render_mode != "rgb_array":
             return self.draw()
         return as_picture(self.env.render(), self.task)

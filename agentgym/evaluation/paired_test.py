@@ -23,7 +23,10 @@ FLIPS = 9_999  # else so many at random, beside none
 
 
 def paired_interval(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> Interval | None:
-    """The 95 % interval of the mean difference, every task weighing the same; None under MIN_PAIRS pairs in all."""
+    """The 95 % interval of the mean difference, every task weighing the same; None under MIN_PAIRS pairs in all.
+
+    `tasks` are differences, float64[pairs] of each task.
+    """
     differences = np.concatenate(tasks)
     if len(differences) < MIN_PAIRS:
         return None

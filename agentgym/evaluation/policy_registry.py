@@ -174,7 +174,11 @@ def check_fit(policy: "LoadedPolicy", env: Task) -> None:
 
 
 class SB3Policy:
-    """The policy inside a Stable-Baselines3 zip of any algorithm. Loading it unpickles: the caller trusts the file."""
+    """The policy inside a Stable-Baselines3 zip of any algorithm.
+
+    Raises UserError when the file is not trusted (loading it unpickles), cannot be read, or is to be `sampled` and has
+    no distribution.
+    """
 
     def __init__(self, path: Path, *, sampled: bool) -> None:
         self._policy: Any = load_sb3_policy(path)

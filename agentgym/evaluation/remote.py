@@ -29,7 +29,7 @@ class ServedPolicy:
         episode_start: Any = None,
         deterministic: bool = True,
     ) -> tuple[Any, RemoteState]:
-        """Actions for a batch of observations."""
+        """Actions for a batch of observations. Raises UserError with what the server refused."""
         try:
             return self._remote.predict(observation, state, episode_start, deterministic=deterministic)
         except RemoteError as error:

@@ -36,17 +36,18 @@ def score(successes: Sequence[bool], returns: Sequence[float], lengths: Sequence
 
 
 def wilson_interval(successes: int, episodes: int) -> Interval:
-    """Wilson's 95 % score interval of a proportion."""
+    """Wilson's 95 % score interval of a proportion (Wilson 1927), computed by SciPy."""
     interval = stats.binomtest(successes, episodes).proportion_ci(confidence_level=0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def return_interval(successes: NDArray[np.bool_], returns: NDArray[np.float64]) -> Interval:
-    """The 95 % interval of the mean return: the bootstrap's, widened by what Wilson's interval of success leaves open.
+    """The 95 % interval of the mean return: the bootstrap's, widened by Wilson's interval of the success rate.
 
-    The bootstrap knows only what it saw: of fifty episodes that all succeeded, or all but one, it says that failures
-    are next to impossible. An episode that failed is taken to return what those seen did, or nothing. Where none
-    succeeded, or success is not defined, the bootstrap is all there is: constant returns are then their own interval.
+    `successes` is bool[episodes], `returns` float64[episodes]. The bootstrap knows only the episodes that it saw: of
+    fifty that all succeeded, or all but one, it says that failures are next to impossible. An episode that failed is
+    taken to return what those seen did, or nothing. Where none succeeded, or success is not defined, the interval is
+    the bootstrap's: constant returns are then their own interval.
     """
     low, high = bootstrap_interval(returns)
     if not successes.any() or returns.min() < 0:
@@ -57,7 +58,10 @@ def return_interval(successes: NDArray[np.bool_], returns: NDArray[np.float64]) 
 
 
 def bootstrap_interval(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
-    """The 95 % percentile bootstrap interval of the mean; a single or constant value is its own interval."""
+    """The 95 % percentile bootstrap interval of the mean of float64[n], computed by SciPy.
+
+    A single or constant value is its own interval.
+    """
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
     result = stats.bootstrap(
@@ -79,7 +83,10 @@ def t_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
 
 
 def normalise(returns: Sequence[float], *, random: float, expert: float) -> NDArray[np.float64] | None:
-    """The returns on the scale of random = 0 and expert = 1; None where the expert is not above the random policy."""
+    """The returns, float64[episodes], scaled so that random is 0 and the expert 1.
+
+    None where the expert is not above the random policy.
+    """
     if expert <= random:
         return None
     return (np.asarray(returns, dtype=np.float64) - random) / (expert - random)
@@ -106,7 +113,10 @@ def scale_of(task: Mapping[str, Any]) -> Interval | None:
 
 
 def over_tasks(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> dict[str, Any]:
-    """The scores over tasks of their episodes' normalised scores, as plain values. Raises ValueError without tasks."""
+    """The scores over tasks, from the normalised scores of their episodes (float64[episodes] each), as plain values.
+
+    Raises ValueError without tasks.
+    """
     if not tasks:
         raise ValueError("no tasks to score")
     means = np.array([[task.mean() for task in tasks]])
@@ -119,17 +129,20 @@ def over_tasks(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> dict[s
 
 
 def interquartile_mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of the middle half of each row (a quarter of its places, rounded down, is left out at either end)."""
+    """The mean of the middle half of each row of [rows, tasks].
+
+    A quarter of its values, rounded down, is left out at either end.
+    """
     return np.asarray(stats.trim_mean(scores, 0.25, axis=1))
 
 
 def mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of each row."""
+    """The mean of each row of [rows, tasks]."""
     return np.asarray(scores.mean(axis=1))
 
 
 def optimality_gap(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each row falls short of 1 on average, what is above 1 counted as 1: lower is better."""
+    """How far each row of [rows, tasks] falls short of 1 on average, values above 1 counted as 1: lower is better."""
     return np.asarray(1.0 - np.minimum(scores, 1.0).mean(axis=1))
 
 
@@ -137,7 +150,10 @@ STATISTICS = {"iqm": interquartile_mean, "mean": mean, "optimality_gap": optimal
 
 
 def performance_profile(tasks: Sequence[NDArray[np.float64]]) -> dict[str, list[float]]:
-    """The share of episodes, all tasks weighing the same, whose normalised score is above each threshold."""
+    """The share of episodes, all tasks weighing the same, whose normalised score is above each threshold.
+
+    `tasks` are the normalised scores of each task, float64[episodes].
+    """
     thresholds = np.linspace(0.0, 1.2, 61)
     shares = np.mean([(task[:, None] > thresholds).mean(axis=0) for task in tasks], axis=0)
     return {"thresholds": thresholds.round(6).tolist(), "shares": shares.tolist()}
@@ -149,7 +165,7 @@ def resampled_means(tasks: Sequence[NDArray[np.float64]], generator: np.random.G
 
 
 def percentiles(values: NDArray[np.float64]) -> Interval:
-    """The middle 95 % of the values."""
+    """The middle 95 % of values [n]."""
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 

@@ -26,6 +26,20 @@ from agentgym.experts.sb3 import SB3Expert
 from agentgym.experts.trained import TrainedExpert
 from agentgym.experts.trivial import ConstantExpert, RepeatExpert
 
+__all__ = [
+    "AGENT",
+    "BY_PATH",
+    "CONSTANT",
+    "EXPERTS",
+    "SB3",
+    "TRAINED",
+    "Expert",
+    "ObservesExecution",
+    "RandomExpert",
+    "StateOnly",
+    "make",
+]
+
 
 class Expert(Protocol):
     """Acts for one episode at a time."""
@@ -39,7 +53,10 @@ class Expert(Protocol):
         ...
 
     def act(self, observation: Observation) -> Any:
-        """The action for the present observation."""
+        """The action for the observation {"frame": uint8[H, W, 3], "instruction": uint8[L]}.
+
+        Any exception that it raises ends the episode as an error, and the collection continues.
+        """
         ...
 
 
@@ -89,7 +106,10 @@ BY_PATH = {
 
 
 def make(name: str) -> Expert:
-    """The expert of that name, or what `trained:PATH`, `sb3:PATH`, `agent:PATH` or `constant:N` means, or UserError."""
+    """The expert of that name, or of `trained:PATH`, `sb3:PATH`, `agent:PATH` or `constant:N`.
+
+    Raises UserError for another name, and for a file that cannot be read or is not trusted.
+    """
     if name.startswith(SB3):
         return SB3Expert(Path(name.removeprefix(SB3)))
     if name.startswith(TRAINED):

@@ -38,7 +38,7 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def draw(self, states: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-        """An action for each state, its log-probability and the state's value."""
+        """An action for each state, its log-probability and the state's value, [batch] each."""
         logits, values = self(torch.from_numpy(states))
         every = logits.log_softmax(1)
         actions = torch.multinomial(every.exp(), 1)

@@ -81,7 +81,7 @@ def columns_of(recipe: DatasetRecipe, env: environments.Task) -> tuple[Extra, ..
 
 
 def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> ActionNoise:
-    """Who acts in the expert's place, and how often."""
+    """Who acts in the expert's place, and how often. Raises ValueError for `dagger` without `make_agent`."""
     turns: list[tuple[float, SubstituteActor]] = []
     if recipe.dagger is not None:
         if make_agent is None:

@@ -38,7 +38,10 @@ class NetworkShape(BaseModel):
 
 @dataclass(frozen=True)
 class Network:
-    """A network with its weights, named `convolution` and `linear.0`, `linear.1`, ... as in the file."""
+    """A network with its weights, named `convolution` and `linear.0`, `linear.1`, ... as in the file.
+
+    Raises ValueError when the weights are not those of such a network.
+    """
 
     shape: NetworkShape
     weights: Mapping[str, NDArray[np.float32]]

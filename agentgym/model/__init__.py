@@ -2,7 +2,8 @@
 
     agent, config                         AgentModel: vision encoder, projector, language model, MAE decoder
     loading, older_formats                checkpoint folders, those of formats 1 and 2 too
-    vision, temporal, grounding           the visual encoder, over time, and reading for the instruction
+    vision, temporal, grounding           the visual encoder, over time, and attending to the instruction
+    masked_autoencoder                    what it hides and how the pixels are decoded
     language, transformer, kv_cache       the language model; layers with the causal mask; what acting keeps
     sequence, tokenizer                   the order of tokens (drawn there); text and action tokens
     presets, pretrained, adapting, single_domain   sizes; published CLIP and OPT; other actions; a single domain

@@ -25,9 +25,10 @@ from agentgym.model.config import AgentConfig
 from agentgym.model.grounding import InstructionContext
 from agentgym.model.labels import LabelBranches
 from agentgym.model.language import LanguageModel
+from agentgym.model.masked_autoencoder import MAEDecoder, Reconstruction, of_first_chosen, split_patches
 from agentgym.model.older_formats import CHECKPOINT_FORMAT, read_older
 from agentgym.model.sequence import Layout, pack, unpack
-from agentgym.model.vision import FrameSize, MAEDecoder, VisionEncoder, split_patches
+from agentgym.model.vision import FrameSize, VisionEncoder
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,14 @@ class AgentOutput:
 
     language_logits: Float[Tensor, "batch tokens vocabulary"]  # at w_1 ... w_{L-1}, for w_2 ... w_L
     action_logits: Float[Tensor, "batch time action vocabulary"]
-    reconstruction: "Reconstruction | None"
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """Patches of the real frames of a batch, in order, and their reconstruction; `masked` are the hidden ones."""
-
-    patches: Float[Tensor, "frames patches pixels"]
-    predicted: Float[Tensor, "frames patches pixels"]
-    masked: Bool[Tensor, "frames patches"]
-
-    def of(self, frames: Int[Tensor, "chosen"]) -> "Reconstruction":
-        """That of some frames."""
-        return Reconstruction(self.patches[frames], self.predicted[frames], self.masked[frames])
+    reconstruction: Reconstruction | None
 
 
 class AgentModel(PreTrainedModel):
     """The interactive agent foundation model of arXiv 2402.05929 (section 3), as a `transformers` model.
 
-    Frames are uint8 in 0 to 255; tokens are int64. docs/paper.md lists where it deviates from the paper.
+    Frames are uint8 in 0 to 255; tokens are int64. docs/paper.md lists where it deviates from the paper. Raises
+    UserError for a configuration of another checkpoint format.
     """
 
     config_class = AgentConfig
@@ -100,7 +89,10 @@ class AgentModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, path: Any, *arguments: Any, **keywords: Any) -> Any:
-        """The model of a checkpoint folder, as `transformers` loads it; older formats too."""
+        """The model of a checkpoint folder, as `transformers` loads it; older formats too.
+
+        Raises what `transformers` raises; `agentgym.model.load_agent` checks the folder and raises UserError.
+        """
         older = read_older(Path(path))
         if older is None:
             return super().from_pretrained(path, *arguments, **keywords)
@@ -137,7 +129,10 @@ class AgentModel(PreTrainedModel):
         mask: Int[Tensor, "instructions tokens"],
         of_frame: Int[Tensor, "frames"],
     ) -> InstructionContext | None:
-        """What the encoder reads frames for, `of_frame` saying which instruction is whose; None: for nothing."""
+        """The instructions that the encoder attends to, `of_frame` being the index of each frame's; None without any.
+
+        `mask` is 1 at real tokens.
+        """
         if self.vision_encoder.grounding is None:
             return None
         return InstructionContext(self.language_model.embeddings(instruction), mask.bool(), of_frame)
@@ -145,7 +140,10 @@ class AgentModel(PreTrainedModel):
     def encode(
         self, frames: UInt8[Tensor, "frames height width 3"], *, time: int = 1, words: InstructionContext | None = None
     ) -> Float[Tensor, "frames visual width"]:
-        """The visual tokens of each frame, of clips of `time` frames where the encoder reads clips."""
+        """The visual tokens of each frame: F_φ(E_θ(V_t)) in the paper.
+
+        Frames are of the model's `frame_size`. Where the encoder reads clips, each `time` frames in a row are one.
+        """
         return self.project(self.vision_encoder(self.vision_encoder.patchify(frames), time=time, words=words))
 
     def reconstruct(
@@ -156,7 +154,10 @@ class AgentModel(PreTrainedModel):
         *,
         time: int = 1,
     ) -> Reconstruction:
-        """The masked autoencoder: the patches with the most noise are masked, the same ones in all `time` frames."""
+        """The masked autoencoder (arXiv 2111.06377): the patches with the most noise are masked and reconstructed.
+
+        `mask_ratio` is the share of them, in (0, 1). Of a clip of `time` frames the same ones are masked in all.
+        """
         visible, masked = split_patches(noise[::time].repeat_interleave(time, 0), mask_ratio)
         predicted = self.mae_decoder(self.vision_encoder(patches, visible, time=time), visible)
         return Reconstruction(patches, predicted, masked)
@@ -220,7 +221,7 @@ class AgentModel(PreTrainedModel):
         return self.language_model.logits(hidden)
 
     def action_logits(self, hidden: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes actions"]:
-        """Only those of the action tokens."""
+        """The logits of the action tokens only."""
         return self.language_model.logits(hidden, int(self.config.num_text_tokens))
 
     def forward(
@@ -261,7 +262,7 @@ class AgentModel(PreTrainedModel):
             noise = mask_noise.new_zeros(step_mask.numel(), mask_noise.shape[1])
             noise[chosen] = mask_noise
             if clips:  # whole ones are read, masked as the first chosen frame of each, and what was chosen is kept
-                noise = _of_first_chosen(noise, chosen, time)
+                noise = of_first_chosen(noise, chosen, time)
                 reconstruction = self.reconstruct(patches, noise, mask_ratio, time=time).of(chosen.nonzero().squeeze(1))
             else:
                 reconstruction = self.reconstruct(patches[chosen[real]], mask_noise, mask_ratio)
@@ -272,7 +273,7 @@ class AgentModel(PreTrainedModel):
         )
 
     def project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:
-        """Visual tokens of the encoder's features, after its last norm."""
+        """The visual tokens of the encoder's features, which are normalised and projected here."""
         return self.projector(self.merge(self.vision_encoder.last_norm(features)))
 
     def merge(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual inputs"]:
@@ -285,13 +286,6 @@ class AgentModel(PreTrainedModel):
             squares = features.reshape(len(features), merged, merge, merged, -1).transpose(2, 3)
             features = squares.reshape(len(features), merged**2, -1)
         return features
-
-
-def _of_first_chosen(noise: Tensor, chosen: Tensor, time: int) -> Float[Tensor, "frames patches"]:
-    """The noise of the first chosen frame of each clip, for all its frames."""
-    clips = chosen.unflatten(0, (-1, time))
-    rows, first = torch.arange(len(clips), device=noise.device), clips.to(torch.uint8).argmax(1)
-    return noise.unflatten(0, clips.shape)[rows, first].repeat_interleave(time, 0)
 
 
 AutoConfig.register(AgentConfig.model_type, AgentConfig, exist_ok=True)  # so that transformers' own loaders know it

@@ -142,7 +142,7 @@ def _first_line(error: Exception) -> str:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, instruction: str) -> NDArray[np.int64]:
-    """W: the start token and the tokens of the instruction.
+    """W, int64[tokens]: the start token and the tokens of the instruction.
 
     The names of special tokens and actions are text like any other: an instruction cannot say them.
     """

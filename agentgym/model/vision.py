@@ -1,17 +1,16 @@
-"""The visual encoder and the decoder of the masked autoencoder.
+"""The visual encoder.
 
 The encoder is CLIP's, whose learned positions are replaced by fixed two-dimensional sine-cosine ones (He et al. 2022,
 arXiv 2111.06377), so that it can run on all patches to act and on only the visible ones for the masked autoencoder.
 Frames come in as uint8 and are normalised here, with CLIP's own constants.
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig
 
@@ -128,45 +127,6 @@ class VisionEncoder(nn.Module):
         initialize_as_clip(self.transformer)
 
 
-class MAEDecoder(nn.Module):
-    """From the encoder's features of the visible patches to the pixels of all."""
-
-    positions: Tensor
-
-    def __init__(
-        self, encoder_width: int, num_patches: int, pixels: int, *, width: int, layers: int, heads: int
-    ) -> None:
-        super().__init__()
-        self.side = math.isqrt(num_patches)
-        self.embed = nn.Linear(encoder_width, width)
-        self.mask_token = nn.Parameter(torch.zeros(width))
-        self.register_buffer("positions", torch.zeros(num_patches, width))
-        self.transformer = Transformer(TransformerSizes(width, 4 * width, layers, heads, "gelu"))
-        self.norm = nn.LayerNorm(width)
-        self.to_pixels = nn.Linear(width, pixels)
-        self._initialize()
-
-    def forward(
-        self, visible_features: Float[Tensor, "frames visible width"], visible: Int[Tensor, "frames visible"]
-    ) -> Float[Tensor, "frames patches pixels"]:
-        """The reconstruction of every patch."""
-        embedded = self.embed(visible_features)
-        tokens = self.mask_token.to(embedded.dtype).expand(len(visible), len(self.positions), -1)
-        tokens = tokens.scatter(1, visible[..., None].expand_as(embedded), embedded) + self.positions
-        return self.to_pixels(self.norm(self.transformer(tokens, FullAttention())))
-
-    @torch.no_grad()
-    def _initialize(self) -> None:
-        """Fixed positions; linear layers as in He et al. 2022."""
-        self.positions.copy_(sine_cosine_positions(self.side, self.positions.shape[1]))
-        nn.init.normal_(self.mask_token, std=0.02)
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
-                for matrix in module.weight.chunk(3 if name.endswith("queries_keys_values") else 1):
-                    nn.init.xavier_uniform_(matrix)
-                nn.init.zeros_(module.bias)
-
-
 @lru_cache(maxsize=8)
 def _normalisation(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """What pixels of 0 to 255 are multiplied with and what is added, [3, 1] each: CLIP's normalisation."""
@@ -191,27 +151,16 @@ def initialize_as_clip(transformer: Transformer) -> None:
             nn.init.zeros_(linear.bias)
 
 
-def split_patches(
-    noise: Float[Tensor, "frames patches"], mask_ratio: float
-) -> tuple[Int[Tensor, "frames visible"], Bool[Tensor, "frames patches"]]:
-    """M: the visible patches of each frame, those with the least noise, and which patches are masked.
-
-    Rounded so that at least one patch is visible and at least one masked.
-    """
-    patches = noise.shape[1]
-    kept = min(max(1, round(patches * (1 - mask_ratio))), patches - 1)
-    visible = noise.argsort(dim=1)[:, :kept]
-    masked = torch.ones_like(noise, dtype=torch.bool).scatter(1, visible, False)
-    return visible, masked
-
-
 def take(tokens: Float[Tensor, "frames tokens width"], index: Int[Tensor, "frames chosen"]) -> Tensor:
     """The chosen tokens of each row, [frames, chosen, width]."""
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
 
 
 def sine_cosine_positions(side: int, width: int) -> Float[Tensor, "patches width"]:
-    """Fixed positions of a square grid: a quarter of the width each for sin x, cos x, sin y, cos y."""
+    """Fixed positions of a square grid: a quarter of the width each for sin x, cos x, sin y, cos y.
+
+    float32. Raises ValueError unless 4 divides the width. They are MAE's (arXiv 2111.06377, appendix A.1).
+    """
     quarter = width // 4
     if width % 4:
         raise ValueError(f"sine-cosine positions need a width that 4 divides, not {width}")

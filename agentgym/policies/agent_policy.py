@@ -48,7 +48,10 @@ class WrittenAction:
 
 
 class AgentPolicy:
-    """Chooses actions for one environment or a batch of them; it holds no history, which is in the state."""
+    """Chooses actions for one environment or a batch of them. It holds no history: that is in the state.
+
+    The interface is Stable-Baselines3's `predict`, with `state` and `episode_start` as for its recurrent policies.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class AgentPolicy:
         seed: int = 0,
         sampler: Sampler | None = None,
     ) -> None:
-        """`sampler` draws the actions where they are not to be the likeliest; None: at that temperature and seed."""
+        """`sampler` draws the actions of `predict(deterministic=False)`; None draws at that temperature and seed."""
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.sampler = sampler or TemperatureSampler(temperature, seed)
@@ -178,7 +181,11 @@ class AgentPolicy:
     def written_action(
         self, observation: Mapping[str, NDArray[np.uint8]], state: PolicyState | None = None
     ) -> WrittenAction:
-        """The likeliest action of one environment, token by token. Its state is as that of `action_logits`."""
+        """The likeliest action of one environment, token by token. Its state is as that of `action_logits`.
+
+        `observation` is {"frame": uint8[H, W, 3], "instruction": uint8[L]}. Raises UserError like `predict`, and for a
+        batch of observations.
+        """
         probabilities: list[NDArray[np.float64]] = []
 
         def choose(logits: Tensor) -> NDArray[np.int64]:
@@ -203,7 +210,10 @@ class AgentPolicy:
         return self.codec.tokens[token].removeprefix("<action:").removesuffix(">").removeprefix("<action_")
 
     def executed(self, state: PolicyState, actions: Any) -> PolicyState:
-        """The state after `actions`, one for each environment, were executed in place of those last chosen."""
+        """The state after `actions`, one for each environment, were executed in place of those last chosen.
+
+        Raises ValueError for an action outside the space.
+        """
         return state.executed(self.codec.encode_series(actions))
 
     def start(self, row: int, seed: int) -> None:
@@ -211,7 +221,7 @@ class AgentPolicy:
         self.sampler.start(row, seed)
 
     def select(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:
-        """The state of those rows, in that order, for a batch in which some environments are done."""
+        """The state of those rows (int64[K], in that order), for a batch in which some environments are done."""
         self.sampler.select(rows)
         return state.select(rows)
 

@@ -11,7 +11,10 @@ from agentgym.errors import UserError
 def read_observation(
     observation: Mapping[str, NDArray[np.uint8]], shape: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], tuple[str, ...], bool]:
-    """Frames [N, *shape, 3], instructions as text, and whether the observation was a single one."""
+    """Frames uint8[N, *shape, 3], N instructions as text, and whether the observation was a single one.
+
+    Raises UserError when the observation lacks one of the two, or has another dtype or shape.
+    """
     if not isinstance(observation, Mapping):
         raise UserError(
             f"the observation is a {type(observation).__name__}; expected {{'frame', 'instruction'}}: "
@@ -47,7 +50,10 @@ def read_observation(
 
 
 def read_starts(episode_start: NDArray[np.bool_] | None, rows: int) -> NDArray[np.bool_]:
-    """A copy of `episode_start`, which Stable-Baselines3 changes in place; all false for None."""
+    """A copy of `episode_start`, bool[rows], which Stable-Baselines3 changes in place; all false for None.
+
+    Raises UserError for another number of rows.
+    """
     if episode_start is None:
         return np.zeros(rows, bool)
     starts = np.array(episode_start, dtype=bool).reshape(-1)

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 
 class Policy(Protocol):
-    """Stable-Baselines3's PolicyPredictor."""
+    """What acts: the protocol is Stable-Baselines3's `PolicyPredictor`."""
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
-        """Actions for a batch of observations, and the state to hand back."""
+        """Actions [N, ...] for a batch of N observations, and the state to pass to the next call.
+
+        `state` is None at first; `episode_start`, bool[N], says in which rows an episode begins.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ class Sampler(Protocol):
     """Chooses one of each row's actions. A policy notifies it when the rows of its batch change."""
 
     def choose(self, logits: NDArray[np.floating]) -> NDArray[np.int64]:
-        """A place of each row of logits [N, A]; those that are −inf are never chosen."""
+        """The index chosen in each row of logits [N, A], int64[N]; those that are −inf are never chosen."""
         ...
 
     def start(self, row: int, seed: int) -> None:
@@ -20,7 +20,7 @@ class Sampler(Protocol):
         ...
 
     def select(self, rows: NDArray[np.int64]) -> None:
-        """Those rows are all there are now, in that order."""
+        """The batch now consists of those rows (int64[K]), in that order."""
         ...
 
 
@@ -55,7 +55,7 @@ class PerEpisodeSampler:
         return self.sample(softmax(logits / self._temperature))
 
     def sample(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
-        """A place of each row of probabilities [N, A], drawn by them."""
+        """An index drawn in each row of probabilities [N, A], int64[N]."""
         forced = (probabilities > 0).sum(axis=1) == 1  # takes no draw, so that others' length does not count
         draws = np.array([[0.0 if forced[row] else self._rows[row].random()] for row in range(len(probabilities))])
         chosen: NDArray[np.int64] = (probabilities.cumsum(axis=1) < draws).sum(axis=1)
@@ -78,7 +78,7 @@ def checked(temperature: float) -> float:
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Probabilities of each row, in float64."""
+    """Probabilities of each row of logits [..., A], in float64."""
     shifted = logits.astype(np.float64)
     powers = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)

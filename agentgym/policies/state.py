@@ -38,7 +38,7 @@ class PolicyState:
         return self.turn == self.cache.turn
 
     def select(self, rows: NDArray[np.int64]) -> "PolicyState":
-        """That of those rows, in that order."""
+        """The state of those rows (int64[K]), in that order."""
         cache, chosen = self.cache.select(rows), torch.from_numpy(rows)
         return replace(
             self,

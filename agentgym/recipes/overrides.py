@@ -13,7 +13,7 @@ EVERY = "*"  # in a dotted key: every place of a list
 
 
 def parse(override: str) -> Override:
-    """`a.b=1` as (("a", "b"), 1); what is no TOML value is taken as a string."""
+    """`a.b=1` as (("a", "b"), 1); what is no TOML value is taken as a string. Raises UserError for no `key=value`."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {override}: expected key=value, for example --set training.updates=100")
@@ -51,7 +51,7 @@ def value_at(values: Any, place: tuple[str, ...]) -> Any:
 
 
 def put(values: dict[str, Any], keys: tuple[str, ...], value: Any, path: Path) -> None:
-    """Sets the value at a dotted key; tables that are missing are made, places in a list have to be there."""
+    """Sets the value at a dotted key; missing tables are made. Raises UserError for a place that a list lacks."""
     table: Any = values
     for depth, key in enumerate(keys):
         if isinstance(table, list):

@@ -20,7 +20,10 @@ def draw_reconstructions(
     *,
     scale: int,
 ) -> bytes:
-    """A PNG of three labelled rows, one column a frame, each pixel `scale` pixels wide."""
+    """A PNG of three labelled rows, one column a frame, each pixel `scale` pixels wide.
+
+    Raises ValueError unless the three have one shape.
+    """
     rows = {"frame": originals, "masked input": masked, "reconstruction": predicted}
     if not originals.shape == masked.shape == predicted.shape:
         shapes = ", ".join(f"{label} {row.shape}" for label, row in rows.items())

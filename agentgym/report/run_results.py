@@ -76,7 +76,10 @@ class RunFolder:
 
     @property
     def reconstructions(self) -> bytes | None:
-        """A PNG of frames, their masked input and the masked autoencoder's reconstruction; None without any."""
+        """A PNG of frames, their masked input and the masked autoencoder's reconstruction; None without any.
+
+        Raises UserError when the saved arrays cannot be read.
+        """
         file = self.path / "reconstructions.npz"
         if file.is_file():
             try:

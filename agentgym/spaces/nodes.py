@@ -133,7 +133,10 @@ def join(node: Node, values: Any) -> Any:
 
 
 def choose(leaf: Leaf, value: Any) -> list[int]:
-    """The choices in a leaf that give one value. Of buttons and characters, all are made in the one slot."""
+    """The choices in a leaf that give one value. Of buttons and characters, all are made in the one slot.
+
+    Raises ValueError for a value outside the leaf's space.
+    """
     if isinstance(leaf, Integers | Reals):
         return list(leaf.indices(value).tolist())
     if isinstance(leaf, Buttons):

@@ -95,7 +95,7 @@ class Reals:
 
 
 def flatten(values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Values [..., *shape] as [..., elements]."""
+    """Values [..., *shape] as [..., elements]. Raises ValueError for another shape."""
     array = np.asarray(values)
     batch = array.shape[: array.ndim - len(shape)]
     if array.ndim < len(shape) or array.shape[len(batch) :] != shape:
@@ -104,7 +104,7 @@ def flatten(values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def flatten_whole(values: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """The same of whole numbers; those of another type are refused, not cut."""
+    """The same of whole numbers. Raises ValueError for another dtype, which is refused, not rounded."""
     flat = flatten(values, shape)
     if flat.size and flat.dtype.kind not in "iub":
         raise ValueError(f"action {values} is {flat.dtype}; expected whole numbers")

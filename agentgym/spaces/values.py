@@ -153,7 +153,7 @@ def as_plain(space: Node, value: Any) -> Any:
 
 
 def stack(space: Node, values: Iterable[Any]) -> Actions:
-    """Actions, or their plain values, as a series."""
+    """Actions, or their plain values, as a series. Raises ValueError when one has another shape or type."""
     found = array_type(space)
     if found is None:
         return tuple(as_action(space, value) for value in values)

@@ -94,5 +94,5 @@ class CaptionSource:
 
 
 def shown_frames(count: int, window: int) -> NDArray[np.int64]:
-    """Which of an episode's frames are shown: all of them, or `window` evenly spaced ones, first and last included."""
+    """Which of an episode's frames are shown, int64[n]: all, or `window` evenly spaced ones with the first and last."""
     return np.linspace(0, count - 1, min(count, window)).round().astype(np.int64)

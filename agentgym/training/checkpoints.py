@@ -32,7 +32,10 @@ def save_checkpoint(accelerator: Accelerator, path: Path, update: int) -> None:
 
 
 def resume(accelerator: Accelerator, path: Path) -> int:
-    """Loads the last whole checkpoint; the update it was made after, 0 when there is none."""
+    """Loads the last whole checkpoint and returns its update, 0 when there is none.
+
+    Raises UserError when it cannot be read.
+    """
     whole = [folder for folder in _checkpoints(path) if folder.suffix != ".tmp"]
     if not whole:
         return 0

@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from agentgym.model.agent import AgentOutput, Reconstruction
+from agentgym.model.agent import AgentOutput
+from agentgym.model.masked_autoencoder import Reconstruction
 from agentgym.recipes import LossRecipe
 from agentgym.training.windows import Batch
 

@@ -30,7 +30,7 @@ class MetricAccumulator:
         self._numbers.append(losses.numbers())
 
     def values(self) -> torch.Tensor:
-        """All sums as one float64 vector of the host, to be added to those of other processes."""
+        """All sums as one float64[numbers] on the host, to be added to those of other processes."""
         samples = torch.tensor(self._samples, dtype=torch.float64)
         if not self._numbers:
             return torch.zeros(3 + 2 * len(PARTS), dtype=torch.float64)
@@ -45,7 +45,7 @@ class MetricAccumulator:
 
     @staticmethod
     def means(values: torch.Tensor) -> dict[str, float]:
-        """What `values` say: the loss by sample, each part by its own terms, and how many actions were right."""
+        """What the sums [numbers] mean: the loss per sample, each part per term, and the share of correct actions."""
         samples, total, correct, *parts = values.tolist()
         sums, counts = parts[: len(PARTS)], parts[len(PARTS) :]
         by_part = {f"loss/{name}": sum_ / count for name, sum_, count in zip(PARTS, sums, counts, strict=True) if count}

@@ -33,7 +33,10 @@ REMEDIES = {
 
 
 def chosen_trackers(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The trackers that a recipe names; where it names none, TensorBoard if it is installed. Raises UserError."""
+    """The trackers that a recipe names; where it names none, TensorBoard if it is installed.
+
+    Raises UserError naming the extra when the package of one is missing.
+    """
     if names is None:
         return ("tensorboard",) if find_spec("tensorboard") else ()
     for name in names:
@@ -66,7 +69,7 @@ def make_trackers(names: Sequence[str] | None, run: Path) -> "list[GeneralTracke
 
 @contextmanager
 def starting(trackers: "Sequence[GeneralTracker]", run: Path) -> Iterator[None]:
-    """Around what starts them: what a package says against it is a UserError, and trackers.json is written."""
+    """A block that starts them; trackers.json is written after it. Raises UserError when a package refuses."""
     os.environ.setdefault("WANDB_SILENT", "true")  # the progress of the command is all that is printed
     try:
         with redirect_stdout(sys.stderr):  # Trackio greets on stdout, where results go

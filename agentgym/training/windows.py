@@ -135,7 +135,7 @@ class WindowSource:
         return self.table[indices, 2] - self.table[indices, 1]
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """The windows of those rows of the table."""
+        """The windows of those rows of the table. Raises UserError naming an episode with an unfit action."""
         rows = self.table[indices]
         longest = int((rows[:, 2] - rows[:, 1]).max())
         (height, width, _), size = self._dataset.header.frame_shape, self._frame_size
@@ -257,7 +257,10 @@ def quotas(weights: Sequence[float]) -> NDArray[np.int64]:
 def split_episodes(
     dataset: EpisodeDataset, held_out: float, hashed_by: str = "blake2b"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Episodes to train on and episodes held out; where an episode belongs depends only on its task and seed."""
+    """Numbers of the episodes to train on and of those held out, int64[n] each.
+
+    Which of the two an episode belongs to depends only on its task and seed. `held_out` is a share in [0, 1).
+    """
     place = _by_crc32 if hashed_by == "crc32" else _by_blake2b
     keys = zip(dataset.column("task"), dataset.column("seed"), strict=True)
     share = np.array([place(f"{task}:{seed}".encode()) for task, seed in keys])

@@ -4,15 +4,14 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from agentgym.model.masked_autoencoder import MAEDecoder, split_patches
 from agentgym.model.published_names import POSITIONS, clip_tensors
 from agentgym.model.vision import (
     CLIP_MEAN,
     CLIP_STD,
     FrameSize,
-    MAEDecoder,
     VisionEncoder,
     sine_cosine_positions,
-    split_patches,
     take,
 )
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agentgym.model.agent import AgentOutput, Reconstruction
+from agentgym.model.agent import AgentOutput
+from agentgym.model.masked_autoencoder import Reconstruction
 from agentgym.recipes import LossRecipe
 from agentgym.training.losses import compute_losses, frames_to_mask
 from agentgym.training.windows import Batch

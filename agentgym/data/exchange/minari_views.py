@@ -51,7 +51,7 @@ def is_minigrid(task: str, space: gymnasium.Space[Any]) -> bool:
 
 
 def find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> ObservationView:
-    """The part `image`, else the first one, that has the form of a picture."""
+    """The part `image`, else the first one, that has the form of a picture. Raises UserError when there is none."""
     grid = is_minigrid(task, space)
     for key, part in sorted(parts_of(space).items(), key=lambda each: each[0] != "image"):
         if isinstance(part, gymnasium.spaces.Box) and part.dtype == np.uint8 and part.shape[2:] == (3,):

@@ -102,12 +102,19 @@ class EpisodeDataset:
         return shard.frames(row, start, stop)
 
     def fill(self, found: NDArray[np.uint8], episode: int, start: int) -> None:
-        """Puts an episode's frames from `start` on into uint8[some, height, width, 3], without a copy of them."""
+        """Fills `found`, uint8[n, H, W, 3], with an episode's frames from `start` on, without a copy of them.
+
+        Raises UserError when one is damaged.
+        """
         shard, row = self._locate(episode)
         shard.fill(found, row, start)
 
     def actions(self, episode: int, start: int, stop: int) -> tuple[Actions, Actions | None]:
-        """The executed actions of steps [start, stop), and the labels where there are some."""
+        """The executed actions of steps [start, stop), and the expert's labels where it has labels.
+
+        They are arrays [stop - start, *shape] in the dtype of the space; tuples where an action is no array. Raises
+        UserError when they are damaged.
+        """
         shard, row = self._locate(episode)
         return self._series(shard.steps(row, start, stop))
 
@@ -117,7 +124,10 @@ class EpisodeDataset:
         return decode_steps(space, values["actions"]), labels
 
     def extras(self, episode: int) -> dict[str, Any]:
-        """What was recorded beside the frames, a value for each frame: arrays, texts, and JsonText of anything else."""
+        """What was recorded in addition to the frames, one value a frame: arrays, texts, and JsonText of other values.
+
+        Raises UserError when it is damaged.
+        """
         shard, row = self._locate(episode)
         return shard.extras(row)
 
@@ -143,7 +153,7 @@ class EpisodeDataset:
         return Windows(self, length)
 
     def outcomes(self) -> dict[str, int]:
-        """How many attempts ended how."""
+        """The number of attempts by outcome: "solved", "failed", "error" or "timeout"."""
         return count_outcomes(attempt for shard in self.shards for attempt in shard.attempts)
 
     def seeds(self, task: str) -> set[int]:

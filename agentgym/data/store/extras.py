@@ -61,7 +61,10 @@ class Extra:
         return Extra(name, kind, dtype, shape)
 
     def gather(self, values: Sequence[Any]) -> Any:
-        """Values one after another: an array [values, *shape], or a list of texts. ValueError for another kind."""
+        """Values one after another: an array [values, *shape], or a list of texts.
+
+        Raises ValueError for a value of another kind.
+        """
         if self.kind == "json":
             return [value if isinstance(value, JsonText) else JsonText(_to_json(self.name, value)) for value in values]
         if self.kind == "text":

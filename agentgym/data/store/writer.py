@@ -33,19 +33,21 @@ SHARD_BYTES = 2**28  # of values; Arrow counts the bytes of a column in int32
 
 
 class DatasetWriter:
-    """Appends episodes to a dataset folder; what `commit` has returned from is safe from a crash.
+    """Appends episodes to a dataset folder. What is committed survives a crash.
 
-    An appended episode is committed `commit_seconds` later at the latest, by a timer, whether or not another one
-    follows: a crash costs at most that long, and the current episode. One writer at a time: a second one is refused
-    with a UserError, as is a header that is not the folder's. A full disk is a UserError too; what is committed stays
-    whole. An episode that does not fit the header is refused by `append` and costs no other. A writer serves the
-    process that opened it: environments in other processes have no part in it.
+    An appended episode is committed after at most `commit_seconds` seconds, by a timer, whether or not another one
+    follows: a crash costs at most that long, and the current episode. An episode that does not fit the header is
+    refused by `append` and costs no other. A writer belongs to the process that opened it: environments in other
+    processes cannot use it.
+
+    Raises UserError when another writer has the folder, when the folder has another header, and when the disk is
+    full; what is committed stays whole.
     """
 
     def __init__(
         self, path: str | Path, header: Header, *, commit_seconds: float = 2.0, all_or_nothing: bool = False
     ) -> None:
-        """`all_or_nothing`: nothing of the folder stays when a commit fails, and what the disk says is an OSError."""
+        """With `all_or_nothing`, a failed commit leaves nothing in the folder, and the disk's error is an OSError."""
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(self.path)

@@ -132,7 +132,7 @@ class OnnxPolicy:
             self.sampler.start(row, seed)
 
     def select(self, state: Sequence[History], rows: NDArray[np.int64]) -> tuple[History, ...]:
-        """The state of those rows, in that order, for a batch in which some environments are done."""
+        """The state of those rows (int64[K], in that order), for a batch in which some environments are done."""
         if self.sampler is not None:
             self.sampler.select(rows)
         return tuple(state[row] for row in rows)

@@ -21,7 +21,10 @@ REMEMBERED_BYTES = 64_000_000  # of frames that were encoded
 
 
 class AgentFeatures(BaseFeaturesExtractor):
-    """The language model's hidden state at the latest frame of each window."""
+    """The language model's hidden state at the latest frame of each window, float[rows, width].
+
+    Raises UserError when the observations are not windows of the agent's length and frames.
+    """
 
     def __init__(
         self, observation_space: Dict, checkpoint: str, action_space: gymnasium.Space[Any], task: str | None = None

@@ -25,6 +25,9 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
 
     `value_rate` is the value head's learning rate as a multiple of the algorithm's, which is the agent's own: the agent
     knows something already, the value head nothing.
+
+    Observations are those of `HistoryObservation`. Raises UserError when they are others, when `checkpoint` cannot be
+    read or has no domain of this action space, and for `use_sde`.
     """
 
     def __init__(

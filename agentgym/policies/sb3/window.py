@@ -18,6 +18,8 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
     {"frames": uint8[M, H, W, 3], "actions": int64[M], "mask": int8[M], "instruction": uint8[L]}; the action at a place
     is the one taken on its frame, and 0 where none has been taken yet. Actions count from 0, here and in `step`, also
     where the environment's do not: that is how Stable-Baselines3 counts.
+
+    Raises UserError unless the environment shows uint8 frames and an instruction, and its actions are Discrete.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, window: int) -> None:
@@ -48,7 +50,7 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """The first frame."""
+        """The window with the episode's first frame, and the environment's info."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._steps = 0
         return self._append(observation), info
