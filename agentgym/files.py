@@ -20,6 +20,13 @@ from agentgym.errors import UserError, first_line
 LARGEST_SETTINGS = 2**26  # bytes of a recipe, a configuration, a manifest
 LARGEST = 2**31  # bytes of any other text that is read whole, such as the episodes of an evaluation
 ROOM = 2**20  # bytes; with less a disk is full
+REMEDIES = {  # for what a disk refuses
+    errno.ENOSPC: "make room and run the same command again",
+    errno.EDQUOT: "make room and run the same command again",
+    errno.EACCES: "choose another folder, or change who may write there",
+    errno.EPERM: "choose another folder, or change who may write there",
+    errno.EROFS: "choose another folder",
+}
 
 
 def read_text(file: Path, *, most: int = LARGEST) -> str:

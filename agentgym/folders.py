@@ -77,11 +77,23 @@ def remove_made(folders: list[Path]) -> None:
 
 def lock_folder(path: Path, busy: str) -> FileLock:
     """The lock of the process that writes in a folder. Raises UserError with what `busy` says while another has it."""
-    lock = FileLock(path / LOCK)
+    return _lock(path / LOCK, path, busy)
+
+
+def lock_file(file: Path, busy: str) -> FileLock:
+    """The lock of the process that makes a file, in a folder where others make others: NAME.lock beside it.
+
+    Raises UserError with what `busy` says while another has it.
+    """
+    return _lock(file.with_suffix(LOCK), file, busy)
+
+
+def _lock(lock_path: Path, what: Path, busy: str) -> FileLock:
+    lock = FileLock(lock_path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{path}: {busy}") from None
+        raise UserError(f"{what}: {busy}") from None
     return lock
 
 

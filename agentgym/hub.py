@@ -5,12 +5,14 @@ Where the Hub is, who asks and where downloads are kept is huggingface_hub's to 
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from agentgym.errors import UserError
+from agentgym.files import REMEDIES, writing
 
 RepoKind = Literal["model", "dataset"]
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -24,10 +26,12 @@ def is_repository(reference: str) -> bool:
 def download(repository: str, kind: RepoKind = "model", *, to: Path | None = None) -> Path:
     """The folder of a repository's files: in huggingface_hub's cache, or in `to`. Raises UserError in one line."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()  # a command has one bar, its own
-    with _one_line(repository):
+    with _one_line(repository), writing(to or Path(HF_HUB_CACHE)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Not enough free disk space")  # which is an error soon enough
         return Path(snapshot_download(repository, repo_type=kind, local_dir=to, endpoint=_endpoint()))
 
 
@@ -91,6 +95,8 @@ def _one_line(repository: str) -> Iterator[None]:
         hint = "; log in with 'hf auth login', or set HF_TOKEN" if status in (401, 403) else ""
         raise UserError(f"{repository}: the Hub refused: {_first_line(error)}{hint}") from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError, OSError) as error:
+        if getattr(error, "errno", None) in REMEDIES:  # the disk, not the way to the Hub
+            raise
         raise UserError(f"{repository}: the Hub cannot be reached ({_first_line(error)})") from None
 
 

@@ -1,6 +1,5 @@
 """The verbs of the Hub: push a run or a dataset, pull what others pushed."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from agentgym.cli.console import CommandOutput
 from agentgym.cli.verbs import verb
 from agentgym.errors import UserError
+from agentgym.files import replace_file
 from agentgym.folders import new_folder
 
 app = typer.Typer()
@@ -30,7 +30,7 @@ def push(
     is_run = (source / "recipe.json").is_file()
     if not is_run and not any(source.glob("shard-*.arrow")):
         raise UserError(f"{source}: is neither a run (recipe.json) nor a dataset (shard-*.arrow)")
-    with tempfile.TemporaryDirectory(dir=source.resolve().parent, prefix=".push-") as staging:
+    with tempfile.TemporaryDirectory(prefix="agentgym-push-") as staging:  # beside the source it may be read-only
         folder = Path(staging) / "folder"
         (_stage_run if is_run else _stage_dataset)(source, folder)
         kind: hub.RepoKind = "model" if is_run else "dataset"
@@ -70,5 +70,5 @@ def _stage_dataset(source: Path, folder: Path) -> None:
 
     folder.mkdir()
     for file in sorted((*source.glob("shard-*.arrow"), source / "manifest.json")):
-        os.link(file, folder / file.name)  # not a second copy on the disk
-    (folder / "README.md").write_text(dataset_card(EpisodeDataset(source), own_format=True), encoding="utf-8")
+        (folder / file.name).symlink_to(file.resolve())  # not a second copy on the disk
+    replace_file(folder / "README.md", dataset_card(EpisodeDataset(source), own_format=True))

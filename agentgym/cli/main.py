@@ -1,6 +1,5 @@
 """The command line: verbs, each a few lines of wiring. Errors that a user can fix are one line and exit code 2."""
 
-import errno
 import os
 import signal
 import sys
@@ -26,16 +25,10 @@ from agentgym.cli import (
 )
 from agentgym.cli.console import complain, err, out
 from agentgym.errors import UserError, did_you_mean, first_line
+from agentgym.files import REMEDIES
 
 INTERRUPTED = 130
 PATIENCE_S = 3.0  # that a command has, after Ctrl-C, to end well
-REMEDIES = {
-    errno.ENOSPC: "make room and run the same command again",
-    errno.EDQUOT: "make room and run the same command again",
-    errno.EACCES: "choose another folder, or change who may write there",
-    errno.EPERM: "choose another folder, or change who may write there",
-    errno.EROFS: "choose another folder",
-}
 
 
 class Verbs(TyperGroup):

@@ -51,6 +51,8 @@ class Network:
         names = ["convolution", *names] if self.shape.kind == "grid" else names
         if set(self.weights) != {f"{name}.{part}" for name in names for part in ("weight", "bias")}:
             raise ValueError(f"its weights are {sorted(self.weights)}, which are no '{self.shape.kind}' network's")
+        if not all(np.isfinite(each).all() for each in self.weights.values()):
+            raise ValueError("its weights are not all finite")
         if self.scores(np.zeros(self.shape.state, np.float32)).shape != (self.shape.actions,):
             raise ValueError(f"its last layer is not that of {self.shape.actions} actions")
 

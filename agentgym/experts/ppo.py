@@ -23,11 +23,13 @@ from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean
 from agentgym.experts.actor_critic import ActorCritic
 from agentgym.experts.networks import NetworkShape
-from agentgym.files import replace_bytes, sync_folder, write_json, writing
+from agentgym.files import read_json, replace_bytes, sync_folder, write_json, writing
+from agentgym.folders import lock_file, make_folder
 from agentgym.recipes import ExpertRecipe, TaskRecipe, differences, expert_file
 from agentgym.versions import installed_versions
 
 TRAINING_SEED = 2_000_000_000  # episodes of training are drawn from here on, far from those that are scored or recorded
+BUSY = "another process trains this expert; wait for it to end, or choose another --to"
 POINTS = 100  # of the curve; at each of them the training can be resumed
 
 OnProgress = Callable[[int, str], None]
@@ -73,18 +75,48 @@ def train_expert(
 ) -> Path:
     """Trains the expert of one task and writes `folder`/NAME.safetensors and NAME.json; returns the former's path.
 
-    `on_progress(n, note)` is called every n steps of all environments. Resumes what was interrupted there.
-    Raises UserError for a task that no expert can be trained on, and a checkpoint of another recipe.
+    `on_progress(n, note)` is called every n steps of all environments. Resumes what was interrupted there, and does
+    nothing that is done. Raises UserError for a task that no expert can be trained on, an expert or a checkpoint of
+    another recipe, and while another process trains this one.
     """
     path = folder / expert_file(task.id)
-    folder.mkdir(parents=True, exist_ok=True)
+    if _is_made(path, recipe, task):
+        on_progress(recipe.steps, "")
+        return path
+    make_folder(folder)
+    with lock_file(path, BUSY):
+        _train(path, recipe, task, on_progress)
+    return path
+
+
+def _is_made(path: Path, recipe: ExpertRecipe, task: TaskRecipe) -> bool:
+    """Whether this expert is there. Raises UserError when what is there is another: it would be lost."""
+    described = path.with_suffix(".json")
+    if not described.exists():
+        if path.exists() and not path.with_suffix(".checkpoint").exists():
+            raise UserError(f"{path}: exists, and no {described.name} says what it is; choose another --to")
+        return False
+    made = read_json(described, dict)
+    changed = differences(
+        {"task": made.get("task"), "recipe": made.get("recipe")},
+        {"task": task.id, "recipe": recipe.model_dump(mode="json")},
+    )
+    if changed:
+        raise UserError(f"{described}: is of another training ({changed[0]}); remove it, or choose another --to")
+    return path.exists()
+
+
+def _train(path: Path, recipe: ExpertRecipe, task: TaskRecipe, on_progress: OnProgress) -> None:
+    """Trains to the last step and writes both files."""
     training = _Training(recipe, task, path.with_suffix(".checkpoint"))
     on_progress(training.steps, "")
-    while training.steps < recipe.steps:
-        before = training.steps
-        training.iterate()
-        on_progress(training.steps - before, f"return {training.mean_return:.1f}")
-    training.close()
+    try:
+        while training.steps < recipe.steps:
+            before = training.steps
+            training.iterate()
+            on_progress(training.steps - before, f"return {training.mean_return:.1f}")
+    finally:
+        training.close()
     replace_bytes(path, save(training.network.actor_weights()))
     made = {
         "task": task.id,
@@ -96,7 +128,6 @@ def train_expert(
     }
     write_json(path.with_suffix(".json"), made)
     training.checkpoint.unlink(missing_ok=True)
-    return path
 
 
 class _Training:
@@ -190,6 +221,10 @@ class _Training:
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_grad_norm)
                 self._optimizer.step()
+        if not all(each.isfinite().all() for each in self.network.parameters()):
+            raise UserError(
+                f"{self.checkpoint.stem}: its weights are not finite any more; choose a smaller learning_rate"
+            )
 
     def _save(self) -> None:
         held = {
@@ -201,11 +236,14 @@ class _Training:
             "recipe": self._recipe.model_dump(mode="json"),
         }
         partial = self.checkpoint.with_name(self.checkpoint.name + ".tmp")
-        with writing(self.checkpoint):
-            torch.save(held, partial)
-            sync_folder(partial)
-            partial.replace(self.checkpoint)
-            sync_folder(self.checkpoint.parent)
+        try:
+            with writing(self.checkpoint):
+                torch.save(held, partial)
+                sync_folder(partial)
+                partial.replace(self.checkpoint)
+                sync_folder(self.checkpoint.parent)
+        finally:
+            partial.unlink(missing_ok=True)  # on a full disk its room is needed
 
     def _resume(self) -> None:
         if not self.checkpoint.is_file():

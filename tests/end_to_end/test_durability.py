@@ -3,12 +3,12 @@
 import errno
 import json
 import os
-import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 from counted import counted_episode, counted_header, damage, same
+from disks import needs_root, small_disk
 from refusals import refusal
 from typer.testing import CliRunner
 
@@ -199,24 +199,6 @@ def test_a_full_disk_is_one_line_and_leaves_every_committed_episode_whole(path, 
     assert check(path) == []
     assert len(EpisodeDataset(path)) >= len(EPISODES)
     DatasetWriter(path, counted_header()).close()  # the lock is free
-
-
-@contextmanager
-def small_disk(folder, kilobytes):
-    """A disk of that size, mounted there."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-needs_root = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root"
-)
 
 
 @needs_root

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from refusals import refusal
+from safetensors.numpy import load_file, save_file
 from stable_baselines3 import PPO
 
 from agentgym import experts
@@ -14,6 +15,7 @@ from agentgym.environments import make
 from agentgym.evaluation import policy_registry
 from agentgym.evaluation.expert_rollouts import rollout_expert
 from agentgym.experts.collection import collect
+from agentgym.experts.networks import load_network
 from agentgym.experts.ppo import choose_tasks, clipped_loss, estimate_advantages, train_expert
 from agentgym.recipes import DatasetRecipe, ExpertRecipe, FrameRecipe, SuiteRecipe, load_expert
 from agentgym.trust import trusting
@@ -35,6 +37,7 @@ RECIPE = ExpertRecipe(
     settings={"n_steps": 32, "batch_size": 64, "gamma": 0.98, "n_epochs": 6},
 )
 SHORT = RECIPE.model_copy(update={"steps": 256, "environments": 2})
+TINY = SHORT.model_copy(update={"steps": 64})
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_what_is_trained_learns_and_acts_as_an_expert(trained):
     curve = json.loads(trained.with_suffix(".json").read_text())["curve"]
     assert curve[-1]["steps"] >= 0.95 * RECIPE.steps
     assert curve[-1]["return"] > 2 * curve[1]["return"]
-    assert sorted(file.suffix for file in trained.parent.iterdir()) == [".json", ".safetensors"]
+    assert sorted(file.suffix for file in trained.parent.iterdir()) == [".json", ".lock", ".safetensors"]
 
 
 def test_it_records_and_is_scored_without_trust(trained, tmp_path):
@@ -82,6 +85,41 @@ def test_training_that_was_interrupted_is_resumed(tmp_path):
     steps = [point["steps"] for point in json.loads(path.with_suffix(".json").read_text())["curve"]]
     assert steps == sorted(set(steps))
     assert steps[-1] == 256
+
+
+def test_an_expert_that_is_trained_is_not_trained_again_nor_lost_to_another(tmp_path):
+    path = train_expert(TINY, POLE.tasks[0], tmp_path)
+    before, seen = path.read_bytes(), []
+    assert train_expert(TINY, POLE.tasks[0], tmp_path, on_progress=lambda count, note: seen.append(count)) == path
+    assert seen == [64]
+    other = TINY.model_copy(update={"seed": 1})
+    assert "is of another training (recipe.seed: 0 -> 1); remove it" in refusal(
+        train_expert, other, POLE.tasks[0], tmp_path
+    )
+    path.with_suffix(".json").unlink()
+    assert "no cartpole-v1.json says what it is" in refusal(train_expert, TINY, POLE.tasks[0], tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_second_training_of_an_expert_is_refused_while_the_first_one_is_at_work(tmp_path):
+    said = []
+
+    def again(count, note):
+        if not said:
+            said.append(refusal(train_expert, TINY, POLE.tasks[0], tmp_path))
+
+    path = train_expert(TINY, POLE.tasks[0], tmp_path, on_progress=again)
+    assert said == [f"{path}: another process trains this expert; wait for it to end, or choose another --to"]
+
+
+def test_weights_that_are_not_finite_are_refused_in_training_and_in_acting(tmp_path):
+    wild = TINY.model_copy(update={"learning_rate": 1e37})
+    assert "its weights are not finite" in refusal(train_expert, wild, POLE.tasks[0], tmp_path)
+    path = train_expert(TINY, POLE.tasks[0], tmp_path / "tame")
+    weights = load_file(path)
+    weights["linear.0.bias"][0] = np.nan
+    save_file(weights, path)
+    assert "its weights are not all finite" in refusal(load_network, path)
 
 
 def test_advantages_end_with_their_episode():

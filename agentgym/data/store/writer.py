@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from agentgym import folders
 from agentgym.data.episode import Episode
 from agentgym.data.store.blocks import FrameEncoder
 from agentgym.data.store.files import shard_file, shard_files, shard_number
@@ -212,12 +213,7 @@ def _values_in(values: Any) -> int:
 
 def lock_folder(path: Path) -> FileLock:
     """The lock of the process that changes a dataset. Raises UserError while another holds it."""
-    lock = FileLock(path / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{path}: another process is writing to this dataset; wait for it to end") from None
-    return lock
+    return folders.lock_folder(path, "another process is writing to this dataset; wait for it to end")
 
 
 def write_manifest(path: Path, shards: Sequence[Shard]) -> None:
