@@ -21,7 +21,7 @@ from agentgym import trust
 from agentgym.errors import UserError, first_line
 from agentgym.extras import needs
 
-LOOKS_EVERY_S = 0.5  # a worker, whether whom it works for is still there
+LOOKS_EVERY_S = 0.5  # how often a worker looks whether its parent is still alive
 MOST_WORKERS = 1024
 AHEAD = 2  # jobs begun for each worker before the first result is taken: results that wait stay few
 LACKING = ("failed to import on the worker", "No module named")  # of the function, or of its arguments: Ray's words

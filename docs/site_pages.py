@@ -1,4 +1,4 @@
-"""What the site has beside docs/: the README as its first page, results and benchmarks, where links expect them."""
+"""Pages of the site that are not in docs/: the README as its first page, results and benchmarks."""
 
 import re
 from pathlib import Path

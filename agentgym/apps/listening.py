@@ -35,7 +35,7 @@ def listen(app: Any, *, host: str, port: int, announce: Callable[[str], None], *
 
 
 def patient_protocol(request_s: float = REQUEST_S, most: int = MOST_CONNECTIONS) -> Any:
-    """uvicorn's HTTP protocol with an end to its patience, which it has by itself only between two requests."""
+    """uvicorn's HTTP protocol that times out within a request too; its own timeout is only between two requests."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class PatientProtocol(H11Protocol):

@@ -146,8 +146,8 @@ class Playground:
         self.writer.append(episode)
         self.writer.commit()
         self.kept += 1
-        told = {"kept": self.kept, "steps": len(episode), "corrected": session.corrected}
-        return {**told, "expert": episode.expert, "success": episode.success}
+        answer = {"kept": self.kept, "steps": len(episode), "corrected": session.corrected}
+        return {**answer, "expert": episode.expert, "success": episode.success}
 
     def leave(self, identity: str) -> None:
         """A session ends."""

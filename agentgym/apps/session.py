@@ -1,4 +1,4 @@
-"""A person at an environment, with or without an agent beside: playing, watching, taking over, keeping an episode.
+"""A person at an environment, with or without an agent: playing, watching, taking over, keeping an episode.
 
 A session holds one environment and the current episode; what is kept becomes an episode that says who acted. The page
 (`playground`) and the window (`play`) are two faces of it.
@@ -65,7 +65,7 @@ def controls_of(space: SpaceCodec, task: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SessionView:
-    """What there is to see at a moment of an episode. `world` is the whole room."""
+    """What is seen at a moment of an episode. `world` is the whole room."""
 
     task: str
     seed: int

@@ -27,13 +27,13 @@ SYMBOLS |= {"Enter": "return"}
 def play_in_window(task: str, *, record: Path | None = None, seed: int | None = None) -> int:
     """Plays until the window is closed or Escape is pressed; how many episodes were kept. Raises UserError.
 
-    A solved episode is kept by itself; K keeps the current one, N begins another level.
+    A solved episode is kept automatically; K keeps the current one, N begins another level.
     """
     with needs("play", what="playing in a window"):
         import pygame
     if Path(task).is_dir():
         raise UserError(
-            f"{task}: is a folder, no task's id; beside an agent play on a page: agentgym playground {task}"
+            f"{task}: is a folder, no task's id; to play with an agent, open it as a page: agentgym playground {task}"
         )
     frame = FrameRecipe()
     session = Session(task, frame=frame)

@@ -148,7 +148,7 @@ def evaluate(
     *,
     output: CommandOutput,
 ) -> None:
-    """Score WHO beside the random policy and the expert, on seeds that no demonstration used."""
+    """Score WHO, the random policy and the expert, on seeds that no demonstration used."""
     from agentgym.evaluation import protocol
 
     changes: dict[str, Any] = {"episodes": episodes, "first_seed": first_seed, "environments": environments}

@@ -85,7 +85,7 @@ def dagger(
     *,
     output: CommandOutput,
 ) -> None:
-    """Record beside the last agent, train it on all there is, score it; and again. Resumes where it was interrupted."""
+    """Record with the last agent acting, train it on everything, score it, repeat. Resumes where it was interrupted."""
     resolved = recipes.load_rounds(recipe, set_ or ())
     from agentgym.experiments import dagger
     from agentgym.report import dagger_page

@@ -1,4 +1,4 @@
-"""The verbs of results: compared, on a page, published beside the recipe."""
+"""The verbs of results: compared, on a page, published next to the recipe."""
 
 from pathlib import Path
 from typing import Annotated
@@ -67,7 +67,7 @@ def publish(
     *,
     output: CommandOutput,
 ) -> None:
-    """Write a run's numbers, table and figure beside its recipe; fill the marks of README.md and docs/results.md."""
+    """Write a run's numbers, table and figure next to its recipe; fill the marks of README.md and docs/results.md."""
     from agentgym.evaluation.stored import read_evaluation
     from agentgym.report import publish as publishing
 

@@ -50,7 +50,7 @@ def check_all_recordable(recipe: ExperimentRecipe, data: Path | None) -> dict[Pa
 
 
 def check_data(recipe: ExperimentRecipe, data: Path | None) -> None:
-    """Raises UserError for --data beside parts, which name their own."""
+    """Raises UserError for --data together with parts, which name their own."""
     if data and recipe.parts:
         raise UserError(f"--data {data}: is for an experiment of one dataset; the parts of {recipe.name} name theirs")
 

@@ -37,7 +37,7 @@ class Episode:
     expert: str
     versions: Mapping[str, str] = field(default_factory=dict)
     labels: Actions | None = None
-    extras: Mapping[str, Any] = field(default_factory=dict)  # what was kept beside each frame, by name: T + 1 values
+    extras: Mapping[str, Any] = field(default_factory=dict)  # what was kept with each frame, by name: T + 1 values
 
     def __post_init__(self) -> None:
         frames: Any = self.frames

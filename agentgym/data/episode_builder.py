@@ -200,7 +200,7 @@ class EpisodeBuilder:
 
 
 def _columns(kept: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What was kept beside each frame, by name."""
+    """What was kept with each frame, by name."""
     rows = [flatten(each) for each in kept]
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 

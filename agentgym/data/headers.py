@@ -12,7 +12,7 @@ from agentgym.spaces import SpaceCodec
 
 
 def header_of(env: gymnasium.Env[Any, Any], *, name: str, description: str = "", expert: str = "unknown") -> Header:
-    """The header of a dataset of that environment's episodes, and of what it keeps beside its frames.
+    """The header of a dataset of that environment's episodes, and of what it keeps with its frames.
 
     It names the task as a recipe does, so that the dataset trains as any other. The environment is reset once. Raises
     UserError for one that is not of `agentgym.make` or `agentgym.wrap`.

@@ -116,7 +116,7 @@ def _check_no_autoreset(env: gymnasium.Env[Any, Any]) -> None:
     while isinstance(layer, gymnasium.Wrapper):
         if isinstance(layer, gymnasium.wrappers.Autoreset):
             raise UserError(
-                f"{env}: resets by itself, unseen by a recorder; put the recorder inside: Autoreset(Recorder)"
+                f"{env}: resets on its own, unseen by a recorder; put the recorder inside: Autoreset(Recorder)"
             )
         layer = layer.env
 

@@ -117,7 +117,7 @@ class VectorRecorder(VectorWrapper):
 
 
 def _kept(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
-    """What one row keeps beside its frame: Gymnasium gathers the infos of all rows, part by part."""
+    """What one row keeps with its frame: Gymnasium gathers the infos of all rows, part by part."""
 
     def of_row(gathered: Any) -> Any:
         if not isinstance(gathered, Mapping):

@@ -31,7 +31,7 @@ class MinAtarTask(Task):
     """
 
     packages = ("MinAtar",)
-    default_limit = 2500  # steps: where Freeway ends by itself; a good player of another game might never end
+    default_limit = 2500  # steps: where Freeway ends; a good player of another game might never end
 
     def __init__(self, recipe: TaskRecipe, frame: FrameRecipe) -> None:
         made = gymnasium.make(recipe.id, disable_env_checker=True, **recipe.arguments).unwrapped

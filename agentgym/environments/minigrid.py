@@ -89,7 +89,7 @@ class MiniGridTask(Task):
         self.minigrid.close()
 
     def _draw_whole(self, tile_size: int, *, highlight: bool) -> NDArray[np.uint8]:
-        """What `MiniGridEnv.get_frame` draws, by itself where it sees in a way of its own."""
+        """What `MiniGridEnv.get_frame` draws, drawn by MiniGrid where an environment has a view of its own."""
         inner = self.minigrid
         if not self._usual or type(inner.grid) is not Grid:
             return np.asarray(inner.get_frame(highlight, tile_size), dtype=np.uint8)

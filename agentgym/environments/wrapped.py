@@ -1,6 +1,6 @@
 """wrap(env): any Gymnasium environment, with the user's own wrappers, as a Task.
 
-What the agent is to see is taken out of what the environment shows; the rest can be kept beside it, for recordings.
+What the agent is to see is taken out of what the environment shows; the rest can be kept with it, for recordings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ def wrap(
     `instruction` is a text, or a function of observation and info that gives one. `frame` says where the picture is:
     "render", a key of a dictionary of observations, or a function of the observation; without it, the observation
     where that is a picture, else the only picture in it, else what the environment draws. `size` is the frame's
-    (height, width), `action_limits` those of a Box without bounds. `keep` names what recorders store beside the frames:
+    (height, width), `action_limits` those of a Box without bounds. `keep` names what recorders store with the frames:
     "observation", "info" (or "info.KEY") and "state" (the environment's attribute of that name). Success is
     `info["is_success"]`, `info["success"]` or a return of at least `success_return`.
 
@@ -107,12 +107,12 @@ class WrappedTask(Task):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """As every Task's, with the environment's own info beside."""
+        """As every Task's, with the environment's own info added."""
         observation, info = super().reset(seed=seed, options=options)
         return observation, self._with_own(info)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """As every Task's, with the environment's own info beside."""
+        """As every Task's, with the environment's own info added."""
         observation, reward, terminated, truncated, info = super().step(action)
         return observation, reward, terminated, truncated, self._with_own(info)
 

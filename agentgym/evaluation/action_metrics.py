@@ -3,7 +3,7 @@
 BLEU-4 is how arXiv 2402.05929 reports its action prediction. There, an action is between a start and an end token,
 which never change: they are always predicted rightly, and they are in most of the n-grams, so BLEU rises with no action
 better predicted. Both values are given here: `bleu4` over action tokens only, and `bleu4_with_delimiters`, to be read
-beside the paper's only. This module knows no model.
+next to the paper's only. This module knows no model.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""A trained agent's captions of episodes, and how right they are beside the answer that is right most often.
+"""A trained agent's captions of episodes, and how right they are compared with the answer that is right most often.
 
 exact_match      captions that are the instruction, word by word
 word_accuracy    words of the instruction that are at their place in the caption, of all places of either
@@ -68,7 +68,7 @@ def score(true: Sequence[str], answers: Sequence[str]) -> dict[str, float]:
 def score_by_task(
     tasks: Sequence[str], true: Sequence[str], answers: Sequence[str], seen: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """The scores of each task's episodes, beside the majority's; `seen` are tasks and instructions of training."""
+    """The scores of each task's episodes, and the majority's; `seen` are tasks and instructions of training."""
     scored = []
     for task in sorted(set(tasks)):
         mine = [place for place, other in enumerate(tasks) if other == task]

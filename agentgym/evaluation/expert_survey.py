@@ -1,4 +1,4 @@
-"""survey(expert, suite) -> what became of its episodes on every task; written as a table, for people and for `collect`.
+"""survey(expert, suite) -> the outcomes of its episodes on every task, written as a table for people and `collect`.
 
 EXPERT.json    by task: how many episodes were solved, failed, raised or ran out of budget, and why; how its mean return
                lies between the random policy's and a human's, where the suite knows those

@@ -18,8 +18,8 @@ from agentgym.evaluation.statistics import Interval
 
 MIN_PAIRS = 10  # under about ten pairs an interval says more of the pairs than of the policies
 LEVEL = 0.05
-ENUMERATED = 13  # up to so many pairs all flips are tried, 2^13
-FLIPS = 9_999  # else so many at random, beside none
+ENUMERATED = 13  # pairs; up to here all 2^13 flips are tried
+FLIPS = 9_999  # otherwise this many at random, and no flip
 
 
 def paired_interval(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> Interval | None:

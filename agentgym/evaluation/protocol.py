@@ -260,5 +260,5 @@ def present_cache_key(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _folder_of(run: Path) -> Path:
-    """Where a run's own evaluation goes: into the run, of an agent that ships with the package beside the user's."""
+    """Where a run's own evaluation goes: into the run; that of an agent that ships with the package into runs/."""
     return Path("evaluations") / run.name if run in shipped_agents().values() else run

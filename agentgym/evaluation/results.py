@@ -1,4 +1,4 @@
-"""Episodes that were played: what became of a seed, and its frames again. This module knows no policy."""
+"""Episodes that were played: the outcome of a seed, and its frames again. This module knows no policy."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -32,7 +32,7 @@ class RolloutResult:
 
     @property
     def outcome(self) -> str:
-        """What became of it: "solved", "failed", "error" or "timeout", as a recording counts them."""
+        """The outcome: "solved", "failed", "error" or "timeout", as a recording counts them."""
         if self.over_budget:
             return "timeout"
         return "error" if self.error else "solved" if self.success else "failed"

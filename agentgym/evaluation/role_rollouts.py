@@ -1,4 +1,4 @@
-"""The episodes of an evaluation by who plays them: who is scored, and the references beside.
+"""The episodes of an evaluation by who plays them: who is scored, and the references.
 
     agent      who is scored                       random     uniformly random actions
     expert     whose score is 1                    constant   the best constant action, chosen on other seeds

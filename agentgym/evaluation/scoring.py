@@ -35,7 +35,7 @@ from agentgym.versions import LEARNING, installed_versions
 EVALUATION_FORMAT = 2  # 1 knew one suite, one expert and no trivial players
 
 MADE = ("episodes.json", "evaluation.json")
-TOLD = {"kind", "deterministic", "seeds_checked_against"}  # beside the scores
+METADATA = {"kind", "deterministic", "seeds_checked_against"}  # in addition to the scores
 FIRST_KEYS = (b"protocol", b"format")  # of the two
 OnProgress = Callable[[int, str], None]
 Episodes = dict[str, Any]  # what episodes.json holds: the protocol, and the episodes of each role as plain values
@@ -85,7 +85,7 @@ def _complete(
     file = config.folder / "evaluation.json"
     if not _play_what_is_missing(config, episodes, workers, engine, on_progress) and file.is_file():
         found = read_evaluation(file)
-        if not found.keys() >= TOLD:
+        if not found.keys() >= METADATA:
             raise UserError(f"{file}: is of an older version or changed; delete it, it is made again of the episodes")
         return found
     packages = {package for play in config.plays for package in environments.packages_of(play.task)}

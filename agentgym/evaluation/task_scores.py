@@ -1,4 +1,4 @@
-"""Scores of an evaluation's episodes: task by task beside the references and what others published; over all tasks.
+"""Scores of an evaluation's episodes: task by task next to the references and what others published; over all tasks.
 
 `episodes` are those of episodes.json: by role, as plain values. A score is given as its task asks for: as success where
 the task says what that is, else as return.
@@ -92,7 +92,7 @@ def _defines_success(task: TaskRecipe, episodes: Episodes) -> bool:
 
 
 def _score(role: str, task: TaskRecipe, episodes: Episodes) -> dict[str, Any]:
-    """The score of the episodes that came to their end; how many the budget cut is said beside, and how many failed."""
+    """The score of the episodes that came to their end; with how many the budget cut, and how many failed."""
     mine = [episode for episode in episodes[role] if episode["task"] == task.id]
     ended = [episode for episode in mine if not episode.get("over_budget")]
     scored = ended or mine

@@ -1,7 +1,7 @@
 """Experiments as functions of folders: a recipe comes in, a run folder comes out, and what is done is not done again.
 
     imitation                             training on recorded datasets, with a few rollouts now and then
-    dagger                                rounds of recording beside the last agent
+    dagger                                rounds of recording with the last agent
     ppo                                   reinforcement learning from a trained agent
     transfer                              what a pretrained agent is worth on another task
     onnx_export                           a run as a folder that acts with only onnxruntime and numpy

@@ -1,4 +1,4 @@
-"""DAgger in rounds (Ross et al. 2011, arXiv 1011.0686): record beside the last agent, train it on all there is, score.
+"""DAgger in rounds (Ross et al. 2011, arXiv 1011.0686): record with the last agent acting, train on everything, score.
 
     runs/NAME/rounds.json    the resolved recipe             runs/NAME/data-K/     what round K recorded
     runs/NAME/curve.jsonl    a point for each round          runs/NAME/round-K/    the run that it trained

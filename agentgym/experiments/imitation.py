@@ -78,7 +78,7 @@ def train(
         start = prepare(recipe, data)
         with begun(run, recipe, overwrite=overwrite) if first else nullcontext():
             distributed.wait()
-            with distributed.beside(count, train_run, recipe, data, run):
+            with distributed.other_processes(count, train_run, recipe, data, run):
                 train_run(recipe, data, run, start=start, on_progress=on_progress)
     distributed.wait()
     return read_training(run / "training.json")

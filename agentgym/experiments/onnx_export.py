@@ -113,7 +113,7 @@ def _require_onnx() -> None:
 
 
 def _sizes(policy: AgentPolicy) -> dict[str, Any]:
-    """What a host needs beside the graph, as plain values."""
+    """What a host needs in addition to the graph, as plain values."""
     config, language = policy.model.config, policy.model.language_model.config
     root = policy.codec.discrete_root("an exported policy")
     policy.model.check_reads_images("an exported policy")

@@ -120,7 +120,7 @@ def read_points(run: Path) -> list[dict[str, Any]]:
 
 
 class CurveCallback(BaseCallback):
-    """Measures success every so many steps and saves what training resumes from; freezes the agent at first."""
+    """Measures success at intervals and saves what training resumes from; freezes the agent at first."""
 
     def __init__(self, recipe: FinetuningRecipe, run: Path, on_progress: OnProgress) -> None:
         super().__init__()

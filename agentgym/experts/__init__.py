@@ -62,7 +62,7 @@ class Expert(Protocol):
 
 @runtime_checkable
 class ObservesExecution(Protocol):
-    """An expert that takes for granted that its last action was executed, unless it is given another."""
+    """An expert that assumes its last action was executed, unless `executed` names another."""
 
     def executed(self, action: Any) -> None:
         """Called after each step with the action that was executed."""

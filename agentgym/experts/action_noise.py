@@ -1,6 +1,6 @@
 """Action perturbation while collecting: noise, or DAgger's mixing (arXiv 1011.0686); the expert labels every step.
 
-Random actions, or a trained agent's, lead to states that the expert would not reach by itself. When they replace the
+Random actions, or a trained agent's, lead to states that the expert would not reach on its own. When they replace the
 expert's action is a function of the episode's seed. This module knows no recipe, no expert and no model.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from agentgym.environments import Task
 
-OWN_DRAWS = 1  # beside the seed, so that no expert that draws by the seed draws the same numbers
+OWN_DRAWS = 1  # in addition to the seed, so that no expert that draws by the seed draws the same numbers
 
 
 class SubstituteActor(Protocol):

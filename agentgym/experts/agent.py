@@ -1,4 +1,4 @@
-"""agentgym's own agents as experts: `agent:PATH`, and those who act beside an expert in DAgger."""
+"""agentgym's own agents as experts: `agent:PATH`, and those that act in an expert's place in DAgger."""
 
 from typing import Any
 

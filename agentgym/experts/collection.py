@@ -29,7 +29,7 @@ from agentgym.recipes import DatasetRecipe, check_resolved, load_dataset
 from agentgym.spaces import SpaceCodec
 from agentgym.trust import trusting
 
-CHUNK, CHUNK_STEPS = 100, 10_000  # a shard has so many seeds, or so many recorded steps: what a crash can cost
+CHUNK, CHUNK_STEPS = 100, 10_000  # seeds, or recorded steps, of a shard: what a crash can cost
 
 OnProgress = Callable[[int], None]
 OnProblem = Callable[[str], None]
@@ -134,7 +134,7 @@ class _Shards:
             self.commit()
 
     def commit(self) -> None:
-        """What there is becomes a shard."""
+        """Writes what has been collected as a shard."""
         if self._attempts:
             self._writer.append_encoded(self._rows, self._attempts)
             self._writer.commit()

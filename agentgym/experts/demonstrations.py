@@ -30,7 +30,7 @@ class Chunk:
 def record_chunk(
     recipe: DatasetRecipe, chunk: Chunk, make_agent: MakeAgent | None = None
 ) -> list[tuple[Attempt, Row | None, str]]:
-    """Records a chunk: what became of every seed, the encoded episode where the recipe keeps it, an error's reason."""
+    """Records a chunk: the outcome of every seed, the encoded episode where the recipe keeps it, an error's reason."""
     env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
     space = SpaceCodec.of(env.action_space, env.action_names)
     kept = KeptEpisodes(Header(space, env.frame_shape, {}, columns_of(recipe, env)), recipe)
@@ -68,7 +68,7 @@ class KeptEpisodes:
 
 
 def columns_of(recipe: DatasetRecipe, env: environments.Task) -> tuple[Extra, ...]:
-    """What is recorded beside the frames. Raises UserError where the recipe wants probabilities that there are not."""
+    """What is recorded in addition to the frames. Raises UserError for probabilities that the expert does not give."""
     if not recipe.probabilities:
         return ()
     expert, actions = experts.make(recipe.expert), env.action_space

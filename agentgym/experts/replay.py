@@ -62,7 +62,7 @@ def replay(episode: Episode, recipe: DatasetRecipe) -> Sequence[bool]:
 
 @dataclass
 class Again:
-    """What became of an episode's actions when they were played again, as far as that went."""
+    """What an episode's actions led to when they were played again, as far as they could be."""
 
     same_frames: list[bool]
     same_rewards: list[bool]

@@ -1,4 +1,4 @@
-"""AgentModel: vision encoder, projector and language model as one, with the decoder of the masked autoencoder beside.
+"""AgentModel: vision encoder, projector, language model and the decoder of the masked autoencoder.
 
     Â_t = F_φ(W, ℓ(E_θ(V_1)), A_1, ..., A_{t-1}, ℓ(E_θ(V_t)))                          (arXiv 2402.05929, section 3)
 

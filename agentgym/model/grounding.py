@@ -2,7 +2,7 @@
 
 In each layer, before the attention among patches, every patch attends to the words of the instruction (as in
 the deep fusion of Li et al. 2022, arXiv 2112.03857, only from image to text). A patch then knows whether it shows
-what was named before the frame becomes a few tokens. Beside a published image encoder it adds 0 at the start, so that
+what was named before the frame becomes a few tokens. With a published image encoder it adds 0 at the start, so that
 the features are those that the encoder gave without it.
 """
 
@@ -28,7 +28,7 @@ class InstructionContext:
 
 
 class InstructionAttention(nn.Module):
-    """One attention from the tokens of a frame to the words of its instruction, beside a residual path."""
+    """One attention from the tokens of a frame to the words of its instruction, on a residual path."""
 
     def __init__(self, width: int, heads: int, word_width: int) -> None:
         super().__init__()

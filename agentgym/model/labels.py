@@ -1,4 +1,4 @@
-"""Labels beside executed actions: what the language model attends to where it reads both.
+"""Labels in addition to executed actions: what the language model attends to where it reads both.
 
 Where an expert's label differs from the action that was executed, token i of the label follows the label's own tokens
 before it, and later steps follow the executed action:

@@ -241,7 +241,7 @@ def _weight_files(folder: Path) -> list[tuple[Path, Callable[[Path], dict[str, T
                 raise UserError(f"{index}: has no 'weight_map' from tensors to files")
             for shard in sorted(set(places.values())):
                 if Path(shard).name != shard:
-                    raise UserError(f"{index}: names {shard!r}; expected files beside it")
+                    raise UserError(f"{index}: names {shard!r}; expected files in its folder")
             return [(folder / shard, read) for shard in sorted(set(places.values()))]
     raise UserError(f"{folder}: has no weights; put model.safetensors or pytorch_model.bin there")
 

@@ -78,7 +78,7 @@ class SlidingWindow:
 class Layout:
     """The places of one batch's tokens: `instruction` L, `visual` k a step, `action` n a step, `steps` T.
 
-    `label` tokens a step are those of labels that are read beside the executed actions (see `agentgym.model.labels`).
+    `label` tokens a step are those of labels that are read too, after the actions (see `agentgym.model.labels`).
     """
 
     instruction: int

@@ -1,4 +1,4 @@
-"""How large a model and its batches are, told before any of it is allocated, so that absurd sizes are refused in time.
+"""How large a model and its batches are, estimated before they are allocated, so that absurd sizes are refused.
 
 These are lower bounds: what they refuse cannot run here. What they let pass may still be too much.
 """
@@ -31,7 +31,7 @@ def count_numbers(config: Mapping[str, Any]) -> int:
 
 
 def check_described(file: Path, config: Mapping[str, Any]) -> None:
-    """Raises UserError unless the configuration in that file describes about what the weights beside it hold.
+    """Raises UserError unless the configuration in that file describes about what the weights next to it hold.
 
     transformers makes the model that is described before it compares.
     """
@@ -43,20 +43,20 @@ def check_described(file: Path, config: Mapping[str, Any]) -> None:
     stored, tensors = _stored(file.parent)
     if described > 2 * stored + SLACK or layers > tensors:
         raise UserError(
-            f"{file}: describes {described:,} numbers in up to {layers:,} layers, the weights beside it hold "
+            f"{file}: describes {described:,} numbers in up to {layers:,} layers, the weights next to it hold "
             f"{stored:,} in {tensors:,} tensors; the checkpoint is not whole"
         )
 
 
 def check_room(needed: int, what: str, remedy: str) -> None:
-    """Raises UserError when so many bytes are more than this machine's memory."""
+    """Raises UserError when that many bytes are more than this machine's memory."""
     there = machine_memory()
     if needed > there:
         raise UserError(f"{what} takes at least {_gib(needed)}, this machine has {_gib(there)}; {remedy}")
 
 
 def check_training_fits(config: AgentConfig, *, windows: int, steps: int, kept_layers: bool) -> None:
-    """Raises UserError when a batch of so many windows of so many steps is more than this machine's memory.
+    """Raises UserError when a batch of that many windows of that many steps is more than this machine's memory.
 
     `kept_layers`: whether each layer's activations are kept for the backward pass.
     """

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class TemporalAttention(nn.Module):
-    """One attention over the frames of a clip, beside a residual path."""
+    """One attention over the frames of a clip, on a residual path."""
 
     def __init__(self, width: int, heads: int, frames: int) -> None:
         """For clips of at most that many `frames`."""

@@ -154,7 +154,7 @@ def tokenize(tokenizer: PreTrainedTokenizerFast, instruction: str) -> NDArray[np
 
 
 def most_tokens(text_bytes: int) -> int:
-    """The most tokens of a text of so many bytes: one each, the start token, and the space before the first word."""
+    """The most tokens of a text of that many bytes: one each, the start token, and the space before the first word."""
     return text_bytes + 2
 
 

@@ -96,7 +96,7 @@ class VisionEncoder(nn.Module):
         """The hidden states at the patches, all of them or only the visible ones, before the last norm.
 
         With attention over time the frames are clips of `time` frames, one after another, whose visible patches are
-        the same; without it every frame is read by itself. Without `words` frames are read for nothing in particular.
+        the same; without it every frame is read separately. Without `words` frames are read without an instruction.
         """
         hidden, context = self.embed(patches, visible), context or FullAttention()
         for layer, block in enumerate(self.transformer.blocks):

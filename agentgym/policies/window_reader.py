@@ -61,7 +61,7 @@ class WindowReader:
             hidden, read = self._decode_step(state, latest, state.read)
         elif again.all():
             hidden, read = self._prefill(state, visual, np.arange(len(again)))
-        else:  # those that begin are read twice: beside the others to no end, so that the cache needs no copy
+        else:  # those that begin are read twice: with the others for nothing, so that the cache needs no copy
             hidden, read = self._decode_step(state, latest, np.where(again, 0, state.read))
             rows = np.flatnonzero(again)
             begun, read[rows] = self._prefill(state, visual, rows)

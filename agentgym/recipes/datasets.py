@@ -14,7 +14,7 @@ HELD_OUT = 0.02
 class BudgetRecipe(Recipe):
     """What one episode of the expert may cost before it is given up.
 
-    `seconds` are of a core, whatever else runs beside it; absent: 20, or a tenth of a second for each step that an
+    `seconds` are of a core, whatever else runs on the machine; absent: 20, or a tenth of a second for each step that an
     episode of the task may last, if that is more. `steps` absent: as many as the level lasts.
     """
 
@@ -103,7 +103,7 @@ class ExpertRecipe(Recipe):
     """datasets/experts/*.toml: experts to be trained by PPO, one for each task of the suite.
 
     They read the environment's own state, not its frames. The learning rate falls to zero over the `steps`, which are
-    those of all `environments` together. `network` "grid" reads the state by a convolution of so many `features`
+    those of all `environments` together. `network` "grid" reads the state by a convolution with that many `features`
     before the `layers`.
     """
 

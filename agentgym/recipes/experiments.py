@@ -153,7 +153,7 @@ class EvaluationRecipe(Recipe):
 
 
 class PartRecipe(Recipe):
-    """One of the things that an agent is trained on: a dataset, and its share of the windows beside the others'.
+    """One of the things that an agent is trained on: a dataset, and its share of the windows.
 
     A `dataset` is a recipe, recorded into data/NAME, or into the folder `data`. With only `data` the folder says what
     it is: recorded, merged, selected or imported. A dataset of several kinds of actions or frames shares the weight by
@@ -232,7 +232,7 @@ class ExperimentRecipe(Recipe):
 
     @property
     def suites(self) -> list[SuiteRecipe]:
-        """What is scored: the suites of all datasets, without those whose tasks an earlier one plays just so."""
+        """What is scored: the suites of all datasets, without those whose tasks an earlier one plays alike."""
         found: list[SuiteRecipe] = []
         for suite in (each.suite for each in self.datasets):
             found += [] if any(suite.is_within(other) for other in found) else [suite]

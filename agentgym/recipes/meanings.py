@@ -1,4 +1,4 @@
-"""What each key of a recipe means and when to change it: what docs/recipes.md says beside types and defaults.
+"""What each key of a recipe means and when to change it: what docs/recipes.md says in addition to types and defaults.
 
 A key that several tables share is written once, under "*".
 """
@@ -145,7 +145,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "PartRecipe": {
         "dataset": "A dataset recipe, recorded where it is missing.",
         "data": "Its folder; without `dataset`, one that is already recorded.",
-        "weight": "Its share of the windows beside the other parts'. Raise it for the part that learns least.",
+        "weight": "Its share of the windows, relative to the other parts'. Raise it for the part that learns least.",
         "window": "Its own window; `training.window` when not given.",
         "held_out": "Its own share held out.",
         "caption": "The agent learns to say what was done instead of acting.",
@@ -179,7 +179,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "FinetuningRecipe": {
         "init": "The run to start from.",
-        "start": "From its agent, from random weights, or a CNN of Stable-Baselines3 beside it.",
+        "start": "From its agent, from random weights, or a CNN of Stable-Baselines3 in its place.",
         "ppo": "The algorithm's settings.",
         "evaluation": "The learning curve.",
     },
@@ -190,7 +190,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "TransferTask": {"dataset": "What is learnt after the start."},
     "TransferRecipe": {
-        "starts": "By name what to start from beside scratch: an agent, or published parts.",
+        "starts": "By name what to start from in addition to scratch: an agent, or published parts.",
         "tasks": "What each start then learns.",
         "sizes": "Demonstrations that it learns from.",
         "seeds": "Trainings of each, for the interval.",

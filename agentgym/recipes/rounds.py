@@ -1,4 +1,4 @@
-"""experiments/dagger/*.toml: rounds of recording beside the last agent and training it further."""
+"""experiments/dagger/*.toml: rounds of recording with the last agent acting, and training it further."""
 
 from typing import Annotated, Self
 

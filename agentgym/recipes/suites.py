@@ -23,7 +23,7 @@ class FrameRecipe(Recipe):
 
 
 class ReferenceRecipe(Recipe):
-    """Published mean returns on a task, shown beside those that an evaluation measures, and where they come from.
+    """Published mean returns on a task, shown next to those that an evaluation measures, and where they come from.
 
     With `human` (Atari) returns are normalised to these two numbers, as is usual there; with `expert` they are
     only shown, and returns are normalised to what the expert reaches here.

@@ -27,7 +27,7 @@ class TransferRecipe(Recipe):
     `model.init` takes, such as published parts. Each of them, and "scratch", is trained on each of `tasks` with each
     number of demonstrations in `sizes`, `seeds` times; the demonstrations of a smaller size are the first of a larger
     one. `model` is what scratch begins with. `training.updates` and everything else is the same for all starts. Without
-    `starts` it is only scratch: what so many demonstrations of a task are worth.
+    `starts` it is only scratch: what that many demonstrations of a task are worth.
     """
 
     SCRATCH: ClassVar[str] = "scratch"

@@ -3,7 +3,7 @@
 run_page, run_results, comparison_page   the page of a run, what it reads, the page of several runs
 curves, figures, video_section, failures   parts of a page; reference_scores: what others published
 dataset_page, dagger_page, ppo_page, transfer_page   pages of a dataset and of other experiments
-video, episode_videos, publish           MP4s, and results beside a recipe
+video, episode_videos, publish           MP4s, and results next to a recipe
 """
 
 from agentgym.report.comparison_page import write_comparison

@@ -1,4 +1,4 @@
-"""publish(run, to): a run's results beside its recipe, as numbers, a table and a figure, never written by hand."""
+"""publish(run, to): a run's results next to its recipe, as numbers, a table and a figure, never written by hand."""
 
 import os
 import re
@@ -60,7 +60,7 @@ def results_table(evaluation: dict[str, Any]) -> str:
 
 
 def _overview(scores: Sequence[Score]) -> list[str]:
-    """One line for each task: the agent beside its references."""
+    """One line for each task: the agent and its references."""
     lines = [
         "| task | agent [95 %] | normalised [95 %] | random | expert | best constant | last action again |",
         "|---|---|---|---|---|---|---|",
@@ -89,7 +89,7 @@ def _three(value: float | None) -> str:
 
 
 def summary(evaluation: dict[str, Any]) -> str:
-    """What the evaluation says beside its tables, as Markdown: over all tasks, next actions, errors, references."""
+    """The evaluation without its tables, as Markdown: over all tasks, next actions, errors, references."""
     lines = []
     overall, action = evaluation["over_tasks"], evaluation["next_action"]
     if overall:
@@ -165,9 +165,9 @@ def scores_table(folder: Path, names: Sequence[str], pages: str = "experiments")
 
 
 def specialists_table(folder: Path, name: str, others: Sequence[str], pages: str = "experiments") -> str:
-    """One line for each task of a published run of many: its score beside that of the agent trained for fewer tasks.
+    """One line for each task of a published run of many: its score next to that of the agent trained for fewer tasks.
 
-    Of the `others`, which are published too, the first that plays the task is beside it.
+    Of the `others`, which are published too, the first that plays the task is next to it.
     """
     specialists: dict[str, tuple[str, Score]] = {}
     for other in others:

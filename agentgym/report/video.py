@@ -1,6 +1,6 @@
 """One episode -> one MP4 that any browser plays.
 
-What the agent sees, beside it the whole room where that is known, and below them the instruction and the action
+What the agent sees, next to it the whole room where that is known, and below them the instruction and the action
 chosen at each step. This module knows no environment: frames are arrays, actions are words.
 """
 

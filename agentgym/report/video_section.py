@@ -65,7 +65,7 @@ def read_videos(run: RunFolder) -> Iterator[EpisodeVideo]:
 
 
 def _label(video: Mapping[str, Any], task: Mapping[str, Any]) -> str:
-    """What became of the episode: `success`, or `return 18 of 17.8`, the mean of who is scored as 1."""
+    """The outcome of the episode: `success`, or `return 18 of 17.8`, the mean of who is scored as 1."""
     if defines_success(task):
         return "success" if video["success"] else "failure"
     scale = scale_of(task)

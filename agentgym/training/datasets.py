@@ -42,7 +42,7 @@ class MixtureComponent:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The instructions that it is read with, beside its own."""
+        """The instructions that it is read with, in addition to its own."""
         return (PROMPT,) if self.caption else ()
 
     @property

@@ -1,4 +1,4 @@
-"""Several processes of one machine that train one model: this one and others beside it, joined by torch.distributed.
+"""Several processes of one machine that train one model: this one and others, joined by torch.distributed.
 
 Accelerate finds in the environment variables what `accelerate launch` would have put there. On a CPU two processes with
 one thread each do more than one process with two, since small matrices leave the second thread waiting.
@@ -55,7 +55,7 @@ def _launched() -> int:
 
 
 @contextmanager
-def beside(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[None]:
+def other_processes(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[None]:
     """While the body runs as process 0 of `count`, `work(*arguments)` runs as each other one, in a fresh interpreter.
 
     The arguments must be picklable. Raises UserError when one of the others ended otherwise than well.

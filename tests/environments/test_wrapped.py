@@ -169,7 +169,7 @@ def test_what_is_kept_is_checked_merged_and_refused_when_it_is_not_the_datasets(
     for name in ("one", "two"):
         with DatasetWriter(tmp_path / name, header_of(env, name="arm")) as writer:
             play(Recorder(env, writer, task="Arm", expert="me"), seeds=(len(name), 7) if name == "one" else (9,))
-            with pytest.raises(ValueError, match="beside its frames it has nothing, the dataset state"):
+            with pytest.raises(ValueError, match="in addition to its frames it has nothing, the dataset state"):
                 play(Recorder(wrapped(), writer, task="Arm", expert="me"), seeds=(0,))
     both = merge([tmp_path / "one", tmp_path / "two"], tmp_path / "both")
     assert [both.extras(i)["state"].shape for i in range(3)] == [(7, 3)] * 3

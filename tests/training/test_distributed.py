@@ -19,7 +19,7 @@ def trained(run, data, processes, *overrides):
     """A run by that many processes: its weights and curves."""
     recipe = experiment_recipe("training.evaluate_episodes=3", *overrides)
     open_run(run, recipe)
-    with distributed.beside(processes, imitation.train_run, recipe, data, run):
+    with distributed.other_processes(processes, imitation.train_run, recipe, data, run):
         imitation.train_run(recipe, data, run)
     curves = [{name: value for name, value in line.items() if not name.startswith(TIMES)} for line in read_metrics(run)]
     return load_file(run / "model" / "model.safetensors"), curves
@@ -55,7 +55,7 @@ def test_a_run_of_two_processes_continues_as_one(data, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     done = 0
-    with pytest.raises(KeyboardInterrupt), distributed.beside(2, imitation.train_run, recipe, data, run):
+    with pytest.raises(KeyboardInterrupt), distributed.other_processes(2, imitation.train_run, recipe, data, run):
         imitation.train_run(recipe, data, run, on_progress=stop_at_four)
     assert [folder.name for folder in (run / "checkpoints").iterdir()] == ["0000003"]
     resumed, _ = trained(run, data, 1)
@@ -69,7 +69,7 @@ def test_an_error_that_all_processes_share_is_raised_once(data, tmp_path):
     open_run(run, recipe)
     with (
         pytest.raises(UserError, match=r"update \d: the \w+ is not finite"),
-        distributed.beside(2, imitation.train_run, recipe, data, run),
+        distributed.other_processes(2, imitation.train_run, recipe, data, run),
     ):
         imitation.train_run(recipe, data, run)
 

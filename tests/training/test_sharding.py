@@ -85,7 +85,7 @@ def close(run, alone):
 def test_two_processes_that_share_the_weights_give_those_of_one(data, recipe, alone, tmp_path):
     run = tmp_path / "run"
     open_run(run, recipe)
-    with distributed.beside(2, sharded, recipe, data, run):
+    with distributed.other_processes(2, sharded, recipe, data, run):
         held = sharded(recipe, data, run)
     close(run, alone)
     for one, two in zip(alone[1], read_metrics(run), strict=True):
@@ -99,9 +99,9 @@ def test_two_processes_that_share_the_weights_give_those_of_one(data, recipe, al
 def test_a_sharded_run_that_was_cut_continues(data, recipe, alone, tmp_path):
     run = tmp_path / "run"
     open_run(run, recipe)
-    with pytest.raises(KeyboardInterrupt), distributed.beside(2, sharded, recipe, data, run):
+    with pytest.raises(KeyboardInterrupt), distributed.other_processes(2, sharded, recipe, data, run):
         sharded(recipe, data, run, updates=4)
     assert [folder.name for folder in (run / "checkpoints").iterdir()] == ["0000003"]
-    with distributed.beside(2, sharded, recipe, data, run):
+    with distributed.other_processes(2, sharded, recipe, data, run):
         sharded(recipe, data, run)
     close(run, alone)

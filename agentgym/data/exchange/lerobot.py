@@ -51,7 +51,7 @@ class LeRobotFolder:
 
     @cached_property
     def own(self) -> dict[str, Any] | None:
-        """What agentgym wrote beside, where it wrote the folder."""
+        """What agentgym wrote in addition, where it wrote the folder."""
         file = self.path / OWN
         return read_json(file, dict) if file.is_file() else None
 
@@ -95,7 +95,7 @@ def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = N
     """Writes a dataset of the folder of a LeRobotDataset v3; says what was made up and left out.
 
     `camera` names the feature that the agent sees, the first one when not given; the others, and every feature of
-    numbers or text, are kept beside it. Raises UserError when it is none, or `to` holds something; then nothing is
+    numbers or text, are kept with it. Raises UserError when it is none, or `to` holds something; then nothing is
     left there.
     """
     folder = LeRobotFolder(Path(source))

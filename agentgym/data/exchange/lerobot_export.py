@@ -60,7 +60,7 @@ def export_lerobot(path: str | Path, to: str | Path) -> list[str]:
 
 
 def _shared(extras: Sequence[Extra]) -> list[Extra]:
-    """The columns beside the frames that LeRobot has a place for: all but large arrays that are no pictures."""
+    """The extra columns that LeRobot has a place for: all but large arrays that are no pictures."""
     return [extra for extra in extras if not extra.in_blocks or extra.shape[2:] == (3,)]
 
 

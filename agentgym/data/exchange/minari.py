@@ -110,7 +110,7 @@ def import_minari(source: str | Path, to: str | Path) -> list[str]:
 
 
 def _read(source: str | Path) -> tuple[MinariSource, list[str]]:
-    """What there is to import, and what is made up or has no place here."""
+    """What is imported, what is made up and what is left out."""
     dataset = _open(load_minari(), source)
     try:
         metadata = list(dataset.storage.get_episode_metadata(dataset.episode_indices))
@@ -205,7 +205,7 @@ def _open(minari: Any, source: str | Path) -> Any:
 
 
 def _task_of(dataset: Any) -> str:
-    """The environment's id, after the module that registers it where Gymnasium does not know it by itself."""
+    """The environment's id, after the module that registers it where Gymnasium does not know the id without it."""
     spec = dataset.spec.env_spec
     if spec is None:
         return str(dataset.id)

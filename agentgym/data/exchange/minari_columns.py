@@ -1,4 +1,4 @@
-"""Columns beside the frames <-> further parts of Minari's observations, value for value.
+"""Extra columns <-> further parts of Minari's observations, value for value.
 
 Minari holds arrays of numbers and texts; what a column is beyond that (a truth value, JSON) is in its metadata.
 """
@@ -38,7 +38,7 @@ def describe(extras: Sequence[Extra]) -> dict[str, str]:
 
 
 def find_columns(space: gymnasium.Space[Any], metadata: Mapping[str, Any], taken: set[str | None]) -> list[Extra]:
-    """The columns that a dataset's observations have beside what is `taken`: by our own word, else by their spaces."""
+    """The columns of a dataset's observations but for what is `taken`: as we wrote them down, else by their spaces."""
     if KEY in metadata:
         return [Extra.from_json(values) for values in json.loads(metadata[KEY])]
     parts = space.spaces if isinstance(space, spaces.Dict) else {}

@@ -1,4 +1,4 @@
-"""What is recorded beside the frames: the environment's own observation, its state, its infos; a value for each frame.
+"""What is recorded in addition to the frames: the environment's own observation, state and infos, one value a frame.
 
 Dictionaries and tuples become columns of their own ("observation.joints"). Numbers are columns of their own dtype, text
 is text, anything else a JSON text; large arrays of uint8, such as further cameras, are blocks as frames are.
@@ -23,7 +23,7 @@ JSON_ALONE = ("info",)  # whose keys come and go, and what begins so
 
 @dataclass(frozen=True)
 class Extra:
-    """A column beside the frames: its name, and what one value is."""
+    """An extra column, with one value a frame: its name, and what one value is."""
 
     name: str
     kind: Literal["array", "text", "json"]

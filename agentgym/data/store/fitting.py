@@ -75,7 +75,7 @@ def _beside(episode: Episode, header: Header) -> dict[str, Any]:
     expected, given = {extra.name for extra in header.extras}, set(episode.extras)
     if given != expected:
         raise ValueError(
-            f"beside its frames it has {', '.join(sorted(given)) or 'nothing'}, the dataset "
+            f"in addition to its frames it has {', '.join(sorted(given)) or 'nothing'}, the dataset "
             f"{', '.join(sorted(expected)) or 'nothing'}"
         )
     found = {extra.name: extra.gather(episode.extras[extra.name]) for extra in header.extras}

@@ -24,7 +24,7 @@ from agentgym.errors import UserError
 from agentgym.files import replace_bytes
 from agentgym.spaces import SpaceCodec
 
-FORMAT = "2.1"  # readers take any 2.x: a new minor number adds to what there is, a new major one changes it
+FORMAT = "2.1"  # readers take any 2.x: a new minor number adds something, a new major one changes something
 LARGEST_SIDE = 2**15  # of a frame, in pixels
 FORMAT_WITH_EXTRAS, EXTRAS_CRC = "2.2", "extras_crc32"
 OUTCOMES = ("solved", "failed", "error", "timeout")
@@ -64,7 +64,7 @@ class FormatError(UserError):
 
 
 class Attempt(NamedTuple):
-    """One seed that was tried, and what became of it (one of OUTCOMES), kept or not."""
+    """One seed that was tried, and its outcome (one of OUTCOMES), kept or not."""
 
     task: str
     seed: int
@@ -78,7 +78,7 @@ class Header:
     space: SpaceCodec
     frame_shape: tuple[int, int, int]
     recipe: Mapping[str, Any]
-    extras: tuple[Extra, ...] = ()  # the columns beside the frames
+    extras: tuple[Extra, ...] = ()  # the extra columns
 
     @property
     def schema(self) -> pa.Schema:
@@ -129,14 +129,14 @@ def _check_recipe(recipe: Any) -> None:
 
 @lru_cache(maxsize=16)  # every shard of a dataset has the same
 def schema_of(space: SpaceCodec, extras: tuple[Extra, ...] = ()) -> pa.Schema:
-    """The columns of a dataset whose actions are of that space, with those beside the frames."""
+    """The columns of a dataset whose actions are of that space, with the extra ones."""
     actions = column_type(space.root)
     beside = [*((extra.name, extra.column_type) for extra in extras), (EXTRAS_CRC, pa.uint32())] if extras else []
     return pa.schema([*((name, actions if kind is None else kind) for name, kind in COLUMNS), *beside])
 
 
 def encode_row(episode: Episode, extras: tuple[Extra, ...] = ()) -> Row:
-    """An episode as a row of a shard, its frames as blocks, with the columns beside them."""
+    """An episode as a row of a shard, its frames as blocks, with the extra columns."""
     row: Row = {
         "task": episode.task,
         "instruction": episode.instruction,

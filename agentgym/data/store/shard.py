@@ -171,7 +171,7 @@ class Shard:
         return found
 
     def extras(self, row: int) -> dict[str, Any]:
-        """What an episode has beside its frames, by name. Raises UserError when it is not what was written."""
+        """What an episode has in addition to its frames, by name. Raises UserError when it is not what was written."""
         if not self.header.extras:
             return {}
         count = int(self.lengths[row]) + 1

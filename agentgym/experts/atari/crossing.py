@@ -36,7 +36,7 @@ class FreewayPlayer:
 
 
 def hit(cars: Sequence[int], height: int, steps: int) -> bool:
-    """Whether a chicken at that height will be where a car is, so many steps from now."""
+    """Whether a chicken at that height will be where a car is, that many steps from now."""
     lane, within = divmod(height - KERB, LANE)
     if not 0 <= lane < len(cars) or within > STRIPE:
         return False

@@ -104,7 +104,7 @@ def cell_before(pose: int, width: int) -> int:
 
 
 def turned(pose: int, quarters: int) -> int:
-    """The pose after so many quarter turns to the right."""
+    """The pose after that many quarter turns to the right."""
     return pose - pose % 4 + (pose + quarters) % 4
 
 

@@ -1,4 +1,4 @@
-"""Acts on the recorded episode beside this file, with only onnxruntime and numpy.
+"""Acts on the recorded episode in this folder, with only onnxruntime and numpy.
 
     python example.py [policy.onnx | policy-int8.onnx]
 

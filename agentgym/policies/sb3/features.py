@@ -83,15 +83,15 @@ class AgentFeatures(BaseFeaturesExtractor):
 
         Where frames are read for `words`, of which `raw` are the bytes, frames with other words are others.
         """
-        told = frames.flatten(1) if words is None else torch.cat([frames.flatten(1), raw], dim=1)
+        shown = frames.flatten(1) if words is None else torch.cat([frames.flatten(1), raw], dim=1)
 
         def encode(places: Int[Tensor, "chosen"]) -> Tensor:
             return self.agent.encode(frames[places], words=None if words is None else words.at(places))
 
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self._encoder):
-            first, which = _distinct(told)
+            first, which = _distinct(shown)
             return encode(first)[which]
-        return self._encoded.of(told, encode, self._mark.now())
+        return self._encoded.of(shown, encode, self._mark.now())
 
 
 def _whole(observations: dict[str, Tensor], name: str, dtype: torch.dtype) -> Tensor:
@@ -118,15 +118,15 @@ class VisualTokenCache:
         self._mark: tuple[Any, ...] = ()
 
     def of(
-        self, told: UInt8[Tensor, "frames bytes"], encode: Callable[[Tensor], Tensor], mark: tuple[Any, ...]
+        self, shown: UInt8[Tensor, "frames bytes"], encode: Callable[[Tensor], Tensor], mark: tuple[Any, ...]
     ) -> Float[Tensor, "frames visual width"]:
         """The tokens; `encode` computes those of the places that are new to the encoder's weights of this `mark`."""
         if mark != self._mark or len(self._tokens) * self._bytes_each() > REMEMBERED_BYTES:
             self._tokens, self._mark = {}, mark
-        keys = [row.tobytes() for row in told.cpu().numpy()]
+        keys = [row.tobytes() for row in shown.cpu().numpy()]
         new = {key: place for place, key in enumerate(keys) if key not in self._tokens}
         if new:
-            encoded = encode(torch.tensor(list(new.values()), device=told.device)).detach()
+            encoded = encode(torch.tensor(list(new.values()), device=shown.device)).detach()
             self._tokens.update(zip(new, encoded.unbind(), strict=True))
         return torch.stack([self._tokens[key] for key in keys])
 

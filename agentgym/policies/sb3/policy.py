@@ -1,4 +1,4 @@
-"""The policies: an agent as actor with a value head beside it, free or held to what it knew."""
+"""The policies: an agent as actor with a value head, free or held to what it knew."""
 
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,5 @@
 "use strict";
-// Everything that moves on the page. Data is in JSON beside what it belongs to; text is set as text.
+// Everything that moves on the page. Data is in JSON next to what it belongs to; text is set as text.
 
 const nearest = (points, x) => points.reduce((best, point) => Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best);
 
