@@ -167,7 +167,7 @@ ARCHITECTURE = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding=
 def test_the_page_of_the_architecture_has_the_rooms_in_their_order_and_what_lies_beside_them():
     table = re.findall(r"^\| `(\w+)/` \| (.*) \|$", ARCHITECTURE, re.MULTILINE)
     assert tuple(room for room, _ in table) == ROOMS
-    beside = ARCHITECTURE.partition("Beside the rooms are")[2].partition("\n\n")[0]
+    beside = ARCHITECTURE.partition("Next to the rooms are")[2].partition("\n\n")[0]
     assert set(re.findall(r"`(\w+)`", beside)) == ROOT
 
 
