@@ -10,13 +10,18 @@ import pytest
 from counted import counted_episode, counted_header, write_counted
 from refusals import refusal
 from shared_values import shares
+from tiny import experiment_recipe
 from typer.testing import CliRunner
 
 from agentgym.cli import main
 from agentgym.data.exchange import export_lerobot, import_lerobot
 from agentgym.data.png import encode_png
 from agentgym.data.store import DatasetWriter, EpisodeDataset, Extra, check
+from agentgym.environments import encode_instruction
+from agentgym.experiments.imitation import train_run
+from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.spaces import SpaceCodec
+from agentgym.training.run_folder import open_run
 
 
 def lerobot_folder(path, *, lengths=(4, 3), version="v3.0"):
@@ -176,14 +181,18 @@ def test_older_versions_and_other_folders_are_refused_and_nothing_is_left(tmp_pa
     assert not (tmp_path / "to").exists()
 
 
-def test_an_imported_dataset_says_what_training_needs(tmp_path):
-    from agentgym.training.datasets import recipe_of
-
-    lerobot_folder(tmp_path / "robot")
+def test_an_imported_dataset_is_trained_on(tmp_path):
+    lerobot_folder(tmp_path / "robot", lengths=(4, 3, 5, 2))
     import_lerobot(tmp_path / "robot", tmp_path / "imported")
-    dataset = EpisodeDataset(tmp_path / "imported")
-    assert recipe_of([dataset]) is not None
-    assert dataset.header.space.encode_array(dataset[0].actions).shape == (3, 2)
+    dataset, run = EpisodeDataset(tmp_path / "imported"), tmp_path / "run"
+    assert dataset.header.space.encode_array(dataset[0].actions).shape[1:] == (2,)
+    recipe = experiment_recipe("training.updates=2", "model.frame_side=16", f'mixture=[{{data="{dataset.path}"}}]')
+    open_run(run, recipe)
+    train_run(recipe, tmp_path / "not-recorded", run)
+    action, _ = AgentPolicy.from_pretrained(run).predict(
+        {"frame": dataset[0].frames[0], "instruction": encode_instruction(dataset[0].instruction)}, deterministic=True
+    )
+    assert (action.shape, action.dtype) == ((2,), np.float32)
 
 
 @pytest.mark.slow
