@@ -1,4 +1,4 @@
-"""The one kind of error that is meant for the person at the keyboard.
+"""The one kind of error that is meant for the user.
 
 Everything that a user can fix (a recipe, a folder, an argument) raises `UserError` with one line that says which file
 or argument, what was found and what to do. The command line prints that line and exits with code 2.
@@ -29,7 +29,7 @@ def printable(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of others says, in one line; its kind where it says nothing."""
+    """The message of a foreign exception, in one line; its class where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

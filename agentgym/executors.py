@@ -1,6 +1,6 @@
 """Where work is done: by processes on this machine or by a Ray cluster, with the same results in the same order.
 
-Work is a function and its jobs, each a tuple of arguments that decides what comes back. This module knows neither
+Work is a function and its jobs, each a tuple of arguments that determines the result. This module knows neither
 episodes nor datasets. A cluster's nodes need the same agentgym and see the same folders.
 """
 
@@ -36,7 +36,7 @@ class ExecutorName(StrEnum):
 
 
 class Executor(Protocol):
-    """Does jobs, at most `workers` at once."""
+    """Runs jobs, at most `workers` at once."""
 
     @property
     def workers(self) -> int:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, read with care: what they hold may be cut short, huge, or no file at all.
+"""Files that are written whole or not at all, and read with care: they may be cut short, huge, or not regular files.
 
 Reading raises UserError with the file's name. Writing raises OSError with the file's name when the disk is full or may
 not be written to, whichever library writes (`writing`); the command line says either in one line.
@@ -35,7 +35,7 @@ def read_text(file: Path, *, most: int = LARGEST) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: is no text ({error})") from None
+        raise UserError(f"{file}: is not text ({error})") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
 
@@ -66,7 +66,7 @@ def parse_json(text: str | bytes, where: object, kind: type[dict[Any, Any]] | ty
         raise UserError(f"{where}: is nested too deeply to be read") from None
     except ValueError as error:  # cut short, an integer of five thousand digits, no UTF-8
         raise UserError(
-            f"{where}: is no whole JSON ({error}); delete it, the command that writes it makes it again"
+            f"{where}: is not whole JSON ({error}); delete it, the command that writes it makes it again"
         ) from None
     if kind is not None and not isinstance(values, kind):
         expected = "an object" if kind is dict else "a list"
@@ -102,7 +102,7 @@ def understanding(*folders: object) -> Iterator[None]:
 def read_json_lines(file: Path) -> list[dict[str, Any]]:
     """The objects of a file with one a line; none without the file, and a last line that was cut short is left out.
 
-    Raises UserError naming another line that is no object.
+    Raises UserError naming another line that is not an object.
     """
     if not file.exists():
         return []
@@ -130,7 +130,7 @@ def check_points(points: list[dict[str, Any]], file: Path, names: Iterable[str])
 
 
 def append_json_line(file: Path, values: Mapping[str, Any]) -> None:
-    """The object is the file's last line, on disk; what a crash left of another goes. Raises OSError."""
+    """Appends the object as a line, synced; a line that a crash cut short is removed. Raises OSError."""
     line = f"{to_json(values)}\n".encode()
     if file.exists() and not _ends_with_line(file):
         replace_file(file, "".join(f"{to_json(each)}\n" for each in read_json_lines(file)))
@@ -170,12 +170,12 @@ def write_json(file: Path, values: Any) -> None:
 
 
 def replace_file(file: Path, text: str) -> None:
-    """The file holds the text, or what it held before, whatever happens. Raises OSError."""
+    """Writes the text, atomically: after a crash there is the old file or the new one. Raises OSError."""
     replace_bytes(file, text.encode())
 
 
 def replace_bytes(file: Path, content: bytes | memoryview) -> None:
-    """The file holds these bytes, or what it held before, whatever happens. Raises OSError."""
+    """Writes the bytes, atomically: after a crash there is the old file or the new one. Raises OSError."""
     temporary = file.with_name(file.name + ".tmp")
     with writing(file):
         try:
@@ -225,7 +225,7 @@ def _disk_problem(path: Path, error: Exception) -> int | None:
 
 
 def sync_folder(path: Path) -> None:
-    """What was renamed or removed in the folder stays so after a crash."""
+    """Syncs the folder itself, so that renames and removals survive a crash."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -234,7 +234,7 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """All that is in the folder stays there after a crash. Raises OSError."""
+    """Syncs everything in the folder, so that it survives a crash. Raises OSError."""
     for place, _, names in os.walk(folder):
         for name in names:
             if not (Path(place) / name).is_symlink():

@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all, and that one process at a time writes into."""
+"""Folders that are written whole or not at all, by one process at a time."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ LOCK = ".lock"
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which is at `path` once the block is done, whole and synced; nothing stays of one that failed.
+    """A folder to fill, which is moved to `path` after the block, whole and synced; after a failure nothing is left.
 
     Raises UserError when something is at `path`, and when the disk does not take what is written.
     """
@@ -53,19 +53,19 @@ def check_output_is_free(path: Path) -> None:
 
 
 def is_vacant(path: Path) -> bool:
-    """Whether nothing is in a folder but what a writer leaves that was stopped before it had written anything."""
+    """Whether a folder is empty, but for the files of a writer that stopped before it wrote anything."""
     return all(each.name == LOCK or (each.suffix == ".tmp" and each.is_file()) for each in path.iterdir())
 
 
 def make_folder(path: Path) -> list[Path]:
-    """The folder is there; those that had to be made, the outermost first. Raises OSError."""
+    """Makes the folder; returns the folders that had to be made, the outermost first. Raises OSError."""
     missing = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(parents=True, exist_ok=True)
     return missing[::-1]
 
 
 def remove_made(folders: list[Path]) -> None:
-    """Those of the folders that are empty are gone, the innermost first."""
+    """Removes those of the folders that are empty, the innermost first."""
     for folder in reversed(folders):
         try:
             folder.rmdir()

@@ -72,7 +72,7 @@ def _replaced(folder: Path) -> list[str]:
 
 @contextmanager
 def _one_line(repository: str) -> Iterator[None]:
-    """Whatever the Hub or the way to it says, as one line."""
+    """Errors of the Hub or the network, as one line."""
     from httpx2 import HTTPError
     from huggingface_hub.errors import (
         HfHubHTTPError,

@@ -1,4 +1,4 @@
-"""Whose code may run: that of installed packages, and what the person at the keyboard answers for.
+"""Whose code may run: that of installed packages, and what the user has allowed.
 
 A dataset, a run or a recipe of others can name code: a module (`MODULE:ID` of an environment) or a pickle (a zip of
 Stable-Baselines3). Whoever loads such a thing asks here, at the place where it is loaded, so that no caller can forget
@@ -31,13 +31,13 @@ _grant = NOTHING
 
 
 def current() -> Grant:
-    """What is granted now."""
+    """What may be loaded now."""
     return _grant
 
 
 @contextmanager
 def granted(grant: Grant) -> Iterator[None]:
-    """Inside the block that is granted, and nothing else."""
+    """Inside the block exactly that may be loaded."""
     global _grant
     before, _grant = _grant, grant
     try:

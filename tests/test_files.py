@@ -15,15 +15,15 @@ from agentgym.errors import UserError
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'{"a": 1', "is no whole JSON"),
-        (b"", "is no whole JSON"),
+        (b'{"a": 1', "is not whole JSON"),
+        (b"", "is not whole JSON"),
         (b"[]", "holds a list, expected an object"),
         (b"7", "holds a number, expected an object"),
         (b'"text"', "holds a text, expected an object"),
         (b"null", "holds null, expected an object"),
         (b"[" * 100_000, "is nested too deeply"),
-        (b'{"a": ' + b"9" * 5_000 + b"}", "is no whole JSON"),
-        (b"\xff\xfe", "is no text"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", "is not whole JSON"),
+        (b"\xff\xfe", "is not text"),
     ],
 )
 def test_json_that_is_none_is_one_line(tmp_path, content, said):

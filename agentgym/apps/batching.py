@@ -78,7 +78,7 @@ class Batcher:
         return call.answer
 
     def close(self) -> None:
-        """Answers what waits, then stops."""
+        """Answers the waiting calls, then stops."""
         self._queue.put(None)
         self._thread.join()
 

@@ -101,7 +101,7 @@ class Playground:
         return {**found, "clips": clips}
 
     def enter(self, asked: BeginRequest) -> dict[str, Any]:
-        """A new session. Raises UserError when the task is not offered or the house is full."""
+        """A new session. Raises UserError when the task is not offered or all places are taken."""
         task = asked.task or next(iter(self.tasks))
         if task not in self.tasks:
             raise UserError(f"task '{task}' is not offered here; choose one of the list")
@@ -150,13 +150,13 @@ class Playground:
         return {**answer, "expert": episode.expert, "success": episode.success}
 
     def leave(self, identity: str) -> None:
-        """A session ends."""
+        """Ends a session."""
         visitor = self.visitors.pop(identity, None)
         if visitor:
             visitor.session.close()
 
     def close(self) -> None:
-        """All sessions end, and the dataset is whole."""
+        """Ends all sessions and closes the dataset."""
         for identity in list(self.visitors):
             self.leave(identity)
         if self.writer:

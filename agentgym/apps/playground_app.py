@@ -1,6 +1,6 @@
 """The playground as a web application: a page, and JSON over HTTP.
 
-What a visitor gets wrong is `{"error": one line}`. On another host than the loopback every request has to show the
+A wrong request is answered with `{"error": one line}`. On another host than the loopback every request has to show the
 token that the start of the server made.
 """
 

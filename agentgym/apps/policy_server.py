@@ -96,7 +96,7 @@ class PolicyServer:
         return {"action": actions[0] if single else actions, "session": number, "calls": session.calls}
 
     def close(self) -> None:
-        """Answers what waits, then stops."""
+        """Answers the waiting calls, then stops."""
         self.batcher.close()
 
     def _session(self, message: Mapping[str, Any], sessions: Sessions) -> tuple[int, ClientSession]:

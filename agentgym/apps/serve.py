@@ -5,7 +5,7 @@
 
 Each connection has sessions of its own, and is served by a task of its own: one that reads slowly delays only
 itself. A call by HTTP names its session, and the server keeps it while it is used. On another host than the loopback
-every request has to show the token that the start of the server made.
+every request needs the token that the server made at its start.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ async def _serve_client(server: PolicyServer, socket: Any) -> None:
                 answer = {"error": _line(error)}
             await asyncio.wait_for(socket.send_bytes(pack(answer)), server.limits.idle_s)
     except (WebSocketDisconnect, TimeoutError, KeyError, RuntimeError):
-        return  # it went, or sent text where bytes are spoken
+        return  # it went, or sent text where bytes are expected
     finally:
         server.clients -= 1
         server.metrics.clients.dec()

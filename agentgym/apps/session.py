@@ -45,7 +45,7 @@ def keys_of(action_names: Sequence[str]) -> dict[str, str]:
 
 
 def controls_of(space: SpaceCodec, task: str) -> dict[str, Any]:
-    """With what a person chooses an action: buttons of which one is pressed or several are held, lists, or sliders.
+    """The controls by which a person chooses an action: buttons to press or hold, lists, or sliders.
 
     Raises UserError for a space that has none of these.
     """
@@ -206,7 +206,7 @@ class Session:
             raise UserError(f"action {action}: {first_line(error)}") from None
 
     def _look(self, *, state: Any, reward: float, over: bool, success: bool) -> SessionView:
-        """The view after a step, with the agent's thought on what comes next."""
+        """The view after a step, with the agent's prediction for the next step."""
         thought = _think(self._agent, self._observation, state) if self._agent and not over else None
         self.view = SessionView(
             task=self.task,
@@ -240,7 +240,7 @@ def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) ->
             raise UserError(f"{path}: holds frames {list(header.frame_shape)} and other actions; choose another folder")
         return DatasetWriter(path, header)
     if path.exists() and not (path.is_dir() and is_vacant(path)):
-        raise UserError(f"{path}: exists and is no dataset; choose another folder")
+        raise UserError(f"{path}: exists and is not a dataset; choose another folder")
     played = SuiteRecipe(name=path.resolve().name, description="Played by people", frame=frame, tasks=list(tasks))
     recipe = DatasetRecipe(
         name=played.name, description="Episodes that people kept", suite=played, expert=HUMAN, episodes=1, keep="all"

@@ -1,4 +1,4 @@
-"""The command line: verbs, each a few lines over functions of the rooms below, and how a terminal is spoken to.
+"""The command line: verbs, each a few lines over functions of the rooms below, and what a terminal shows.
 
     main                                  the command, errors as one line, the list of recipes
     experiment_commands, stages           collect, check, train, evaluate; run_commands: run, finetune

@@ -34,7 +34,7 @@ class CommandOutput:
             out.print(*shown, **{"highlight": False, "markup": False, "soft_wrap": True, **style})
 
     def warn(self, line: str) -> None:
-        """Prints for people what may not be what they want, on stderr, so that JSON stays clean."""
+        """Prints a warning for people on stderr, so that JSON stays clean."""
         if not self.quiet:
             complain(line, style="yellow")
 

@@ -1,4 +1,4 @@
-"""The verbs that make datasets out of datasets, show them, and bring them, and agents, to and from others' formats."""
+"""The verbs that make datasets out of datasets, show them, and bring them, and agents, to and from other formats."""
 
 from enum import StrEnum
 from pathlib import Path

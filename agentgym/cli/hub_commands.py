@@ -30,7 +30,7 @@ def push(
     is_run = (source / "recipe.json").is_file()
     if not is_run and not any(source.glob("shard-*.arrow")):
         raise UserError(f"{source}: is neither a run (recipe.json) nor a dataset (shard-*.arrow)")
-    with tempfile.TemporaryDirectory(prefix="agentgym-push-") as staging:  # beside the source it may be read-only
+    with tempfile.TemporaryDirectory(prefix="agentgym-push-") as staging:  # next to the source it may be read-only
         folder = Path(staging) / "folder"
         (_stage_run if is_run else _stage_dataset)(source, folder)
         kind: hub.RepoKind = "model" if is_run else "dataset"

@@ -28,7 +28,7 @@ from agentgym.errors import UserError, did_you_mean, first_line
 from agentgym.files import REMEDIES
 
 INTERRUPTED = 130
-PATIENCE_S = 3.0  # that a command has, after Ctrl-C, to end well
+PATIENCE_S = 3.0  # seconds that a command has to end cleanly after Ctrl-C
 
 
 class Verbs(TyperGroup):
@@ -103,7 +103,7 @@ def _run() -> int:
         return int(error.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of the output has gone; there is nobody to write to
+    except BrokenPipeError:  # the reader of the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -118,7 +118,7 @@ def _run() -> int:
 
 
 def _of_the_disk(error: OSError) -> str:
-    """What a disk, or whatever else is outside, refused, and what helps."""
+    """The message for an error of the disk or the system, with what helps."""
     reason = error.strerror or first_line(error)
     remedy = REMEDIES.get(error.errno or 0)
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""

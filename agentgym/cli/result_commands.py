@@ -19,7 +19,7 @@ def compare(
     *,
     output: CommandOutput,
 ) -> None:
-    """Say how much better the first evaluation is than each of the others, level by level, and whether by chance."""
+    """Compare the first evaluation with each other one, level by level; say whether the difference may be chance."""
     from agentgym.evaluation import comparison
 
     if len(folders) < 2:

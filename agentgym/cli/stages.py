@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Recordable(NamedTuple):
-    """A recipe that was found good: the headers of what it records, and what makes the agent of its DAgger."""
+    """A checked recipe: the headers of what it records, and what makes the agent of its DAgger."""
 
     recipe: DatasetRecipe
     headers: "list[Header]"

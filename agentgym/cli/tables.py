@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def summary(evaluation: dict[str, Any]) -> Iterator[str]:
-    """What an evaluation.json says beside its tables: how it acted, over all tasks, on recordings, what went wrong."""
+    """An evaluation.json without its tables: how it acted, over all tasks, on recordings, what went wrong."""
     from agentgym.evaluation.statistics import UNIT  # SciPy, which no other verb waits for
 
     if evaluation["kind"] != "expert":

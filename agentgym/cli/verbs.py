@@ -1,4 +1,4 @@
-"""What every verb has: `--quiet` and `--json`, and `--trust` where what it reads may name code."""
+"""The options of every verb: `--quiet` and `--json`, and `--trust` where its input may name code."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Episodes: in memory, out of an environment, on disk, and in others' formats.
+"""Episodes: in memory, out of an environment, on disk, and in other formats.
 
     episode, episode_builder              Episode, frozen and checked when made; one that is being recorded
     recorder, vector_recorder             wrappers that turn what an environment shows into episodes

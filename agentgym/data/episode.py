@@ -63,7 +63,7 @@ class Episode:
         start, stop, stride = steps.indices(len(self))
         if stride != 1 or stop <= start:
             raise ValueError(
-                f"steps [{steps.start}:{steps.stop}:{steps.step}] are no run of at least one step of {len(self)}"
+                f"steps [{steps.start}:{steps.stop}:{steps.step}] are not a run of at least one step of {len(self)}"
             )
         last = stop == len(self)
         return replace(

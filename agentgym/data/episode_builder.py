@@ -22,7 +22,7 @@ ROOM = 16  # frames a piece of memory, taken as an episode needs them
 
 
 class Sink(Protocol):
-    """Where finished episodes go."""
+    """Where finished episodes are appended."""
 
     def append(self, episode: Episode, /) -> Any:
         """Takes one episode."""
@@ -85,7 +85,7 @@ class RawFrameBuffer:
 
 
 class EpisodeBuilder:
-    """Begun, added to step by step, then finished or discarded; and begun again."""
+    """Builds one episode after another: `begin`, `prepare` and `add` each step, then `end`, `flush` or `discard`."""
 
     def __init__(self, sink: Sink, space: Node, *, task: str, expert: str, versions: Mapping[str, str]) -> None:
         self._sink = sink
@@ -114,7 +114,7 @@ class EpisodeBuilder:
         """Starts an episode of that seed with its first observation.
 
         `instruction` is uint8[L] (zero-padded UTF-8), `frame` uint8[H, W, 3]; `kept` is what is recorded with the
-        frame. Raises UserError for a frame that is no picture.
+        frame. Raises UserError for a frame that is not a picture.
         """
         self._kept = [deepcopy(dict(kept))] if kept else []
         self._first = self._shown = instruction.tobytes()
@@ -154,8 +154,8 @@ class EpisodeBuilder:
     ) -> None:
         """Adds a step: its action, from `prepare`, and its result, a frame of uint8[H, W, 3] and a float reward.
 
-        Without an instruction it is as before. Raises UserError for a frame that is no picture, and ValueError for one
-        of another shape.
+        Without an instruction it is as before. Raises UserError for a frame that is not a picture, and ValueError for
+        one of another shape.
         """
         self._frames.append(as_picture(frame, self._task))  # first: it may be refused
         if kept:
@@ -190,7 +190,7 @@ class EpisodeBuilder:
             self._sink.append(episode)
 
     def flush(self) -> None:
-        """Appends an episode that was left in mid-course: neither terminated nor truncated."""
+        """Appends an unfinished episode: neither terminated nor truncated."""
         self.end(terminated=False, truncated=False, success=False)
 
     def discard(self) -> None:

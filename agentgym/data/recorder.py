@@ -22,10 +22,10 @@ WORKERS = ("gymnasium.vector.async_vector_env", "stable_baselines3.common.vec_en
 class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
     """Passes observations, rewards and infos through untouched and appends each episode to `sink` when it ends.
 
-    The environment is one of `agentgym.make` or `agentgym.wrap`, under any wrappers that flush its observation as it is
+    The environment is one of `agentgym.make` or `agentgym.wrap`, under any wrappers that leave its observation as it is
     (TimeLimit, RecordEpisodeStatistics, ...): it shows {"frame": uint8[H, W, 3], "instruction": uint8[L]} and names the
     episode's seed in `info["seed"]` of `reset`. Wrappers that change what the agent sees, or that reset by themselves,
-    go around the recorder. An end without `info["is_success"]` is no success. An episode that is left by `reset` or
+    go around the recorder. An end without `info["is_success"]` is no success. An episode that `reset` or
     `close` in mid-course is recorded as neither terminated nor truncated; `discard` forgets it instead. Actions reach
     the environment as its space has them, in the dtype in which they are recorded, so that a replay is the same.
 

@@ -53,7 +53,7 @@ WITHOUT_FILES = "-WFC-"  # in the ids of MiniGrid's environments whose patterns 
 
 @dataclass(frozen=True)
 class Family:
-    """Environments of one kind: how their ids begin, their class, what of a frame's recipe they take, their extra."""
+    """Environments of one kind: how their ids begin, their class, the keys of `frame` that they take, their extra."""
 
     prefixes: tuple[str, ...]
     load: Callable[[], type[Task]]
@@ -202,7 +202,7 @@ def declares_success(task: TaskRecipe) -> bool:
 def _import_problem(task: str, module: str) -> str | None:
     """What is wrong with a task's module once it is imported, which registers its environments with Gymnasium."""
     if not all(part.isidentifier() for part in module.split(".")):
-        return f"{task}: '{module}' is no name of a module; write MODULE:ID, as in my_package.envs:Room-v0"
+        return f"{task}: '{module}' is not the name of a module; write MODULE:ID, as in my_package.envs:Room-v0"
     try:
         trust.check_module(module, task)
         import_module(module)

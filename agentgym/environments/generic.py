@@ -1,4 +1,4 @@
-"""Any other Gymnasium environment that can be seen, with an instruction from the recipe."""
+"""Any other Gymnasium environment with pictures, with an instruction from the recipe."""
 
 import os
 import warnings
@@ -166,7 +166,7 @@ def is_picture(space: gymnasium.Space[Any]) -> bool:
 
 
 def own_word(info: Mapping[str, Any]) -> bool | None:
-    """What an environment says itself of success."""
+    """What an environment reports of success."""
     word = info.get("is_success", info.get("success"))
     return None if word is None else bool(word)
 

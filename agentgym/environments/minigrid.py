@@ -41,7 +41,7 @@ class MiniGridTask(Task):
             made = gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **recipe.arguments)
         inner = made.unwrapped
         if not isinstance(inner, MiniGridEnv):
-            raise UserError(f"{recipe.id}: is no MiniGrid environment; ids that begin so are taken for one")
+            raise UserError(f"{recipe.id}: is not a MiniGrid environment; ids that begin so are taken for one")
         hasten_view(inner)
         self._usual = sees_as_usual(inner)
         self.minigrid = inner

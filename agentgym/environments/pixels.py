@@ -1,4 +1,4 @@
-"""Pictures: what is one, and how one gets the size of a recipe."""
+"""Pictures: which arrays are one, and how they are resized to a recipe's size."""
 
 from typing import Any
 

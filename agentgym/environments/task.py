@@ -1,8 +1,8 @@
-"""Task: a Gymnasium environment that shows {"frame", "instruction"}, whatever is inside.
+"""Task: a Gymnasium environment that shows {"frame", "instruction"}, whichever environment is inside.
 
 Every episode is a function of one seed, given to `reset` or drawn there and named in `info["seed"]`, so that a
 recording can be replayed. A family of environments says how an episode starts, continues and looks; the rest is here:
-the seed, the instruction, the time limit and what success is. This module knows no family.
+the seed, the instruction, the time limit and and success. This module knows no family.
 """
 
 from abc import abstractmethod
@@ -44,7 +44,7 @@ class Task(gymnasium.Env[Observation, Any]):
     """What every environment of `agentgym.make` is.
 
     `observation_space` is {"frame": uint8[height, width, 3], "instruction": uint8[256]} (zero-padded UTF-8). At the end
-    of an episode `info["is_success"]` says whether it succeeded: by the environment's own word, or by the recipe's
+    of an episode `info["is_success"]` says whether it succeeded: as the environment reports it, or by the recipe's
     `success_return`; without either no episode does (`defines_success`).
     """
 
@@ -96,7 +96,7 @@ class Task(gymnasium.Env[Observation, Any]):
 
     @property
     def longest(self) -> int | None:
-        """How many steps no episode outlasts, where that is known."""
+        """The most steps that an episode can have, where that is known."""
         return self.limit
 
     @property
@@ -109,7 +109,7 @@ class Task(gymnasium.Env[Observation, Any]):
     ) -> tuple[Observation, dict[str, Any]]:
         """The first observation of the episode of that seed; without one, of a seed drawn from the last one given.
 
-        Raises UserError for `options`, of which no recording would know, and for a seed of more than 63 bits.
+        Raises UserError for `options`, which a recording would not have, and for a seed of more than 63 bits.
         """
         if options:
             given = ", ".join(map(str, options))
@@ -134,7 +134,7 @@ class Task(gymnasium.Env[Observation, Any]):
         return self._observe(), step.reward, step.terminated, step.truncated, info
 
     def begin(self, seed: int) -> None:
-        """The episode of that seed begins; nothing is drawn."""
+        """Starts the episode of that seed without drawing a frame."""
         self.start(seed)
         self._instruction = encode_instruction(self.instruct(seed))
         self._steps, self._return = 0, 0.0
@@ -153,11 +153,11 @@ class Task(gymnasium.Env[Observation, Any]):
 
     @abstractmethod
     def start(self, seed: int) -> None:
-        """The world is at the start of the episode of that seed, whatever happened before."""
+        """Resets the world to the start of the episode of that seed, whatever happened before."""
 
     @abstractmethod
     def advance(self, action: Any) -> StepResult:
-        """The world does one step."""
+        """Steps the world once."""
 
     @abstractmethod
     def draw(self) -> NDArray[np.uint8]:

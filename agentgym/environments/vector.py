@@ -66,7 +66,7 @@ class SeededEnvironments:
             raise self._lost() from error
 
     def step(self, chosen: Sequence[Any]) -> VectorStep:
-        """Does one action in each row."""
+        """Executes one action in each row."""
         actions = [as_action(self.space, action) for action in chosen]
         batched = batch(self._envs.single_action_space, self.space, actions)
         try:
@@ -78,7 +78,7 @@ class SeededEnvironments:
         return VectorStep(actions, rewards, over, successes)
 
     def close(self) -> None:
-        """Ends what runs in other processes."""
+        """Ends the processes of the environments."""
         self._envs.close(**({"terminate": True} if isinstance(self._envs, AsyncVectorEnv) else {}))
 
     def _lost(self) -> UserError:
@@ -89,7 +89,7 @@ class SeededEnvironments:
 
 
 class Resting(gymnasium.Wrapper[Observation, Any, Observation, Any]):
-    """Plays the episode of the seed it is reset by; without one, and once that is over, it rests where it is."""
+    """Plays the episode of the seed it is reset with; without one, and after its end, it rests."""
 
     def __init__(self, env: Task) -> None:
         super().__init__(env)

@@ -31,7 +31,7 @@ REPLACED = {
 
 
 def hasten_view(environment: MiniGridEnv) -> None:
-    """The environment's observations come from here, unless it sees in a way of its own."""
+    """The environment's observations come from here, unless the environment has its own view."""
     if sees_as_usual(environment):
         environment.gen_obs = MethodType(gen_obs, environment)
 

@@ -121,7 +121,7 @@ class WrappedTask(Task):
         self._seen, self._info = reset_by_seed(self.env, seed, self.task)
 
     def instruct(self, seed: int) -> str:
-        """The instruction as it is now. Raises UserError when it is no text."""
+        """The instruction as it is now. Raises UserError when it is not text."""
         text = self._instruct(self._seen, self._info)
         if not isinstance(text, str):
             raise UserError(f"{self.task}: its instruction is {text!r}; expected text")
@@ -191,7 +191,7 @@ def _find_frame(env: gymnasium.Env[Any, Any], frame: str | Look | None, who: str
     if frame == "render" or (frame is None and not is_picture(space) and not any(map(is_picture, parts.values()))):
         if env.render_mode != "rgb_array":
             raise UserError(
-                f"{who}: its observation {space} is no picture, and it draws none; make it with "
+                f"{who}: its observation {space} is not a picture, and it draws none; make it with "
                 'render_mode="rgb_array", or say where the picture is with frame='
             )
         return lambda seen: env.render()

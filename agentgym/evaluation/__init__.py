@@ -1,4 +1,4 @@
-"""Who is good at what: policies by name, episodes by seed, scores with their intervals, comparisons.
+"""Evaluation: policies by name, episodes by seed, scores with their intervals, comparisons.
 
     policy_registry, protocol             who plays (PolicySpec), and on which suite and seeds (EvaluationConfig)
     rollouts, expert_rollouts, results    episodes of a policy or an expert, and what is known of each (RolloutResult)

@@ -34,7 +34,7 @@ Job = tuple[str, TaskRecipe, FrameRecipe, int, BudgetRecipe]  # an expert, and t
 
 @dataclass(frozen=True)
 class TaskCheck:
-    """What is known of a task before it is played."""
+    """What is known about a task before it is played."""
 
     refusal: str | None  # why the expert cannot act in it
     defines_success: bool
@@ -132,7 +132,7 @@ def _terms(expert: str, suite: SuiteRecipe, budget: BudgetRecipe, versions: dict
 
 
 def _play_missing(jobs: Sequence[Job], log: SurveyLog, executor: executors.Executor, on_progress: OnProgress) -> None:
-    """The journal has the episode of every job."""
+    """Whether the journal has the episode of every job."""
     done = {(played.task, played.seed) for played in log.played}
     missing = [job for job in jobs if (job[1].id, job[3]) not in done]
     on_progress(len(jobs) - len(missing), "")

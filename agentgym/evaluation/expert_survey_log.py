@@ -61,7 +61,7 @@ class SurveyLog:
         self.played.append(played)
 
     def close(self) -> None:
-        """Another survey may write it."""
+        """Releases the lock."""
         self._stream.close()
 
     def __enter__(self) -> "SurveyLog":
@@ -89,7 +89,7 @@ class SurveyLog:
             return TypeAdapter(list[Played]).validate_python(lines[1:])
         except ValidationError as error:
             number = int(error.errors()[0]["loc"][0]) + 2
-            raise UserError(f"{self._file}, line {number}: is no episode of a survey; remove the line") from None
+            raise UserError(f"{self._file}, line {number}: is not an episode of a survey; remove the line") from None
 
     def _write(self, values: dict[str, Any]) -> None:
         try:

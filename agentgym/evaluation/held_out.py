@@ -1,4 +1,4 @@
-"""What a trained agent makes of the recordings that its training never saw: every next action, and captions."""
+"""Metrics of a trained agent on held-out recordings: next actions and captions."""
 
 from collections import Counter
 from pathlib import Path

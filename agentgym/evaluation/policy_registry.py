@@ -40,7 +40,7 @@ ONNX = "policy.onnx"
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """Who plays. `kind` is "agent", "onnx", "expert", "sb3" or "remote"; `path` the run, the checkpoint or the file."""
+    """A policy by name. `kind` is "agent", "onnx", "expert", "sb3" or "remote"; `path` its run, checkpoint or file."""
 
     who: str
     kind: str

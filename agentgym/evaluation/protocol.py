@@ -189,7 +189,7 @@ def _plays(
 def _choose_expert(
     asked: str | None, named: DatasetRecipe | None, task: TaskRecipe, frame: FrameRecipe, notes: list[str]
 ) -> str | None:
-    """Whose score is 1: the one asked for, else the one that demonstrated the task, else a usual one; None without.
+    """The expert: the one asked for, else the one that demonstrated the task, else a usual one; None without.
 
     Where the demonstrator cannot play, because it has to be trusted or is gone, a note says why.
     """

@@ -1,4 +1,4 @@
-"""The episodes of an evaluation by who plays them: who is scored, and the references.
+"""The episodes of an evaluation by role: who is scored, and the references.
 
     agent      who is scored                       random     uniformly random actions
     expert     whose score is 1                    constant   the best constant action, chosen on other seeds
@@ -25,7 +25,7 @@ from agentgym.recipes import BudgetRecipe, EvaluationRecipe
 
 CHOICE = range(1_900_000_000, 1_900_000_008)  # seeds on which the constant action is chosen: of no evaluation
 CHOICE_STEPS = 1000  # of each of them: a constant action may never end a game
-UNHURRIED = BudgetRecipe(seconds=1e6)  # what costs no thought is not cut by the clock
+UNHURRIED = BudgetRecipe(seconds=1e6)  # players that compute nothing have no time budget
 
 OnProgress = Callable[[int], None]
 

@@ -1,4 +1,4 @@
-"""Who reached what on each task of an evaluation.json, a row each: the one reading of it that tables and pages share.
+"""The scores in an evaluation.json as rows, which tables and pages share.
 
 A row says what its task asks for: the share of episodes that succeeded where the task says what success is, else the
 mean return. As a share of the way from the worst to the best it can be drawn next to the others.

@@ -1,6 +1,6 @@
 """The contents of evaluation.json and episodes.json, checked when they are read; an error says what is wrong.
 
-Whoever shows scores or plays on reads them here, so that no page and no verb has to ask again.
+Everything that shows scores or continues an evaluation reads them here, so that no page and no verb checks again.
 """
 
 from collections.abc import Sequence
@@ -197,7 +197,7 @@ def read_episodes(file: Path) -> dict[str, Any]:
 
 
 def _problem(episodes: Sequence[StoredEpisode], protocol: _Protocol | None) -> str | None:
-    """What no evaluation writes: an episode twice, of another task or seed, or of another length than its actions."""
+    """A problem that no evaluation writes: an episode twice, of another task or seed, or with a wrong length."""
     seen: set[tuple[str, int]] = set()
     for place, episode in enumerate(episodes):
         key = episode["task"], episode["seed"]

@@ -1,4 +1,4 @@
-"""What PPO from scratch is compared by: Stable-Baselines3's CnnPolicy, which sees frames and no instruction."""
+"""The baseline of PPO from scratch: Stable-Baselines3's CnnPolicy, which sees frames and no instruction."""
 
 from typing import Any
 

@@ -187,7 +187,7 @@ def _train(recipe: ExperimentRecipe, data: Path, run: Path, start: Start, on_pro
 
 
 def _periodic_scores(policy: AgentPolicy, recipe: ExperimentRecipe, index: int, count: int) -> list[tuple[str, float]]:
-    """What every `count`-th of a few levels of each task is worth, by the name of its curve; always the same levels."""
+    """The scores on every `count`-th of a few fixed levels of each task, by the name of their curve."""
     seeds = range(ROLLOUT_SEED, ROLLOUT_SEED + recipe.training.evaluate_episodes)[index::count]
     deterministic = recipe.evaluation.deterministic
     return [

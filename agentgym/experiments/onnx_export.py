@@ -43,7 +43,7 @@ def export_onnx(run: Path, out: Path, *, task: str | None = None) -> dict[str, A
     """Writes the folder, whole or not at all; says what is in it and on how many steps its actions were PyTorch's.
 
     Of an agent of several kinds of actions or frames it is what plays that task, of the run's first one when not given.
-    Raises UserError when `run` is no run or knows no such task, `out` holds something, or the extra is missing.
+    Raises UserError when `run` is not a run or knows no such task, `out` holds something, or the extra is missing.
     """
     _require_onnx()
     recipe = read_recipe(run)
@@ -99,7 +99,7 @@ def _fill(folder: Path, policy: AgentPolicy, suite: SuiteRecipe, task: TaskRecip
 def write_policy(policy: AgentPolicy, folder: Path) -> None:
     """What `OnnxPolicy` reads, into a folder that exists: policy.json, policy.onnx and policy-int8.onnx.
 
-    Raises UserError for an agent of clips, of actions that are not Discrete, or whose tokenizer is no byte-level BPE.
+    Raises UserError for an agent of clips, of actions that are not Discrete, or without a byte-level BPE tokenizer.
     """
     write_json(folder / "policy.json", {**_sizes(policy), "tokenizer": _plain_tokenizer(policy.tokenizer)})
     _write_graph(policy, folder / "policy.onnx")
@@ -133,11 +133,11 @@ def _sizes(policy: AgentPolicy) -> dict[str, Any]:
 
 
 def _plain_tokenizer(wrapped: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """The tokenizer as tables of byte strings in Latin-1. Raises UserError for one that is no byte-level BPE."""
+    """The tokenizer as tables of byte strings in Latin-1. Raises UserError for one that is not a byte-level BPE."""
     tokenizer = json.loads(wrapped.backend_tokenizer.to_str())
     model, splits = tokenizer["model"], tokenizer["pre_tokenizer"]
     if model["type"] != "BPE" or splits["type"] != "ByteLevel" or tokenizer["normalizer"]:
-        raise UserError("the tokenizer of the agent is no byte-level BPE, which is what can be exported")
+        raise UserError("the tokenizer of the agent is not a byte-level BPE, which is what can be exported")
     byte_of = _bytes_by_sign()
 
     def plain(token: str) -> str:

@@ -1,12 +1,12 @@
-"""Who demonstrates, with one small Protocol (Expert), and how demonstrations are collected.
+"""Experts, with one small Protocol (Expert), and how their demonstrations are collected.
 
     babyai_bot, planner/, atari/          BabyAI's bot; a search on MiniGrid's true grid; players and a search for Atari
-    trained, ppo, networks, sb3           networks trained on an environment's state; others' Stable-Baselines3 zips
-    agent, random, trivial                an agent of ours, and the players that it is compared with
+    trained, ppo, networks, sb3           networks trained on an environment's state; Stable-Baselines3 zips
+    agent, random, trivial                agentgym's own agent, and the players that it is compared with
     collection, demonstrations, replay    an expert's episodes on all cores, one of them, and whether they replay
-    action_noise, dagger, budget, outcomes   who acts in the expert's place; what an episode may cost; what is known
+    action_noise, dagger, budget, outcomes   acting in the expert's place; what an episode may cost; what surveys know
 
-Nothing here learns but `ppo`, and nothing imports torch before it needs it.
+Only `ppo` trains anything, and torch is imported only where it is needed.
 """
 
 from collections.abc import Callable

@@ -64,7 +64,7 @@ class ActionNoise:
             actor.start(environment, seed)
 
     def choose(self, observation: Any, label: Any) -> Any:
-        """The action to execute: someone's, or the expert's, which is the label."""
+        """The action to execute: another actor's, or the expert's, which is the label."""
         action = label
         for probability, actor in self._turns:
             other = actor.act(observation)  # also when it is not executed: its history has to be whole

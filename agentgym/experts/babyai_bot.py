@@ -16,7 +16,7 @@ class BabyAIExpert:
     """One bot an episode; it may raise or never return on levels that it cannot do, so give it a budget."""
 
     def check(self, environment: Task) -> None:
-        """Raises UserError when the task is no BabyAI level."""
+        """Raises UserError when the task is not a BabyAI level."""
         if not (isinstance(environment, MiniGridTask) and isinstance(environment.minigrid, RoomGridLevel)):
             raise UserError(f"expert 'babyai-bot' cannot act in {environment.task}: it needs a BabyAI-* task")
 

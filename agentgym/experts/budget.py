@@ -1,4 +1,4 @@
-"""What one episode of an expert may cost before it is given up, and how many episodes a worker is given at once."""
+"""The budget of an expert's episode, and how many episodes a worker gets at a time."""
 
 import signal
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def share_of(episodes: int, workers: int) -> int:
 def time_limit(seconds: float) -> Iterator[None]:
     """Raises OutOfTime inside the block after that many seconds of a core, even from an endless loop. Main thread only.
 
-    The processor's time and not the clock's, so that what becomes of an episode does not depend on what else runs.
+    The processor's time and not the clock's, so that the outcome of an episode does not depend on what else runs.
     """
 
     def stop(signal_number: int, frame: FrameType | None) -> None:

@@ -161,7 +161,7 @@ def check_same_recipe(path: str | Path, recipe: DatasetRecipe, *, goes: str = "t
             f"which deletes {goes}"
         )
     if not dataset_folders(path) and path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
-        raise UserError(f"{path}: exists and is no dataset; choose another folder")
+        raise UserError(f"{path}: exists and is not a dataset; choose another folder")
 
 
 def find_change(path: Path, recipe: DatasetRecipe) -> str | None:
@@ -216,7 +216,7 @@ def folders_of(path: str | Path, headers: Sequence[Header]) -> dict[Path, Header
 
 
 def tasks_of(header: Header) -> list[str]:
-    """The tasks that a dataset was recorded of."""
+    """The tasks in a dataset."""
     return [task["id"] for task in header.recipe["suite"]["tasks"]]
 
 

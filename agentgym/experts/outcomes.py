@@ -1,4 +1,4 @@
-"""What is known of an expert on a task before anything is recorded: the shipped table that `agentgym survey` wrote."""
+"""What is known about an expert on a task before recording: the shipped table that `agentgym survey` wrote."""
 
 from dataclasses import dataclass
 from functools import cache

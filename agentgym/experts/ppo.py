@@ -252,7 +252,7 @@ class _Training:
             held: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
             changed = differences(held["recipe"], self._recipe.model_dump(mode="json"))
         except Exception:  # whatever else a file of that name may be
-            raise UserError(f"{self.checkpoint}: is no checkpoint of an expert's training; remove it") from None
+            raise UserError(f"{self.checkpoint}: is not a checkpoint of an expert's training; remove it") from None
         if changed:
             raise UserError(
                 f"{self.checkpoint}: is of another recipe ({changed[0]}); remove it, or choose another --to"

@@ -1,4 +1,4 @@
-"""Players that look at nothing: one action forever. What an agent does not beat them by, it has not learnt."""
+"""Players that look at nothing: one action forever. An agent has learnt only what it does better than they."""
 
 from copy import deepcopy
 from typing import Any

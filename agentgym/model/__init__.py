@@ -4,7 +4,7 @@
     loading, older_formats                checkpoint folders, those of formats 1 and 2 too
     vision, temporal, grounding           the visual encoder, over time, and attending to the instruction
     masked_autoencoder                    what it hides and how the pixels are decoded
-    language, transformer, kv_cache       the language model; layers with the causal mask; what acting keeps
+    language, transformer, kv_cache       the language model; layers with the causal mask; the cache of acting
     sequence, tokenizer                   the order of tokens (drawn there); text and action tokens
     presets, pretrained, adapting, single_domain   sizes; published CLIP and OPT; other actions; a single domain
 

@@ -100,7 +100,7 @@ class AgentModel(PreTrainedModel):
         return super().from_pretrained(None, *arguments, state_dict=older.tensors(), **keywords)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Draws nothing: the modules draw their weights when they are made."""
+        """Does nothing: the modules initialise their weights when they are made."""
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The table of words and actions, which the output head reads too."""
@@ -197,7 +197,7 @@ class AgentModel(PreTrainedModel):
         """The language model over the whole sequence: its layout and the hidden states. `actions` are as in `embed`.
 
         `action_mask` says which of their places are not empty; None: all of them. Each row is read without its empty
-        places, so that one causal mask does for all rows. `labels` of more than one token are read too (see
+        places, so that one causal mask fits all rows. `labels` of more than one token are read too (see
         `agentgym.model.labels`).
         """
         if labels is not None and labels.shape[2] > 1:

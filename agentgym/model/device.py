@@ -1,4 +1,4 @@
-"""Where a model computes when nobody says: the GPU where there is one."""
+"""Where a model computes by default: the GPU where there is one."""
 
 import torch
 
@@ -10,7 +10,7 @@ def default_device() -> torch.device:
 
 
 def describe_device(device: torch.device) -> str:
-    """What a result says of the device that made it, such as "cuda (NVIDIA H200)"."""
+    """How a result names the device that made it, such as "cuda (NVIDIA H200)"."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return device.type

@@ -21,7 +21,7 @@ from agentgym.model.transformer import Heads
 
 
 class KVCache:
-    """Room for `places` tokens in each row. The caller knows how many of each row are true."""
+    """Room for `places` tokens in each row. The caller knows how many of each row are valid."""
 
     def __init__(self, keys_values: Float[Tensor, "layers 2 rows heads places head"]) -> None:
         """Of zeros, since places that are masked still enter the products."""
@@ -61,7 +61,7 @@ class Prefill:
         self._held = cache.keys_values
 
     def positions(self, new: int) -> slice:
-        """Which rows of the table of positions are those of the `new` tokens."""
+        """The indices of the `new` tokens in the table of positions."""
         return slice(0, new)
 
     def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:

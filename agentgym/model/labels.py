@@ -42,7 +42,7 @@ class LabelBranches:
         self._visible = (earlier & ~hidden)[:, None]
 
     def positions(self, new: int) -> Tensor:
-        """Which rows of the table of positions are those of the tokens."""
+        """The indices of the tokens in the table of positions."""
         return self._positions
 
     def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:

@@ -21,7 +21,7 @@ class PlacedContext(Context, Protocol):
     """A context that also knows the positions of the tokens in their rows."""
 
     def positions(self, new: int) -> slice | Tensor:
-        """Which rows of the table of positions are those of the `new` tokens."""
+        """The indices of the `new` tokens in the table of positions."""
         ...
 
 

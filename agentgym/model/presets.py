@@ -103,7 +103,7 @@ def make_config(
 
 
 def describe_frames(config: AgentConfig) -> str:
-    """What becomes of a frame, for people: the preset may have chosen it by the frame's size."""
+    """How a frame is encoded, for people: the preset may have chosen it by the frame's size."""
     vision: Any = config.vision_config
     patch, image = vision.patch_size, vision.image_size
     side = -(-image // patch)
@@ -117,7 +117,7 @@ def describe_frames(config: AgentConfig) -> str:
 
 
 def _few_tokens(side: int) -> int:
-    """How many patches a side are merged, so that a frame of that many is as few tokens as may be."""
+    """How many patches a side are merged, so that a frame of that many patches is as few tokens as possible."""
     return -(-side // -(-side // MOST_MERGED))
 
 

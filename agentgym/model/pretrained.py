@@ -193,7 +193,7 @@ def find_folder(source: str) -> Path:
             if any(folder.glob(weights[0])):
                 break
     except HFValidationError:
-        raise UserError(f"{source}: there is no such folder, and it is no Hub id (owner/name)") from None
+        raise UserError(f"{source}: there is no such folder, and it is not a Hub id (owner/name)") from None
     except (OSError, HTTPError) as error:
         raise UserError(
             f"{source}: there is no such folder, and the Hugging Face Hub did not give it ({type(error).__name__}); "
@@ -206,7 +206,7 @@ def find_folder(source: str) -> Path:
 def _read_config(folder: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
-        raise UserError(f"{folder}: has no config.json; put the published one beside the weights")
+        raise UserError(f"{folder}: has no config.json; put the published one next to the weights")
     values: dict[str, Any] = read_json(file, dict, most=LARGEST_SETTINGS)
     if values.get("model_type") not in kinds:
         raise UserError(f"{file}: model_type is {values.get('model_type')!r}; expected {' or '.join(map(repr, kinds))}")

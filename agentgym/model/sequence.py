@@ -1,4 +1,4 @@
-"""THE drawing: the order of tokens in the model's sequence. Every other file points here.
+"""The order of tokens in the model's sequence. Every other file refers to this drawing.
 
     pad  w w w | v v v v | a | v v v v | a | v v v v | a
     <-- L ---->|<-- k -->|<n>|
@@ -39,7 +39,7 @@ class SlidingWindow:
 
     @property
     def kept(self) -> int:
-        """How many of its steps a full window keeps when it moves: a third, rounded down."""
+        """The number of steps that a full window keeps when it moves: a third, rounded down."""
         return self.longest // 3
 
     @property
@@ -48,7 +48,7 @@ class SlidingWindow:
         return (*range(self.longest), self.kept)
 
     def before_next(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The same of each of those numbers of steps."""
+        """The same for each of those numbers of steps."""
         return np.where(steps == self.longest, self.kept, steps)
 
     def starts(self, steps: int) -> NDArray[np.int64]:

@@ -39,7 +39,7 @@ def check_described(file: Path, config: Mapping[str, Any]) -> None:
         described = count_numbers(config)
         layers = max(_size(config[part], "num_hidden_layers") for part in ("vision_config", "language_config"))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"{file}: is no whole configuration of an agent; the checkpoint is not whole") from None
+        raise UserError(f"{file}: is not a whole configuration of an agent; the checkpoint is not whole") from None
     stored, tensors = _stored(file.parent)
     if described > 2 * stored + SLACK or layers > tensors:
         raise UserError(

@@ -128,7 +128,8 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
         if not isinstance(actions, list):
             raise TypeError("action_tokens")
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{config_file}: is no whole configuration of an agent; the checkpoint is not whole") from None
+        message = f"{config_file}: is not a whole configuration of an agent; the checkpoint is not whole"
+        raise UserError(message) from None
     if len(tokenizer) != rows:
         raise UserError(f"{file}: has {len(tokenizer)} tokens, the model {rows} rows: another model's tokenizer")
     names = tokenizer.convert_ids_to_tokens(list(range(rows - len(actions), rows)))

@@ -4,7 +4,7 @@ The history of each environment is in `state`; the policy object itself holds no
 it. The sequence is read by the modules that training uses, so acting on a recorded episode gives the logits that
 training saw. Frames are encoded once, and the language model reads only what is new, until the window moves
 (`agentgym.model.sequence`). It acts with the model's weights as they are and where they are: on its device, in its
-precision; what it decides goes to the host once a step.
+precision; its decision goes to the host once a step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -142,7 +142,7 @@ class AgentPolicy:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[Any, PolicyState]:
-        """Actions (an array of them; a tuple where an action is no array) and the new state.
+        """Actions (an array of them; a tuple where an action is not an array) and the new state.
 
         `observation` is {"frame": uint8[N, H, W, 3], "instruction": uint8[N, L]}, or one environment's without N (the
         action then has no N either); frames may come channels first. Rows where `episode_start` is true begin again.
@@ -217,7 +217,7 @@ class AgentPolicy:
         return state.executed(self.codec.encode_series(actions))
 
     def start(self, row: int, seed: int) -> None:
-        """Tells the sampler that an episode of that seed has begun in that row."""
+        """Notifies the sampler that an episode of that seed begins in that row."""
         self.sampler.start(row, seed)
 
     def select(self, state: PolicyState, rows: NDArray[np.int64]) -> PolicyState:

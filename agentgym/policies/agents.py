@@ -17,7 +17,7 @@ def shipped_agents() -> dict[str, Path]:
 
 
 def default_agent() -> Path | None:
-    """The agent that a person meets who names none: the one for most worlds. None where none ships."""
+    """The default agent: the one for most worlds. None where none ships."""
     known = shipped_agents()
     return known.get("generalist", next(iter(known.values()), None))
 
@@ -43,7 +43,7 @@ def find_agent(reference: str | Path) -> Path:
     if str(reference) in known:
         return known[str(reference)]
     if isinstance(reference, str) and hub.is_repository(reference) and reference.count("/") == 1:
-        if folder.parent.is_dir():  # runs/NAME with a slip of the pen, rather than a repository
+        if folder.parent.is_dir():  # a misspelt runs/NAME, rather than a repository
             raise UserError(f"{reference}: there is no such folder{did_you_mean(folder.name, _inside(folder.parent))}")
         return hub.download(reference)
     hint = did_you_mean(str(reference), known) or "; name a run (runs/NAME), a checkpoint folder" + (

@@ -51,9 +51,10 @@ def explain(
     actions: Int64[NDArray[np.int64], "steps"],
     domain: Domain | None = None,
 ) -> Explanation:
-    """What the agent made of an episode, each step by the window that it acted on. `actions` are places from 0.
+    """The probabilities and attributions in an episode, each step in the window that it was acted on.
 
-    The domain is the agent's first where none is named. Raises UserError for actions that are not Discrete.
+    `actions` count from 0. The domain is the agent's first where none is named. Raises UserError for actions that are
+    not Discrete.
     """
     domain = domain or model.config.all_domains()[0]
     domain.space.discrete_root("an explanation")

@@ -1,7 +1,7 @@
 """Writing an action token by token: each is one that the grammar allows, and the model reads it before the next.
 
 So no sequence that the model can write is an invalid action. What is read on the way is forgotten: the next step reads
-the whole action, which may be another's by then (`AgentPolicy.executed`).
+the whole action, which may be another action by then (`AgentPolicy.executed`).
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What an agent makes of an observation before it acts: its choice, and how likely it and the alternatives are."""
+"""The prediction for an observation before acting: the choice, and the probabilities of it and the alternatives."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class TokenChoice:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an agent made of one observation. `choice` is an action of the environment.
+    """An agent's prediction for one observation. `choice` is an action of the environment.
 
     `probabilities` are those of all actions of a Discrete space, in their order; of other spaces None, and `tokens` has
     each token of the choice, given those before it. `state` has no action for the observation yet: see
@@ -38,7 +38,7 @@ class Prediction:
 
 
 def look(policy: AgentPolicy, observation: Mapping[str, NDArray[np.uint8]], state: PolicyState | None) -> Prediction:
-    """The policy's thought on the next observation of an episode; `state` None is an episode's first."""
+    """The policy's prediction for the next observation of an episode; `state` None is an episode's first."""
     written = policy.written_action(observation, state)
     root = policy.codec.root
     if isinstance(root, Integers) and root.shape is None:

@@ -1,4 +1,4 @@
-"""What a policy is given, checked once: frames and instructions of one environment or of several, and who begins."""
+"""The input of a policy, checked once: frames and instructions of one environment or several, and episode starts."""
 
 from collections.abc import Mapping
 
@@ -45,7 +45,7 @@ def read_observation(
     try:
         texts = tuple(row.tobytes().rstrip(b"\0").decode("utf-8") for row in padded)
     except UnicodeDecodeError as error:
-        raise UserError(f"the instruction is no UTF-8 ({error}); expected zero-padded UTF-8") from None
+        raise UserError(f"the instruction is not UTF-8 ({error}); expected zero-padded UTF-8") from None
     return np.ascontiguousarray(frames), texts, single
 
 

@@ -1,4 +1,4 @@
-"""Acting in Gymnasium's own loops: who holds the history where no one passes `state` along.
+"""Acting in Gymnasium's own loops: objects that hold the history where a loop passes no `state` along.
 
 A policy holds no history, so that rollouts can share it; an `Actor` holds one environment's, a `VectorPolicy` that of a
 vector environment. Both take any policy with Stable-Baselines3's `predict` and know no model.

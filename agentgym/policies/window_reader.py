@@ -56,7 +56,7 @@ class WindowReader:
             visual, latest = None, state.visual[-1]
         if old is None or state.cache is not old.cache:
             again = np.ones_like(again)
-        state.cache.turn += 1  # from here on it is no one else's
+        state.cache.turn += 1  # from here on only this state may use it
         if not again.any():
             hidden, read = self._decode_step(state, latest, state.read)
         elif again.all():

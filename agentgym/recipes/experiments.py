@@ -75,7 +75,7 @@ class LossRecipe(Recipe):
 
 
 class PartRates(Recipe):
-    """What the learning rate is multiplied with in each part of the model; 0 freezes the part."""
+    """The factor of the learning rate in each part of the model; 0 freezes the part."""
 
     vision: Annotated[float, Field(ge=0)] = 1.0
     projector: Annotated[float, Field(ge=0)] = 1.0
@@ -88,7 +88,7 @@ Factors = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(
 
 
 class ColourJitter(Recipe):
-    """Between which factors the colours of a window vary (see `training.augmentation`); hue in turns, both ways."""
+    """The ranges of factors by which a window's colours vary (see `training.augmentation`); hue in turns, both ways."""
 
     brightness: Factors = (0.7, 1.4)
     contrast: Factors = (0.7, 1.4)
@@ -177,7 +177,7 @@ class PartRecipe(Recipe):
 
     @property
     def folder(self) -> str:
-        """Where it is, or is going to be recorded."""
+        """The folder where it is, or will be recorded."""
         return self.data or f"data/{self.dataset.name if self.dataset else ''}"
 
 

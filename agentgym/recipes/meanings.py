@@ -29,7 +29,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "id": "A Gymnasium id, or MODULE:ID of your own.",
         "instructions": "Wordings of one instruction, where the environment has none; the seed chooses.",
         "limit": "A time limit in steps. Set it where a good player never ends.",
-        "success_return": "From which return on an episode has succeeded. Without it a game is scored by its return.",
+        "success_return": "The least return of a solved episode. Without it a game is scored by its return.",
         "action_names": "Names of Discrete actions; equal names are one token for all tasks.",
         "action_limits": "Limits of a Box space that has none.",
         "arguments": "Go to `gymnasium.make`.",

@@ -13,7 +13,7 @@ EVERY = "*"  # in a dotted key: every place of a list
 
 
 def parse(override: str) -> Override:
-    """`a.b=1` as (("a", "b"), 1); what is no TOML value is taken as a string. Raises UserError for no `key=value`."""
+    """`a.b=1` as (("a", "b"), 1); what is not a TOML value is a string. Raises UserError unless it is `key=value`."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {override}: expected key=value, for example --set training.updates=100")
@@ -57,7 +57,7 @@ def put(values: dict[str, Any], keys: tuple[str, ...], value: Any, path: Path) -
         if isinstance(table, list):
             if not (key.isdecimal() and len(key) < 10 and int(key) < len(table)):
                 places = f"0 to {len(table) - 1}"
-                raise UserError(f"--set {'.'.join(keys)}: '{key}' is no place in a list of {path}; known: {places}")
+                raise UserError(f"--set {'.'.join(keys)}: '{key}' is not a place in a list of {path}; known: {places}")
             place: Any = int(key)
         elif isinstance(table, dict):
             place = key

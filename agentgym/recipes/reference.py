@@ -55,7 +55,7 @@ def tables_of(model: type[Recipe], path: str = "") -> Iterator[tuple[str, type[R
 
 
 def meaning_of(model: type[Recipe], key: str) -> str | None:
-    """What a key means; None where nothing is written of it."""
+    """The meaning of a key; None where none is written."""
     return MEANINGS.get(model.__name__, {}).get(key) or MEANINGS["*"].get(key)
 
 

@@ -1,4 +1,4 @@
-"""envs/*.toml: tasks, how their frames look, and what others reached on them."""
+"""envs/*.toml: tasks, how their frames look, and published results."""
 
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +14,7 @@ Side = Annotated[int, Field(ge=1, le=1024)]
 class FrameRecipe(Recipe):
     """How a frame looks. Grid worlds: `view` (default partial) and `tile_size` (default 8 pixels); others: `size`.
 
-    `size` is [height, width] in pixels, absent: the family's own. What does not fit a family is refused there.
+    `size` is [height, width] in pixels, absent: the family's own. A setting that does not fit the family is refused.
     """
 
     view: Literal["partial", "full"] | None = absent()
@@ -46,12 +46,12 @@ def _fitting(instructions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class TaskRecipe(Recipe):
-    """One task of a suite: a Gymnasium id, its settings, and what others reached on it.
+    """One task of a suite: a Gymnasium id, its settings, and published results.
 
     `instructions` are wordings of one instruction, where the environment has no language; the episode's seed decides
-    which is shown. `limit` is a time limit in steps. `success_return` says from which return on an episode has
-    succeeded. `action_names` name the actions of a Discrete space. `action_limits` are the lowest and highest number of
-    every Box among the actions, where its own bounds are wider. `arguments` go to `gymnasium.make`.
+    which is shown. `limit` is a time limit in steps. `success_return` is the least return of a solved
+    episode. `action_names` name the actions of a Discrete space. `action_limits` are the lowest and highest number of
+    every Box among the actions, where the space's own bounds are wider. `arguments` go to `gymnasium.make`.
     """
 
     id: str
@@ -64,7 +64,7 @@ class TaskRecipe(Recipe):
     reference: ReferenceRecipe | None = absent()
 
     def plays_like(self, other: Self) -> bool:
-        """Whether the other is the same task, played alike; what others reached does not count."""
+        """Whether the other is the same task, played alike; published results do not count."""
         mine, theirs = (task.model_copy(update={"reference": None}) for task in (self, other))
         return mine == theirs
 

@@ -1,4 +1,4 @@
-"""What the masked autoencoder made of a few frames, as a PNG: the same bytes for the same input."""
+"""The masked autoencoder's reconstruction of a few frames, as a PNG: the same bytes for the same input."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The result of a run in one sentence, and what others published on its tasks (`published.toml`, of the package)."""
+"""The result of a run in one sentence, and published results on its tasks (`published.toml`, of the package)."""
 
 import tomllib
 from collections.abc import Mapping, Sequence

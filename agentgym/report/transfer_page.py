@@ -1,4 +1,4 @@
-"""What a comparison of starts found: every number as JSON, one table, one figure with intervals over training runs."""
+"""The results of a comparison of starts: numbers as JSON, one table, one figure with intervals over training runs."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass

@@ -73,7 +73,7 @@ def _label(video: Mapping[str, Any], task: Mapping[str, Any]) -> str:
 
 
 def data_uri(file: Path, media_type: str) -> str:
-    """A file as the address of itself."""
+    """A file as a data URL."""
     return f"data:{media_type};base64,{b64encode(file.read_bytes()).decode('ascii')}"
 
 
@@ -89,6 +89,6 @@ def _picture(run: Path, sheet: Mapping[str, Any]) -> Picture:
             width, height = picture.size
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         again = f"'agentgym report {run} --videos 6' makes them again"
-        raise UserError(f"{file}: is no picture ({first_line(error)}); {again}") from None
+        raise UserError(f"{file}: is not a picture ({first_line(error)}); {again}") from None
     rows, columns = sheet["rows"], sheet["columns"]
     return Picture(data_uri(file, "image/png"), rows, columns, width // columns, height // rows)

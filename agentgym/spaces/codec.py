@@ -140,7 +140,7 @@ class SpaceCodec:
         return [self._grammar.ids[START], *ids, self._grammar.ids[END]] if self._grammar.varies else ids
 
     def decode(self, ids: Sequence[int]) -> Any:
-        """The action of its tokens. Raises ValueError when they are none."""
+        """The action of its tokens. Raises ValueError when they are not one."""
         chosen: list[list[int]] = [[] for _ in self._leaves]
         state = self.first
         for i, token in enumerate(ids):
@@ -196,7 +196,7 @@ class SpaceCodec:
         return np.concatenate(parts, axis=-1)
 
     def decode_array(self, ids: NDArray[np.int64]) -> Any:
-        """The inverse of `encode_array`. Raises ValueError for tokens that are no action."""
+        """The inverse of `encode_array`. Raises ValueError for tokens that are not an action."""
         assert self.length is not None, "actions of varying length make no array"
         values, column = [], 0
         for place, leaf in enumerate(self._leaves):
@@ -218,7 +218,7 @@ class SpaceCodec:
         return SpaceCodec(node, tuple(own_tokens(node)))
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` makes the same codec of."""
+        """Plain values, of which `from_json` makes the same codec."""
         return {"root": to_json(self.root), "tokens": list(self.tokens)}
 
     @staticmethod

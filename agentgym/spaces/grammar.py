@@ -12,7 +12,7 @@ from agentgym.spaces.numbers import Integers, Reals
 
 
 class State(NamedTuple):
-    """How far an action has come: in which leaf, how many tokens there, and the last choice there."""
+    """How far an action is written: in which leaf, how many tokens there, and the last choice there."""
 
     leaf: int  # −1: the start token is due; the number of leaves: the end token is due; one more: whole
     taken: int = 0

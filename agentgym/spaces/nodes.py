@@ -1,4 +1,4 @@
-"""The tree of an action space: numbers, buttons, text and words are its leaves, and what each has of tokens."""
+"""The tree of an action space: numbers, buttons, text and words are its leaves, and the tokens of each."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass

@@ -24,7 +24,7 @@ WHOLE_NUMBER = np.dtype(np.int64), ()
 
 
 def array_type(space: Node) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
-    """The dtype and shape of one action, None where it is no array."""
+    """The dtype and shape of one action, None where it is not an array."""
     if isinstance(space, Integers) and space.shape is None:
         return WHOLE_NUMBER
     if isinstance(space, NO_ARRAYS):
@@ -60,7 +60,7 @@ def as_action(space: Node, value: Any) -> Any:
 
 
 def _exactly(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The array in that dtype. Raises ValueError for what is no number, and for whole numbers that would change."""
+    """The array in that dtype. Raises ValueError for what is not a number, and for whole numbers that would change."""
     if array.dtype == dtype:
         return array
     whole = dtype.kind in "iub"

@@ -1,4 +1,4 @@
-"""Checkpoints of a training that is under way: there whole or not at all, and what an interrupted one resumes from."""
+"""Checkpoints of a training, which an interrupted one resumes from; each is written whole or not at all."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ from agentgym.files import sync_folder, sync_tree, writing
 
 
 def save_checkpoint(accelerator: Accelerator, path: Path, update: int) -> None:
-    """A checkpoint that is there whole or not at all; older ones go once it is there."""
+    """Writes a checkpoint, whole or not at all, and then deletes older ones."""
     folder = path / "checkpoints" / f"{update:07d}"
     temporary = folder.with_suffix(".tmp")
     with writing(folder):

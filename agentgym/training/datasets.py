@@ -1,4 +1,4 @@
-"""What an experiment is trained on: the dataset of its recipe, or its parts, and the domains that they make.
+"""The data of an experiment: the dataset of its recipe, or its parts, and their domains.
 
 Parts may differ in actions, frames and window. Those that have all three in common make one domain; all that are to be
 captioned make another, whose actions are words. A dataset's header says all that is needed: no environment is made, and
@@ -157,7 +157,7 @@ def adopt_dataset(recipe: ExperimentRecipe, data: Path) -> ExperimentRecipe:
 
 
 def tasks_of(dataset: EpisodeDataset) -> list[str]:
-    """The tasks that a dataset was recorded of."""
+    """The tasks in a dataset."""
     recorded: Mapping[str, Any] = dataset.header.recipe.get("suite", {})
     return [task["id"] for task in recorded.get("tasks", ())] or list(dict.fromkeys(dataset.column("task")))
 

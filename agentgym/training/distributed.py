@@ -44,7 +44,7 @@ def is_first() -> bool:
 
 
 def wait() -> None:
-    """Until all processes that were launched have come here; nothing when there is one."""
+    """Waits for all launched processes; does nothing when there is one."""
     if _launched() > 1:
         PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
 
@@ -58,7 +58,7 @@ def _launched() -> int:
 def other_processes(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[None]:
     """While the body runs as process 0 of `count`, `work(*arguments)` runs as each other one, in a fresh interpreter.
 
-    The arguments must be picklable. Raises UserError when one of the others ended otherwise than well.
+    The arguments must be picklable. Raises UserError when one of the others failed.
     """
     if count == 1:
         yield
@@ -111,7 +111,7 @@ def forget_accelerator(*, processes: bool = False) -> None:
 
 
 def _run(rank: int, granted: trust.Grant, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """What another process does; an error that all processes share is said by the first."""
+    """The main function of another process; an error that all processes share is reported by the first."""
     begin_worker()
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

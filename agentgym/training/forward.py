@@ -1,4 +1,4 @@
-"""What a model makes of windows: of a batch in training, and of held-out ones, with the same masks every time."""
+"""The forward pass over windows: a batch in training, and held-out ones with the same masks every time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext

@@ -140,7 +140,7 @@ class Updater:
 
 
 def _prepare(model: AgentModel, loop: Loop) -> tuple[Updater, int]:
-    """What makes the updates, resumed from the last checkpoint, and the update that this was made after."""
+    """The updater, resumed from the last checkpoint, and the number of that checkpoint's update."""
     recipe = loop.recipe
     keep_freed_memory()
     bfloat16 = uses_bfloat16(recipe.precision, model.width)
@@ -232,7 +232,7 @@ def _sum_of_all(values: Tensor, accelerator: Accelerator) -> Tensor:
 
 
 def _evaluate(model: AgentModel, loop: Loop, accelerator: Accelerator) -> dict[str, float]:
-    """Losses and accuracy on held-out windows, of all and part by part, and what the rollouts say.
+    """Losses and accuracy on held-out windows, of all and part by part, and the scores of the rollouts.
 
     A name ends in /PART or /TASK where there is more than one.
     """

@@ -53,7 +53,7 @@ class MetricAccumulator:
 
 
 class StepTimer:
-    """Where the time of updates goes; evaluation and checkpoints are no part of an update."""
+    """The time that updates take, by part; evaluation and checkpoints are not part of an update."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -101,5 +101,5 @@ class MetricLogger:
                 self._accelerator.log(fresh, step=update)
 
     def close(self) -> None:
-        """The trackers write what they still hold."""
+        """Flushes and closes the trackers."""
         finish(self._accelerator.trackers)

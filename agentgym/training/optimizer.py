@@ -1,8 +1,8 @@
-"""How the weights move: Muon and AdamW, precision, the learning rate over a run, what decays and what is frozen.
+"""The optimizers: Muon and AdamW, precision, the learning rate over a run, weight decay and frozen parts.
 
 Muon (Jordan et al. 2024) moves a weight matrix by its momentum with all singular values made about one, found by five
 Newton-Schulz steps. Scaled by 0.2 sqrt(longer side) its update is as large as one of AdamW (Liu et al. 2025, arXiv
-2502.16982), so both take the same learning rate. AdamW moves what is no weight matrix of a layer: embeddings,
+2502.16982), so both take the same learning rate. AdamW moves what is not a weight matrix of a layer: embeddings,
 positions, norms, biases and the heads.
 """
 
@@ -106,7 +106,7 @@ def _quintic(gram: Tensor) -> Tensor:
 
 
 def optimizers_of(model: nn.Module, recipe: TrainingRecipe, *, bfloat16: bool) -> list[Optimizer]:
-    """What moves the weights, in one order for one recipe: Muon where it is asked for, and AdamW for the rest.
+    """The optimizers, in one order for one recipe: Muon where it is asked for, and AdamW for the rest.
 
     Muon's products are in bfloat16 where those of the model are. Parts whose rate is 0 are frozen here; a group's
     `rate` multiplies the learning rate.

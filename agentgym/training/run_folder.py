@@ -1,4 +1,4 @@
-"""The run folder: what is in it, what makes a folder one, and who writes in it.
+"""The run folder: its files, which folders are one, and the lock of the process that writes in it.
 
 runs/NAME/recipe.json        the resolved recipe            runs/NAME/model/          the checkpoint
 runs/NAME/metrics.jsonl      the curves                     runs/NAME/training.json   what the training was
@@ -83,19 +83,19 @@ def check_is_vacant_or(run: Path, what: str, *, file: str, recipe: Recipe) -> No
 
 
 def check_is_run(run: Path, *, overwrite: bool = False) -> None:
-    """Raises UserError when the folder holds what is no run, or is a link and would be overwritten."""
+    """Raises UserError when the folder holds what is not a run, or is a link and would be overwritten."""
     if overwrite:
         check_no_link(run)
     if not run.exists() or (run.is_dir() and is_vacant(run)):
         return
     if not (run / RECIPE).is_file():
-        raise UserError(f"{run}: exists and is no run; choose another folder")
+        raise UserError(f"{run}: exists and is not a run; choose another folder")
     if "training" not in read_json(run / RECIPE, dict, most=LARGEST_SETTINGS):
         raise UserError(f"{run}: its {RECIPE} is not of a training; choose another folder")
 
 
 def check_same_run(run: Path, recipe: ExperimentRecipe, *, overwrite: bool = False) -> None:
-    """Raises UserError when the folder holds what is no run, or, unless overwriting, a run of another recipe."""
+    """Raises UserError when the folder holds what is not a run, or, unless overwriting, a run of another recipe."""
     check_is_run(run, overwrite=overwrite)
     if overwrite or not (run / RECIPE).is_file():
         return
@@ -108,7 +108,7 @@ def check_same_run(run: Path, recipe: ExperimentRecipe, *, overwrite: bool = Fal
 
 
 def _clear(run: Path) -> None:
-    """All that training, evaluation and report make is gone; the recipe and whatever else is there stays."""
+    """Deletes all that training, evaluation and report write; the recipe and other files stay."""
     for name in MADE:
         part = run / name
         if part.is_dir() and not part.is_symlink():
@@ -118,9 +118,9 @@ def _clear(run: Path) -> None:
 
 
 def read_recipe(run: Path) -> ExperimentRecipe:
-    """The recipe of a run folder. Raises UserError when it is no run, or of a version that has other keys."""
+    """The recipe of a run folder. Raises UserError when it is not a run, or of a version that has other keys."""
     if not (run / RECIPE).is_file():
-        raise UserError(f"{run}: is no run folder (no recipe.json); 'agentgym train EXPERIMENT' makes one in runs/NAME")
+        raise UserError(f"{run}: is not a run folder (no recipe.json); 'agentgym train EXPERIMENT' makes runs/NAME")
     values = with_later_keys(read_json(run / RECIPE, dict, most=LARGEST_SETTINGS))
     return check_resolved(ExperimentRecipe, values, run / RECIPE)
 

@@ -86,7 +86,7 @@ def starting(trackers: "Sequence[GeneralTracker]", run: Path) -> Iterator[None]:
 
 
 def finish(trackers: "Sequence[GeneralTracker]") -> None:
-    """They write what they still hold."""
+    """Flushes and closes the trackers."""
     with redirect_stdout(sys.stderr):
         for tracker in trackers:
             tracker.finish()

@@ -245,7 +245,7 @@ def test_kept_episodes_join_a_dataset_that_fits(session, recorded, tmp_path):
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    assert "exists and is no dataset" in refusal(open_dataset, tmp_path, TASKS, FRAME)
+    assert "exists and is not a dataset" in refusal(open_dataset, tmp_path, TASKS, FRAME)
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 
 

@@ -175,7 +175,7 @@ def test_a_module_that_cannot_be_imported_is_one_line(refuses, tmp_path, monkeyp
 
 @pytest.mark.parametrize("task", ["..:x", ".a:b", "a b:c", ":x", "a..b:c", "1:2"])
 def test_what_is_no_name_of_a_module_is_one_line(refuses, task):
-    refuses("is no name of a module|unknown environment id", "play", task)
+    refuses("is not the name of a module|unknown environment id", "play", task)
 
 
 def test_a_page_shows_no_file_from_outside_its_run(refuses, tmp_path):

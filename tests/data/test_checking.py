@@ -90,7 +90,7 @@ def test_a_missing_shard_is_refused_and_listed(path, missing):
 def test_a_damaged_manifest_is_refused_with_the_remedy(path):
     (path / "manifest.json").write_text('{"shards": ')
     line = refusal(EpisodeDataset, path)
-    assert line.startswith(f"{path / 'manifest.json'}: is no whole JSON")
+    assert line.startswith(f"{path / 'manifest.json'}: is not whole JSON")
     assert "delete it" in line
     assert check(path) == [line]
 

@@ -60,7 +60,7 @@ def test_unlike_datasets_are_not_merged(tmp_path, episodes, changes):
     one, two = write_counted(tmp_path / "one", episodes[:1]), tmp_path / "two"
     with DatasetWriter(two, counted_header(**changes)) as writer:
         writer.append_encoded([], [Attempt("Count-v0", 99, "timeout")])
-    assert "only like datasets go together" in refusal(merge, [one, two], tmp_path / "both")
+    assert "merge only datasets of one kind" in refusal(merge, [one, two], tmp_path / "both")
     assert not (tmp_path / "both").exists()
 
 

@@ -30,7 +30,7 @@ def test_only_a_slice_with_the_last_step_has_the_end_of_the_episode(end):
 def test_slices_without_steps_or_with_a_stride_are_refused():
     episode = counted_episode(steps=4)
     for steps in (slice(2, 2), slice(3, 1), slice(9, 12), slice(0, 4, 2), slice(None, None, -1)):
-        with pytest.raises(ValueError, match="no run of at least one step"):
+        with pytest.raises(ValueError, match="not a run of at least one step"):
             episode[steps]
 
 

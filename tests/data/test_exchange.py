@@ -152,7 +152,7 @@ def test_a_space_is_made_again_of_its_codec(space):
 
 
 def test_what_cannot_be_imported_is_one_line(tmp_path):
-    assert "is no Minari dataset" in refusal(import_minari, tmp_path, tmp_path / "to")
+    assert "is not a Minari dataset" in refusal(import_minari, tmp_path, tmp_path / "to")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("")
     for to in (tmp_path / "full",):

@@ -171,7 +171,7 @@ def test_the_exports_files_are_what_lerobot_reads(tmp_path):
 def test_older_versions_and_other_folders_are_refused_and_nothing_is_left(tmp_path):
     lerobot_folder(tmp_path / "old", version="v2.1")
     assert "convert it to v3.0" in refusal(import_lerobot, tmp_path / "old", tmp_path / "to")
-    assert "is no LeRobotDataset" in refusal(import_lerobot, tmp_path, tmp_path / "to")
+    assert "is not a LeRobotDataset" in refusal(import_lerobot, tmp_path, tmp_path / "to")
     lerobot_folder(tmp_path / "cut", lengths=(1, 1))
     assert "no episode can be imported" in refusal(import_lerobot, tmp_path / "cut", tmp_path / "to")
     nested = SpaceCodec.of(__import__("gymnasium").spaces.Text(3))
@@ -211,12 +211,12 @@ def test_a_video_is_decoded_to_its_frames(tmp_path):
     ("file", "content", "said"),
     [
         ("meta/info.json", "[]", "holds a list, expected an object"),
-        ("meta/info.json", "{", "is no whole JSON"),
-        ("meta/info.json", '{"codebase_version": "v3.0"}', "is no whole LeRobotDataset (KeyError"),
-        ("meta/info.json", '{"codebase_version": "v3.0", "features": 7}', "is no whole LeRobotDataset (AttributeError"),
-        ("meta/agentgym.json", '{"header": 7}', "is no whole LeRobotDataset (TypeError"),
+        ("meta/info.json", "{", "is not whole JSON"),
+        ("meta/info.json", '{"codebase_version": "v3.0"}', "is not a whole LeRobotDataset (KeyError"),
+        ("meta/info.json", '{"codebase_version": "v3.0", "features": 7}', "not a whole LeRobotDataset (AttributeError"),
+        ("meta/agentgym.json", '{"header": 7}', "is not a whole LeRobotDataset (TypeError"),
         ("meta/agentgym.json", "null", "holds null, expected an object"),
-        ("meta/episodes/chunk-000/file-000.parquet", "PAR1", "is no whole LeRobotDataset (ArrowInvalid"),
+        ("meta/episodes/chunk-000/file-000.parquet", "PAR1", "is not a whole LeRobotDataset (ArrowInvalid"),
     ],
 )
 def test_a_damaged_description_is_one_line_and_leaves_nothing(tmp_path, file, content, said):

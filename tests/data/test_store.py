@@ -235,7 +235,7 @@ def test_the_command_line_reads_from_file_systems_of_fsspec_and_writes_to_disks_
     assert len(EpisodeDataset(tmp_path / "some")) == len(FOUR_EPISODES)
     for verb in (["check", url, "--repair"], ["view", url], ["export", url, "--to", "hub"]):
         assert "only folders on this machine's disks are written to" in str(runner.invoke(main.app, verb).exception)
-    assert "is no folder that fsspec reaches" in str(runner.invoke(main.app, ["check", "none://data"]).exception)
+    assert "is not a folder that fsspec reaches" in str(runner.invoke(main.app, ["check", "none://data"]).exception)
 
 
 def test_a_column_is_one_value_an_episode(path):

@@ -169,7 +169,7 @@ def test_evaluate_scores_it_as_the_run(run, exported, tmp_path, sampled):
 
 def test_what_does_not_fit_is_one_clear_line(run, exported, policies, dataset, tmp_path):
     assert "choose a new folder" in refusal(export_onnx, run, exported)
-    assert "is no run folder" in refusal(export_onnx, tmp_path, tmp_path / "out")
+    assert "is not a run folder" in refusal(export_onnx, tmp_path, tmp_path / "out")
     policy = policies[1]
     frame = observations(dataset, 1, 0)["frame"][0]
     with pytest.raises(ValueError, match=r"uint8\[8, 8, 3\]; expected uint8\[56, 56, 3\]"):

@@ -118,7 +118,7 @@ def test_random_weights_and_a_cnn_policy_train_by_the_same_recipe(init, tmp_path
 def test_what_does_not_fit_is_one_clear_line(init, tmp_path, monkeypatch):
     assert "expected 'tether' or 'entropy' to be 0" in refusal(recipe_of, init, "ppo.tether=0.1", "ppo.entropy=0.1")
     assert "expected ppo.tether to be 0" in refusal(recipe_of, init, "ppo.tether=0.1", "start=random")
-    assert "is no run folder" in refusal(finetune, recipe_of(tmp_path / "nothing"), tmp_path / "out")
+    assert "is not a run folder" in refusal(finetune, recipe_of(tmp_path / "nothing"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(PayingEnv, "action_names", tuple("abcdefg"))
     assert "the agent was trained for left, right" in refusal(finetune, recipe_of(init), tmp_path / "out")

@@ -258,7 +258,7 @@ def test_a_folder_with_another_recipe_is_refused_with_the_first_difference(recor
 def test_a_folder_or_file_that_is_no_dataset_is_refused(recipe, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     for path in (tmp_path, tmp_path / "thesis.txt"):
-        assert refusal(collect, recipe, path).startswith(f"{path}: exists and is no dataset")
+        assert refusal(collect, recipe, path).startswith(f"{path}: exists and is not a dataset")
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 

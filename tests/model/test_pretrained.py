@@ -246,7 +246,7 @@ def test_without_a_network_the_error_says_what_to_put_where(monkeypatch, tmp_pat
     line = refusal(find_folder, "facebook/opt-125m")
     assert line.startswith("facebook/opt-125m: there is no such folder, and the Hugging Face Hub did not give it")
     assert "put its config.json, weights (model.safetensors or pytorch_model.bin)" in line
-    assert "no Hub id" in refusal(find_folder, "no/such/folder")
+    assert "not a Hub id" in refusal(find_folder, "no/such/folder")
 
 
 @pytest.mark.parametrize("part", ["vision", "language"])

@@ -188,7 +188,7 @@ def test_evaluate_policy_gives_the_score_of_our_own_rollout_on_the_same_seeds(po
         ({"frame": np.zeros((0, 56, 56, 3), np.uint8)}, "of no environment"),
         ({"instruction": None}, "no 'instruction'"),
         ({"instruction": np.zeros((2, 9), np.uint8)}, r"uint8\[2, 9\]; expected uint8\[1, L\]"),
-        ({"instruction": np.full((1, 9), 255, np.uint8)}, "the instruction is no UTF-8"),
+        ({"instruction": np.full((1, 9), 255, np.uint8)}, "the instruction is not UTF-8"),
     ],
 )
 def test_an_observation_that_does_not_fit_is_one_clear_line(policy, demonstrations, change, message):

@@ -1,6 +1,6 @@
-"""Datasets to and from others' formats: Minari, LeRobot, and folders that the Hugging Face Hub takes.
+"""Datasets to and from other formats: Minari, LeRobot, and folders that the Hugging Face Hub takes.
 
-What a format does not share with ours is returned as lines for people, never dropped without a word.
+What a format does not share with ours is returned as lines for people, never dropped silently.
 """
 
 from agentgym.data.exchange.hub import dataset_card, export_hub

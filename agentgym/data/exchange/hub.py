@@ -32,7 +32,7 @@ SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<
 
 
 def export_hub(path: str | Path, to: str | Path) -> list[str]:
-    """Writes `to`/data/train-DIGEST-*.parquet and `to`/README.md; says what the folder does not hold.
+    """Writes `to`/data/train-DIGEST-*.parquet and `to`/README.md; returns lines that say what the folder does not hold.
 
     Raises UserError when `to` holds something, an episode is damaged, there is none, or the disk is full; then nothing
     is left there.

@@ -42,7 +42,7 @@ class LeRobotFolder:
 
     def __post_init__(self) -> None:
         if not (self.path / "meta" / "info.json").is_file():
-            raise UserError(f"{self.path}: is no LeRobotDataset: it has no meta/info.json")
+            raise UserError(f"{self.path}: is not a LeRobotDataset: it has no meta/info.json")
         info = read_json(self.path / "meta" / "info.json", dict, most=LARGEST_SETTINGS)
         version = str(info.get("codebase_version"))
         if not version.startswith("v3."):
@@ -92,7 +92,7 @@ class LeRobotFolder:
 
 
 def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = None) -> list[str]:
-    """Writes a dataset of the folder of a LeRobotDataset v3; says what was made up and left out.
+    """Writes a dataset of the folder of a LeRobotDataset v3; returns lines that say what was made up and left out.
 
     `camera` names the feature that the agent sees, the first one when not given; the others, and every feature of
     numbers or text, are kept with it. Raises UserError when it is none, or `to` holds something; then nothing is
@@ -132,7 +132,7 @@ def _whole(source: Path) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, pa.ArrowException) as error:
         said = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(f"{source}: is no whole LeRobotDataset ({said}); get it again") from None
+        raise UserError(f"{source}: is not a whole LeRobotDataset ({said}); get it again") from None
 
 
 def _prepare(folder: LeRobotFolder, name: str, camera: str | None) -> tuple[str, Header]:

@@ -30,9 +30,9 @@ OWN = "meta/agentgym.json"
 
 
 def export_lerobot(path: str | Path, to: str | Path) -> list[str]:
-    """Writes a LeRobotDataset v3 into the folder `to`; says what LeRobot does not hold.
+    """Writes a LeRobotDataset v3 into the folder `to`; returns lines that say what LeRobot does not hold.
 
-    Raises UserError when `to` holds something, when there is no episode, and for actions that are no array of numbers.
+    Raises UserError when `to` holds something, when there is no episode, and for actions that are not numeric arrays.
     """
     dataset = EpisodeDataset(path)
     root = dataset.header.space.root
@@ -60,7 +60,7 @@ def export_lerobot(path: str | Path, to: str | Path) -> list[str]:
 
 
 def _shared(extras: Sequence[Extra]) -> list[Extra]:
-    """The extra columns that LeRobot has a place for: all but large arrays that are no pictures."""
+    """The extra columns that LeRobot has a place for: all but large arrays that are not pictures."""
     return [extra for extra in extras if not extra.in_blocks or extra.shape[2:] == (3,)]
 
 

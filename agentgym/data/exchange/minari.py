@@ -47,7 +47,7 @@ class MinariSource:
     extras: tuple[Extra, ...] = ()
 
     def episode(self, place: int) -> tuple[Episode, bool]:
-        """An episode, and whether it says itself that it succeeded. Raises ValueError when it is no demonstration."""
+        """An episode, and whether it says that it succeeded. Raises ValueError when it is not a demonstration."""
         found = self.dataset[place]
         if not len(found.rewards):
             raise ValueError("it has no step")
@@ -74,7 +74,7 @@ class MinariSource:
 
 
 def import_minari(source: str | Path, to: str | Path) -> list[str]:
-    """Writes a dataset of a Minari dataset (its folder, or its id in Minari's own place); says what was made up.
+    """Imports a Minari dataset (its folder, or its id in Minari's own place); returns lines on what was made up.
 
     Raises UserError when it is none, holds no episode that can be learnt from, has no frames, or has actions without
     tokens, or when `to` holds something. Then nothing is left there.
@@ -201,7 +201,7 @@ def _open(minari: Any, source: str | Path) -> Any:
         reason = _reason(error)
         if place is not None and "data_format" in reason:
             reason = f"of a version before 0.5, which Minari {minari.__version__} does not read; download it again"
-        raise UserError(f"{source}: is no Minari dataset ({reason}); name its folder or its id") from None
+        raise UserError(f"{source}: is not a Minari dataset ({reason}); name its folder or its id") from None
 
 
 def _task_of(dataset: Any) -> str:

@@ -23,7 +23,7 @@ CHUNK_FRAMES = 500  # about how many are held in memory at once
 
 
 def export_minari(path: str | Path, to: str | Path) -> list[str]:
-    """Writes NAME/TASK-v0 below `to`, one Minari dataset a task, lossless; says what Minari does not hold.
+    """Writes NAME/TASK-v0 below `to`, one Minari dataset a task, lossless; returns lines on what Minari does not hold.
 
     Minari finds them with MINARI_DATASETS_PATH set to `to`. Raises UserError when `to` holds something, or the disk has
     no room; then nothing is left there.

@@ -70,6 +70,6 @@ def check_not_symbolic(view: ObservationView, shown: NDArray[np.uint8], source: 
     if shown.max(initial=0) <= AGENT and (agent or not view.symbolic):
         raise UserError(
             f"{source}: its images {list(shown.shape[1:])} are MiniGrid's symbolic grid of the whole room "
-            f"(no value above {shown.max(initial=0)}), which is no picture; record it with RGBImgObsWrapper or "
+            f"(no value above {shown.max(initial=0)}), which is not a picture; record it with RGBImgObsWrapper or "
             "RGBImgPartialObsWrapper, or the partial view of 7x7 cells as it is"
         )

@@ -171,7 +171,7 @@ def _leave_out(found: Found) -> str:
 
 
 def _set_aside(found: Found, header: Header | None) -> str:
-    """The file is no part of the dataset; with a header there is a shard without episodes in its place."""
+    """The file is not part of the dataset; with a header there is a shard without episodes in its place."""
     aside = _keep_beside(found.file)
     if header is None:
         found.file.unlink()

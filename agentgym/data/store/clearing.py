@@ -1,4 +1,4 @@
-"""Making room for another dataset: the dataset's files are deleted, every other file in its folder stays."""
+"""Deleting a dataset: its files go, every other file in its folder stays."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ HEADER = 2**20  # bytes of a shard in which its header is looked for
 
 
 def clear_dataset(path: Path) -> None:
-    """What was recorded there is gone, of one kind of actions and frames or of several; whatever else is there stays.
+    """Deletes what was recorded there, of one kind of actions and frames or of several; other files stay.
 
     Raises UserError when agentgym recorded none there, while a writer is at work, and for a link. Raises OSError.
     """
@@ -32,7 +32,7 @@ def clear_dataset(path: Path) -> None:
     if not there and all(each.name == LOCK or each.suffix in (".tmp", ".lost") for each in path.iterdir()):
         return
     if not there or not _is_dataset(path):
-        raise UserError(f"{path}: is no dataset of agentgym, so --overwrite does not delete it; choose another folder")
+        raise UserError(f"{path}: is not agentgym's dataset, so --overwrite does not delete it; choose another folder")
     lock = lock_folder(path)
     try:
         for part in there:

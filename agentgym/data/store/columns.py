@@ -1,7 +1,7 @@
 """Columns of a shard as they are in its file: their values as plain ones, without making objects of Arrow or NumPy.
 
 Reading a window takes fifty values and small slices, which is several times as fast this way. Only the types of the
-format are known: numbers, booleans, texts, bytes, and lists of those. A text that is no UTF-8 reads with U+FFFD in it;
+format are known: numbers, booleans, texts, bytes, and lists of those. A text that is not UTF-8 reads with U+FFFD in it;
 its episode's checksum then says that it is damaged.
 """
 
@@ -100,7 +100,7 @@ class Columns(dict[str, Any]):
         self._places = {name: place for place, name in enumerate(batch.schema.names)}
         try:
             batch.validate(full=True)
-        except pa.ArrowInvalid:  # of a text that is no UTF-8 too, which harms no other row
+        except pa.ArrowInvalid:  # of a text that is not UTF-8 too, which harms no other row
             for array in batch.columns:
                 array.view(_without_text(array.type)).validate(full=True)  # an ArrowInvalid is a ValueError
 

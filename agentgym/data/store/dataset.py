@@ -49,7 +49,7 @@ class EpisodeDataset:
 
     @staticmethod
     def join(datasets: Sequence["EpisodeDataset"]) -> "EpisodeDataset":
-        """Several datasets as one, their episodes one after another. Raises UserError when they are unlike."""
+        """Several datasets as one, their episodes one after another. Raises UserError when they differ."""
         check_same_format(datasets)
         joined = copy(datasets[0])
         joined.shards = [shard for dataset in datasets for shard in dataset.shards]
@@ -112,7 +112,7 @@ class EpisodeDataset:
     def actions(self, episode: int, start: int, stop: int) -> tuple[Actions, Actions | None]:
         """The executed actions of steps [start, stop), and the expert's labels where it has labels.
 
-        They are arrays [stop - start, *shape] in the dtype of the space; tuples where an action is no array. Raises
+        They are arrays [stop - start, *shape] in the dtype of the space; tuples where an action is not an array. Raises
         UserError when they are damaged.
         """
         shard, row = self._locate(episode)
@@ -247,7 +247,9 @@ def check_same_format(datasets: Sequence[EpisodeDataset]) -> None:
         beside = ("extras", "extra columns")
         for what, word in (("space", "actions"), ("frame_shape", "frame shape"), beside):
             if getattr(other.header, what) != getattr(first.header, what):
-                raise UserError(f"{other.path}: its {word} is not that of {first.path}; only like datasets go together")
+                raise UserError(
+                    f"{other.path}: its {word} is not that of {first.path}; merge only datasets of one kind"
+                )
         if _drawing(other.header) != _drawing(first.header):
             raise UserError(f"{other.path}: its frames are drawn otherwise (suite.frame) than those of {first.path}")
 

@@ -70,7 +70,7 @@ class Extra:
         if self.kind == "text":
             wrong = next((value for value in values if not isinstance(value, str)), None)
             if wrong is not None:
-                raise ValueError(f"{self.name} is {wrong!r}, no text")
+                raise ValueError(f"{self.name} is {wrong!r}, not text")
             return list(values)
         arrays = [np.asarray(value) for value in values]
         for array in arrays:

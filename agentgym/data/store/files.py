@@ -27,7 +27,7 @@ def locate(path: str | Path) -> Path:
         found = UPath(path, **({"endpoint": endpoint} if endpoint else {}))
         found.fs  # noqa: B018  (made when it is asked for)
     except (ValueError, ImportError, OSError) as error:
-        raise UserError(f"{path}: is no folder that fsspec reaches ({error})") from None
+        raise UserError(f"{path}: is not a folder that fsspec reaches ({error})") from None
     return Path(found.path) if found.protocol in ("file", "local") else cast(Path, found)  # does what a Path does
 
 

@@ -1,4 +1,4 @@
-"""Whether an episode fits a dataset: asked before it is taken, so that an unfit one costs no other.
+"""Whether an episode fits a dataset: checked before it is appended, so that an unfit one affects no other.
 
 What fits can be written, read back as it was, and trained on. A reward may be any float64, NaN and infinite ones among
 them: they are stored as they are.
@@ -23,7 +23,7 @@ SEEDS = range(-(2**63), 2**63)
 
 
 class UnfitEpisodeError(UserError, ValueError):
-    """The episode is not of its dataset, or cannot be stored as it is; its text says why."""
+    """The episode does not fit its dataset, or cannot be stored exactly; its text says why."""
 
 
 def fit(episode: Episode, header: Header) -> Episode:
@@ -32,7 +32,7 @@ def fit(episode: Episode, header: Header) -> Episode:
     Raises UnfitEpisodeError with the reason.
 
     Those are frames of another size, an action or label outside the space, a seed of more than 63 bits, text that is
-    no Unicode, rewards that are no float64.
+    no Unicode, rewards that are not float64.
     """
     try:
         return _fit(episode, header)
@@ -102,7 +102,7 @@ def _whole_seed(seed: Any) -> int:
     try:
         number = operator.index(seed)
     except TypeError:
-        raise ValueError(f"its seed is {seed!r}, no whole number") from None
+        raise ValueError(f"its seed is {seed!r}, not a whole number") from None
     if number not in SEEDS:
         raise ValueError(f"its seed has {number.bit_length()} bits; at most 63 are stored")
     return number
@@ -110,11 +110,11 @@ def _whole_seed(seed: Any) -> int:
 
 def _check_text(name: str, text: Any) -> None:
     if not isinstance(text, str):
-        raise ValueError(f"its {name} is {text!r}, no text")
+        raise ValueError(f"its {name} is {text!r}, not text")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"its {name} is no Unicode text ({error.reason})") from None
+        raise ValueError(f"its {name} is not Unicode text ({error.reason})") from None
 
 
 def _float64(rewards: Any) -> Any:

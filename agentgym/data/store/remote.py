@@ -66,7 +66,7 @@ class RemoteFile:
         self._has[first:last] = b"\1" * (last - first)
 
     def _require_ends(self) -> None:
-        """The footer, the schema and the head of the first batch. Raises ValueError when it is no Arrow file."""
+        """The footer, the schema and the head of the first batch. Raises ValueError when it is not an Arrow file."""
         footer = int.from_bytes(self._bytes(self.size - TAIL, 4), "little")
         self.require(max(0, self.size - TAIL - footer), self.size)
         place = 8  # the magic word, padded

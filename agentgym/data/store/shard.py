@@ -167,7 +167,7 @@ class Shard:
             try:
                 found["versions"] = dict(_read_versions(found["versions"]))
             except (ValueError, TypeError):
-                raise self._unfit(row, "has versions that are no JSON object of texts") from None
+                raise self._unfit(row, "has versions that are not a JSON object of texts") from None
         return found
 
     def extras(self, row: int) -> dict[str, Any]:

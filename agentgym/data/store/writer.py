@@ -102,9 +102,9 @@ class DatasetWriter:
             self._attempts += attempts
 
     def commit(self) -> None:
-        """Makes everything appended so far durable. Raises UserError when the disk does not take it.
+        """Makes everything appended so far durable. Raises UserError when the disk is full or refuses it.
 
-        That is one shard, or as many as are needed for none to be of more than SHARD_BYTES and an episode.
+        That is one shard, or several, none larger than SHARD_BYTES and one episode.
         """
         with self._turn:
             self._encode_waiting()
@@ -127,7 +127,7 @@ class DatasetWriter:
             self._shards.append(Shard(file))
 
     def close(self) -> None:
-        """Commits, writes the manifest and lets the next writer in, even when the disk is full."""
+        """Commits, writes the manifest and releases the lock, also when the disk is full."""
         try:
             self.commit()
             with self._disk_errors(0):
@@ -149,7 +149,7 @@ class DatasetWriter:
 
     @contextmanager
     def _disk_errors(self, waiting: int) -> Iterator[None]:
-        """What the disk refuses becomes one line with what is safe and what is not."""
+        """Raises an error of the disk as one line that says what is safe and what is not."""
         try:
             yield
         except OSError as error:
@@ -176,7 +176,7 @@ class DatasetWriter:
         raise self._in_another_process()  # it is about to be sent to one
 
     def attempts(self) -> list[Attempt]:
-        """Every attempt committed so far, by whichever writer."""
+        """Every attempt committed so far, by any writer."""
         return [attempt for shard in self._shards for attempt in shard.attempts]
 
     def __enter__(self) -> "DatasetWriter":
@@ -187,7 +187,7 @@ class DatasetWriter:
 
 
 def count_for_a_shard(rows: Sequence[Row], attempts: Sequence[Attempt]) -> tuple[int, int]:
-    """How many of the rows, and of the attempts that they came from in that order, go into one shard."""
+    """The number of rows, and of their attempts in that order, that go into one shard."""
     size = 0
     for count, row in enumerate(rows, start=1):
         size += _bytes_of(row)

@@ -1,4 +1,4 @@
-"""Experts for Atari games, who read the emulator: players of single games (`ram`), a planner for any (`planner`)."""
+"""Experts for Atari games, which read the emulator: players of single games (`ram`), a planner for any (`planner`)."""
 
 from agentgym.experts.atari.planner import RolloutIW
 from agentgym.experts.atari.ram import AtariRam

@@ -1,4 +1,4 @@
-"""Where a ball that flies straight, and is thrown back by two walls, will reach a line, and when."""
+"""Where a ball that flies straight and bounces off two walls will reach a line, and when."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Players of single Atari games, who read where things are from the emulator's memory instead of looking."""
+"""Players of single Atari games, which read where things are from the emulator's memory instead of looking."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -45,7 +45,7 @@ class AtariRam:
             )
 
     def start(self, environment: Task, seed: int) -> None:
-        """A player who has seen nothing yet; nothing is drawn."""
+        """A fresh player; no frame is drawn."""
         from agentgym.environments.atari import AtariTask
 
         assert isinstance(environment, AtariTask)

@@ -71,7 +71,7 @@ class OnnxPolicy:
         # Of how many steps of a window how many are still seen when one more comes: all, until it is full.
         self._kept = values.get("window_table") or [*range(values["window"]), values["kept_steps"]]
         if not all(type(each) is int for each in (self.action_start, *self.frame_shape, *self._kept)):
-            raise TypeError("its sizes are no whole numbers")
+            raise TypeError("its sizes are not whole numbers")
         self._reads_for_words: bool = values["instruction_attention"]
         self._fingerprint = f"{values['fingerprint']}/{self._file.stem}"
         self._nothing = History(
@@ -127,7 +127,7 @@ class OnnxPolicy:
         return (actions[0] if single else actions), new
 
     def start(self, row: int, seed: int) -> None:
-        """Tells the sampler that an episode of that seed has begun in that row."""
+        """Notifies the sampler that an episode of that seed begins in that row."""
         if self.sampler is not None:
             self.sampler.start(row, seed)
 
@@ -238,7 +238,7 @@ def _open(file: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of a damaged graph onnxruntime says so in many ways
-        raise ValueError(f"{file}: is no whole graph ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"{file}: is not a whole graph ({str(error).splitlines()[0]})") from None
 
 
 def _append(history: History, action: Any) -> History:

@@ -1,4 +1,4 @@
-"""The policies: an agent as actor with a value head, free or held to what it knew."""
+"""The policies: an agent as actor with a value head, with or without a penalty for leaving the checkpoint's agent."""
 
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
 
 
 class TetheredPolicy(AgentActorCriticPolicy):
-    """An agent that is held to what it knew: its entropy is minus the divergence from the checkpoint's agent.
+    """An agent that is kept close to its checkpoint: its entropy is minus the divergence from the checkpoint's agent.
 
     The algorithms reward entropy with `ent_coef`, so that this weighs KL(agent ‖ checkpoint) in their loss.
     """
