@@ -5,32 +5,15 @@ import json
 import math
 
 import pytest
+from example_scores import episode_of, evaluation_of, score_of, task_of
 from refusals import refusal
 
 from agentgym.evaluation.stored import read_episodes, read_evaluation
 from agentgym.files import write_json
 
-SCORED = {
-    "episodes": 2,
-    "success_rate": 0.5,
-    "success_ci95": [0.1, 0.9],
-    "return_mean": 0.5,
-    "return_ci95": [0.0, 1.0],
-    "length_mean": 2.0,
-    "errors": 0,
-}
-TASK = {"task": "T-v0", "first_seed": 0, **SCORED, "random": SCORED, "normalised": None, "published": None}
-EVALUATION = {"versions": {}, "tasks": [TASK], "over_tasks": None, "next_action": None, "of_a_later_version": [1]}
-EPISODE = {
-    "task": "T-v0",
-    "seed": 1,
-    "instruction": "go",
-    "success": True,
-    "total_reward": 1,
-    "length": 2,
-    "actions": [0, 1],
-    "error": None,
-}
+TASK = task_of(score_of(), random=score_of())
+EVALUATION = evaluation_of(TASK, of_a_later_version=[1])
+EPISODE = episode_of(seed=1, error=None)
 PROTOCOL = {
     "deterministic": True,
     "player": "random",

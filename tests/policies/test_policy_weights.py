@@ -34,30 +34,29 @@ def changed_by_assignment(model):
     model.load_state_dict({name: 1.5 * value for name, value in model.state_dict().items()}, assign=True)
 
 
-@pytest.mark.parametrize("change", [changed_by_data, changed_by_vector, changed_in_place, changed_by_assignment])
-def test_the_weights_as_they_are_act_however_they_were_changed(demonstrations, change):
+@pytest.fixture
+def fresh(demonstrations):
+    """A policy of its own, whose weights a test may change."""
     torch.manual_seed(0)
-    policy, observation = (
-        AgentPolicy(model_of(demonstrations, window=M), tokenizer_of(demonstrations)),
-        observation_of([demonstrations[0]], 0),
-    )
+    return AgentPolicy(model_of(demonstrations, window=M), tokenizer_of(demonstrations))
+
+
+@pytest.mark.parametrize("change", [changed_by_data, changed_by_vector, changed_in_place, changed_by_assignment])
+def test_the_weights_as_they_are_act_however_they_were_changed(fresh, demonstrations, change):
+    policy, observation = fresh, observation_of([demonstrations[0]], 0)
     before, state = policy.action_logits(observation)
     change(policy.model)
     after, _ = policy.action_logits(observation)
-    fresh = AgentPolicy(copy.deepcopy(policy.model), policy.tokenizer)
+    other = AgentPolicy(copy.deepcopy(policy.model), policy.tokenizer)
     assert not np.allclose(before, after, atol=1e-3)
-    np.testing.assert_array_equal(after, fresh.action_logits(observation)[0])
+    np.testing.assert_array_equal(after, other.action_logits(observation)[0])
     with pytest.raises(UserError, match="or its weights have changed since"):
         policy.action_logits(observation, policy.executed(state, [0]))
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
-def test_a_copy_acts_by_its_own_weights(demonstrations, copied):
-    torch.manual_seed(0)
-    policy, observation = (
-        AgentPolicy(model_of(demonstrations, window=M), tokenizer_of(demonstrations)),
-        observation_of([demonstrations[0]], 0),
-    )
+def test_a_copy_acts_by_its_own_weights(fresh, demonstrations, copied):
+    policy, observation = fresh, observation_of([demonstrations[0]], 0)
     before, state = policy.action_logits(observation)
     other, actor = copied(policy), copied(policy.actor())
     changed_by_data(policy.model)
@@ -69,11 +68,17 @@ def test_a_copy_acts_by_its_own_weights(demonstrations, copied):
         other.predict(following, other.executed(each, [0]))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_it_acts_in_the_precision_that_is_asked_for(policy, demonstrations, tmp_path, dtype):
+@pytest.fixture
+def saved(policy, tmp_path):
+    """The checkpoint folder of the policy."""
     policy.model.save_pretrained(tmp_path)
-    tokenizer_of(demonstrations).save_pretrained(tmp_path)
-    other, episodes = AgentPolicy.from_pretrained(tmp_path, device="cpu", dtype=dtype), longest(demonstrations, 2)
+    policy.tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_it_acts_in_the_precision_that_is_asked_for(policy, saved, demonstrations, dtype):
+    other, episodes = AgentPolicy.from_pretrained(saved, device="cpu", dtype=dtype), longest(demonstrations, 2)
     state = expected = None
     for step in range(M + 2):
         logits, state = other.action_logits(observation_of(episodes, step), state)
@@ -83,10 +88,8 @@ def test_it_acts_in_the_precision_that_is_asked_for(policy, demonstrations, tmp_
     assert state.cache.keys_values.dtype == dtype
 
 
-def test_a_saved_policy_acts_as_the_one_in_memory(policy, demonstrations, tmp_path):
-    policy.model.save_pretrained(tmp_path)
-    tokenizer_of(demonstrations).save_pretrained(tmp_path)
-    loaded = AgentPolicy.from_pretrained(tmp_path)
+def test_a_saved_policy_acts_as_the_one_in_memory(policy, saved, demonstrations):
+    loaded = AgentPolicy.from_pretrained(saved)
     observation = observation_of(longest(demonstrations, 3), 0)
     states = [each.predict(observation, deterministic=True) for each in (policy, loaded)]
     np.testing.assert_array_equal(states[0][0], states[1][0])

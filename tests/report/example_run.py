@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from example_scores import episode_of, evaluation_of, score_of, task_of
+
 MARKUP = "<script>document.title = 'owned'</script> & \"go\" to the <b>ball</b>"
 
 
@@ -37,43 +39,28 @@ TRAINING = {
 }
 
 
-def score_values(success_rate: float, low: float, high: float) -> dict[str, Any]:
-    return {
-        "episodes": 500,
-        "success_rate": success_rate,
-        "success_ci95": [low, high],
-        "return_mean": 0.8765,
-        "return_ci95": [0.8612, 0.8923],
-        "length_mean": 7.25,
-        "errors": 0,
-    }
-
-
-TASK = {
-    "task": "GoTo-v0",
-    "first_seed": 0,
-    **score_values(0.964, 0.9438, 0.9771),
-    "random": {**score_values(0.312, 0.2731, 0.3539), "return_mean": 0.1265},
-    "expert": {**score_values(0.998, 0.9888, 0.9996), "name": "bot", "errors": 3, "return_mean": 1.1265},
-    "normalised": 0.75,
-    "published": {"random": 0.1, "expert": 0.93, "source": "a paper"},
-}
-
-
-NEXT_ACTION = {
-    "actions": 1088,
-    "accuracy": 0.9797,
-    "perplexity": 1.0708,
-    "bleu4": 0.9476,
-    "bleu4_with_delimiters": 0.9848,
-}
-EVALUATION = {
-    "format": 1,
-    "policy": "runs/goto/model",
-    "deterministic": True,
-    "versions": {"minigrid": "3.2.0", "torch": "2.13.0"},
-    "tasks": [TASK],
-    "over_tasks": {
+SCORE = score_of(episodes=500, return_mean=0.8765, return_ci95=[0.8612, 0.8923], length_mean=7.25)
+TASK = task_of(
+    {**SCORE, "success_rate": 0.964, "success_ci95": [0.9438, 0.9771]},
+    task="GoTo-v0",
+    random={**SCORE, "success_rate": 0.312, "success_ci95": [0.2731, 0.3539], "return_mean": 0.1265},
+    expert={
+        **SCORE,
+        "name": "bot",
+        "success_rate": 0.998,
+        "success_ci95": [0.9888, 0.9996],
+        "errors": 3,
+        "return_mean": 1.1265,
+    },
+    normalised=0.75,
+    published={"random": 0.1, "expert": 0.93, "source": "a paper"},
+)
+EVALUATION = evaluation_of(
+    TASK,
+    policy="runs/goto/model",
+    deterministic=True,
+    versions={"minigrid": "3.2.0", "torch": "2.13.0"},
+    over_tasks={
         "tasks": 1,
         "iqm": 0.9612,
         "iqm_ci95": [0.94, 0.97],
@@ -83,11 +70,9 @@ EVALUATION = {
         "optimality_gap_ci95": [0.04, 0.07],
         "profile": {"thresholds": [0.0, 0.5, 1.0], "shares": [1.0, 0.9, 0.25]},
     },
-    "next_action": NEXT_ACTION,
-}
+)
 
 
 def an_episode(seed: int, success: bool, length: int) -> dict[str, Any]:
-    reward = float(success)
-    outcome = {"success": success, "total_reward": reward, "length": length, "actions": [0] * length}
-    return {"task": "GoTo-v0", "seed": seed, "instruction": MARKUP, **outcome}
+    """An episode whose instruction would run a script on a page that does not escape it."""
+    return episode_of(seed=seed, success=success, length=length, task="GoTo-v0", instruction=MARKUP)

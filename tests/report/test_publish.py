@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from example_run import NEXT_ACTION
+from example_scores import evaluation_of, score_of, task_of
 from tiny import experiment_recipe
 
 from agentgym.errors import UserError
@@ -13,36 +13,15 @@ from agentgym.report.publish import publish, results_table, summary, update_resu
 from agentgym.report.reproduction import settings
 
 ROOT = Path(__file__).parent.parent.parent
-SCORE = {
-    "episodes": 10,
-    "success_rate": 0.9,
-    "success_ci95": [0.5958, 0.9821],
-    "return_mean": 0.85,
-    "return_ci95": [0.8, 0.9],
-    "length_mean": 6.25,
-    "errors": 0,
-}
-REFERENCES = {
-    "random": {**SCORE, "return_mean": 0.5},
-    "expert": {"name": "bot", **SCORE, "errors": 2, "return_mean": 0.9},
-    "normalised": 0.875,
-    "published": None,
-}
-EVALUATION = {
-    "format": 1,
-    "versions": {"torch": "2"},
-    "tasks": [{"task": "T-v0", "first_seed": 5, **SCORE, **REFERENCES}],
-    "over_tasks": {
-        "tasks": 1,
-        "iqm": 0.9,
-        "iqm_ci95": [0.8, 0.95],
-        "mean": 0.875,
-        "mean_ci95": [0.75, 0.9],
-        "optimality_gap": 0.125,
-        "optimality_gap_ci95": [0.1, 0.25],
-    },
-    "next_action": NEXT_ACTION,
-}
+SCORE = score_of()
+TASK = task_of(
+    SCORE,
+    first_seed=5,
+    random=score_of(return_mean=0.5),
+    expert={"name": "bot", **score_of(errors=2, return_mean=0.9)},
+    normalised=0.875,
+)
+EVALUATION = evaluation_of(TASK)
 
 
 def reproducing_flags(recipe):
@@ -50,8 +29,8 @@ def reproducing_flags(recipe):
 
 
 def test_a_game_without_success_is_scored_by_its_return_beside_all_references():
-    constant = {"name": "up", **SCORE, "return_mean": 0.6}
-    game = {**EVALUATION["tasks"][0], "defines_success": False, "constant": constant, "repeat": SCORE}
+    constant = {"name": "up", **score_of(return_mean=0.6)}
+    game = {**TASK, "defines_success": False, "constant": constant, "repeat": SCORE}
     table = results_table({**EVALUATION, "tasks": [game]}).splitlines()
     assert table[0] == "| T-v0, seeds 5 to 14 | mean return [95 %] | normalised | mean length |"
     assert [line.split(" | ")[0] for line in table[2:]] == [
@@ -73,7 +52,7 @@ def test_what_is_beside_the_table_is_said_too():
 
 
 def test_a_task_without_an_expert_has_no_scale():
-    task = {key: value for key, value in EVALUATION["tasks"][0].items() if key != "expert"}
+    task = {key: value for key, value in TASK.items() if key != "expert"}
     table = results_table({**EVALUATION, "tasks": [{**task, "normalised": None}]})
     assert "| random | 90.0% [59.6%, 98.2%] | 0.500 [0.800, 0.900] | – | 6.2 |" in table
     assert "bot" not in table
@@ -81,7 +60,7 @@ def test_a_task_without_an_expert_has_no_scale():
 
 def test_where_a_humans_return_is_published_that_is_the_scale():
     published = {"random": 0.0, "human": 1.7, "source": "a paper"}
-    evaluation = {**EVALUATION, "tasks": [{**EVALUATION["tasks"][0], "normalised": 0.5, "published": published}]}
+    evaluation = {**EVALUATION, "tasks": [{**TASK, "normalised": 0.5, "published": published}]}
     table = results_table(evaluation)
     assert "0.850 [0.800, 0.900] | 0.500 |" in table
     assert "* T-v0, published returns: random 0.000, human 1.700 (a paper)." in summary(evaluation)
@@ -138,7 +117,7 @@ def test_a_table_of_scores_is_made_of_what_is_published(tmp_path):
     document = tmp_path / "README.md"
     document.write_text("before\n<!-- scores:a,b -->\nold\n<!-- /scores -->\nafter\n")
     update_scores(document, folder)
-    task = EVALUATION["tasks"][0]
+    task = TASK
     low, high = task["success_ci95"]
     row = (
         f"| [{task['task']}](experiments/a.md) | {task['success_rate']:.1%} [{low:.1%}, {high:.1%}] "
@@ -153,7 +132,7 @@ def test_a_table_of_scores_is_made_of_what_is_published(tmp_path):
 def test_an_agent_of_many_tasks_stands_beside_its_specialists(tmp_path):
     folder = tmp_path / "experiments"
     folder.mkdir()
-    task = EVALUATION["tasks"][0]
+    task = TASK
     (folder / "many.json").write_text(json.dumps({**EVALUATION, "tasks": [task, {**task, "task": "other-v0"}]}))
     better = {**EVALUATION, "tasks": [{**task, "success_rate": 1.0, "return_mean": 0.9}]}
     (folder / "one.json").write_text(json.dumps(better))
