@@ -35,6 +35,17 @@ def download(repository: str, kind: RepoKind = "model", *, to: Path | None = Non
         return Path(snapshot_download(repository, repo_type=kind, local_dir=to, endpoint=_endpoint()))
 
 
+def cached(repository: str) -> Path | None:
+    """The folder of a model's repository that was downloaded before, else None. Nothing is asked of the Hub."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError, OSError):
+        return None
+
+
 def upload(folder: Path, repository: str, kind: RepoKind = "model", *, private: bool = False, message: str) -> str:
     """Sends all files of the folder to a repository, which is made where there is none; its address.
 

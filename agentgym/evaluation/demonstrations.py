@@ -3,12 +3,13 @@
 A dataset that is still where it was says its seeds itself; of one that is gone the recipe says which it had.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agentgym.data.store import EpisodeDataset, dataset_folders, locate
 from agentgym.errors import UserError
+from agentgym.policies.agents import known_agent
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, PartRecipe
 from agentgym.training.datasets import MixtureComponent, check_same_recipe, open_datasets, open_part, recipe_of
 from agentgym.training.run_folder import read_recipe, read_training
@@ -70,9 +71,26 @@ def _of_run(run: Path, data: Path | None, *, own: bool, seen: set[Path]) -> Iter
     for part in recipe.trained_on:
         yield _found(part, recipe, data if not recipe.parts and data else _folder(run, part, recipe), own, data)
     parent = recipe.model.init and recipe.model.init.agent
-    folder = run_of(Path(parent)) if parent else None
-    if folder:
-        yield from _of_run(folder, None, own=False, seen=seen)
+    if parent:
+        folder = known_agent(parent)
+        of_run = run_of(folder) if folder else None
+        if of_run:
+            yield from _of_run(of_run, None, own=False, seen=seen)
+        else:
+            yield Demonstrations(Path(parent), None, (), own=False)
+
+
+def check_unseen(agent: str, tasks: Iterable[str], seeds: range) -> None:
+    """Raises UserError when an agent, or one that it came from, was trained on one of those levels of those tasks."""
+    folder = known_agent(agent)
+    for each in demonstrations_of(run_of(folder) if folder else None):
+        for task in tasks:
+            common = sorted(each.seeds(task) & set(seeds))
+            if common:
+                raise UserError(
+                    f"{agent}: was trained on {len(common)} of the levels of {task} that are played for the score, "
+                    f"from seed {common[0]} on ({each.name}); set another evaluation.first_seed"
+                )
 
 
 def run_of(path: Path) -> Path | None:

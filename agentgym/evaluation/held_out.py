@@ -13,10 +13,12 @@ from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.evaluation.action_metrics import next_action_scores
 from agentgym.evaluation.caption_generation import score_by_task, write_captions
+from agentgym.model.agent import AgentModel
 from agentgym.model.device import default_device
 from agentgym.model.loading import load_agent
 from agentgym.model.tokenizer import load_tokenizer, tokenize
 from agentgym.recipes import LossRecipe
+from agentgym.spaces.domains import Domain
 from agentgym.training.captions import CaptionSource
 from agentgym.training.datasets import CAPTION
 from agentgym.training.forward import read_windows
@@ -28,13 +30,14 @@ ACTIONS = LossRecipe(masked_image=0.0)  # the autoencoder has no part in it
 
 
 def score_next_actions(
-    checkpoint: Path, dataset: EpisodeDataset, held_out: float, hashed_by: str = "blake2b"
+    checkpoint: Path, dataset: EpisodeDataset, held_out: float, hashed_by: str = "blake2b", *, window: int | None = None
 ) -> dict[str, Any] | None:
     """The next-action metrics over all held-out episodes, by the windows of training; None when none are held out.
 
     Every action (the expert's label where there is one) is predicted from the recorded steps before it in its window,
     not from the agent's own. Two more need no agent: always the action that is commonest in training,
-    and the action that was executed last, again.
+    and the action that was executed last, again. `window` is that of the part, where an agent has several for these
+    actions and frames.
     """
     trained, episodes = split_episodes(dataset, held_out, hashed_by)
     if not len(episodes):
@@ -44,7 +47,7 @@ def score_next_actions(
     source = WindowSource(
         dataset,
         episodes,
-        window=next(domain.window for domain in model.config.all_domains() if domain.space == space),
+        window=_domain_of(model, dataset, window).window,
         tokenize=lambda text: tokenize(tokenizer, text),
         patches_per_frame=model.vision_encoder.num_patches,
         codec=space.within(model.config.action_tokens or ()),
@@ -65,6 +68,16 @@ def score_next_actions(
             predicted[episode] += _actions(likeliest[row, taken], there[taken])
     scores = next_action_scores(list(true.values()), list(predicted.values()), nats=float(nats))
     return {**scores, "trivial": _trivial_accuracies(dataset, trained, episodes)}
+
+
+def _domain_of(model: AgentModel, dataset: EpisodeDataset, window: int | None) -> Domain:
+    """The domain in which a dataset was trained on: of its actions, and of several such of its frames and tasks."""
+    header, tasks = dataset.header, set(dataset.column("task"))
+    fitting = [domain for domain in model.config.all_domains() if domain.space == header.space]
+    return max(
+        fitting,
+        key=lambda each: (each.frame_shape == header.frame_shape[:2], each.window == window, tasks <= set(each.tasks)),
+    )
 
 
 def _trivial_accuracies(

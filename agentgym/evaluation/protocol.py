@@ -137,7 +137,11 @@ def _configure(
         )
     for each in suites:
         environments.check_suite(each)
-    notes: list[str] = []
+    notes = [
+        f"seeds are not checked against what {each.folder} was trained on, which is not known here"
+        for each in trained_on
+        if not each.known
+    ]
     return EvaluationConfig(
         policy=spec,
         plays=tuple(_plays(suites, demonstrated, expert, expert_seconds, notes)),

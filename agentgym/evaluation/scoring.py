@@ -28,6 +28,7 @@ from agentgym.executors import ExecutorName
 from agentgym.files import understanding, write_json
 from agentgym.folders import check_no_link, claimed
 from agentgym.recipes import differences
+from agentgym.training.datasets import name_apart
 from agentgym.training.run_folder import BUSY
 from agentgym.trust import granted
 from agentgym.versions import LEARNING, installed_versions
@@ -220,23 +221,26 @@ def _score_held_out(config: EvaluationConfig) -> dict[str, Any]:
     `next_action` is of the first part, `held_out` of each by its name.
     """
     run, played = config.policy.run, {play.task.id for play in config.plays}
-    own = [part for each in config.trained_on if each.own for part in each.parts if played & set(part.tasks)]
+    parts = name_apart([part for each in config.trained_on if each.own for part in each.parts])
+    own = [part for part in parts if played & set(part.tasks)]
     if run is None or not own:
         return {"next_action": None}
     from agentgym.evaluation.held_out import score_captions, score_next_actions
 
     scored = {
-        part.name: score_next_actions(run / "model", part.dataset, part.held_out, part.held_out_hash)
+        part.name: score_next_actions(
+            run / "model", part.dataset, part.held_out, part.held_out_hash, window=part.window
+        )
         for part in own
         if not part.caption
     }
-    parts = [{"part": name, **scores} for name, scores in scored.items() if scores]
+    acted = [{"part": name, **scores} for name, scores in scored.items() if scores]
     captions = [
         score_captions(run / "model", part.dataset, part.held_out, part.held_out_hash) for part in own if part.caption
     ]
     said = [task for tasks in captions for task in tasks or []]
     return {
         "next_action": next(iter(scored.values()), None),
-        **({"held_out": parts} if len(scored) > 1 else {}),
+        **({"held_out": acted} if len(scored) > 1 else {}),
         **({"captions": said} if captions else {}),
     }

@@ -15,6 +15,7 @@ from typing import Any
 from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
 from agentgym.evaluation import statistics
+from agentgym.evaluation.demonstrations import check_unseen
 from agentgym.evaluation.rollouts import play_suite
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
@@ -90,7 +91,7 @@ def experiment_of(recipe: RoundsRecipe, run: Path, number: int) -> ExperimentRec
 
 
 def check_seed_overlap(recipe: RoundsRecipe) -> None:
-    """Raises UserError when a level that is played for the score is one that is recorded."""
+    """Raises UserError when a level that is played for the score is one that is recorded, or that the agent knows."""
     data, played = recipe.dataset, recipe.experiment.evaluation
     end = data.first_seed + recipe.rounds * data.episodes
     if played.first_seed < end and data.first_seed < played.first_seed + played.episodes:
@@ -98,6 +99,10 @@ def check_seed_overlap(recipe: RoundsRecipe) -> None:
             f"{recipe.name}: seeds {data.first_seed} to {end - 1} are recorded, "
             f"{played.first_seed} to {played.first_seed + played.episodes - 1} are played; set another first_seed"
         )
+    init = recipe.experiment.model.init
+    if init and init.agent:
+        tasks = [task.id for task in data.suite.tasks]
+        check_unseen(init.agent, tasks, range(played.first_seed, played.first_seed + played.episodes))
 
 
 def _check_same_recipe(run: Path, recipe: RoundsRecipe) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from agentgym import environments
 from agentgym.errors import UserError, first_line
+from agentgym.evaluation.demonstrations import check_unseen
 from agentgym.evaluation.rollouts import play_suite
 from agentgym.experiments.frame_policy import FramePolicy, LatestFrame
 from agentgym.extras import needs
@@ -184,6 +185,9 @@ def _agent(recipe: FinetuningRecipe) -> AgentPolicy:
     """The agent to start from, as it plays the suite. Raises UserError when it does not know it, or only in parts."""
     read_recipe(Path(recipe.init))
     environments.check_suite(recipe.suite)
+    curve = recipe.evaluation
+    tasks = [task.id for task in recipe.suite.tasks]
+    check_unseen(recipe.init, tasks, range(curve.first_seed, curve.first_seed + curve.episodes))
     policy, domains = AgentPolicy.from_pretrained(recipe.init), []
     for task in recipe.suite.tasks:
         env = environments.make(task, frame=recipe.suite.frame)

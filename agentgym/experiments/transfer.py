@@ -19,6 +19,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from agentgym.errors import UserError
+from agentgym.evaluation.demonstrations import check_unseen
 from agentgym.evaluation.expert_rollouts import rollout_expert
 from agentgym.evaluation.rollouts import rollout
 from agentgym.experiments.imitation import train_run
@@ -89,10 +90,12 @@ def run_transfer(
     Raises UserError when the folder holds something else, a start is missing, or seeds overlap.
     """
     check_seeds(recipe)
+    played = range(recipe.evaluation.first_seed, recipe.evaluation.first_seed + recipe.evaluation.episodes)
     for start in recipe.starts:
         init = recipe.init_of(start)
         if init and init.agent:
             find_agent(init.agent)
+            check_unseen(init.agent, [task.id for task in recipe.tasks], played)
         for part in (init.vision, init.language) if init else ():
             if part:
                 find_folder(part)

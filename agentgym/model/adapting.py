@@ -39,11 +39,17 @@ def with_domains(
 
 
 def _with_known(model: AgentModel, domains: Sequence[Domain]) -> list[Domain]:
-    """The domains with the tasks that the agent knew in them, and after them those that only the agent has."""
+    """The domains with the tasks that the agent knew in them, and after them those that only the agent has.
+
+    A domain that it knew is one of these where actions and frames are the same; its window is then the new one.
+    """
     known = model.config.all_domains()
     joined = []
     for domain in domains:
-        tasks = (task for other in (*known, domain) if other.space.root == domain.space.root for task in other.tasks)
+        tasks = (task for other in (*known, domain) if _alike(other, domain) for task in other.tasks)
         joined.append(replace(domain, tasks=tuple(dict.fromkeys(tasks))))
-    spaces = [domain.space.root for domain in domains]
-    return [*joined, *(domain for domain in known if domain.space.root not in spaces)]
+    return [*joined, *(each for each in known if not any(_alike(each, domain) for domain in domains))]
+
+
+def _alike(one: Domain, other: Domain) -> bool:
+    return (one.space.root, one.frame_shape) == (other.space.root, other.frame_shape)

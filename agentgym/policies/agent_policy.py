@@ -100,17 +100,17 @@ class AgentPolicy:
         """Where it computes: where its model is."""
         return self.model.device
 
-    def playing(self, space: SpaceCodec, task: str) -> Self:
+    def playing(self, space: SpaceCodec, task: str, frame_shape: tuple[int, ...] | None = None) -> Self:
         """The policy as it plays environments with that space of actions, names included: its domain is that one.
 
-        Of several such domains it is the one that has the task, else the first. A fresh policy plays its first domain.
-        Raises UserError when the agent was trained for none such.
+        Of several such domains it is one of those frames, and of these the one that has the task, else the first. A
+        fresh policy plays its first domain. Raises UserError when the agent was trained for none such.
         """
         fitting = [domain for domain in self.domains if domain.space.root == space.root]
         if not fitting:
             known = "; ".join(dict.fromkeys(str(domain.space) for domain in self.domains))
             raise UserError(f"{task}: its actions are {space}; the agent was trained for {known}")
-        chosen = next((domain for domain in fitting if task in domain.tasks), fitting[0])
+        chosen = max(fitting, key=lambda domain: (domain.frame_shape == frame_shape, task in domain.tasks))
         if chosen == self.domain:
             return self
         other = copy(self)
@@ -119,7 +119,7 @@ class AgentPolicy:
 
     def fitted(self, space: SpaceCodec, shape: tuple[int, ...], task: str) -> Self:
         """The policy as it plays that space and frames of that shape. Raises UserError if trained for others."""
-        playing = self.playing(space, task)
+        playing = self.playing(space, task, shape[:2])
         expected = (*playing.domain.frame_shape, 3)
         if shape != expected:
             raise UserError(f"{task}: its frames are {list(shape)}; the agent was trained on {list(expected)}")

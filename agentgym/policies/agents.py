@@ -52,5 +52,13 @@ def find_agent(reference: str | Path) -> Path:
     raise UserError(f"{reference}: there is no such folder or agent{hint}")
 
 
+def known_agent(reference: str) -> Path | None:
+    """As `find_agent`, of what is on this machine; None when it is not."""
+    folder = Path(reference)
+    if folder.is_dir():
+        return folder
+    return shipped_agents().get(reference) or (hub.cached(reference) if hub.is_repository(reference) else None)
+
+
 def _inside(folder: Path) -> list[str]:
     return [each.name for each in folder.iterdir() if each.is_dir()]

@@ -67,12 +67,7 @@ def open_parts(data: Path, recipe: ExperimentRecipe) -> list[MixtureComponent]:
             held_out=recipe.held_out_of(named),
         )
     ]
-    opened = [replace(part, held_out_hash=recipe.training.held_out_hash) for part in opened]
-    names = [part.name for part in opened]
-    parts = [
-        replace(part, name=f"{part.name} {names[: place + 1].count(part.name)}") if part.name in names[:place] else part
-        for place, part in enumerate(opened)
-    ]
+    parts = name_apart([replace(part, held_out_hash=recipe.training.held_out_hash) for part in opened])
     for part in parts:
         if part.dataset.lost:
             raise UserError(part.dataset.lost[0])
@@ -80,6 +75,15 @@ def open_parts(data: Path, recipe: ExperimentRecipe) -> list[MixtureComponent]:
             path, outcomes = part.dataset.path, part.dataset.outcomes()
             raise UserError(f"{path}: no attempt was kept ({outcomes}); there is nothing to train on")
     return parts
+
+
+def name_apart(parts: Sequence[MixtureComponent]) -> list[MixtureComponent]:
+    """The parts, no two of one name: the second "data" is "data 2"."""
+    names = [part.name for part in parts]
+    return [
+        replace(part, name=f"{part.name} {names[: place + 1].count(part.name)}") if part.name in names[:place] else part
+        for place, part in enumerate(parts)
+    ]
 
 
 def open_part(named: PartRecipe, folder: Path, *, window: int, held_out: float) -> Iterator[MixtureComponent]:

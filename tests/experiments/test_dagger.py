@@ -4,6 +4,7 @@ import json
 
 import pytest
 from refusals import refusal
+from tiny import TASK, write_run
 
 from agentgym import recipes
 from agentgym.data.store import EpisodeDataset
@@ -77,6 +78,15 @@ def test_levels_that_are_recorded_are_not_played_for_the_score(tmp_path):
     assert "seeds 1000000 to 1000011 are recorded, 1000011 to 1000014 are played" in refusal(
         run_rounds, recipe, tmp_path / "run"
     )
+    assert not (tmp_path / "run").exists()
+
+
+def test_levels_that_the_first_agent_was_trained_on_are_not_played_for_the_score(demonstrations, tmp_path):
+    agent = write_run(tmp_path / "agent", demonstrations)
+    init = f'experiment.model.init={{agent = "{agent}"}}'
+    levels = ("experiment.evaluation.first_seed=1000020", "experiment.dataset.first_seed=5")
+    recipe = rounds_recipe(init, *levels, f"experiment.dataset.suite.tasks.0.id={TASK}")
+    assert "was trained on 4 of the levels" in refusal(run_rounds, recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

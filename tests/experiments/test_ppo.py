@@ -6,7 +6,7 @@ import pytest
 import torch
 from counting_env import CountingEnv
 from refusals import refusal
-from tiny import experiment_recipe, model_of, tokenizer_of
+from tiny import experiment_recipe, model_of, tokenizer_of, write_run
 
 from agentgym import environments, recipes
 from agentgym.evaluation import policy_registry
@@ -14,7 +14,7 @@ from agentgym.experiments import ppo
 from agentgym.experiments.ppo import finetune
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.report import ppo_page
-from agentgym.training.run_folder import open_run
+from agentgym.training.run_folder import open_run, read_recipe
 
 M, PAYS = 2, 2
 
@@ -115,8 +115,26 @@ def test_random_weights_and_a_cnn_policy_train_by_the_same_recipe(init, tmp_path
     )
 
 
+def test_an_agent_that_resizes_its_frames_is_tuned_and_acts_again(dataset, tmp_path):
+    agent = write_run(tmp_path / "agent", dataset, "model.frame_side=48", window=M, frame_side=48)
+    assert [point["steps"] for point in finetune(recipe_of(agent, "ppo.steps=16"), tmp_path / "tuned")] == [0, 16]
+    tuned = AgentPolicy.from_pretrained(tmp_path / "tuned")
+    assert (tuned.model.frame_size, tuned.domain.frame_shape) == (
+        AgentPolicy.from_pretrained(agent).model.frame_size,
+        (56, 56),
+    )
+    before, after = (
+        each.state_dict()["projector.weight"] for each in (AgentPolicy.from_pretrained(agent).model, tuned.model)
+    )
+    assert not torch.equal(before, after)
+
+
 def test_what_does_not_fit_is_one_clear_line(init, tmp_path, monkeypatch):
     assert "expected 'tether' or 'entropy' to be 0" in refusal(recipe_of, init, "ppo.tether=0.1", "ppo.entropy=0.1")
+    known = recipe_of(init, "evaluation.first_seed=1000020")
+    known = known.model_copy(update={"suite": read_recipe(init).suites[0]})
+    assert "was trained on 2 of the levels" in refusal(finetune, known, tmp_path / "known")
+    assert not (tmp_path / "known").exists()
     assert "expected ppo.tether to be 0" in refusal(recipe_of, init, "ppo.tether=0.1", "start=random")
     assert "is not a run folder" in refusal(finetune, recipe_of(tmp_path / "nothing"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

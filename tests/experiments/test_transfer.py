@@ -1,6 +1,7 @@
 """A comparison of starts: every start has the same data and updates, nothing is done twice, intervals are over runs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from agentgym.experiments import transfer
 from agentgym.experiments.imitation import train_run
 from agentgym.experiments.transfer import Point, Trial, run_transfer, trials_of
 from agentgym.report.transfer_page import cells_of, verdict, write_results
-from agentgym.training.run_folder import open_run
+from agentgym.training.run_folder import open_run, read_recipe
 
 TASK = "BabyAI-GoToRedBall-v0"
 
@@ -128,6 +129,19 @@ def test_levels_that_are_recorded_are_not_played(recipe, tmp_path):
         update={"evaluation": recipe.evaluation.model_copy(update={"first_seed": first + 3})}
     )
     assert "set another first_seed" in refusal(run_transfer, overlapping, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_levels_that_a_start_was_trained_on_are_not_played(recipe, tmp_path):
+    first = read_recipe(Path(recipe.init_of("before").agent)).dataset.first_seed
+    [task] = recipe.tasks
+    elsewhere = task.model_copy(update={"dataset": task.dataset.model_copy(update={"first_seed": 7_000_000})})
+    known = recipe.evaluation.model_copy(update={"first_seed": first + 23})
+    changed = recipe.model_copy(update={"tasks": [elsewhere], "evaluation": known})
+    assert (
+        f"was trained on 1 of the levels of {TASK} that are played for the score, from seed {first + 23} on"
+        in refusal(run_transfer, changed, tmp_path / "run")
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -41,6 +41,21 @@ def test_what_it_could_play_it_plays_as_before(dataset):
     assert [domain.tasks for domain in adapted.config.all_domains()] == [("t",), (TASK,)]
 
 
+def test_a_domain_of_the_same_actions_and_other_frames_stays_beside_the_new_one(dataset):
+    torch.manual_seed(0)
+    space = dataset.header.space
+    tokenizer = tokenizer_of(dataset)
+    adapted, tokenizer = with_domains(model_of(dataset), tokenizer, [Domain(space, (80, 80), 4, ("large",))])
+    again, tokenizer = with_domains(adapted, tokenizer, [Domain(space, (80, 80), 2, ("larger",))])
+    large, small = again.config.all_domains()
+    assert (large.frame_shape, large.window, set(large.tasks)) == ((80, 80), 2, {"large", "larger"})
+    assert (small.frame_shape, small.tasks) == ((56, 56), (TASK,))
+    policy = AgentPolicy(again, tokenizer)
+    assert policy.fitted(space, (56, 56, 3), TASK).domain == small
+    assert policy.fitted(space, (56, 56, 3), "a task of neither").domain == small
+    assert policy.fitted(space, (80, 80, 3), "a task of neither").domain == large
+
+
 def test_it_is_saved_and_acts_with_the_new_actions(dataset, tmp_path):
     *_, adapted, tokenizer = adapted_to(dataset, SpaceCodec.discrete(("jump", "left"), 5))
     adapted.save_pretrained(tmp_path)

@@ -11,7 +11,8 @@ from tiny import TASK, experiment_recipe
 from agentgym.data.store import DatasetWriter, EpisodeDataset, Header, select
 from agentgym.environments.generic import GenericTask
 from agentgym.errors import UserError
-from agentgym.evaluation import caption_generation, protocol
+from agentgym.evaluation import caption_generation, protocol, scoring
+from agentgym.evaluation import held_out as held_out_module
 from agentgym.evaluation.held_out import score_captions
 from agentgym.experiments import imitation
 from agentgym.experts.agent import AgentExpert
@@ -19,7 +20,7 @@ from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import LossRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.training.captions import shown_frames
-from agentgym.training.datasets import CAPTION, adopt_dataset, open_parts
+from agentgym.training.datasets import CAPTION, adopt, adopt_dataset, open_parts
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.losses import compute_losses
 from agentgym.training.run_folder import open_run
@@ -180,6 +181,25 @@ def test_captions_are_words_and_are_scored_beside_the_majority(mixed, tmp_path):
     texts = [parts[2].dataset.column("instruction")[episode] for episode in held_out]
     assert scored["majority"]["exact_match"] == pytest.approx(texts.count(scored["majority"]["answer"]) / len(texts))
     assert scored["majority"]["exact_match"] < scored["majority"]["word_accuracy"] < 1
+
+
+def test_an_agent_whose_first_part_is_captioned_is_scored_by_the_parts_in_which_it_acts(folders, tmp_path):
+    parts = [f'{{data="{folders[1]}", {rest}}}' for rest in ("caption=true", "window=2", "window=3")]
+    recipe = adopt(experiment_recipe(f"mixture=[{', '.join(parts)}]"))
+    open_run(tmp_path, recipe)
+    opened = open_parts(folders[1], recipe)
+    model, tokenizer = first_model(recipe, opened)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    (tmp_path / "training.json").write_text("{}")
+    found = scoring._score_held_out(protocol.configure_evaluation(str(tmp_path)))
+    _, held_out = split_episodes(opened[0].dataset, 0.25)
+    steps = int(opened[0].dataset.lengths[held_out].sum())
+    assert [(part["part"], part["actions"]) for part in found["held_out"]] == [("good", steps), ("good 2", steps)]
+    assert {"part": "good", **found["next_action"]} == found["held_out"][0]
+    assert [task["task"] for task in found["captions"]] == [TASK]
+    windows = [held_out_module._domain_of(model, part.dataset, part.window).window for part in opened[1:]]
+    assert windows == [2, 3]
 
 
 def test_captions_are_scored_word_by_word():
