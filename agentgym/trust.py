@@ -8,8 +8,9 @@ it. A module is imported when the person typed its name, when a recipe file that
 What is granted holds for this process, and `executors` hands it to those that work for it.
 """
 
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ class Grant:
 
     everything: bool = False
     modules: frozenset[str] = frozenset()
+    closed: bool = False  # nothing is added to it
 
 
 NOTHING = Grant()
@@ -53,6 +55,13 @@ def trusting(trust: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def nothing_more() -> Iterator[None]:
+    """Inside the block no module is granted that was not before: for code that acts on arguments of data."""
+    with granted(replace(_grant, closed=True)):
+        yield
+
+
 def typed(arguments: Iterable[str]) -> Grant:
     """What the arguments of a command grant: `--trust`, and each `MODULE:ID` that is one, or the value of one."""
     arguments = list(arguments)
@@ -63,12 +72,24 @@ def typed(arguments: Iterable[str]) -> Grant:
 def answer_for(tasks: Iterable[str]) -> None:
     """The modules of these ids may be imported: they are in a recipe file that a person named."""
     global _grant
-    _grant = replace(_grant, modules=_grant.modules | {module_of(task) for task in tasks})
+    if not _grant.closed:
+        _grant = replace(_grant, modules=_grant.modules | {module_of(task) for task in tasks})
 
 
 def module_of(task: str) -> str:
     """The module that an id asks Gymnasium to import: "" for `CartPole-v1`, `mine.envs` for `mine.envs:Room-v0`."""
     return task.rpartition(":")[0]
+
+
+def ids_in(values: object) -> Iterator[str]:
+    """The ids with a module, such as `mine.envs:Room-v0`, among the texts of nested values."""
+    if isinstance(values, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[\w/.-]+-v\d+", values):
+        yield values
+    elif isinstance(values, Mapping):
+        yield from ids_in(list(values.values()))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from ids_in(value)
 
 
 def check_module(module: str, named_by: str) -> None:

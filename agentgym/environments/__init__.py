@@ -5,6 +5,7 @@ no model, no policy and no file.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -109,7 +110,8 @@ def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
     if problem:
         raise UserError(problem[1])
     try:
-        return family_of(recipe.id).load()(recipe, frame)  # type: ignore[call-arg]  # each family takes these two
+        with trust.nothing_more() if recipe.arguments else nullcontext():  # one of them may name an environment
+            return family_of(recipe.id).load()(recipe, frame)  # type: ignore[call-arg]  # each family takes these two
     except UserError:
         raise
     except gymnasium.error.Error as error:  # a package of its own that is missing, an id that is no more, ...
@@ -158,6 +160,11 @@ def find_problem(task: TaskRecipe, frame: FrameRecipe) -> tuple[str, str] | None
         problem = _import_problem(task.id, module)
         if problem:
             return "id", problem
+    for text in trust.ids_in(task.arguments):
+        try:
+            trust.check_module(trust.module_of(text), f"{task.id}: its argument '{text}'")
+        except UserError as error:
+            return "arguments", str(error)
     if name not in gymnasium.registry:
         ours = task_ids()  # which registers more, so that the registry is read after it
         others = [name for name in gymnasium.registry if family_of(name).prefixes == ("",)]

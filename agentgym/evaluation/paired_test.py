@@ -20,6 +20,7 @@ MIN_PAIRS = 10  # under about ten pairs an interval says more of the pairs than 
 LEVEL = 0.05
 ENUMERATED = 13  # pairs; up to here all 2^13 flips are tried
 FLIPS = 9_999  # otherwise this many at random, and no flip
+MARGIN = 2.5  # standard deviations by which random flips may miss the exact share: chance stays under 5 %
 
 
 def paired_interval(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> Interval | None:
@@ -43,6 +44,8 @@ def paired_interval(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> I
     scale = float(np.abs(differences).max()) or 1.0
     low, high = (np.round(np.concatenate(each) / scale, 12) * scale for each in (lowest, highest))
     refused = int(LEVEL * len(low))
+    if len(differences) > ENUMERATED:
+        refused -= int(MARGIN * (len(low) * LEVEL * (1 - LEVEL)) ** 0.5)
     return float(np.sort(low)[refused]), float(np.sort(high)[-1 - refused])
 
 

@@ -23,7 +23,7 @@ from agentgym.recipes.problems import first_problem
 from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import ReferenceRecipe, SuiteRecipe
 from agentgym.recipes.transfer import TransferRecipe
-from agentgym.trust import answer_for
+from agentgym.trust import answer_for, ids_in
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,11 @@ def _validate(
 
 
 def _task_ids(values: Any) -> Iterator[str]:
-    """The ids of all tasks in a dumped recipe."""
+    """The ids of all tasks in a dumped recipe, and those that are among their arguments."""
     if isinstance(values, dict):
         tasks = values.get("tasks", ())
         yield from (task["id"] for task in tasks if "id" in task)
+        yield from (each for task in tasks for each in ids_in(task.get("arguments")))
         of_datasets = (task for task in tasks if "id" not in task)
         for value in (*values.values(), *of_datasets):
             yield from _task_ids(value)

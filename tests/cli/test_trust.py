@@ -132,6 +132,21 @@ def test_a_module_that_data_names_is_not_imported(refuses, recorded, module, mar
     assert marker.read_text() == RAN
 
 
+@pytest.mark.parametrize("id_", ["agentgym/BabyAI-GoToObj-v0", "CartPole-v1"])
+@pytest.mark.parametrize("name", ["Payload-v0", "Payload"])
+def test_a_module_that_is_named_among_the_arguments_of_data_is_not_imported(module, marker, id_, name):
+    task = TaskRecipe(id=id_, instructions=("go",), arguments={"task": f"{module}:{name}"})
+    with trust.granted(trust.NOTHING), pytest.raises(UserError):
+        make(task)
+    assert not marker.exists()
+    with (
+        trust.granted(trust.typed([f"{module}:{name}"])),
+        pytest.raises(UserError, match="cannot be made|unknown|does not take"),
+    ):
+        make(task)
+    assert marker.exists() == (id_ != "CartPole-v1")
+
+
 def test_a_module_that_was_typed_or_that_ones_own_recipe_names_is_imported(refuses, module, marker, tmp_path):
     refuses("give its task `instructions`|cannot be made", "play", f"{module}:Payload-v0")
     assert marker.read_text() == RAN
