@@ -126,6 +126,7 @@ def choose_what_goes(
             continue
         change = collection.find_change(data, recordable.recipe)
         if change:
+            collection.check_made_by_collecting(data)
             output.print(f"{data}: is of another recipe ({change}) and is recorded again")
             again.add(data)
         elif data.exists():

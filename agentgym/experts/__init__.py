@@ -105,6 +105,11 @@ BY_PATH = {
 }
 
 
+def is_known(name: str) -> bool:
+    """Whether it is the name of an expert, as far as that can be told without looking for its file."""
+    return name in EXPERTS or name.startswith((SB3, TRAINED, AGENT, CONSTANT))
+
+
 def make(name: str) -> Expert:
     """The expert of that name, or of `trained:PATH`, `sb3:PATH`, `agent:PATH` or `constant:N`.
 

@@ -65,6 +65,7 @@ def collect(
         headers = headers or make_headers(recipe)
         make_agent = make_agent or agent_maker_of(recipe)
         if overwrite:
+            check_made_by_collecting(path)
             clear_dataset(path)
         else:
             check_same_recipe(path, recipe)
@@ -162,6 +163,24 @@ def check_same_recipe(path: str | Path, recipe: DatasetRecipe, *, goes: str = "t
         )
     if not dataset_folders(path) and path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
         raise UserError(f"{path}: exists and is not a dataset; choose another folder")
+
+
+def check_made_by_collecting(path: Path) -> None:
+    """Raises UserError for a dataset that no command records again: of people, imported, merged or of one's own code.
+
+    One that cannot be read is not asked.
+    """
+    for folder in dataset_folders(path):
+        try:
+            dataset = EpisodeDataset(folder)
+            who = set(dataset.column("expert")) | {str(dataset.header.recipe.get("expert"))}
+        except UserError:
+            continue
+        if len(who) > 1 or not experts.is_known(*who):
+            raise UserError(
+                f"{folder}: holds episodes of {', '.join(sorted(who))}, which recording does not bring back, so "
+                "--overwrite does not delete them; choose another folder, or delete this one yourself"
+            )
 
 
 def find_change(path: Path, recipe: DatasetRecipe) -> str | None:

@@ -139,10 +139,7 @@ def test_a_module_that_is_named_among_the_arguments_of_data_is_not_imported(modu
     with trust.granted(trust.NOTHING), pytest.raises(UserError):
         make(task)
     assert not marker.exists()
-    with (
-        trust.granted(trust.typed([f"{module}:{name}"])),
-        pytest.raises(UserError, match="cannot be made|unknown|does not take"),
-    ):
+    with trust.granted(trust.typed([f"{module}:{name}"])), pytest.raises(UserError):  # it is no environment
         make(task)
     assert marker.exists() == (id_ != "CartPole-v1")
 

@@ -1,6 +1,8 @@
 """--overwrite on datasets: what agentgym recorded goes, whatever else is there stays."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from counted import counted_episode, counted_header
@@ -52,3 +54,40 @@ def test_nothing_is_deleted_through_a_link_or_beside_a_writer(path, tmp_path):
     with DatasetWriter(path, counted_header()):
         assert "another process is writing" in refusal(clear_dataset, path)
     assert len(EpisodeDataset(path)) == 1
+
+
+def two_kinds(folder, *names):
+    """Datasets below one folder, under those names in their recipes."""
+    for place, name in enumerate(names):
+        header = replace(counted_header(), recipe={**counted_header().recipe, "name": name})
+        with DatasetWriter(folder / f"kind-{place}", header) as writer:
+            writer.append(counted_episode())
+    return folder
+
+
+def test_the_kinds_of_one_dataset_go_together_or_not_at_all(tmp_path):
+    path = two_kinds(tmp_path / "data", "mine", "mine")
+    with DatasetWriter(path / "kind-1", EpisodeDataset(path / "kind-1").header):
+        assert "another process is writing" in refusal(clear_dataset, path)
+    (path / "kind-2").symlink_to(path / "kind-0")
+    assert "is a link to" in refusal(clear_dataset, path)
+    assert [len(EpisodeDataset(path / f"kind-{number}")) for number in range(2)] == [1, 1]
+    (path / "kind-2").unlink()
+    clear_dataset(path)
+    assert not list(path.rglob("shard-*"))
+
+
+def test_a_folder_of_several_datasets_is_not_a_dataset(tmp_path):
+    path = two_kinds(tmp_path / "data", "mine", "yours")
+    assert "holds several datasets (kind-0, kind-1), which --overwrite does not delete" in refusal(clear_dataset, path)
+    assert len(list(path.rglob("shard-*"))) == 2
+
+
+def test_other_names_of_a_folder_are_that_folder_and_other_names_of_a_file_stay(path, monkeypatch):
+    (path.parent / "kept.arrow").hardlink_to(path / "shard-000000.arrow")
+    (path.parent / "link").symlink_to(path)
+    monkeypatch.chdir(path.parent)
+    assert "is a link to" in refusal(clear_dataset, Path("link/"))
+    clear_dataset(Path("data/../data/."))
+    assert not list(path.glob("shard-*"))
+    assert (path.parent / "kept.arrow").stat().st_size
