@@ -71,7 +71,12 @@ class ObservesExecution(Protocol):
 
 @runtime_checkable
 class GivesProbabilities(Protocol):
-    """An expert that knows how likely it finds each action of a Discrete space."""
+    """An expert that can say how likely it finds each action of a Discrete space.
+
+    `has_probabilities` says, after `check`, whether it does in that environment.
+    """
+
+    has_probabilities: bool
 
     def probabilities(self) -> NDArray[np.float32]:
         """float32[actions], of the state in which it acted last; their sum is 1."""

@@ -211,7 +211,8 @@ def make_headers(recipe: DatasetRecipe) -> list[Header]:
     for task in recipe.suite.tasks:
         env = environments.make(task, frame=recipe.suite.frame)
         environments.check_seeding(env)
-        experts.make(recipe.expert).check(env)
+        expert = experts.make(recipe.expert)
+        expert.check(env)
         outcomes.check_survey(recipe.expert, task.id)
         if recipe.keep == "solved" and not env.defines_success:
             raise UserError(
@@ -219,7 +220,7 @@ def make_headers(recipe: DatasetRecipe) -> list[Header]:
                 'or keep = "all" in the dataset\'s recipe'
             )
         space = SpaceCodec.of(env.action_space, env.action_names)
-        kinds.setdefault((space, env.frame_shape, columns_of(recipe, env)), []).append(task.id)
+        kinds.setdefault((space, env.frame_shape, columns_of(recipe, env, expert)), []).append(task.id)
         env.close()
     return [
         Header(space, shape, recipe.of_tasks(tasks).model_dump(mode="json"), beside)

@@ -33,9 +33,11 @@ def record_chunk(
     """Records a chunk: the outcome of every seed, the encoded episode where the recipe keeps it, an error's reason."""
     env = environments.make(recipe.suite.task(chunk.task), frame=recipe.suite.frame)
     space = SpaceCodec.of(env.action_space, env.action_names)
-    kept = KeptEpisodes(Header(space, env.frame_shape, {}, columns_of(recipe, env)), recipe)
+    expert = experts.make(recipe.expert)
+    expert.check(env)
+    kept = KeptEpisodes(Header(space, env.frame_shape, {}, columns_of(recipe, env, expert)), recipe)
     recorder = Recorder(env, kept, task=chunk.task, expert=recipe.expert)
-    player = Demonstrator(experts.make(recipe.expert), make_deviations(recipe, make_agent), recipe.probabilities)
+    player = Demonstrator(expert, make_deviations(recipe, make_agent), recipe.probabilities)
     played = []
     for seed in chunk.seeds:
         outcome, reason = _attempt(recorder, env, player, seed, recipe.budget)
@@ -67,15 +69,19 @@ class KeptEpisodes:
         return row
 
 
-def columns_of(recipe: DatasetRecipe, env: environments.Task) -> tuple[Extra, ...]:
-    """What is recorded in addition to the frames. Raises UserError for probabilities that the expert does not give."""
+def columns_of(recipe: DatasetRecipe, env: environments.Task, expert: experts.Expert) -> tuple[Extra, ...]:
+    """What is recorded in addition to the frames, of an expert that was checked.
+
+    Raises UserError for probabilities that it does not give.
+    """
     if not recipe.probabilities:
         return ()
-    expert, actions = experts.make(recipe.expert), env.action_space
-    if not isinstance(actions, gymnasium.spaces.Discrete) or not isinstance(expert, experts.GivesProbabilities):
+    actions = env.action_space
+    gives = isinstance(expert, experts.GivesProbabilities) and expert.has_probabilities
+    if not gives or not isinstance(actions, gymnasium.spaces.Discrete):
         raise UserError(
             f"dataset {recipe.name}: probabilities: expert '{recipe.expert}' has none of {actions} in {env.task}; "
-            "'trained' has them, of Discrete spaces; leave the key out"
+            "networks have them ('trained', actor-critics of sb3:PATH), of Discrete spaces; leave the key out"
         )
     return (Extra(LABEL_PROBABILITIES, "array", "float32", (int(actions.n),)),)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
+import numpy as np
+from numpy.typing import NDArray
 
 from agentgym import trust
 from agentgym.environments import Observation, Task
@@ -53,8 +55,23 @@ class SB3Expert:
     def act(self, observation: Observation) -> Any:
         """The likeliest action for the present state."""
         assert self._policy is not None
-        seen: Any = self._environment.state if self._reads_state else observation
-        return self._policy.predict(seen, deterministic=True)[0] + self._first_action
+        self._seen: Any = self._environment.state if self._reads_state else observation
+        return self._policy.predict(self._seen, deterministic=True)[0] + self._first_action
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the policy is an actor-critic of a Discrete space: others have values of actions, or means."""
+        from stable_baselines3.common.policies import ActorCriticPolicy
+
+        discrete = self._policy is not None and isinstance(self._policy.action_space, gymnasium.spaces.Discrete)
+        return discrete and isinstance(self._policy, ActorCriticPolicy)
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """float32[actions]: the policy's, for what it saw when it acted last."""
+        policy: Any = self._policy
+        observation, _ = policy.obs_to_tensor(self._seen)
+        found: NDArray[np.float32] = policy.get_distribution(observation).distribution.probs[0].detach().numpy()
+        return found
 
 
 def load_sb3_policy(path: Path) -> "BasePolicy":

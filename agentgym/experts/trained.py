@@ -19,6 +19,8 @@ from agentgym.recipes import shipped_expert
 class TrainedExpert:
     """The likeliest actions of the network in `path`; without a path, of the one that comes with the package."""
 
+    has_probabilities = True
+
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._network: Network | None = None

@@ -57,7 +57,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "noise": "How often a random action is executed; the expert labels every step. 0.1 where a mistake is fatal.",
         "dagger": "An agent that acts in the expert's place now and then.",
         "probabilities": "Record the expert's probability of each action, and train on those: where many actions are "
-        "nearly as good, a label says little. For networks ('trained'), of Discrete spaces.",
+        "nearly as good, a label says little. For networks (`trained`, "
+        "`sb3:PATH` of an actor-critic), of Discrete spaces.",
     },
     "ExpertPPORecipe": {
         "n_steps": "Steps of each environment between updates.",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from refusals import refusal
 from safetensors.numpy import load_file, save_file
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO
 
 from agentgym import experts
 from agentgym.data.store import EpisodeDataset
@@ -150,6 +150,20 @@ def test_a_zip_records_once_it_is_trusted(zipped, tmp_path):
     assert not (tmp_path / "data").exists()
     collect(recipe, tmp_path / "data", workers=1, trust=True)
     assert [episode.expert for episode in EpisodeDataset(tmp_path / "data")] == [f"sb3:{zipped}"] * 3
+
+
+def test_an_actor_critic_gives_its_probabilities_and_a_value_network_has_none(zipped, tmp_path):
+    values = {"name": "pole", "description": "", "suite": POLE, "episodes": 1, "keep": "all", "probabilities": True}
+    collect(DatasetRecipe(expert=f"sb3:{zipped}", **values), tmp_path / "data", workers=1, trust=True)
+    dataset = EpisodeDataset(tmp_path / "data")
+    given = dataset.extras(0)["label_probabilities"][:-1]
+    assert np.allclose(given.sum(1), 1)
+    assert np.array_equal(given.argmax(1), dataset[0].labels)
+    DQN("MlpPolicy", "CartPole-v1", device="cpu", buffer_size=10).save(tmp_path / "values.zip")
+    other = DatasetRecipe(expert=f"sb3:{tmp_path / 'values.zip'}", **values)
+    assert "values.zip' has none of Discrete(2) in CartPole-v1" in refusal(
+        collect, other, tmp_path / "other", trust=True
+    )
 
 
 def test_an_agent_that_was_trained_on_something_else_is_refused(zipped, trained):
