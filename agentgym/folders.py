@@ -52,9 +52,18 @@ def check_output_is_free(path: Path) -> None:
         raise UserError(f"{path}: is there already; choose a new folder")
 
 
-def is_vacant(path: Path) -> bool:
-    """Whether a folder is empty, but for the files of a writer that stopped before it wrote anything."""
-    return all(each.name == LOCK or (each.suffix == ".tmp" and each.is_file()) for each in path.iterdir())
+def is_vacant(path: Path, *, set_aside: str | None = None) -> bool:
+    """Whether a folder is empty, but for the files of a writer that stopped before it wrote anything.
+
+    With `set_aside`, files with that suffix do not count either, nor folders that hold nothing else.
+    """
+    suffixes = {".tmp", set_aside}
+    return all(
+        (each.name == LOCK or each.suffix in suffixes)
+        if each.is_file()
+        else set_aside is not None and each.is_dir() and is_vacant(each, set_aside=set_aside)
+        for each in path.iterdir()
+    )
 
 
 def make_folder(path: Path) -> list[Path]:

@@ -186,7 +186,7 @@ def shown(view: SessionView) -> dict[str, Any]:
     }
 
 
-def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessions: int = MAX_SESSIONS) -> Playground:
+def offer(run: Path | None, *, suite: str | None, record: Path | None) -> Playground:
     """The playground of a run, with the tasks of all its suites, or of a suite, for people only.
 
     Suites whose package is not installed are left out. Raises UserError where none is left.
@@ -203,7 +203,6 @@ def offer(run: Path | None, *, suite: str | None, record: Path | None, max_sessi
         name=name,
         known=[task.id for each in trained_on for task in each.tasks],
         writer=open_dataset(record, first.tasks, first.frame) if record else None,
-        max_sessions=max_sessions,
     )
 
 

@@ -19,7 +19,6 @@ def playground(
     record: Annotated[Path | None, typer.Option(help="The dataset that episodes are kept in.")] = None,
     host: Annotated[str, typer.Option(help="Where to listen; another host than the loopback needs a token.")] = LOCAL,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8421,
-    max_sessions: Annotated[int, typer.Option(min=1, help="Visitors at once.")] = 8,
     no_open: Annotated[bool, typer.Option("--no-open", help="Print the address without opening a browser.")] = False,
     *,
     output: CommandOutput,
@@ -37,8 +36,7 @@ def playground(
         if not no_open:
             typer.launch(address)
 
-    offered = offer(run, suite=suite, record=record, max_sessions=max_sessions)
-    serve(offered, host=host, port=port, announce=announce)
+    serve(offer(run, suite=suite, record=record), host=host, port=port, announce=announce)
 
 
 @verb(app)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agentgym import environments, executors, experts
 from agentgym.data.store import (
+    LOST,
     Attempt,
     DatasetWriter,
     EpisodeDataset,
@@ -25,6 +26,7 @@ from agentgym.errors import UserError
 from agentgym.experts import outcomes
 from agentgym.experts.budget import share_of
 from agentgym.experts.demonstrations import Chunk, MakeAgent, columns_of, record_chunk
+from agentgym.folders import is_vacant
 from agentgym.recipes import DatasetRecipe, check_resolved, load_dataset
 from agentgym.spaces import SpaceCodec
 from agentgym.trust import trusting
@@ -161,7 +163,7 @@ def check_same_recipe(path: str | Path, recipe: DatasetRecipe, *, goes: str = "t
             f"{path}: holds a dataset of another recipe ({changed}); choose another folder, or --overwrite, "
             f"which deletes {goes}"
         )
-    if not dataset_folders(path) and path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
+    if not dataset_folders(path) and path.exists() and not (path.is_dir() and is_vacant(path, set_aside=LOST)):
         raise UserError(f"{path}: exists and is not a dataset; choose another folder")
 
 
@@ -192,13 +194,6 @@ def find_change(path: Path, recipe: DatasetRecipe) -> str | None:
         if changed:
             return changed[0] if folder == path else f"{folder.name}: {changed[0]}"
     return None
-
-
-def _is_foreign(file: Path) -> bool:
-    """Whether a file is none of those that stay when a dataset has lost every episode, or a folder holds such a one."""
-    if file.is_dir():
-        return any(map(_is_foreign, file.iterdir()))
-    return file.name != ".lock" and file.suffix not in (".tmp", ".lost")
 
 
 def make_headers(recipe: DatasetRecipe) -> list[Header]:

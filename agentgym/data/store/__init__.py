@@ -15,7 +15,7 @@ from agentgym.data.store.clearing import clear_dataset
 from agentgym.data.store.composing import merge, select, set_recipe
 from agentgym.data.store.dataset import EpisodeDataset, Windows, window_table
 from agentgym.data.store.extras import Extra, JsonText, extras_of
-from agentgym.data.store.files import dataset_folders, locate, require_local
+from agentgym.data.store.files import LOST, dataset_folders, locate, require_local
 from agentgym.data.store.fitting import UnfitEpisodeError, fit
 from agentgym.data.store.format import NAMES, OUTCOMES, Attempt, Header, Row, count_outcomes, encode_row, schema_of
 from agentgym.data.store.samples import sample_dataset
@@ -23,6 +23,7 @@ from agentgym.data.store.shard import Shard
 from agentgym.data.store.writer import DatasetWriter
 
 __all__ = [
+    "LOST",
     "NAMES",
     "OUTCOMES",
     "Attempt",

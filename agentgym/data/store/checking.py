@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from agentgym.data.store.dataset import EpisodeDataset, check_no_shard_is_missing
-from agentgym.data.store.files import locate, require_local, shard_file, shard_files, shard_number
+from agentgym.data.store.files import LOST, locate, require_local, shard_file, shard_files, shard_number
 from agentgym.data.store.fitting import describe_outside
 from agentgym.data.store.format import Attempt, FormatError, Header, write_shard
 from agentgym.data.store.shard import Shard
@@ -157,7 +157,7 @@ def _leave_out(found: Found) -> str:
     shard, wrong = found.shard, set(found.wrong)
     kept = [row for row in range(len(shard)) if row not in wrong]
     seeds = [shard.row(row, ("seed",))["seed"] for row in found.wrong]
-    aside = _keep_beside(found.file)
+    aside = _keep_copy(found.file)
     try:
         write_shard(found.file, shard.header, shard.table.take(pa.array(kept, pa.int64())), _attempts(shard, wrong))
     except OSError:
@@ -172,7 +172,7 @@ def _leave_out(found: Found) -> str:
 
 def _set_aside(found: Found, header: Header | None) -> str:
     """The file is not part of the dataset; with a header there is a shard without episodes in its place."""
-    aside = _keep_beside(found.file)
+    aside = _keep_copy(found.file)
     if header is None:
         found.file.unlink()
     else:
@@ -249,9 +249,9 @@ def _count(episodes: int) -> str:
     return f"{episodes:,} episode{'' if episodes == 1 else 's'}"
 
 
-def _keep_beside(file: Path) -> Path:
+def _keep_copy(file: Path) -> Path:
     """A second name for the file, that no earlier repair has used: at no moment is it not there."""
-    names = (file.with_name(f"{file.name}.{number}.lost") for number in range(1, 10**6))
+    names = (file.with_name(f"{file.name}.{number}{LOST}") for number in range(1, 10**6))
     aside = next(name for name in names if not name.exists())
     aside.hardlink_to(file)
     return aside

@@ -3,11 +3,11 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from agentgym.data.store.files import dataset_folders, shard_files
+from agentgym.data.store.files import LOST, dataset_folders, shard_files
 from agentgym.data.store.writer import lock_folder
 from agentgym.errors import UserError
 from agentgym.files import LARGEST_SETTINGS, read_json, sync_folder
-from agentgym.folders import LOCK, check_no_link
+from agentgym.folders import check_no_link, is_vacant
 
 SIGN = b"agentgym.crc32"  # in the header of every shard
 HEADER = 2**20  # bytes of a shard in which its header is looked for
@@ -46,10 +46,10 @@ def _parts_of(path: Path) -> list[Path]:
     check_no_link(path)
     parts = [path / "manifest.json", *reversed(shard_files(path)), *path.glob("shard-*.parity")]
     there = [part for part in parts if part.exists() or part.is_symlink()]
-    if not there and all(each.name == LOCK or each.suffix in (".tmp", ".lost") for each in path.iterdir()):
+    if not there and is_vacant(path, set_aside=LOST):
         return []
     if not there or not _is_dataset(path):
-        raise UserError(f"{path}: is no dataset of agentgym, so --overwrite does not delete it; choose another folder")
+        raise UserError(f"{path}: is not agentgym's dataset, so --overwrite does not delete it; choose another folder")
     return there
 
 

@@ -10,6 +10,8 @@ from typing import cast
 
 from agentgym.errors import UserError
 
+LOST = ".lost"  # how the names of files end that a repair has set aside
+
 
 def locate(path: str | Path) -> Path:
     """The folder as a path: of this disk, or (`hf://...`, `s3://...`, `zip://...`) of a file system of fsspec.
