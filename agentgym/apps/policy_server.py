@@ -14,9 +14,11 @@ from agentgym.apps.batching import Batcher, Call, ClientSession
 from agentgym.apps.server_metrics import Metrics
 from agentgym.environments import encode_instruction
 from agentgym.errors import UserError
+from agentgym.recipes import INSTRUCTION_BYTES
 
 MAX_CLIENTS = 256
-MAX_BODY = 64 * 2**20  # bytes of one message
+MAX_BODY = 64 * 2**20  # bytes of one message, or as many as MAX_ROWS observations of the policy have, if that is less
+MAX_ROWS = 1024  # environments of one call
 MAX_SESSIONS = 16  # of one connection, or of all callers by HTTP times this; the one used longest ago gives way
 IDLE_S = 30.0  # a client that does not take its answer for so long is let go
 
@@ -70,6 +72,9 @@ class PolicyServer:
         self.metrics = Metrics()
         self._by_task: dict[str | None, Any] = {None: self.policy}
         self.batcher = Batcher(self._policy_of, others=lambda: self.clients, observe=self.metrics.batch)
+        shapes = [domain.frame_shape for domain in getattr(self.policy, "domains", ())]
+        largest = max((3 * height * width for height, width in shapes), default=MAX_BODY)
+        self.longest = min(self.limits.body, 2**20 + MAX_ROWS * (largest + INSTRUCTION_BYTES))  # bytes of a message
         self.by_http = Sessions(MAX_SESSIONS * self.limits.clients)
 
     def info(self) -> dict[str, Any]:
@@ -141,6 +146,8 @@ def read_call(
         frame = _bytes_of(frame)
     frame = frame[None] if frame.ndim == 3 else frame
     rows = len(frame)
+    if rows > MAX_ROWS:
+        raise UserError(f"observation.frame: {rows} environments; a call has at most {MAX_ROWS}")
     texts = [instruction] * rows if isinstance(instruction, str) else instruction
     if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
         texts = np.stack([encode_instruction(text) for text in texts]) if texts else np.zeros((0, 0), np.uint8)

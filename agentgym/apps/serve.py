@@ -56,7 +56,7 @@ def make_app(server: PolicyServer, *, token: str | None = None) -> "Starlette":
     async def predict(request: Request) -> Response:
         binary = "msgpack" in request.headers.get("content-type", "")
         try:
-            body = await _read_body(request, server.limits.body)
+            body = await _read_body(request, server.longest)
             message = unpack(body) if binary else json.loads(body)
             answer = await server.answer(message, server.by_http)
         except (UserError, ValueError, TypeError, RecursionError) as error:
@@ -138,7 +138,7 @@ def serve(server: PolicyServer, *, host: str, port: int, announce: Callable[[str
             host=host,
             port=port,
             announce=lambda address: announce(f"{address}" + (f"?token={token}" if token else "")),
-            ws_max_size=server.limits.body,
+            ws_max_size=server.longest,
             limit_concurrency=4 * server.limits.clients,
         )
     finally:

@@ -40,8 +40,8 @@ def train_expert(
 def survey(
     expert: Annotated[str, typer.Argument(help="An expert's name; 'agentgym list experts' shows them.")],
     suite: Annotated[str, typer.Option(help="A suite's name or TOML file.")],
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes a task.")] = 50,
-    first_seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    episodes: Annotated[int, typer.Option(min=1, max=10_000_000, help="Episodes a task.")] = 50,
+    first_seed: Annotated[int, typer.Option(min=0, max=2**62, help="The first seed.")] = 0,
     expert_seconds: ExpertSeconds = None,
     expert_steps: ExpertSteps = None,
     to: Annotated[Path, typer.Option(help="The folder for EXPERT.json and EXPERT.md.")] = Path("datasets/experts"),
@@ -54,7 +54,8 @@ def survey(
     from agentgym.evaluation import expert_survey as surveying
 
     tasks = recipes.load_suite(suite)
-    budget = recipes.BudgetRecipe(seconds=expert_seconds, steps=expert_steps)
+    limits = {"seconds": expert_seconds, "steps": expert_steps}
+    budget = recipes.with_values(recipes.BudgetRecipe(), limits, prefix="expert_")
     seeds = range(first_seed, first_seed + episodes)
     with output.progress("surveying", len(tasks.tasks) * episodes, "episodes") as on_progress:
         found = surveying.survey(

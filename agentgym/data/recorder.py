@@ -35,7 +35,7 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
 
     def __init__(self, env: gymnasium.Env[Observation, Any], sink: Sink, *, task: str, expert: str) -> None:
         super().__init__(env)
-        _check_no_autoreset(env)
+        check_no_autoreset(env, "a recorder", "put the recorder inside: Autoreset(Recorder)")
         _check_sink(sink)
         self._task = task
         packages = installed_versions(getattr(env.unwrapped, "packages", ()))
@@ -111,13 +111,12 @@ def check_observations(space: gymnasium.Space[Any], who: str) -> None:
     )
 
 
-def _check_no_autoreset(env: gymnasium.Env[Any, Any]) -> None:
+def check_no_autoreset(env: gymnasium.Env[Any, Any], who: str, remedy: str) -> None:
+    """Raises UserError for an environment that resets itself, which `who`, around it, would not see."""
     layer: Any = env
     while isinstance(layer, gymnasium.Wrapper):
         if isinstance(layer, gymnasium.wrappers.Autoreset):
-            raise UserError(
-                f"{env}: resets on its own, unseen by a recorder; put the recorder inside: Autoreset(Recorder)"
-            )
+            raise UserError(f"{env}: resets on its own, unseen by {who}; {remedy}")
         layer = layer.env
 
 

@@ -145,7 +145,7 @@ def _configure(
     return EvaluationConfig(
         policy=spec,
         plays=tuple(_plays(suites, demonstrated, expert, expert_seconds, notes)),
-        protocol=protocol.model_copy(update={k: v for k, v in changes.items() if v is not None}),
+        protocol=recipes.with_values(protocol, changes),
         folder=folder,
         trained_on=tuple(trained_on),
         grant=current(),
@@ -178,7 +178,7 @@ def _plays(
             expert = _choose_expert(asked, named, task, suite.frame, notes)
             budget = named.budget if named and named.expert == expert else BudgetRecipe()
             if seconds is not None:
-                budget = budget.model_copy(update={"seconds": seconds})
+                budget = recipes.with_values(budget, {"seconds": seconds}, prefix="expert_")
             play = Play(suite.name, task, suite.frame, expert, budget)
             before = played.setdefault(task.id, play)
             if before.frame != suite.frame or not before.task.plays_like(task):

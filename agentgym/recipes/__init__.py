@@ -40,6 +40,7 @@ from agentgym.recipes.loading import (
     shipped_expert,
     shipped_file,
 )
+from agentgym.recipes.problems import with_values
 from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import INSTRUCTION_BYTES, FrameRecipe, ReferenceRecipe, SuiteRecipe, TaskRecipe
 from agentgym.recipes.transfer import TransferRecipe
@@ -88,4 +89,5 @@ __all__ = [
     "shipped_expert",
     "shipped_file",
     "with_later_keys",
+    "with_values",
 ]

@@ -1,15 +1,17 @@
 """What Pydantic finds wrong with a recipe, as one line that names the file, the key, the value and the remedy."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from reprlib import Repr
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from agentgym.errors import did_you_mean
+from agentgym.errors import UserError, did_you_mean
 from agentgym.recipes.base import Recipe
 
+R = TypeVar("R", bound=Recipe)
 SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = 200
 
@@ -31,6 +33,20 @@ def first_problem(
     where = "--set" if by_override else str(files[prefix])
     key = ".".join(location[len(prefix) :] if where != "--set" else location)
     return f"{where}: key '{key}': {_say(recipe_type, problem, location)}"
+
+
+def with_values(recipe: R, values: Mapping[str, Any], *, prefix: str = "") -> R:
+    """The recipe with those of the values that are not None, checked as the values of a file are.
+
+    Raises UserError naming the first that is not as it has to be, as `prefix` and its key.
+    """
+    given = {key: str(v) if isinstance(v, str) else v for key, v in values.items() if v is not None}  # no enumerations
+    try:
+        return type(recipe).model_validate({**recipe.model_dump(), **given})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        location = tuple(str(part) for part in problem["loc"])
+        raise UserError(f"{prefix}{'.'.join(location)}: {_say(type(recipe), problem, location)}") from None
 
 
 def _say(recipe_type: type[Recipe], problem: ErrorDetails, location: tuple[str, ...]) -> str:

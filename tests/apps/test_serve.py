@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 import uvicorn
+from refusals import refusal
 from tiny import model_of, tokenizer_of
 
-from agentgym.apps.policy_server import Limits, PolicyServer
+from agentgym.apps.batching import ClientSession
+from agentgym.apps.policy_server import MAX_ROWS, Limits, PolicyServer, read_call
 from agentgym.apps.serve import make_app
 from agentgym.client import RemoteError, RemotePolicy, RemoteState, pack
 from agentgym.environments import encode_instruction
@@ -220,3 +222,12 @@ def test_a_served_policy_is_scored_as_the_local_one(served, policy, tmp_path):
         return [(episode.seed, episode.actions) for episode in found]
 
     assert played(load_policy(f"remote:{served.url}")) == played(policy)
+
+
+def test_a_call_has_no_more_environments_than_a_server_answers_at_once(policy):
+    frames = np.zeros((MAX_ROWS + 1, 1, 1, 3), np.uint8)
+    message = {"observation": {"frame": frames, "instruction": "go"}}
+    assert "1025 environments; a call has at most 1024" in refusal(read_call, message, ClientSession())
+    server = PolicyServer(policy, "small", policy.tasks)
+    assert server.longest == 2**20 + MAX_ROWS * (56 * 56 * 3 + 256)
+    server.close()

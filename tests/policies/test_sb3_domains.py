@@ -5,6 +5,7 @@ import torch
 from algorithms import make, make_env
 from counting_env import CountingEnv
 from gymnasium.spaces import Discrete
+from gymnasium.wrappers import Autoreset
 from refusals import refusal
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -69,3 +70,9 @@ def test_observations_that_a_wrapper_normalises_are_refused(run, name):
     text = refusal(make(PPO, run, env).learn, 8)
     assert f"the observation's '{name}' is from " in text
     assert "VecNormalize" in text
+
+
+def test_a_window_around_an_environment_that_resets_itself_would_span_two_episodes_and_is_refused():
+    env = Autoreset(CountingEnv())
+    assert "resets on its own, unseen by the window; leave Autoreset out" in refusal(HistoryObservation, env, window=2)
+    env.close()

@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from numpy.typing import NDArray
 
+from agentgym.data.recorder import check_no_autoreset
 from agentgym.errors import UserError
 from agentgym.model.sequence import SlidingWindow
 from agentgym.spaces.from_zero import from_zero
@@ -24,6 +25,7 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, window: int) -> None:
         super().__init__(env)
+        check_no_autoreset(env, "the window", "leave Autoreset out: Stable-Baselines3 resets by itself")
         seen, actions = env.observation_space, env.action_space
         if not isinstance(seen, Dict) or not {"frame", "instruction"} <= set(seen.spaces):
             raise UserError(f"observation space {seen}: expected {{'frame', 'instruction'}}, as of agentgym.make")
