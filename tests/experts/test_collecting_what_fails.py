@@ -4,7 +4,7 @@ import json
 
 import nasty
 import pytest
-from counted import counted_episode, counted_header
+from counted import counted_episode, counted_header, write_counted
 from refusals import refusal
 from typer.testing import CliRunner
 
@@ -13,7 +13,7 @@ from agentgym.cli import main
 from agentgym.data.store import DatasetWriter, EpisodeDataset
 from agentgym.experts import collection
 from agentgym.experts.replay import replay_episodes
-from agentgym.recipes import DatasetRecipe, TaskRecipe
+from agentgym.recipes import DatasetRecipe, TaskRecipe, load_dataset
 from agentgym.trust import trusting
 
 RECIPE = """
@@ -186,3 +186,11 @@ def test_is_complete_looks_at_the_attempts_once(tmp_path, monkeypatch):
     monkeypatch.setattr(EpisodeDataset, "seeds", lambda self, task: (calls.append(task), seeds(self, task))[1])
     assert collection.is_complete(recipe, tmp_path / "data")
     assert len(calls) == 1
+
+
+def test_what_no_command_records_again_is_not_overwritten(tmp_path):
+    path = write_counted(tmp_path, [counted_episode(expert="human")], recipe={"name": "kept", "expert": "human"})
+    recipe = load_dataset("babyai-goto-redball", ["episodes=1"])
+    line = refusal(collection.collect, recipe, path, workers=1, overwrite=True)
+    assert line.startswith(f"{path}: holds episodes of human, which recording does not bring back")
+    assert len(EpisodeDataset(path)) == 1

@@ -9,7 +9,6 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from counted import counted_episode, write_counted
 from refusals import refusal
 from tiny import TASK
 
@@ -249,13 +248,6 @@ def test_a_recording_continues_with_the_budget_that_it_was_begun_with(tmp_path, 
     assert not is_complete(without_budget, tmp_path / "data")
     collect(without_budget, tmp_path / "data", workers=1)
     assert shard.read_bytes() == before
-
-
-def test_what_no_command_records_again_is_not_overwritten(recipe, tmp_path):
-    path = write_counted(tmp_path, [counted_episode(expert="human")], recipe={"name": "kept", "expert": "human"})
-    line = refusal(collect, recipe, path, workers=1, overwrite=True)
-    assert line.startswith(f"{path}: holds episodes of human, which recording does not bring back")
-    assert len(EpisodeDataset(path)) == 1
 
 
 def test_a_folder_with_another_recipe_is_refused_with_the_first_difference(recorded):

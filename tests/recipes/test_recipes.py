@@ -5,9 +5,7 @@ from refusals import refusal
 
 from agentgym.recipes import (
     KINDS,
-    BudgetRecipe,
     DatasetRecipe,
-    EvaluationRecipe,
     ExperimentRecipe,
     LossRecipe,
     PartRecipe,
@@ -25,7 +23,6 @@ from agentgym.recipes import (
     load_suite,
     load_transfer,
     shipped,
-    with_values,
 )
 
 LOADERS = {
@@ -288,16 +285,3 @@ def test_what_is_recorded_does_not_depend_on_words_or_on_what_is_held_out(own):
     reworded = recipe.model_copy(update={"description": "yours", "held_out": 0.5})
     assert reworded.changes_since(recorded) == []
     assert recipe.model_copy(update={"episodes": 8}).changes_since(recorded) == ["episodes: 7 -> 8"]
-
-
-@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), 1e300])
-def test_a_budget_that_is_given_beside_a_recipe_is_checked_as_one_in_it(seconds):
-    line = refusal(with_values, BudgetRecipe(), {"seconds": seconds, "steps": None}, prefix="expert_")
-    assert line.startswith(f"expert_seconds: found {seconds}; ")
-    assert with_values(BudgetRecipe(steps=3), {"seconds": 2.0}) == BudgetRecipe(seconds=2.0, steps=3)
-
-
-@pytest.mark.parametrize("changes", [{"episodes": 10**12}, {"first_seed": 2**63}, {"environments": 0}, {"vector": "x"}])
-def test_so_are_the_numbers_of_an_evaluation(changes):
-    [(name, value)] = changes.items()
-    assert refusal(with_values, EvaluationRecipe(), changes).startswith(f"{name}: found {value!r}; ")
