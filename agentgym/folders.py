@@ -90,7 +90,7 @@ def lock_folder(path: Path, busy: str) -> FileLock:
 
 
 def lock_file(file: Path, busy: str) -> FileLock:
-    """The lock of the process that makes a file, in a folder where others make others: NAME.lock beside it.
+    """The lock of the process that makes a file, in a folder where others make others: NAME.lock next to it.
 
     Raises UserError with what `busy` says while another has it.
     """

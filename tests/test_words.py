@@ -5,7 +5,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 KINDS = {".py", ".md", ".html", ".js", ".toml"}
-WORDS = re.compile(r"\b(anew|came of it|(is|are|was|were) told|films?|filmed|keys and values that are still true)\b")
+WORDS = re.compile(
+    r"\b(anew|came of it|(is|are|was|were) told|films?|filmed|keys and values that are still true|of before|go(es)? on|"
+    r"what there is|became of|by way of|just so|dearest|whom|stands)\b"
+)
 PAGES = [
     *(
         file

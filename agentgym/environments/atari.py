@@ -38,6 +38,7 @@ class AtariTask(Task):
         self.ale = made.ale
         # Of two numbers, one between them is drawn at each step.
         self.frame_skip: int | tuple[int, int] = made.spec.kwargs["frameskip"]
+        self._game: str = made.spec.kwargs["game"]
         names = tuple(meaning.lower() for meaning in made.get_action_meanings())
         self._opening: Opening | None = None
         self._begins = False  # from the opening, whose screen the emulator does not have
@@ -91,7 +92,7 @@ class AtariTask(Task):
         twin.setInt("frame_skip", frame_skip)
         twin.setFloat("repeat_action_probability", 0.0)
         twin.setInt("random_seed", 0)  # not by the clock
-        twin.loadROM(get_rom_path(self._inner._game))
+        twin.loadROM(get_rom_path(self._game))
         present = self.ale.cloneState()
         twin.setDifficulty(present.getDifficulty())
         twin.setMode(present.getCurrentMode())
@@ -99,7 +100,7 @@ class AtariTask(Task):
 
     def codes(self) -> tuple[ale_py.Action, ...]:
         """What the emulator calls each action, in the order of `action_names`."""
-        return tuple(self._inner._action_set)
+        return tuple(getattr(ale_py.Action, name) for name in self._inner.get_action_meanings())
 
     def close(self) -> None:
         """Closes the environment within."""

@@ -113,7 +113,7 @@ def spread_sight(reached: bytes, clear: bytes) -> tuple[bytes, bytes]:
     """Which cells of a row are seen and which of the next one are reached, a byte each, 0 or 1.
 
     Given those `reached` from the row before and those one sees through. To the right first, then to the left: a cell
-    that is seen and clear shows the cell beside it, and in the next row the one above each of the two.
+    that is seen and clear shows the cell next to it, and in the next row the one above each of the two.
     """
     seen, above = bytearray(reached), bytearray(len(reached))
     last = len(reached) - 1

@@ -88,7 +88,7 @@ class Network:
 
 
 def load_network(file: Path) -> Network:
-    """The network of NAME.safetensors and of the NAME.json beside it. Raises UserError when they are not whole."""
+    """The network of NAME.safetensors and of the NAME.json next to it. Raises UserError when they are not whole."""
     for each in (file.with_suffix(".json"), file):
         if not each.exists():
             raise UserError(f"{each}: there is no such file; it is NAME.safetensors and NAME.json")

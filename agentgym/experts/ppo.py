@@ -1,6 +1,6 @@
 """train_expert(recipe, task): an expert that PPO trains on an environment's own state (Schulman et al. 2017).
 
-It writes NAME.safetensors and, beside it, NAME.json: the network's shape, the recipe, the curve and the versions.
+It writes NAME.safetensors and, next to it, NAME.json: the network's shape, the recipe, the curve and the versions.
 While it trains, NAME.checkpoint holds everything that the same command needs to resume; episodes then start again.
 """
 

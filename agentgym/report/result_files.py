@@ -1,4 +1,4 @@
-"""The three files in which an experiment's results are beside its recipe: NAME.json, NAME.svg and NAME.md."""
+"""The three files in which an experiment's results are next to its recipe: NAME.json, NAME.svg and NAME.md."""
 
 import json
 from collections.abc import Mapping

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from data_recordings import (
     write_minari,
 )
 from PIL import Image
+from reading_rate import rate
 
 from agentgym.data.store import EpisodeDataset
 
@@ -131,14 +132,6 @@ def encode_png(frame: np.ndarray) -> bytes:
     buffer = BytesIO()
     Image.fromarray(frame).save(buffer, "png")
     return buffer.getvalue()
-
-
-def rate(read: Callable[[Any], Any], items: Sequence[Any]) -> float:
-    """How many a second of this process's time."""
-    started = time.process_time()
-    for item in items:
-        read(item)
-    return len(items) / (time.process_time() - started)
 
 
 def size_of(files: Any) -> int:

@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import gymnasium
@@ -18,6 +17,7 @@ import minari
 import numpy as np
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
+from reading_rate import rate
 
 from agentgym.data.exchange import export_lerobot
 from agentgym.data.store import EpisodeDataset
@@ -55,12 +55,9 @@ def windows_of(dataset: EpisodeDataset, count: int) -> list[tuple[int, int]]:
 
 
 def seconds_each(read, windows) -> float:
-    """Processor seconds of a window."""
+    """Processor seconds of a window, after one that warms up."""
     read(*windows[0])
-    began = time.process_time()
-    for episode, start in windows:
-        read(episode, start)
-    return (time.process_time() - began) / len(windows)
+    return 1 / rate(lambda window: read(*window), windows)
 
 
 def write_minari(dataset: EpisodeDataset, folder: Path, data_format: str, jpeg: bool) -> "minari.MinariDataset":

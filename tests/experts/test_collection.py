@@ -14,9 +14,7 @@ from tiny import TASK
 
 from agentgym import experts
 from agentgym.data.store import EpisodeDataset, check, dataset_folders
-from agentgym.environments import make
 from agentgym.experts import collection
-from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
 from agentgym.experts.collection import collect, is_complete, make_chunks
 from agentgym.experts.replay import replay
 from agentgym.recipes import BudgetRecipe, load_dataset
@@ -189,19 +187,6 @@ def test_keep_all_keeps_the_failed_episodes_too(moody, tmp_path):
     assert dataset.column("success") == [False, True, False, True]
 
 
-def test_a_time_limit_ends_its_block_and_is_gone_after_it():
-    with pytest.raises(OutOfTime), time_limit(0.05):
-        spin(10)
-    with time_limit(0.05):
-        pass
-    spin(0.1)
-
-
-def test_a_time_limit_counts_the_time_of_a_core_and_not_the_clocks():
-    with time_limit(0.2):
-        time.sleep(0.4)
-
-
 def test_the_seeds_are_cut_into_chunks_task_by_task():
     two = 'suite.tasks=[{id="MiniGrid-Empty-5x5-v0"}, {id="MiniGrid-Empty-6x6-v0"}]'
     recipe = recipe_of("episodes=16", "first_seed=10", two)
@@ -228,13 +213,6 @@ def test_a_shard_is_full_after_so_many_steps(recipe, tmp_path, monkeypatch):
     collect(recipe, tmp_path / "two", workers=2)
     assert shards(tmp_path / "one") == shards(tmp_path / "two")
     assert len(shards(tmp_path / "one")) > 2
-
-
-def test_a_budget_fits_the_task_where_the_recipe_leaves_it_out():
-    usual = BudgetRecipe()
-    tasks = ("BabyAI-GoToRedBall-v0", "MinAtar/Breakout-v1", "ALE/Pong-v5")
-    assert [seconds_for(usual, make(task)) for task in tasks] == [20.0, 250.0, 2700.0]
-    assert seconds_for(BudgetRecipe(seconds=0.5), make("ALE/Pong-v5")) == 0.5
 
 
 def test_a_recording_continues_with_the_budget_that_it_was_begun_with(tmp_path, monkeypatch):

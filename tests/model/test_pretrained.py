@@ -270,7 +270,7 @@ def test_shards_outside_the_folder_are_refused(folders, tmp_path):
     (tmp_path / "opt" / "model.safetensors").unlink()
     index = {"weight_map": {"decoder.embed_tokens.weight": "../secret.safetensors"}}
     (tmp_path / "opt" / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "names '../secret.safetensors'; expected files beside it" in refusal(read_parts, None, tmp_path / "opt")
+    assert "names '../secret.safetensors'; expected files in its folder" in refusal(read_parts, None, tmp_path / "opt")
 
 
 def test_a_recipe_that_starts_from_parts_trains_and_acts_on_frames_of_another_size(folders, tmp_path):

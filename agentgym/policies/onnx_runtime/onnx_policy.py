@@ -35,7 +35,7 @@ class History:
 
 
 class OnnxPolicy:
-    """The policy of a file `policy.onnx` or `policy-int8.onnx` with policy.json beside it.
+    """The policy of a file `policy.onnx` or `policy-int8.onnx` with policy.json next to it.
 
     `threads` 0 leaves their number to onnxruntime. `sampler` draws what is not to be the likeliest; None: at that
     temperature and seed. Raises ValueError when the folder is of another format.
