@@ -11,11 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.data.episode_builder import EpisodeBuilder, Sink
-from agentgym.environments import Observation
+from agentgym.environments import Observation, Task
 from agentgym.errors import UserError
 from agentgym.spaces import SpaceCodec
 from agentgym.versions import installed_versions
 
+CHANGING = (
+    *(gymnasium.ActionWrapper, gymnasium.ObservationWrapper, gymnasium.RewardWrapper),
+    *(gymnasium.wrappers.StickyAction, gymnasium.wrappers.RepeatAction, gymnasium.wrappers.NormalizeReward),
+    *(gymnasium.vector.VectorActionWrapper, gymnasium.vector.VectorObservationWrapper),
+    gymnasium.vector.VectorRewardWrapper,
+)
 WORKERS = ("gymnasium.vector.async_vector_env", "stable_baselines3.common.vec_env.subproc_vec_env")
 
 
@@ -29,13 +35,16 @@ class Recorder(gymnasium.Wrapper[Observation, Any, Observation, Any]):
     `close` in mid-course is recorded as neither terminated nor truncated; `discard` forgets it instead. Actions reach
     the environment as its space has them, in the dtype in which they are recorded, so that a replay is the same.
 
-    Raises UserError for an environment that cannot be recorded, and for a list as sink in the worker of a vector
+    Raises UserError for an environment that cannot be recorded, for wrappers between it and the recorder that change
+    actions, frames or rewards, and for a list as sink in the worker of a vector
     environment, which would stay there.
     """
 
     def __init__(self, env: gymnasium.Env[Observation, Any], sink: Sink, *, task: str, expert: str) -> None:
         super().__init__(env)
         check_no_autoreset(env, "a recorder", "put the recorder inside: Autoreset(Recorder)")
+        if isinstance(env.unwrapped, Task):
+            check_nothing_changed(env)
         _check_sink(sink)
         self._task = task
         packages = installed_versions(getattr(env.unwrapped, "packages", ()))
@@ -109,6 +118,23 @@ def check_observations(space: gymnasium.Space[Any], who: str) -> None:
         f"{who}: shows {shown}; a recorder records what agentgym.make or agentgym.wrap shows: put wrappers that change "
         "observations around the recorder"
     )
+
+
+def check_nothing_changed(env: Any) -> None:
+    """Raises UserError for a wrapper that executes other actions than it is given, or shows other frames or rewards.
+
+    Of a task by its name that would be a demonstration of something else. What `agentgym.wrap` has inside is its own.
+    """
+    layer = env
+    while isinstance(layer, gymnasium.Wrapper | gymnasium.vector.VectorWrapper):
+        if isinstance(layer, CHANGING):
+            raise UserError(
+                f"{env}: {type(layer).__name__} changes what the task is given or shows, so that something else "
+                "would be recorded: put it around the recorder, or inside agentgym.wrap"
+            )
+        layer = layer.env
+    for row in getattr(layer, "envs", ()):  # of a vector environment in this process
+        check_nothing_changed(row)
 
 
 def check_no_autoreset(env: gymnasium.Env[Any, Any], who: str, remedy: str) -> None:

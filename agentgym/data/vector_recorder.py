@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from agentgym.data.episode_builder import EpisodeBuilder, Sink
-from agentgym.data.recorder import check_observations
+from agentgym.data.recorder import check_nothing_changed, check_observations
 from agentgym.errors import UserError
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.batching import batch
@@ -32,6 +32,7 @@ class VectorRecorder(VectorWrapper):
         if "autoreset_mode" not in env.metadata:
             raise UserError(f"{env}: does not say how it resets; set metadata['autoreset_mode'] to an AutoresetMode")
         check_observations(env.single_observation_space, str(env))
+        check_nothing_changed(env)
         self._mode = AutoresetMode(env.metadata["autoreset_mode"])
         self._space = SpaceCodec.of(env.single_action_space).root
         self._task = task

@@ -19,8 +19,10 @@ from agentgym.evaluation.paired_test import MIN_PAIRS, paired_interval
 from agentgym.evaluation.statistics import Interval
 from agentgym.evaluation.stored import read_episodes
 from agentgym.files import understanding
+from agentgym.recipes import differences
 
 Episodes = dict[str, Any]
+OF_A_LEVEL = ("limit", "arguments", "action_limits", "success_return")  # beside its seed
 UNIT = "episodes of two trained agents, paired by seed"
 
 
@@ -110,7 +112,10 @@ def compare(a: Path, b: Path) -> Comparison:
 
 
 def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comparison:
-    """Compares the episodes of two evaluations. Raises UserError when they share no level."""
+    """Compares the episodes of two evaluations.
+
+    Raises UserError when they share no level or played one otherwise, and for a return that is not finite.
+    """
     tasks = _tasks(a)
     shared = [task for task in tasks if task in _tasks(b)]
     scales = [_scale(task, a) or _scale(task, b) for task in shared]
@@ -121,6 +126,8 @@ def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comp
         seeds = sorted(mine.keys() & theirs.keys())
         if not seeds:
             raise UserError(f"{name_a} and {name_b} share no seed of {task}: evaluate both with one --first-seed")
+        _check_played_alike(task, {name_a: a, name_b: b})
+        _check_finite(task, seeds, {name_a: mine, name_b: theirs})
         raw = np.array([mine[seed]["total_reward"] - theirs[seed]["total_reward"] for seed in seeds])
         difference = raw / scale if normalised and scale else raw
         differences.append(difference)
@@ -149,6 +156,32 @@ def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comp
         probability_of_improvement=float(np.mean([task.better for task in compared])),
         left_out=tuple(sorted({*tasks, *_tasks(b)} - set(shared))),
     )
+
+
+def _check_played_alike(task: str, played: Mapping[str, Episodes]) -> None:
+    """Raises UserError when a task had other settings in the two evaluations: equal seeds are no equal levels then."""
+    (name_a, a), (name_b, b) = ((name, _settings(task, episodes)) for name, episodes in played.items())
+    changed = differences(a, b)
+    if changed:
+        raise UserError(f"{name_a} and {name_b} played {task} otherwise ({changed[0]}); evaluate both by one suite")
+
+
+def _settings(task: str, episodes: Episodes) -> dict[str, Any]:
+    """What of a task's recipe decides a level, as far as an evaluation says it."""
+    tasks = episodes.get("protocol", {}).get("tasks", {})
+    found = tasks.get(task, {}) if isinstance(tasks, dict) else next((each for each in tasks if each["id"] == task), {})
+    return {key: found[key] for key in OF_A_LEVEL if found.get(key) is not None}
+
+
+def _check_finite(task: str, seeds: list[int], played: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> None:
+    """Raises UserError for a return that is not finite: it is neither more nor less than another."""
+    for name, episodes in played.items():
+        for seed in seeds:
+            if not np.isfinite(episodes[seed]["total_reward"]):
+                raise UserError(
+                    f"{name}: the return of seed {seed} of {task} is {episodes[seed]['total_reward']}, which cannot be "
+                    "compared; fix the environment's rewards and evaluate again"
+                )
 
 
 def _means(key: str, seeds: list[int], *played: Mapping[int, Mapping[str, Any]]) -> tuple[float, float]:

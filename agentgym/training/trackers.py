@@ -8,15 +8,17 @@ there, so that a resumed training and a later evaluation continue it.
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentgym import files
 from agentgym.errors import UserError, first_line
 from agentgym.extras import needs
-from agentgym.files import read_json, write_json
+from agentgym.files import read_json, write_json, writing
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -69,12 +71,18 @@ def make_trackers(names: Sequence[str] | None, run: Path) -> "list[GeneralTracke
 
 @contextmanager
 def starting(trackers: "Sequence[GeneralTracker]", run: Path) -> Iterator[None]:
-    """A block that starts them; trackers.json is written after it. Raises UserError when a package refuses."""
+    """A block that starts them; trackers.json is written after it.
+
+    Raises UserError when a package refuses, and OSError naming the run when its disk takes nothing.
+    """
     os.environ.setdefault("WANDB_SILENT", "true")  # the progress of the command is all that is printed
+    threading.excepthook = _Excepthook(threading.excepthook)
     try:
-        with redirect_stdout(sys.stderr):  # Trackio greets on stdout, where results go
+        with redirect_stdout(sys.stderr), writing(run):  # Trackio greets on stdout, where results go
             yield
     except Exception as error:  # whatever a package raises without its account, server or disk
+        if isinstance(error, OSError) and error.errno in files.REMEDIES:
+            raise
         failed = next((each for each in trackers if not _is_started(each)), trackers[-1])
         raise UserError(
             f"training.trackers '{failed.name}' did not start: {first_line(error)}; {REMEDIES[failed.name]}"
@@ -83,6 +91,17 @@ def starting(trackers: "Sequence[GeneralTracker]", run: Path) -> Iterator[None]:
     if names:
         known = read_json(run / NAMES, dict) if (run / NAMES).is_file() else {}
         write_json(run / NAMES, {**known, **names})
+
+
+class _Excepthook:
+    """Prints nothing for TensorBoard's thread: what its disk refuses, the next call from here says in one line."""
+
+    def __init__(self, other: Callable[[threading.ExceptHookArgs], Any]) -> None:
+        self._other: Any = other._other if isinstance(other, _Excepthook) else other
+
+    def __call__(self, raised: threading.ExceptHookArgs) -> None:
+        if not type(raised.thread).__module__.startswith("tensorboard."):
+            self._other(raised)
 
 
 def finish(trackers: "Sequence[GeneralTracker]") -> None:

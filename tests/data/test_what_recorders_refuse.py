@@ -156,9 +156,10 @@ def test_a_time_limit_and_autoreset_around_a_recorder_leave_the_episodes_whole()
     assert [(len(episode), episode.success) for episode in episodes] == [(12, True)] * 3
 
 
-def test_wrappers_that_only_watch_may_be_inside():
+@pytest.mark.parametrize("name", ["RecordEpisodeStatistics", "OrderEnforcing", "PassiveEnvChecker"])
+def test_wrappers_that_only_watch_may_be_inside(name):
     episodes = []
-    play(recorder_of(gymnasium.wrappers.RecordEpisodeStatistics(make("Base")), episodes))
+    play(recorder_of(getattr(gymnasium.wrappers, name)(make("Base")), episodes))
     assert episodes[0].success
 
 
@@ -166,12 +167,28 @@ def test_wrappers_that_only_watch_may_be_inside():
     ("wrap", "said"),
     [
         (gymnasium.wrappers.Autoreset, "put the recorder inside"),
+        (lambda env: gymnasium.wrappers.StickyAction(env, 0.5), "StickyAction changes what the task is given"),
+        (lambda env: gymnasium.wrappers.RepeatAction(env, 2), "put it around the recorder, or inside agentgym.wrap"),
+        (
+            lambda env: gymnasium.wrappers.TransformAction(env, lambda action: 0, env.action_space),
+            "around the recorder",
+        ),
+        (lambda env: gymnasium.wrappers.TransformReward(env, lambda reward: 2 * reward), "around the recorder"),
+        (lambda env: gymnasium.wrappers.DelayObservation(env, 2), "around the recorder"),
         (lambda env: gymnasium.wrappers.FrameStackObservation(env, 2), "put wrappers that change observations around"),
-        (gymnasium.wrappers.FlattenObservation, "put wrappers that change observations around"),
+        (gymnasium.wrappers.FlattenObservation, "put it around the recorder"),
     ],
 )
 def test_wrappers_that_hide_what_is_recorded_are_refused_at_once(wrap, said):
     assert said in refusal(lambda: recorder_of(wrap(make("Base")), []).reset(seed=0))
+
+
+def test_so_they_are_in_the_rows_of_a_vector_environment_and_around_them():
+    sticky = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.wrappers.StickyAction(make("Base"), 0.5)])
+    assert "StickyAction changes what the task" in refusal(VectorRecorder, sticky, [], task="t", expert="e")
+    plain = gymnasium.vector.SyncVectorEnv([lambda: make("Base")])
+    doubled = gymnasium.wrappers.vector.TransformReward(plain, lambda reward: 2 * reward)
+    assert "TransformReward changes what the task" in refusal(VectorRecorder, doubled, [], task="t", expert="e")
 
 
 def test_a_plain_gymnasium_environment_is_refused_with_what_to_use():

@@ -1,6 +1,7 @@
 """Comparisons of evaluations, against differences worked out by hand."""
 
 import json
+import math
 
 import pytest
 from refusals import refusal
@@ -120,3 +121,18 @@ def test_folders_are_compared_by_the_episodes_in_them(tmp_path):
     found = compare(tmp_path / "a", tmp_path / "b")
     assert found.difference == pytest.approx(1.0)
     assert json.loads(json.dumps(found.to_json()))["tasks"][0]["pairs"] == 2
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_return_that_is_not_finite_is_not_compared(wrong):
+    a, b = evaluation({"x": [0.5, wrong]}), evaluation({"x": [0.5, 0.5]})
+    assert f"B: the return of seed 1 of x is {wrong}, which" in refusal(compare_episodes, b, a, "A", "B")
+
+
+def test_a_task_that_was_played_otherwise_is_not_compared():
+    a, b = evaluation({"x": [0.5]}), evaluation({"x": [0.5]})
+    a["protocol"] = {"tasks": {"x": {"limit": 10, "frame": {"view": "whole"}, "expert": None}}}
+    b["protocol"] = {"tasks": [{"id": "x", "limit": 10}]}  # as older evaluations have it
+    assert compare_episodes(a, b, "A", "B").pairs == 1
+    b["protocol"] = {"tasks": {"x": {"limit": 10, "arguments": {"repeat_action_probability": 0.25}}}}
+    assert "A and B played x otherwise (arguments" in refusal(compare_episodes, a, b, "A", "B")
