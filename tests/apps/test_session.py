@@ -1,4 +1,4 @@
-"""A person at an environment, with an agent beside."""
+"""A person at an environment, with an agent."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""How fast the policy acts, beside policies that encode and read their whole window at every step: `make benchmark`.
+"""How fast the policy acts, compared with policies that encode and read their whole window at every step: `make benchmark`.
 
 All act in the same environments with untrained weights, in turns within one run, once their windows are full. "plain"
 is what one would write with transformers' own CLIP and OPT: the last M steps at every step; "sliding" is that with our
@@ -122,7 +122,7 @@ class Exported:
 
 
 class World:
-    """Environments that go on for ever: an episode that ends begins anew within the same history."""
+    """Environments without end: an episode that ends begins again within the same history."""
 
     def __init__(self, environments, tile_size):
         self.envs = [agentgym.make(TASK, frame=FrameRecipe(tile_size=tile_size)) for _ in range(environments)]

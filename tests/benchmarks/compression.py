@@ -1,4 +1,4 @@
-"""What large frames cost in blocks, beside zstd's own level 11: `python tests/benchmarks/compression.py`.
+"""What large frames cost in blocks, compared with zstd's own level 11: `python tests/benchmarks/compression.py`.
 
 Frames of random play at the screen's size, in turns within one run; the least of ROUNDS, bytes a frame and µs a frame.
 """

@@ -1,4 +1,4 @@
-"""How small and how fast the dataset is, beside Minari (HDF5, lossless) and PNG: `make benchmark`.
+"""How small and how fast the dataset is, compared with Minari (HDF5, lossless) and PNG: `make benchmark`.
 
 All hold the same frames: 100,000 of GoToRedBall, played by the bot, and 20,000 of an ALE game, played at random, at the
 screen's size and at 84x84. Minari holds the first episodes of them, which its bytes a frame and its rates do not

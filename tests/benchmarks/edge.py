@@ -1,4 +1,4 @@
-"""The exported policy beside PyTorch: size, memory, speed and agreement, `make benchmark`.
+"""The exported policy compared with PyTorch: size, memory, speed and agreement, `make benchmark`.
 
     python tests/benchmarks/edge.py [RUN] [DATA]
 

@@ -1,4 +1,4 @@
-"""What recording costs, beside stepping without a recorder and beside Minari's DataCollector (HDF5, lossless): `make
+"""What recording costs, compared with stepping without a recorder and with Minari's DataCollector (HDF5, lossless): `make
 benchmark`.
 
 All play the same seeds with the same actions, in turns within one run; recording goes to disk, whole and closed. Rates

@@ -1,4 +1,4 @@
-"""How fast an evaluation plays, beside what its environment and its policy alone allow: `make benchmark`.
+"""How fast an evaluation plays, compared with its environment and its policy by themselves: `make benchmark`.
 
     python tests/benchmarks/rollouts.py runs/babyai-goto-redball
 

@@ -1,9 +1,9 @@
-"""What collecting costs with 1, 2 and 4 workers, and what the one process that writes costs beside them.
+"""What collecting costs with 1, 2 and 4 workers, and what the one process that writes costs.
 
     python tests/benchmarks/scale.py [EPISODES]
 
 Everything is processor time, of this process and of its workers, so that it does not matter what else runs: on as many
-cores the time by the clock is the workers' share, as long as that is more than the writer's. Writes scale.md beside it;
+cores the time by the clock is the workers' share, as long as that is more than the writer's. Writes scale.md next to it;
 docs/scale.md says what follows.
 """
 

@@ -1,6 +1,6 @@
-"""A served policy under load: 64 clients at once beside one after the other, on the loopback, for a few seconds.
+"""A served policy under load: 64 clients at once compared with one after the other, on the loopback, for a few seconds.
 
-    python tests/benchmarks/serving.py [CHECKPOINT]     writes serving.md beside it
+    python tests/benchmarks/serving.py [CHECKPOINT]     writes serving.md next to it
 
 Without a checkpoint the `tiny` preset with random weights plays GoToRedBall's frames: what it costs does not depend on
 what it knows. The clients are threads of another process, so that the server has its own interpreter.

@@ -1,4 +1,4 @@
-"""LeRobot's own writer and reader, in a virtual environment of its own, beside our import and export.
+"""LeRobot's own writer and reader, in a virtual environment of its own, and our import and export.
 
 The newest LeRobot that this Python takes is installed without its dependencies, most of which are here already. Its
 PyTorch is this one, for which torchvision's compiled operators are missing: two names are declared so that it loads.
@@ -62,7 +62,7 @@ print(json.dumps({"episodes": read.num_episodes, "tasks": [read[place]["task"] f
 
 @pytest.fixture(scope="module")
 def lerobot(tmp_path_factory):
-    """A function that runs a program beside LeRobot, and gives what it prints."""
+    """A function that runs a program in LeRobot's environment, and gives what it prints."""
     folder = tmp_path_factory.mktemp("lerobot") / "venv"
     venv.create(folder, with_pip=True)
     (site,) = folder.glob("lib/python*/site-packages")

@@ -1,4 +1,4 @@
-"""What docs/recording.md shows is run as it stands there."""
+"""What docs/recording.md shows is run as it is."""
 
 import re
 from pathlib import Path

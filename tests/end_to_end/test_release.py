@@ -38,7 +38,7 @@ def test_the_version_is_that_of_the_changelogs_first_section_and_of_the_citation
 
 def test_the_page_of_versions_names_the_formats_that_are_written():
     page = (ROOT / "docs" / "versions.md").read_text()
-    assert f"| {FORMAT}, with kept columns {FORMAT_WITH_EXTRAS} |" in page
+    assert f"| {FORMAT}, with extra columns {FORMAT_WITH_EXTRAS} |" in page
     assert f"config.json) | {CHECKPOINT_FORMAT} |" in page
     assert f"evaluation.json) | {EVALUATION_FORMAT} |" in page
 

@@ -1,4 +1,4 @@
-"""wrap: any Gymnasium environment, under any wrappers, recorded with all that it shows beside its frame."""
+"""wrap: any Gymnasium environment, under any wrappers, recorded with all that it shows in addition to its frame."""
 
 from importlib.util import find_spec
 

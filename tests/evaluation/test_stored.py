@@ -1,4 +1,4 @@
-"""What stands in evaluation.json and episodes.json is checked where it is read; what is not as written is named."""
+"""evaluation.json and episodes.json are checked where they are read; a changed place is named."""
 
 import copy
 import json

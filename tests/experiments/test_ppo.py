@@ -1,4 +1,4 @@
-"""Fine-tuning by reinforcement: it learns what pays, goes on where it was, and gives a run back."""
+"""Fine-tuning by reinforcement: it learns what is rewarded, resumes, and gives a run back."""
 
 import json
 
