@@ -1,4 +1,4 @@
-"""How fast the policy acts, compared with policies that encode and read their whole window at every step: `make benchmark`.
+"""How fast the policy acts, compared with policies that read their whole window at every step: `make benchmark`.
 
 All act in the same environments with untrained weights, in turns within one run, once their windows are full. "plain"
 is what one would write with transformers' own CLIP and OPT: the last M steps at every step; "sliding" is that with our

@@ -1,5 +1,6 @@
-"""What recording costs, compared with stepping without a recorder and with Minari's DataCollector (HDF5, lossless): `make
-benchmark`.
+"""What recording costs, compared with stepping without a recorder and with Minari's DataCollector (HDF5).
+
+`make benchmark`; lossless.
 
 All play the same seeds with the same actions, in turns within one run; recording goes to disk, whole and closed. Rates
 are medians over the turns, by this process's CPU time, which other work on the machine changes little, and by the

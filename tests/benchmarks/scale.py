@@ -3,7 +3,7 @@
     python tests/benchmarks/scale.py [EPISODES]
 
 Everything is processor time, of this process and of its workers, so that it does not matter what else runs: on as many
-cores the time by the clock is the workers' share, as long as that is more than the writer's. Writes scale.md next to it;
+cores the time by the clock is the workers' share, as long as that is more than the writer's. Writes scale.md;
 docs/scale.md says what follows.
 """
 
