@@ -33,7 +33,7 @@ class FrameBuffer(Protocol):
     """Where the frames of an episode are until it ends."""
 
     def append(self, frame: NDArray[np.uint8], /) -> None:
-        """Takes the next frame, a copy of it."""
+        """Appends a copy of a frame, uint8[H, W, 3]."""
         ...
 
     def pop_all(self) -> Any:
@@ -62,7 +62,7 @@ class RawFrameBuffer:
         self._count = 0
 
     def append(self, frame: NDArray[np.uint8]) -> None:
-        """Takes the next frame, a copy of it. Raises ValueError when its shape is not that of those before."""
+        """Appends a copy of a frame, uint8[H, W, 3]. Raises ValueError when the frames before have another shape."""
         place = self._count % ROOM
         if self._count and frame.shape != self._pieces[0].shape[1:]:
             shape = list(self._pieces[0].shape[1:])

@@ -77,7 +77,7 @@ class AtariTask(Task):
         return StepResult(float(reward), bool(terminated), bool(truncated))
 
     def draw(self) -> NDArray[np.uint8]:
-        """The screen at the recipe's size."""
+        """The screen at the recipe's size, uint8[height, width, 3]."""
         return resize(self.render(), self._size)
 
     def render(self) -> NDArray[np.uint8]:

@@ -45,7 +45,7 @@ def draw_cells(state: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def read_cells(cells: NDArray[np.uint8], channels: int) -> NDArray[np.bool_]:
-    """The state that `draw_cells` drew. Raises ValueError for a colour that is no combination's."""
+    """The inverse of `draw_cells`: bool[rows, columns, channels]. Raises ValueError for an unknown colour."""
     same = (cells[:, :, None, :] == colour_table(channels)).all(axis=3)
     if not same.any(axis=2).all():
         raise ValueError("a cell has a colour that is no combination's")

@@ -35,7 +35,7 @@ class SupportsSelect(Protocol):
     """A policy whose batch may become narrower, so that it need not act where no episode is left."""
 
     def select(self, state: Any, rows: NDArray[np.int64]) -> Any:
-        """The state of those rows, which are the whole batch from now on."""
+        """The state of those rows (int64[K]), which are the whole batch from now on."""
         ...
 
 

@@ -41,7 +41,7 @@ class KVCache:
         return self.keys_values.shape[4]
 
     def select(self, rows: NDArray[np.int64]) -> "KVCache":
-        """A cache of those rows, in that order."""
+        """A cache of those rows (int64[K]), in that order."""
         return KVCache(self.keys_values[:, :, torch.from_numpy(rows).to(self.keys_values.device)])
 
     @staticmethod

@@ -42,7 +42,7 @@ class LabelBranches:
         self._visible = (earlier & ~hidden)[:, None]
 
     def positions(self, new: int) -> Tensor:
-        """The indices of the tokens in the table of positions."""
+        """The indices of the tokens in the table of positions, int64[rows, tokens]."""
         return self._positions
 
     def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:

@@ -82,7 +82,7 @@ def split_patches(
 
 
 def of_first_chosen(noise: Tensor, chosen: Tensor, time: int) -> Float[Tensor, "frames patches"]:
-    """The noise of the first chosen frame of each clip, for all its frames."""
+    """The noise [frames, patches] of the first `chosen` frame (bool[frames]) of each clip, for all its frames."""
     clips = chosen.unflatten(0, (-1, time))
     rows, first = torch.arange(len(clips), device=noise.device), clips.to(torch.uint8).argmax(1)
     return noise.unflatten(0, clips.shape)[rows, first].repeat_interleave(time, 0)

@@ -48,11 +48,11 @@ class SlidingWindow:
         return (*range(self.longest), self.kept)
 
     def before_next(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The same for each of those numbers of steps."""
+        """The same for each of those numbers of steps, int64[n]."""
         return np.where(steps == self.longest, self.kept, steps)
 
     def starts(self, steps: int) -> NDArray[np.int64]:
-        """For each step of an episode the first step of the window that it is acted on."""
+        """For each step of an episode the first step of the window that it is acted on, int64[steps]."""
         number = np.arange(steps)
         moves = np.where(number < self.longest, 0, (number - self.longest) // self._stride + 1)
         return moves * self._stride

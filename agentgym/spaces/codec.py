@@ -196,7 +196,7 @@ class SpaceCodec:
         return np.concatenate(parts, axis=-1)
 
     def decode_array(self, ids: NDArray[np.int64]) -> Any:
-        """The inverse of `encode_array`. Raises ValueError for tokens that are not an action."""
+        """The actions of tokens [..., length]. Raises ValueError for tokens that are not an action."""
         assert self.length is not None, "actions of varying length make no array"
         values, column = [], 0
         for place, leaf in enumerate(self._leaves):

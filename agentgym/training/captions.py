@@ -51,11 +51,11 @@ class CaptionSource:
         return len(self.episodes)
 
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
-        """The episodes at places [first, first + count) of the endless order of that seed."""
+        """The episodes at places [first, first + count) of the endless order of that seed, int64[count]."""
         return order(len(self), seed, first, count)
 
     def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many frames of those episodes are shown."""
+        """How many frames of those episodes (int64[n]) are shown, int64[n]."""
         return np.minimum(self._dataset.lengths[self.episodes[indices]] + 1, self.window)
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:

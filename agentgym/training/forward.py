@@ -69,6 +69,6 @@ def read_windows(
 
 
 def some_windows(source: Source, count: int) -> NDArray[np.int64]:
-    """At most that many windows of a source, drawn once and for all."""
+    """The numbers of at most that many windows of a source, int64[n], drawn once."""
     count = min(len(source), count)
     return order(len(source), 0, 0, count) if count else np.zeros(0, np.int64)

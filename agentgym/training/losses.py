@@ -112,7 +112,10 @@ def compute_losses(
 
 
 def likeliest_tokens(logits: Tensor, text_tokens: int, targets: Tensor) -> Tensor:
-    """The likeliest token at each place, counted from the first action token: an action token, but for text any."""
+    """The likeliest token at each place, int64 of the targets' shape, counted from the first action token.
+
+    It is an action token, except where the target is text: there it is any token.
+    """
     likeliest = logits[..., text_tokens:].argmax(-1)
     text = targets < 0
     if text.device.type == "cpu" and not text.any():  # elsewhere asking would wait for the device

@@ -36,11 +36,11 @@ class MixedSource:
         return float(sum(share * source.targets_per_window for share, source in zip(shares, self.sources, strict=True)))
 
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
-        """The windows at places [first, first + count) of the endless order of that seed."""
+        """The windows at places [first, first + count) of the endless order of that seed, int64[count]."""
         return mixed_order(self._sizes, self._weights, seed, first, count)
 
     def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many steps those windows have."""
+        """How many steps those windows (int64[n]) have, int64[n]."""
         owners = self._owners(indices)
         found = np.empty(len(indices), np.int64)
         for owner in np.unique(owners):
@@ -49,7 +49,7 @@ class MixedSource:
         return found
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """Those windows, in that order."""
+        """Those windows (int64[n]) as a batch, in that order."""
         owners = self._owners(indices)
         places = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
         batches = [

@@ -76,15 +76,15 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
-        """The windows at places [first, first + count) of the endless order of that seed."""
+        """The windows at places [first, first + count) of the endless order of that seed, int64[count]."""
         ...
 
     def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many steps those windows have."""
+        """How many steps those windows (int64[n]) have, int64[n]."""
         ...
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """Those windows, in that order."""
+        """Those windows (int64[n]) as a batch, in that order."""
         ...
 
 
@@ -127,11 +127,11 @@ class WindowSource:
         return self._targets / max(1, len(self))
 
     def order(self, seed: int, first: int, count: int) -> NDArray[np.int64]:
-        """The windows at places [first, first + count) of the endless order of that seed."""
+        """The windows at places [first, first + count) of the endless order of that seed, int64[count]."""
         return order(len(self), seed, first, count)
 
     def steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many steps those windows have."""
+        """How many steps those windows (int64[n]) have, int64[n]."""
         return self.table[indices, 2] - self.table[indices, 1]
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:

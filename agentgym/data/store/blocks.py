@@ -82,7 +82,7 @@ class FrameEncoder:
         self._blocks: list[bytes] = []
 
     def append(self, frame: NDArray[np.uint8]) -> None:
-        """Takes the next frame, a copy of it. Raises ValueError when its shape is not that of those before."""
+        """Appends a copy of a frame, uint8[H, W, 3]. Raises ValueError when the frames before have another shape."""
         if frame.shape != self._shape:
             self._resize(frame.shape)
         held = self._held

@@ -189,7 +189,7 @@ class ActionSampler(Protocol):
         ...
 
     def select(self, rows: NDArray[np.int64]) -> None:
-        """Those rows are all there are now, in that order."""
+        """The batch now consists of those rows (int64[K]), in that order."""
         ...
 
 
@@ -213,7 +213,7 @@ class Tokenizer:
         return self._known[text]
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """The start token and the tokens of a text."""
+        """The start token and the tokens of a text, int64[tokens]."""
         text = text if text[:1] in ("", " ") else self._prefix + text
         # Numbers of other scripts count as digits: Python's \d knows only the decimal ones.
         shape = "".join("0" if unicodedata.category(sign)[0] == "N" else sign for sign in text)

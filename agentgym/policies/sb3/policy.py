@@ -135,7 +135,7 @@ class TetheredPolicy(AgentActorCriticPolicy):
         self.reference = AgentFeatures(self.observation_space, **self.features_extractor_kwargs).requires_grad_(False)
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Values, log-probabilities, and how near to the checkpoint's agent (0, or less) each distribution is."""
+        """Values [rows, 1], log-probabilities [rows] and minus the divergence from the checkpoint's agent [rows]."""
         latent = self.extract_features(obs)
         distribution = self._get_action_dist_from_latent(latent)
         with torch.no_grad():
