@@ -73,7 +73,8 @@ class VisionEncoder(nn.Module):
             pixels = resize(frames.movedim(3, 1).to(self.mean.dtype), image, image).movedim(1, 3)
         grid = pixels.reshape(-1, side, size, side, size, 3).permute(0, 1, 3, 5, 2, 4)
         patches = grid.reshape(-1, side * side, 3, size * size).to(self.mean.dtype)
-        scale, shift = _normalisation(patches.device, patches.dtype)
+        normalisation = _normalisation if torch.compiler.is_compiling() else _kept_normalisation
+        scale, shift = normalisation(patches.device, patches.dtype)
         return torch.addcmul(shift, patches, scale).flatten(2)
 
     def unpatchify(self, patches: Float[Tensor, "frames patches pixels"]) -> UInt8[Tensor, "frames height width 3"]:
@@ -127,12 +128,17 @@ class VisionEncoder(nn.Module):
         initialize_as_clip(self.transformer)
 
 
-@lru_cache(maxsize=8)
 def _normalisation(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """What pixels of 0 to 255 are multiplied with and what is added, [3, 1] each: CLIP's normalisation."""
+    mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
+    return (1 / (255 * std))[:, None].to(device, dtype), (-mean / std)[:, None].to(device, dtype)
+
+
+@lru_cache(maxsize=8)
+def _kept_normalisation(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The same, made once, and not as inference's own tensors: training may use them later."""
     with torch.inference_mode(mode=False):
-        mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
-        return (1 / (255 * std))[:, None].to(device, dtype), (-mean / std)[:, None].to(device, dtype)
+        return _normalisation(device, dtype)
 
 
 @torch.no_grad()

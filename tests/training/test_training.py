@@ -54,6 +54,19 @@ def test_only_matrices_decay_and_frozen_positions_are_left_out(dataset):
     assert len(decayed) + len(others) == sum(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.slow
+def test_a_compiled_training_makes_the_same_updates(dataset, loop, tmp_path, monkeypatch):
+    """By the compiler's own reading of the step; what it would generate is left out, which takes minutes."""
+    expected = train(fresh_model(dataset), dataclasses.replace(loop, path=tmp_path / "plain"))
+    compile_step = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: compile_step(model, dynamic=dynamic, backend="eager"))
+    found = train(
+        fresh_model(dataset), dataclasses.replace(with_recipe(loop, compile=True), path=tmp_path / "compiled")
+    )
+    for name, weights in expected.state_dict().items():
+        assert torch.allclose(found.state_dict()[name], weights, atol=1e-6), name
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_a_resumed_run_equals_an_uninterrupted_one(dataset, loop, tmp_path, optimizer):
     loop = with_recipe(loop, optimizer=optimizer)
