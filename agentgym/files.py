@@ -121,9 +121,14 @@ def read_json_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def check_points(points: list[dict[str, Any]], file: Path, names: Iterable[str]) -> list[dict[str, Any]]:
-    """The points of a curve, as they are. Raises UserError naming the line that lacks a number of one of the names."""
+    """The points of a curve; null, which JSON has in place of NaN, is NaN again.
+
+    Raises UserError naming the line that lacks a number of one of the names.
+    """
     for number, point in enumerate(points, start=1):
         for name in names:
+            if name in point and point[name] is None:
+                point[name] = float("nan")  # which JSON has no word for
             if not isinstance(point.get(name), int | float):
                 raise UserError(f"{file}, line {number}: has no number '{name}'; remove the line")
     return points

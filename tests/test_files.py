@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 
@@ -104,3 +105,10 @@ def test_nothing_from_outside_a_folder_is_shown(tmp_path):
     (tmp_path / "run/link.png").symlink_to(tmp_path / "private.png")
     for name in ("../private.png", "link.png", str(tmp_path / "private.png")):
         assert "is outside of" in refusal(folders.check_inside, tmp_path / "run" / name, tmp_path / "run")
+
+
+def test_a_point_that_was_not_a_number_is_read_as_it_was_written(tmp_path):
+    files.append_json_line(tmp_path / "curve.jsonl", {"steps": 1, "mean_return": math.nan})
+    [point] = files.check_points(files.read_json_lines(tmp_path / "curve.jsonl"), tmp_path, ("steps", "mean_return"))
+    assert math.isnan(point["mean_return"])
+    assert "has no number 'seconds'" in refusal(files.check_points, [{"steps": 1}], tmp_path, ("steps", "seconds"))

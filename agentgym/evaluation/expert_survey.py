@@ -6,7 +6,6 @@ EXPERT.md      the same to read
 EXPERT.jsonl   the episodes of a survey that is not finished, from which the same command resumes
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from agentgym.evaluation.expert_rollouts import play_seeds
 from agentgym.evaluation.expert_survey_log import Played, SurveyLog
 from agentgym.evaluation.statistics import normalise
 from agentgym.experts.outcomes import RELIABLE
-from agentgym.files import replace_file
+from agentgym.files import replace_file, to_json
 from agentgym.recipes import BudgetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.trust import trusting
 from agentgym.versions import installed_versions
@@ -180,7 +179,7 @@ def _by_return(task: TaskRecipe, defines_success: bool, episodes: Sequence[Playe
 def write_survey(found: dict[str, Any], to: Path) -> Path:
     """Writes the table into the folder that the survey kept its episodes in, which are no longer needed; the page."""
     stem = _stem(found["expert"])
-    replace_file(to / f"{stem}.json", json.dumps(found, indent=1) + "\n")
+    replace_file(to / f"{stem}.json", to_json(found, indent=1) + "\n")
     page = to / f"{stem}.md"
     replace_file(page, _page(found))
     log_file(to, found["expert"]).unlink()

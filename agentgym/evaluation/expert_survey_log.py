@@ -20,6 +20,7 @@ from agentgym.errors import UserError
 from agentgym.files import read_json_lines, read_text, to_json
 from agentgym.folders import make_folder
 from agentgym.recipes import differences
+from agentgym.shapes import Number
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Played:
     task: str
     seed: int
     outcome: str
-    total_reward: float
+    total_reward: Number
     length: int
     error: str | None
     seconds: float

@@ -30,7 +30,7 @@ from agentgym.model.pretrained import find_folder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import find_agent
 from agentgym.recipes import DatasetRecipe, ExperimentRecipe, TransferRecipe
-from agentgym.shapes import read_shape
+from agentgym.shapes import Number, read_shape
 from agentgym.training.run_folder import BUSY, check_is_vacant_or, open_run
 
 RECIPE = "transfer.json"
@@ -61,7 +61,7 @@ class Point:
     size: int
     seed: int
     success_rate: float
-    return_mean: float
+    return_mean: Number
     normalised: float | None
     seconds: float
 
@@ -69,8 +69,8 @@ class Point:
 class Means(TypedDict):
     """The mean returns of the references on a task."""
 
-    random: float
-    expert: float
+    random: Number
+    expert: Number
 
 
 def trials_of(recipe: TransferRecipe) -> list[Trial]:

@@ -1,11 +1,10 @@
 """The three files in which an experiment's results are next to its recipe: NAME.json, NAME.svg and NAME.md."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentgym.files import replace_file
+from agentgym.files import replace_file, to_json
 from agentgym.folders import make_folder
 from agentgym.recipes.base import Recipe
 
@@ -14,7 +13,7 @@ def write_result_files(recipe: Recipe, name: str, values: Mapping[str, Any], fig
     """Writes the numbers with the recipe they are of, the figure and the page; the page's file. Raises OSError."""
     make_folder(to)
     everything = {"recipe": recipe.model_dump(mode="json"), **values}
-    replace_file(to / f"{name}.json", json.dumps(everything, indent=1) + "\n")
+    replace_file(to / f"{name}.json", to_json(everything, indent=1) + "\n")
     replace_file(to / f"{name}.svg", figure)
     replace_file(to / f"{name}.md", page)
     return to / f"{name}.md"

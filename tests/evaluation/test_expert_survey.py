@@ -1,6 +1,7 @@
 """Surveys: every episode is counted once, and what is known of an expert is said before anything is recorded."""
 
 import json
+import math
 
 import pytest
 from refusals import refusal
@@ -9,10 +10,11 @@ from tiny import TASK
 from agentgym import experts
 from agentgym.evaluation import expert_survey as surveying
 from agentgym.evaluation.expert_survey import survey, write_survey
-from agentgym.evaluation.expert_survey_log import SurveyLog
+from agentgym.evaluation.expert_survey_log import Played, SurveyLog
 from agentgym.experts import collection, outcomes
 from agentgym.experts.collection import collect, make_headers
 from agentgym.recipes import BudgetRecipe, SuiteRecipe, TaskRecipe, load_dataset
+from agentgym.report.result_files import write_result_files
 
 SUITE = SuiteRecipe(
     name="two", description="", tasks=[TaskRecipe(id="MiniGrid-Empty-5x5-v0"), TaskRecipe(id="MiniGrid-Playground-v0")]
@@ -159,3 +161,15 @@ def test_an_expert_that_solves_less_than_half_of_a_task_is_doubted(table):
     line = f"expert 'babyai-bot' solved only 1 of 4 episodes of {TASK} (datasets/experts/babyai-bot.md)"
     assert collection.warnings_about(recipe) == [line]
     make_headers(recipe)
+
+
+def test_a_return_that_is_not_finite_is_kept_and_no_reader_of_json_stumbles_over_it(tmp_path):
+    played = Played("t", 0, "failed", math.nan, 1, None, 0.1)
+    for _ in range(2):  # the second one reads what the first one wrote
+        with SurveyLog(tmp_path / "expert.jsonl", {"episodes": 1}) as log:
+            if not log.played:
+                log.add(played)
+            assert math.isnan(log.played[0].total_reward)
+    page = write_result_files(BudgetRecipe(), "x", {"return": math.nan}, "<svg/>", "page", tmp_path)
+    found = json.loads(page.with_suffix(".json").read_text(), parse_constant=pytest.fail)
+    assert found["return"] is None

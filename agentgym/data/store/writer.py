@@ -1,6 +1,5 @@
 """Writing a dataset: episodes gathered into shards, each of which is there whole or not at all."""
 
-import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from agentgym.data.store.format import (
 )
 from agentgym.data.store.shard import Shard
 from agentgym.errors import UserError
-from agentgym.files import replace_file
+from agentgym.files import replace_file, to_json
 
 SHARD_BYTES = 2**28  # of values; Arrow counts the bytes of a column in int32
 
@@ -218,7 +217,7 @@ def lock_folder(path: Path) -> FileLock:
 
 def write_manifest(path: Path, shards: Sequence[Shard]) -> None:
     """The manifest says what these shards hold."""
-    replace_file(path / "manifest.json", json.dumps(_manifest(shards), indent=2) + "\n")
+    replace_file(path / "manifest.json", to_json(_manifest(shards), indent=2) + "\n")
 
 
 def _manifest(shards: Sequence[Shard]) -> dict[str, Any]:
