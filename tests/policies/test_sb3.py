@@ -158,7 +158,7 @@ def test_a_policy_is_saved_and_loaded_by_itself(run, tmp_path):
     assert loaded.predict(observation, deterministic=True)[0] == policy.predict(observation, deterministic=True)[0]
 
 
-def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path):
+def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path, monkeypatch):
     model = make(PPO, run, make_env())
     model.learn(8)
     model.policy.save_checkpoint(tmp_path / "tuned")
@@ -168,6 +168,13 @@ def test_a_tuned_agent_goes_back_to_a_run_that_evaluate_reads(run, tmp_path):
     config = protocol.configure_evaluation(str(tmp_path / "tuned"), episodes=1, videos=0)
     assert scoring.evaluate(config, workers=1)["tasks"][0]["episodes"] == 1
     assert "choose a new folder" in refusal(model.policy.save_checkpoint, tmp_path / "tuned")
+
+    def full(folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model.policy.features_extractor.tokenizer, "save_pretrained", full)
+    assert "nothing is left there" in refusal(model.policy.save_checkpoint, tmp_path / "half")
+    assert {each.name for each in tmp_path.iterdir()} == {"tuned"}
 
 
 def test_what_does_not_fit_is_one_clear_line(run):

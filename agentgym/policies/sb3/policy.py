@@ -11,7 +11,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
 from agentgym.errors import UserError
-from agentgym.folders import check_output_is_free
+from agentgym.files import replace_file
+from agentgym.folders import new_folder
 from agentgym.model.agent import AgentModel
 from agentgym.policies.sb3.features import AgentFeatures
 from agentgym.policies.sb3.restoring import note_of
@@ -63,20 +64,19 @@ class AgentActorCriticPolicy(ActorCriticPolicy):
     def save_checkpoint(self, path: str | Path) -> None:
         """Writes the agent as a checkpoint folder, or as a run folder if it came from one; `evaluate` reads that.
 
-        Raises UserError when there is something in the folder.
+        The folder is there whole or not at all. Raises UserError when something is in it, and for a full disk.
         """
-        folder, note = Path(path), note_of(self.observation_space, self.checkpoint)
-        check_output_is_free(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        note = note_of(self.observation_space, self.checkpoint)
         now = Path(self.checkpoint) / "recipe.json"
         recipe = note.recipe if note else None  # of when the agent was read: the run may have been trained again since
         if recipe is None and now.is_file():
             recipe = now.read_text("utf-8")
-        if recipe is not None:
-            (folder / "recipe.json").write_text(recipe, "utf-8")
-            folder = folder / "model"
-        self.features_extractor.agent.save_pretrained(folder)
-        self.features_extractor.tokenizer.save_pretrained(folder)
+        with new_folder(Path(path)) as folder:
+            if recipe is not None:
+                replace_file(folder / "recipe.json", recipe)
+            checkpoint = folder if recipe is None else folder / "model"
+            self.features_extractor.agent.save_pretrained(checkpoint)
+            self.features_extractor.tokenizer.save_pretrained(checkpoint)
 
     # Stable-Baselines3 has no public way to replace a policy's networks, its distribution or what a saved policy is
     # made of: its own policies override these four methods, and tests/policies/test_sb3.py would notice if they went.
