@@ -126,8 +126,8 @@ def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comp
         seeds = sorted(mine.keys() & theirs.keys())
         if not seeds:
             raise UserError(f"{name_a} and {name_b} share no seed of {task}: evaluate both with one --first-seed")
-        _check_played_alike(task, {name_a: a, name_b: b})
-        _check_finite(task, seeds, {name_a: mine, name_b: theirs})
+        _check_played_alike(task, (name_a, a), (name_b, b))
+        _check_finite(task, seeds, (name_a, mine), (name_b, theirs))
         raw = np.array([mine[seed]["total_reward"] - theirs[seed]["total_reward"] for seed in seeds])
         difference = raw / scale if normalised and scale else raw
         differences.append(difference)
@@ -158,12 +158,11 @@ def compare_episodes(a: Episodes, b: Episodes, name_a: str, name_b: str) -> Comp
     )
 
 
-def _check_played_alike(task: str, played: Mapping[str, Episodes]) -> None:
+def _check_played_alike(task: str, one: tuple[str, Episodes], other: tuple[str, Episodes]) -> None:
     """Raises UserError when a task had other settings in the two evaluations: equal seeds are no equal levels then."""
-    (name_a, a), (name_b, b) = ((name, _settings(task, episodes)) for name, episodes in played.items())
-    changed = differences(a, b)
+    changed = differences(_settings(task, one[1]), _settings(task, other[1]))
     if changed:
-        raise UserError(f"{name_a} and {name_b} played {task} otherwise ({changed[0]}); evaluate both by one suite")
+        raise UserError(f"{one[0]} and {other[0]} played {task} otherwise ({changed[0]}); evaluate both by one suite")
 
 
 def _settings(task: str, episodes: Episodes) -> dict[str, Any]:
@@ -173,9 +172,9 @@ def _settings(task: str, episodes: Episodes) -> dict[str, Any]:
     return {key: found[key] for key in OF_A_LEVEL if found.get(key) is not None}
 
 
-def _check_finite(task: str, seeds: list[int], played: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> None:
+def _check_finite(task: str, seeds: list[int], *played: tuple[str, Mapping[int, Mapping[str, Any]]]) -> None:
     """Raises UserError for a return that is not finite: it is neither more nor less than another."""
-    for name, episodes in played.items():
+    for name, episodes in played:
         for seed in seeds:
             if not np.isfinite(episodes[seed]["total_reward"]):
                 raise UserError(

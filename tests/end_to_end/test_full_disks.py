@@ -76,10 +76,11 @@ def refused_on(disks, folder, capfd, *arguments):
         if code == 0:
             break
         assert code == 2, said
-        [line] = said.splitlines()
+        [line] = [line for line in said.splitlines() if line.startswith("agentgym: ")]  # libraries warn in theirs
+        assert "Traceback" not in said
         assert line.startswith(f"agentgym: {folder}/"), line
         expected = "Read-only file system; " if mode == "ro" else "No space left on device; "
-        assert expected in line
+        assert expected in line or "its disk has" in line  # Minari's export looks before it begins
         assert not [file for file in left if file.suffix in (".onnx", ".safetensors") and not whole(file)], left
         lines.append(line)
     return lines
@@ -172,7 +173,7 @@ def test_every_verb_is_refused_in_one_line(verb, run, demonstrations, tmp_path, 
         "view": ("view", data, "--to", page, "--no-open", "--quiet"),
         **{kind: ("export", data, out, "--to", kind, "--quiet") for kind in ("hub", "lerobot", "minari")},
         **{kind: ("export", run, out, "--to", kind, "--quiet") for kind in ("onnx", "agent")},
-        "import": ("import", *(tmp_path / "minari").glob("data/*"), "--out", out, "--quiet"),
+        "import": ("import", *(tmp_path / "minari").glob("data/*-v0"), "--out", out, "--quiet"),
         "import-lerobot": ("import", tmp_path / "lerobot", "--out", out, "--quiet"),
         "merge": ("merge", data, "--to", out, "--quiet"),
         "select": ("select", data, "--to", out, "--quiet", "--outcome", "solved"),

@@ -123,6 +123,11 @@ def test_folders_are_compared_by_the_episodes_in_them(tmp_path):
     assert json.loads(json.dumps(found.to_json()))["tasks"][0]["pairs"] == 2
 
 
+def test_an_evaluation_is_no_better_than_itself():
+    a = evaluation({"x": [0.5] * 12})
+    assert compare_episodes(a, a, "A", "A").difference_ci95 == (0.0, 0.0)
+
+
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_a_return_that_is_not_finite_is_not_compared(wrong):
     a, b = evaluation({"x": [0.5, wrong]}), evaluation({"x": [0.5, 0.5]})

@@ -18,3 +18,9 @@ def test_a_recorded_dataset_is_trained_where_its_environment_is_not_installed(de
     recipe = experiment_recipe("training.updates=1", "training.warmup_updates=0")
     assert imitation.train(recipe, demonstrations.path, tmp_path / "run")["updates"] == 1
     assert (tmp_path / "run/model/model.safetensors").is_file()
+
+
+def test_a_share_that_holds_nothing_out_is_said_before_training(demonstrations):
+    [line] = imitation.warnings_about(experiment_recipe("dataset.held_out=0.001"), demonstrations.path)
+    assert "a share of 0.001 of its 24 episodes is none, so nothing is held out" in line
+    assert imitation.warnings_about(experiment_recipe(), demonstrations.path) == []
