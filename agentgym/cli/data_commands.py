@@ -103,7 +103,7 @@ def export(
     """Write a dataset or an agent in another format; what that does not hold is said."""
     if to is None:
         raise UserError(f"export: expected --to with one of {', '.join(Format)}")
-    folder = out or _beside(source, to)
+    folder = out or _default_output(source, to)
     if task and to != Format.ONNX:
         raise UserError(f"--task {task}: is for --to onnx; 'agentgym select' takes the episodes of a task")
     if to == Format.ONNX:
@@ -114,7 +114,7 @@ def export(
         _export_dataset(source, folder, to, output)
 
 
-def _beside(source: Path, to: Format) -> Path:
+def _default_output(source: Path, to: Format) -> Path:
     from agentgym.data import store
 
     return store.require_local(source, "name the folder to export to") / to.value

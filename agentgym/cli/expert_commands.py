@@ -77,7 +77,7 @@ def survey(
 def dagger(
     recipe: Annotated[str, typer.Argument(help="A DAgger recipe's name, or a path to a TOML file.")],
     run: Run = None,
-    beside: Annotated[
+    compare_with: Annotated[
         list[Path] | None, typer.Option(help="Runs of other rounds, for the figure and the table.")
     ] = None,
     to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
@@ -92,7 +92,7 @@ def dagger(
     from agentgym.report import dagger_page
 
     folder = run or Path("runs") / resolved.name
-    others = {other.name: dagger.read_points(other) for other in beside or ()}
+    others = {other.name: dagger.read_points(other) for other in compare_with or ()}
     with output.progress("rounds", resolved.rounds, "rounds") as on_progress:
         points = dagger.run_rounds(resolved, folder, workers=workers, on_progress=on_progress)
     page = dagger_page.write_results(resolved, {folder.name: points, **others}, to or folder)

@@ -18,7 +18,7 @@ app = typer.Typer()
 def finetune(
     recipe: Annotated[str, typer.Argument(help="A fine-tuning recipe's name, or a path to a TOML file.")],
     run: Run = None,
-    beside: Annotated[list[Path] | None, typer.Option(help="Runs whose curves the figure shows too.")] = None,
+    compare_with: Annotated[list[Path] | None, typer.Option(help="Runs whose curves the figure shows too.")] = None,
     to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
     set_: Set = None,
     *,
@@ -30,7 +30,7 @@ def finetune(
 
     resolved = recipes.load_finetuning(recipe, set_ or ())
     folder = run or Path("runs") / resolved.name
-    others = {other.name: ppo.read_points(other) for other in beside or ()}
+    others = {other.name: ppo.read_points(other) for other in compare_with or ()}
     with output.progress("fine-tuning", resolved.ppo.steps, "steps") as on_progress:
         curve = ppo.finetune(resolved, folder, on_progress=on_progress)
     page = ppo_page.write_results(resolved, {folder.name: curve, **others}, to or folder)

@@ -185,7 +185,7 @@ class EpisodeBuilder:
                 expert=self._expert,
                 versions=self._versions,
                 labels=stack(self._space, labels[: len(actions)]) if labels else None,
-                extras=_columns(kept) | _beside_labels(probabilities),
+                extras=_columns(kept) | _probability_column(probabilities),
             )
             self._sink.append(episode)
 
@@ -205,6 +205,6 @@ def _columns(kept: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
-def _beside_labels(probabilities: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+def _probability_column(probabilities: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
     """The expert's probabilities, a row for each frame: none was asked for at the last."""
     return {LABEL_PROBABILITIES: [*probabilities, np.zeros_like(probabilities[0])]} if probabilities else {}

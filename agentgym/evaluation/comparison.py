@@ -22,7 +22,7 @@ from agentgym.files import understanding
 from agentgym.recipes import differences
 
 Episodes = dict[str, Any]
-OF_A_LEVEL = ("limit", "arguments", "action_limits", "success_return")  # beside its seed
+OF_A_LEVEL = ("limit", "arguments", "action_limits", "success_return")  # in addition to its seed
 UNIT = "episodes of two trained agents, paired by seed"
 
 

@@ -218,8 +218,8 @@ def make_headers(recipe: DatasetRecipe) -> list[Header]:
         kinds.setdefault((space, env.frame_shape, columns_of(recipe, env, expert)), []).append(task.id)
         env.close()
     return [
-        Header(space, shape, recipe.of_tasks(tasks).model_dump(mode="json"), beside)
-        for (space, shape, beside), tasks in kinds.items()
+        Header(space, shape, recipe.of_tasks(tasks).model_dump(mode="json"), extras)
+        for (space, shape, extras), tasks in kinds.items()
     ]
 
 

@@ -70,4 +70,4 @@ def _row(name: str, point: Mapping[str, Any]) -> str:
 
 def _command(recipe: RoundsRecipe, names: Sequence[str]) -> str:
     words = ["agentgym dagger", recipe.name, f"--run runs/{names[0]}"]
-    return " ".join([*words, *(f"--beside runs/{name}" for name in names[1:])])
+    return " ".join([*words, *(f"--compare-with runs/{name}" for name in names[1:])])

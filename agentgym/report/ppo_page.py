@@ -57,4 +57,4 @@ def _success(point: Mapping[str, Any], episodes: int) -> str:
 
 
 def _command(recipe: FinetuningRecipe, names: Sequence[str]) -> str:
-    return " ".join(["agentgym finetune", recipe.name, *(f"--beside runs/{name}" for name in names[1:])])
+    return " ".join(["agentgym finetune", recipe.name, *(f"--compare-with runs/{name}" for name in names[1:])])

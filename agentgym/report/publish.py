@@ -66,9 +66,9 @@ def _overview(scores: Sequence[Score]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for agent in (score for score in scores if score.role == "agent"):
-        beside = {score.role: _value(score) for score in scores if score.task == agent.task}
+        by_role = {score.role: _value(score) for score in scores if score.task == agent.task}
         between = " [{:.3f}, {:.3f}]".format(*agent.normalised_ci95) if agent.normalised_ci95 else ""
-        references = " | ".join(beside.get(role, "–") for role in ("random", "expert", "constant", "repeat"))
+        references = " | ".join(by_role.get(role, "–") for role in ("random", "expert", "constant", "repeat"))
         score = f"{_value(agent)} [{_between(agent)}]"
         lines.append(f"| {agent.task} | {score} | {_three(agent.normalised)}{between} | {references} |")
     return [*lines, ""]
@@ -155,11 +155,11 @@ def scores_table(folder: Path, names: Sequence[str], pages: str = "experiments")
     for name, each in stored.items():
         scores = list(read_scores(each))
         for agent in (score for score in scores if score.role == "agent"):
-            beside = {score.role: _value(score) for score in scores if score.task == agent.task}
+            by_role = {score.role: _value(score) for score in scores if score.task == agent.task}
             trained = f"{each['training']['targets']:,} actions in {each['training']['seconds'] / 60:.0f} min"
             lines.append(
                 f"| [{agent.task}]({pages}/{name}.md) | {_value(agent)} [{_between(agent)}] "
-                f"| {beside['random']} | {beside.get('expert', '–')} | {trained} |"
+                f"| {by_role['random']} | {by_role.get('expert', '–')} | {trained} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -176,13 +176,13 @@ def specialists_table(folder: Path, name: str, others: Sequence[str], pages: str
     lines = [f"| task | random | expert | {name} | normalised | specialist | normalised |", "|---" * 7 + "|"]
     stored = list(read_scores(read_evaluation(folder / f"{name}.json")))
     for agent in (score for score in stored if score.role == "agent"):
-        beside = {score.role: _value(score) for score in stored if score.task == agent.task}
+        by_role = {score.role: _value(score) for score in stored if score.task == agent.task}
         special = "– | –"
         if agent.task in specialists:
             other, theirs = specialists[agent.task]
             special = f"[{_value(theirs)}]({pages}/{other}.md) | {_three(theirs.normalised)}"
         lines.append(
-            f"| {agent.task} | {beside['random']} | {beside.get('expert', '–')} "
+            f"| {agent.task} | {by_role['random']} | {by_role.get('expert', '–')} "
             f"| {_value(agent)} | {_three(agent.normalised)} | {special} |"
         )
     return "\n".join(lines) + "\n"

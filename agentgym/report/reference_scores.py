@@ -45,8 +45,10 @@ def headline(
         return f"{percent(_solved_share(agent))} of {episodes} {held_out}levels{tasks} solved"
     if len(agent) == 1:
         by_role = {score.role: score for score in scores}
-        beside = [f"{by_role[role].policy} {by_role[role].text}" for role in ("expert", "random") if role in by_role]
-        return f"Mean return {agent[0].text} in {episodes} {held_out}episodes ({', '.join(beside)})"
+        references = [
+            f"{by_role[role].policy} {by_role[role].text}" for role in ("expert", "random") if role in by_role
+        ]
+        return f"Mean return {agent[0].text} in {episodes} {held_out}episodes ({', '.join(references)})"
     if overall is None:
         return f"{episodes} {held_out}episodes{tasks}"
     return f"Normalised mean {overall['mean']:.2f} over {overall['tasks']} tasks, in {episodes} {held_out}episodes"

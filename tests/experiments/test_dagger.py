@@ -101,6 +101,6 @@ def test_the_page_says_with_how_many_episodes_another_runs_best_is_reached(tmp_p
     assert verdict(curves) == ["`theirs` solves 50.0% with 300 episodes of the expert; `mine` reaches that with 200."]
     assert "not with 300" in verdict(dict(reversed(curves.items())))[0]
     page = write_results(rounds_recipe(), curves, tmp_path)
-    assert "--run runs/mine --beside runs/theirs" in page.read_text()
+    assert "--run runs/mine --compare-with runs/theirs" in page.read_text()
     assert json.loads(page.with_suffix(".json").read_text())["curves"] == curves
     assert page.with_suffix(".svg").read_text().startswith("<svg")

@@ -100,8 +100,8 @@ def _row(dataset: EpisodeDataset, episode: int) -> dict[str, Any]:
     recorded = dataset[episode]  # verified
     row = dataset.row(episode, [name for name in NAMES if name not in ("frames", *LEFT_OUT)])
     gathered = dataset.extras(episode)
-    beside = {extra.name: extra.encode(gathered[extra.name]) for extra in dataset.header.extras}
-    return {**row, **beside, "frames": [{"bytes": encode_png(frame), "path": None} for frame in recorded.frames]}
+    extra_values = {extra.name: extra.encode(gathered[extra.name]) for extra in dataset.header.extras}
+    return {**row, **extra_values, "frames": [{"bytes": encode_png(frame), "path": None} for frame in recorded.frames]}
 
 
 def dataset_card(dataset: EpisodeDataset, *, own_format: bool = False, digest: str = "") -> str:

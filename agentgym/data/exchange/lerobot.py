@@ -240,7 +240,7 @@ def _read_episode(
         task=said["task"] if own else header.recipe["suite"]["tasks"][0]["id"],
         expert=said.get("expert", "unknown"),
         versions=own["versions"][number] if own else {},
-        extras=_beside(folder, header, described, rows),
+        extras=_extras_of(folder, header, described, rows),
     )
 
 
@@ -255,7 +255,7 @@ def _shaped(header: Header, actions: NDArray[Any]) -> NDArray[Any]:
     return actions.reshape(len(actions), *found[1])
 
 
-def _beside(
+def _extras_of(
     folder: LeRobotFolder, header: Header, described: Mapping[str, Any], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}

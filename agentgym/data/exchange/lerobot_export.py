@@ -123,12 +123,12 @@ def _write_rows(
 def _episodes(dataset: EpisodeDataset, tasks: list[str]) -> Iterator[dict[str, Any]]:
     first = 0
     for number in range(len(dataset)):
-        episode, beside = dataset[number], dataset.extras(number)
+        episode, extra_values = dataset[number], dataset.extras(number)
         count = len(episode) + 1
         last = np.arange(count) == count - 2  # the action that ends it
         columns: dict[str, Any] = {IMAGE: episode.frames}
         for extra in _shared(dataset.header.extras):
-            columns[f"observation.images.{extra.name}" if extra.in_blocks else extra.name] = beside[extra.name]
+            columns[f"observation.images.{extra.name}" if extra.in_blocks else extra.name] = extra_values[extra.name]
         actions = np.asarray(episode.actions).reshape(len(episode), -1)
         columns["action"] = np.concatenate([actions, actions[-1:]])
         columns["next.reward"] = np.append(episode.rewards, 0.0)

@@ -82,14 +82,16 @@ def _export_task(minari: Any, dataset: EpisodeDataset, task: str, identity: str,
     charset = "".join(sorted(set("".join(texts)))) or " "
     root = dataset.header.space.root
     extras = shared_columns(dataset.header.extras)
-    beside = {episode: dataset.extras(episode) for episode in chosen} if any(e.kind != "array" for e in extras) else {}
+    extra_values = (
+        {episode: dataset.extras(episode) for episode in chosen} if any(e.kind != "array" for e in extras) else {}
+    )
     folder.mkdir(parents=True)
     storage = MinariStorage.new(
         folder,
         observation_space=gymnasium.spaces.Dict(
             image=gymnasium.spaces.Box(0, 255, dataset.header.frame_shape, np.uint8),
             mission=gymnasium.spaces.Text(max(1, *map(len, texts)), min_length=0, charset=charset),
-            **spaces_of(extras, list(beside.values())),
+            **spaces_of(extras, list(extra_values.values())),
         ),
         action_space=space_of(root),
         env_spec=_registration(task),
@@ -122,12 +124,12 @@ def _registration(task: str) -> Any:
         return None
 
 
-def _buffer(root: Node, episode: Episode, beside: dict[str, Any]) -> Any:
+def _buffer(root: Node, episode: Episode, extra_values: dict[str, Any]) -> Any:
     from minari.data_collector import EpisodeBuffer
 
     return EpisodeBuffer(
         seed=episode.seed,
-        observations={"image": episode.frames, "mission": [episode.instruction] * (len(episode) + 1), **beside},
+        observations={"image": episode.frames, "mission": [episode.instruction] * (len(episode) + 1), **extra_values},
         actions=batch(root, episode.actions),
         rewards=episode.rewards.tolist(),
         terminations=_last(len(episode), episode.terminated),

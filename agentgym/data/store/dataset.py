@@ -244,8 +244,8 @@ def check_same_format(datasets: Sequence[EpisodeDataset]) -> None:
     """Raises UserError when datasets differ in actions, in the shape of frames, or in how they are drawn."""
     first = datasets[0]
     for other in datasets[1:]:
-        beside = ("extras", "extra columns")
-        for what, word in (("space", "actions"), ("frame_shape", "frame shape"), beside):
+        columns = ("extras", "extra columns")
+        for what, word in (("space", "actions"), ("frame_shape", "frame shape"), columns):
             if getattr(other.header, what) != getattr(first.header, what):
                 raise UserError(
                     f"{other.path}: its {word} is not that of {first.path}; merge only datasets of one kind"

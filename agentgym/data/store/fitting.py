@@ -63,7 +63,7 @@ def _fit(episode: Episode, header: Header) -> Episode:
     return replace(
         episode,
         frames=frames,
-        extras=_beside(episode, header),
+        extras=_extras_of(episode, header),
         seed=_whole_seed(episode.seed),
         actions=_of_the_space("action", header.space.root, episode.actions),
         labels=None if episode.labels is None else _of_the_space("label", header.space.root, episode.labels),
@@ -71,7 +71,7 @@ def _fit(episode: Episode, header: Header) -> Episode:
     )
 
 
-def _beside(episode: Episode, header: Header) -> dict[str, Any]:
+def _extras_of(episode: Episode, header: Header) -> dict[str, Any]:
     expected, given = {extra.name for extra in header.extras}, set(episode.extras)
     if given != expected:
         raise ValueError(

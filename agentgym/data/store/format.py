@@ -87,12 +87,12 @@ class Header:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        beside = {"extras": [extra.to_json() for extra in self.extras]} if self.extras else {}
+        extras = {"extras": [extra.to_json() for extra in self.extras]} if self.extras else {}
         return {
             "format": FORMAT_WITH_EXTRAS if self.extras else FORMAT,
             "actions": self.space.to_json(),
             "frame_shape": list(self.frame_shape),
-            **beside,
+            **extras,
             "recipe": dict(self.recipe),
         }
 
@@ -131,8 +131,10 @@ def _check_recipe(recipe: Any) -> None:
 def schema_of(space: SpaceCodec, extras: tuple[Extra, ...] = ()) -> pa.Schema:
     """The columns of a dataset whose actions are of that space, with the extra ones."""
     actions = column_type(space.root)
-    beside = [*((extra.name, extra.column_type) for extra in extras), (EXTRAS_CRC, pa.uint32())] if extras else []
-    return pa.schema([*((name, actions if kind is None else kind) for name, kind in COLUMNS), *beside])
+    extra_columns = (
+        [*((extra.name, extra.column_type) for extra in extras), (EXTRAS_CRC, pa.uint32())] if extras else []
+    )
+    return pa.schema([*((name, actions if kind is None else kind) for name, kind in COLUMNS), *extra_columns])
 
 
 def encode_row(episode: Episode, extras: tuple[Extra, ...] = ()) -> Row:
