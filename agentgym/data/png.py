@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def encode_png(picture: UInt8[NDArray[np.uint8], "height width 3"]) -> bytes:
-    """The picture as a PNG file."""
+    """The picture, uint8[height, width, 3], as a PNG file."""
     encoded = io.BytesIO()
     Image.fromarray(picture).save(encoded, "png")
     return encoded.getvalue()

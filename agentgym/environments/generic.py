@@ -83,7 +83,7 @@ class GenericTask(Task):
         return resize(picture, self._size)
 
     def render(self) -> NDArray[np.uint8]:
-        """What the environment draws, or its observation."""
+        """What the environment draws, or its observation: uint8[height, width, 3]."""
         return as_picture(self._inner.render() if self._inner.render_mode == "rgb_array" else self._seen, self._id)
 
     def close(self) -> None:

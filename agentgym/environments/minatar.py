@@ -69,5 +69,5 @@ class MinAtarTask(Task):
         return StepResult(float(reward), bool(terminated), False)
 
     def draw(self) -> NDArray[np.uint8]:
-        """The cells, each in the colour of its combination of channels."""
+        """The cells, each in the colour of its combination of channels: uint8[height, width, 3]."""
         return draw_cells(self.state).take(self._columns, axis=1).take(self._rows, axis=0)

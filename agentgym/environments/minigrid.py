@@ -75,7 +75,7 @@ class MiniGridTask(Task):
         return StepResult(float(reward), bool(terminated), bool(truncated), bool(terminated and reward > 0))
 
     def draw(self) -> NDArray[np.uint8]:
-        """The partial view, or the whole grid."""
+        """The partial view, or the whole grid: uint8[height, width, 3]."""
         if self._full:
             return self._draw_whole(self._tile_size, highlight=self.minigrid.highlight)
         return draw_partial_view(self.symbolic, self._tile_size)

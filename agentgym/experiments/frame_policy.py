@@ -16,7 +16,7 @@ class LatestFrame(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, dict[str,
         self.observation_space = env.observation_space["frame"]
 
     def observation(self, observation: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The frame."""
+        """The frame, uint8[height, width, 3]."""
         return observation["frame"]
 
 

@@ -45,7 +45,7 @@ class ActorCritic(nn.Module):
         return actions.squeeze(1).numpy(), every.gather(1, actions).squeeze(1).numpy(), values.numpy()
 
     def actor_weights(self) -> dict[str, Tensor]:
-        """What acting needs, by the names of `Network`."""
+        """What acting needs, float32 arrays by the names of `Network`."""
         return {name: values.contiguous() for name, values in self.state_dict().items() if not name.startswith("value")}
 
     def _activate(self, values: Tensor) -> Tensor:

@@ -282,11 +282,14 @@ def estimate_advantages(
 
 
 def clipped_loss(log_ratio: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
-    """PPO's policy loss: no gain from moving an action's probability further than the clip range."""
+    """PPO's policy loss, of two float32[steps] (arXiv 1707.06347, eq. 7).
+
+    Nothing is gained from moving an action's probability further than the clip range.
+    """
     ratio = log_ratio.exp()
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip_range, 1 + clip_range) * advantages).mean()
 
 
 def normalise(advantages: Tensor) -> Tensor:
-    """Advantages of mean 0 and deviation 1."""
+    """Advantages, float32[steps], with mean 0 and deviation 1."""
     return (advantages - advantages.mean()) / (advantages.std() + 1e-8)

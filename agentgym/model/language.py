@@ -21,7 +21,7 @@ class PlacedContext(Context, Protocol):
     """A context that also knows the positions of the tokens in their rows."""
 
     def positions(self, new: int) -> slice | Tensor:
-        """The indices of the `new` tokens in the table of positions."""
+        """The indices, int64[batch, new], of the `new` tokens in the table of positions."""
         ...
 
 

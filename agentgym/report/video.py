@@ -81,7 +81,7 @@ def write_video(
 def draw_episode(
     views: Sequence[NDArray[np.uint8]], *, actions: Sequence[str], instruction: str, outcome: str
 ) -> Iterator[UInt8[NDArray[np.uint8], "height width 3"]]:
-    """The pictures of a video, one for each frame, all of the same even size."""
+    """The pictures of a video, uint8[height, width, 3] for each frame, all of the same even size."""
     height = _view_height(views[0].shape[1])
     widths = [round(view.shape[2] * height / view.shape[1]) for view in views]
     width = _even(sum(widths) + MARGIN * (len(views) + 1))

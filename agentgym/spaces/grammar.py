@@ -38,7 +38,7 @@ class Grammar:
 
     @cached_property
     def options(self) -> list[list[NDArray[np.int64]]]:
-        """`choices` as arrays."""
+        """`choices` as arrays int64[choices]."""
         return [[np.array(options, np.int64) for options in slots] for slots in self.choices]
 
     @cached_property

@@ -112,6 +112,6 @@ def flatten_whole(values: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
 
 
 def check_range(indices: NDArray[np.int64], sizes: NDArray[np.int64], values: Any) -> None:
-    """Raises ValueError unless every index is of one of that many choices."""
+    """Raises ValueError unless every index of [..., slots] is of one of that many choices."""
     if not bool(((indices >= 0) & (indices < sizes)).all()):
         raise ValueError(f"action {values} is outside the space")

@@ -132,7 +132,7 @@ def optimizers_of(model: nn.Module, recipe: TrainingRecipe, *, bfloat16: bool) -
 
 
 def matrices_in(model: nn.Module) -> dict[Tensor, int]:
-    """How many weight matrices are stacked in each weight of a linear layer; no embeddings, no heads."""
+    """How many matrices are stacked in each weight [outputs, inputs] of a linear layer; no embeddings, no heads."""
     return {
         module.weight: STACKED.get(name.rpartition(".")[2], 1)
         for name, module in model.named_modules()

@@ -65,7 +65,10 @@ def find_view(space: gymnasium.Space[Any], task: str, source: str | Path) -> Obs
 
 
 def check_not_symbolic(view: ObservationView, shown: NDArray[np.uint8], source: str | Path) -> None:
-    """Raises UserError for MiniGrid's grids of the whole room, where the agent is a symbol among others."""
+    """Raises UserError for MiniGrid's grids of the whole room, where the agent is a symbol among others.
+
+    `shown` is uint8[frames, height, width, 3].
+    """
     agent = bool((shown[..., 0] == AGENT).any())
     if shown.max(initial=0) <= AGENT and (agent or not view.symbolic):
         raise UserError(

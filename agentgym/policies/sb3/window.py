@@ -52,13 +52,13 @@ class HistoryObservation(gymnasium.Wrapper[dict[str, NDArray[Any]], np.int64, di
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """The window with the episode's first frame, and the environment's info."""
+        """The window, arrays [steps, ...], with the episode's first frame, and the environment's info."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._steps = 0
         return self._append(observation), info
 
     def step(self, action: np.int64) -> tuple[dict[str, NDArray[Any]], Any, bool, bool, dict[str, Any]]:
-        """The window with the next frame; a full one moves first."""
+        """The window, arrays [steps, ...], with the next frame; a full one moves first."""
         observation, reward, terminated, truncated, info = self.env.step(action + self._first_action)
         self._actions[self._steps - 1] = int(action)
         kept = int(self._window.before_next(np.asarray(self._steps)))
