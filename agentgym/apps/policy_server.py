@@ -132,7 +132,7 @@ class PolicyServer:
 def read_call(
     message: Mapping[str, Any], session: ClientSession
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], bool]:
-    """Observation with the axis of environments, starts, and whether the likeliest actions are asked for.
+    """The observation [environments, ...], starts bool[environments], and whether the likeliest actions are asked for.
 
     Raises UserError naming what is missing or has another type or shape.
     """

@@ -124,7 +124,10 @@ class EpisodeBuilder:
         self._frames.append(as_picture(frame, self._task))
 
     def label(self, action: Any, probabilities: NDArray[np.float32] | None = None) -> None:
-        """What the expert would do in the next step. Either all steps of an episode have a label or none."""
+        """What the expert would do in the next step. Either all steps of an episode have a label or none.
+
+        `probabilities`, float32[actions], are the expert's of each action, where it has some.
+        """
         self._labels.append(self._read(action))
         if probabilities is not None:
             self._probabilities.append(probabilities)

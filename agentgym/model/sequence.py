@@ -148,6 +148,6 @@ def pack(sequence: Tensor, real: Tensor, longest: int | None = None) -> Tensor:
 
 
 def unpack(packed: Tensor, real: Tensor) -> Tensor:
-    """The inverse of `pack`; an empty place repeats the real one before it."""
+    """The inverse of `pack`, [rows, places, ...]; an empty place repeats the real one before it."""
     places = (real.cumsum(1) - 1).clamp(min=0)
     return packed.gather(1, places[..., None].expand(-1, -1, packed.shape[2]))

@@ -33,7 +33,7 @@ class Integers:
         return flat
 
     def values(self, indices: NDArray[np.int64]) -> Any:
-        """The inverse of `indices`."""
+        """The inverse of `indices`: choices [..., slots] as values [..., *shape]."""
         values = (indices + np.array(self.starts, np.int64)).astype(self.dtype)
         return values.reshape((*indices.shape[:-1], *(self.shape or ())))[()]
 

@@ -59,7 +59,7 @@ class CaptionSource:
         return np.minimum(self._dataset.lengths[self.episodes[indices]] + 1, self.window)
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """Those episodes; the last step of each has the words, no other step has an action."""
+        """The episodes of int64[rows]; the last step of each has the words, no other step has an action."""
         seen = [self._frames(int(episode)) for episode in self.episodes[indices]]
         answers = [self._answers[self.instructions[index]] for index in indices]
         steps, length = max(map(len, seen)), max(map(len, answers))

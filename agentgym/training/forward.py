@@ -56,7 +56,7 @@ def read_windows(
     autocast: Autocast = nullcontext,
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Batch, AgentOutput, Losses]]:
-    """Those windows in batches of `size`, with what the model makes of them.
+    """The windows of `chosen`, int64[windows], in batches of `size`, with what the model makes of them.
 
     `share` is (index, count): this process's of the batches, where `count` processes divide them.
     """

@@ -112,7 +112,7 @@ def compute_losses(
 
 
 def likeliest_tokens(logits: Tensor, text_tokens: int, targets: Tensor) -> Tensor:
-    """The likeliest token at each place, int64 of the targets' shape, counted from the first action token.
+    """The likeliest token at each place, int64[batch, time, action], counted from the first action token.
 
     It is an action token, except where the target is text: there it is any token.
     """

@@ -64,7 +64,7 @@ class MixedSource:
 
 
 def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:
-    """Batches one after another, their rows then in that order."""
+    """Batches one after another, their rows then in that order, int64[rows]."""
     words = max(batch.instruction.shape[1] for batch in batches)
     steps = max(batch.actions.shape[1] for batch in batches)
     length = max(batch.actions.shape[2] for batch in batches)

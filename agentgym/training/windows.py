@@ -135,7 +135,7 @@ class WindowSource:
         return self.table[indices, 2] - self.table[indices, 1]
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """The windows of those rows of the table. Raises UserError naming an episode with an unfit action."""
+        """The windows of int64[rows] of the table. Raises UserError naming an episode with an unfit action."""
         rows = self.table[indices]
         longest = int((rows[:, 2] - rows[:, 1]).max())
         (height, width, _), size = self._dataset.header.frame_shape, self._frame_size
@@ -189,9 +189,10 @@ class WindowSource:
 
 
 def labels_to_read(actions: Tensor, targets: Tensor, target_mask: Tensor) -> Tensor | None:
-    """The targets, where they cannot be predicted from only the executed actions: where more than one token differs.
+    """The targets, [batch, time, action], where executed actions are not enough to predict them.
 
-    A target of one token does not depend on the executed action, and nothing follows it.
+    That is where more than one token differs. A target of one token does not depend on the executed action, and
+    nothing follows it.
     """
     followed = target_mask[:, :, 1:]
     differ = (actions != targets)[:, :, :-1] & followed
@@ -224,7 +225,7 @@ def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def mixed_order(sizes: Sequence[int], weights: Sequence[float], seed: int, first: int, count: int) -> NDArray[np.int64]:
-    """The same over parts of those sizes, one after another, each at its own pace through its own `order`.
+    """The same, int64[count], over parts of those sizes, each at its own pace through its own `order`.
 
     Of every thousand places in a row each part has its share by weight, to the nearest, in a shuffled order.
     """
@@ -244,7 +245,7 @@ def mixed_order(sizes: Sequence[int], weights: Sequence[float], seed: int, first
 
 
 def quotas(weights: Sequence[float]) -> NDArray[np.int64]:
-    """How many of ROUND places each part has, by largest remainder. Raises UserError when one would have none."""
+    """int64[parts]: how many of ROUND places each has, by largest remainder. Raises UserError when one has none."""
     exact = ROUND * np.asarray(weights, np.float64) / np.sum(weights)
     shares = np.floor(exact).astype(np.int64)
     shares[np.argsort(shares - exact, kind="stable")[: ROUND - shares.sum()]] += 1

@@ -26,7 +26,7 @@ class ObservationView:
     symbolic: bool
 
     def of(self, observations: Any) -> NDArray[np.uint8]:
-        """What is there, as it is. Raises ValueError when it is not of its space."""
+        """What is there, as it is, uint8[frames, height, width, 3]. Raises ValueError when it is not of its space."""
         found = np.asarray(observations if self.key is None else observations[self.key])
         if found.dtype != np.uint8:
             raise ValueError(f"its frames are {found.dtype}{list(found.shape)}, not uint8 as their space has it")

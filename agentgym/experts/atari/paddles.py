@@ -23,7 +23,7 @@ class Rest(Protocol):
     """Where a paddle will come to rest."""
 
     def at(self, ram: NDArray[np.uint8], push: int) -> float:
-        """For a state of the memory, and the direction in which the last action moved it."""
+        """For a state of the memory, uint8[128], and the direction in which the last action moved it."""
         ...
 
 
@@ -31,12 +31,15 @@ Aim = Callable[[NDArray[np.uint8]], float]
 
 
 def in_the_middle(ram: NDArray[np.uint8]) -> float:
-    """Meets the ball in the middle of the paddle, whatever happens."""
+    """Meets the ball in the middle of the paddle, whatever the memory, uint8[128], says."""
     return 0.0
 
 
 def past_the_opponent(ram: NDArray[np.uint8]) -> float:
-    """Meets it near the paddle's end, so that it flies steeply to the side where Pong's opponent is not."""
+    """Meets it near the paddle's end, so that it flies steeply to the side where Pong's opponent is not.
+
+    Of a state of the memory, uint8[128].
+    """
     return AIM if ram[OPPONENT] < MIDDLE_OF_THE_FIELD else -AIM
 
 
@@ -44,7 +47,7 @@ class BreakoutRest:
     """The memory holds the knob's turn, and where that brings the paddle: measured."""
 
     def at(self, ram: NDArray[np.uint8], push: int) -> float:
-        """The place that belongs to the turn."""
+        """The place that belongs to the turn; the memory is uint8[128]."""
         return 235.0 - float(ram[70])
 
 
@@ -55,7 +58,7 @@ class PongRest:
         self._before: int | None = None
 
     def at(self, ram: NDArray[np.uint8], push: int) -> float:
-        """The place, and what it will glide on."""
+        """The place, and what it will glide on; the memory is uint8[128]."""
         place = int(ram[51])
         way = 0 if self._before is None else place - self._before
         self._before = place

@@ -120,7 +120,7 @@ class VisualTokenCache:
     def of(
         self, shown: UInt8[Tensor, "frames bytes"], encode: Callable[[Tensor], Tensor], mark: tuple[Any, ...]
     ) -> Float[Tensor, "frames visual width"]:
-        """The tokens; `encode` computes those of the places that are new to the encoder's weights of this `mark`."""
+        """The visual tokens; `encode` computes those that are new to the encoder's weights of this `mark`."""
         if mark != self._mark or len(self._tokens) * self._bytes_each() > REMEMBERED_BYTES:
             self._tokens, self._mark = {}, mark
         keys = [row.tobytes() for row in shown.cpu().numpy()]
