@@ -46,3 +46,16 @@ def interruptible():
     A shell starts what runs in its background with SIGINT ignored, and that would be inherited.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def hub_server(monkeypatch, tmp_path):
+    """A stand-in for the Hub, which huggingface_hub takes for the real one, with a cache of the test's own."""
+    import huggingface_hub.constants  # which few tests need
+    from hub_stand_in import hub_stand_in
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with hub_stand_in() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", server.token)
+        yield server

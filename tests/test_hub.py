@@ -1,24 +1,12 @@
 """Pushing to the Hub and pulling from it, against a stand-in for its HTTP API on this machine."""
 
 import pytest
-from hub_stand_in import hub_stand_in
 from typer.testing import CliRunner
 
 from agentgym import hub
 from agentgym.cli.main import app
 from agentgym.data.store import EpisodeDataset, sample_dataset
 from agentgym.errors import UserError
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with hub_stand_in() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("HF_TOKEN", server.token)
-        yield server
 
 
 @pytest.fixture
@@ -34,25 +22,25 @@ def files_of(folder):
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
 
 
-def test_a_folder_that_was_pushed_is_pulled_as_it_was(server, folder):
+def test_a_folder_that_was_pushed_is_pulled_as_it_was(hub_server, folder):
     hub.upload(folder, "org/agent", message="first")
     assert files_of(hub.download("org/agent")) == files_of(folder)
 
 
-def test_a_second_push_leaves_no_file_of_the_first_that_it_replaces(server, folder):
+def test_a_second_push_leaves_no_file_of_the_first_that_it_replaces(hub_server, folder):
     (folder / "shard-000001.arrow").write_bytes(b"old")
     hub.upload(folder, "org/data", "dataset", message="first")
     (folder / "shard-000001.arrow").unlink()
     (folder / "shard-000000.arrow").write_bytes(b"new")
     hub.upload(folder, "org/data", "dataset", message="second")
-    assert set(server.files["dataset", "org/data"]) == set(files_of(folder))
+    assert set(hub_server.files["dataset", "org/data"]) == set(files_of(folder))
 
 
-def test_a_dataset_goes_up_and_comes_down_by_the_command_line(server, tmp_path):
+def test_a_dataset_goes_up_and_comes_down_by_the_command_line(hub_server, tmp_path):
     run = CliRunner().invoke
     pushed = run(app, ["push", str(sample_dataset()), "org/sample", "--json"])
     assert pushed.exit_code == 0, pushed.output
-    card = server.files["dataset", "org/sample"]["README.md"].decode()
+    card = hub_server.files["dataset", "org/sample"]["README.md"].decode()
     assert "40 episodes" in card
     assert "EpisodeDataset" in card
     pulled = run(app, ["pull", "org/sample", "--dataset", "--to", str(tmp_path / "pulled"), "--quiet"])
@@ -69,18 +57,18 @@ def test_a_dataset_goes_up_and_comes_down_by_the_command_line(server, tmp_path):
         (lambda folder: hub.upload(folder, "org/../agent", message="m"), "ORGANISATION/NAME"),
     ],
 )
-def test_what_the_hub_does_not_have_is_one_line(server, folder, call, words):
+def test_what_the_hub_does_not_have_is_one_line(hub_server, folder, call, words):
     with pytest.raises(UserError, match=words) as error:
         call(folder)
     assert "\n" not in str(error.value)
 
 
-def test_a_push_without_a_good_token_says_how_to_log_in(server, folder, monkeypatch):
+def test_a_push_without_a_good_token_says_how_to_log_in(hub_server, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(UserError, match="hf auth login") as error:
         hub.upload(folder, "org/agent", message="m")
     assert "\n" not in str(error.value)
-    assert not server.files.get(("model", "org/agent"))
+    assert not hub_server.files.get(("model", "org/agent"))
 
 
 def test_without_a_network_it_is_one_line(folder, monkeypatch, tmp_path):

@@ -6,7 +6,6 @@ import tempfile
 
 import pytest
 from disks import needs_root, small_disk
-from hub_stand_in import hub_stand_in
 from tiny import experiment_recipe, write_run
 
 from agentgym import hub
@@ -51,17 +50,6 @@ def run(demonstrations, tmp_path_factory):
     imitation.train(experiment_recipe(), demonstrations.path, run, processes=1)
     scoring.evaluate(protocol.configure_evaluation(str(run)), workers=1)
     return run
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with hub_stand_in() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("HF_TOKEN", server.token)
-        yield server
 
 
 def refused_on(disks, folder, capfd, *arguments):
@@ -116,7 +104,7 @@ def test_an_export_to_onnx_leaves_nothing(agent, tmp_path, capfd):
 
 
 @needs_root
-def test_what_is_pulled_is_whole_or_not_there(server, agent, tmp_path, capfd):
+def test_what_is_pulled_is_whole_or_not_there(hub_server, agent, tmp_path, capfd):
     hub.upload(agent, "org/agent", message="first")
     arguments = ("pull", "org/agent", "--to", tmp_path / "disk" / "x", "--quiet")
     lines = refused_on(QUICK, tmp_path / "disk", capfd, *arguments)
@@ -125,21 +113,21 @@ def test_what_is_pulled_is_whole_or_not_there(server, agent, tmp_path, capfd):
 
 
 @needs_root
-def test_a_dataset_that_is_pushed_is_not_copied(server, recorded, tmp_path, monkeypatch):
+def test_a_dataset_that_is_pushed_is_not_copied(hub_server, recorded, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
     with small_disk(tmp_path / "disk", 24):
         assert command("push", recorded, "org/data", "--quiet") == 0
-    sent = server.files["dataset", "org/data"]
+    sent = hub_server.files["dataset", "org/data"]
     assert all(sent[file.name] == file.read_bytes() for file in recorded.glob("shard-*"))
 
 
 @needs_root
 @pytest.mark.slow
-def test_a_push_needs_room_where_temporary_files_go(server, run, tmp_path, capfd, monkeypatch):
+def test_a_push_needs_room_where_temporary_files_go(hub_server, run, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
     lines = refused_on([("rw", 4), ("rw", 24)], tmp_path / "disk", capfd, "push", run, "org/agent", "--quiet")
     assert len(lines) == 2
-    assert not server.files
+    assert not hub_server.files
 
 
 @needs_root
