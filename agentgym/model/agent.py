@@ -67,6 +67,7 @@ class AgentModel(PreTrainedModel):
             vision,
             clip_frames=config.window if config.temporal_attention else None,
             word_width=language.word_embed_proj_dim if config.instruction_attention else None,
+            convolutional_stem=bool(config.convolutional_stem),
         )
         self.frame_side = int(config.frame_side or vision.image_size)
         self.frame_size = FrameSize(self.frame_side, bool(config.complete_frames))

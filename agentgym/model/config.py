@@ -17,6 +17,7 @@ class AgentConfig(PreTrainedConfig):
     frame_side: int | None = None  # what frames are resized to at first; None: they are as the encoder takes them
     complete_frames: bool = False  # they shrink by whole factors and get a black margin
     temporal_attention: bool = False  # the encoder reads the window as a clip, else frame by frame
+    convolutional_stem: bool = False  # convolutions embed the patches, else CLIP's one projection
     instruction_attention: bool = False  # it reads each frame for the instruction, else for none
     patch_merge: int = 1  # neighbouring patches merged into one visual token: a square of this side
     decoder_width: int = 64

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig
 
 from agentgym.model.grounding import InstructionAttention, InstructionContext
+from agentgym.model.stem import ConvolutionalStem
 from agentgym.model.temporal import TemporalAttention
 from agentgym.model.transformer import Context, FullAttention, Transformer, TransformerSizes
 
@@ -30,11 +31,18 @@ class VisionEncoder(nn.Module):
     std: Tensor
 
     def __init__(
-        self, config: CLIPVisionConfig, *, clip_frames: int | None = None, word_width: int | None = None
+        self,
+        config: CLIPVisionConfig,
+        *,
+        clip_frames: int | None = None,
+        word_width: int | None = None,
+        convolutional_stem: bool = False,
     ) -> None:
         """With `clip_frames` it takes clips of up to that many frames, else single frames.
 
-        With `word_width` it reads frames for an instruction, whose embedded words have that width.
+        With `word_width` it reads frames for an instruction, whose embedded words have that width. With a
+        `convolutional_stem` patches are embedded by convolutions over the frame (see `agentgym.model.stem`), else by
+        CLIP's one projection.
         """
         super().__init__()
         self.config = config
@@ -42,7 +50,9 @@ class VisionEncoder(nn.Module):
         self.side = int(config.image_size) // self.patch_size
         self.num_patches = self.side**2
         sizes = TransformerSizes.of_clip(config)
-        self.patch_embedding = nn.Linear(3 * self.patch_size**2, sizes.width, bias=False)
+        self.stem = ConvolutionalStem(self.side, self.patch_size, sizes.width) if convolutional_stem else None
+        pixels = 3 * self.patch_size**2
+        self.patch_embedding = nn.Linear(sizes.width if convolutional_stem else pixels, sizes.width, bias=False)
         self.start = nn.Parameter(torch.zeros(sizes.width))  # the token before the patches, CLIP's class embedding
         self.register_buffer("positions", torch.zeros(self.num_patches, sizes.width))
         self.first_norm = nn.LayerNorm(sizes.width, eps=sizes.epsilon)
@@ -112,7 +122,8 @@ class VisionEncoder(nn.Module):
         self, patches: Float[Tensor, "frames patches pixels"], visible: Int[Tensor, "frames visible"] | None = None
     ) -> Float[Tensor, "frames tokens width"]:
         """What the blocks take: the start token, then the patches, all of them or only the visible ones."""
-        hidden = self.patch_embedding(patches) + self.positions
+        hidden = patches if self.stem is None else self.stem(patches, visible)
+        hidden = self.patch_embedding(hidden) + self.positions
         if visible is not None:
             hidden = take(hidden, visible)
         start = self.start.to(hidden.dtype).expand(len(hidden), 1, -1)

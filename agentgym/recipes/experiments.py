@@ -45,17 +45,25 @@ class ModelRecipe(Recipe):
 
     With `temporal_attention` the vision encoder reads each window as a clip (see `agentgym.model.temporal`), with
     `instruction_attention` each frame for the instruction (see `agentgym.model.grounding`).
+    With `convolutional_stem` convolutions embed the patches (see `agentgym.model.stem`), for encoders from scratch.
     `frame_side` is what all frames are resized to before the model sees them; absent: the dataset's own. With
     `complete_frames` they keep their grid: larger ones shrink by a whole factor, and what is missing is black.
     """
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
     patch_merge: Annotated[int, Field(ge=1, le=1024)] | None = None
+    convolutional_stem: Annotated[bool, Field(exclude_if=lambda convolves: not convolves)] = False
     temporal_attention: bool = False
     instruction_attention: Annotated[bool, Field(exclude_if=lambda attends: not attends)] = False
     frame_side: Annotated[int | None, Field(ge=1, le=1024, exclude_if=lambda side: side is None)] = None
     complete_frames: Annotated[bool, Field(exclude_if=lambda completes: not completes)] = False
     init: InitRecipe | None = None
+
+    @model_validator(mode="after")
+    def _one_stem(self) -> Self:
+        if self.convolutional_stem and self.init is not None and self.init.vision is not None:
+            raise ValueError("'convolutional_stem' is for an encoder from scratch, and 'init.vision' has a stem")
+        return self
 
 
 class LossRecipe(Recipe):

@@ -86,6 +86,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "ModelRecipe": {
         "preset": "The size of the model. `tiny` first; larger when training accuracy itself stays low.",
         "patch_merge": "How many patches a side become one token. Fewer tokens learn first; more see finer detail.",
+        "convolutional_stem": "Convolutions embed the patches. On where small things move, as in games.",
         "temporal_attention": "The vision encoder reads a window as a clip.",
         "instruction_attention": "Each frame is read for the instruction. On where that names what to look for.",
         "frame_side": "Frames are resized to it; the dataset's own when not given. A multiple of the patch.",

@@ -48,6 +48,7 @@ def first_model(
         frame_side=side,
         complete_frames=recipe.model.complete_frames,
         patch_merge=recipe.model.patch_merge,
+        convolutional_stem=recipe.model.convolutional_stem,
         temporal_attention=recipe.model.temporal_attention,
         instruction_attention=recipe.model.instruction_attention,
         parts=published.configs,

@@ -47,9 +47,9 @@ class Muon(Optimizer):
                 if parameter.grad is None:
                     continue
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                direction = self._direction(parameter, group)
+                direction = self._direction(parameter, group).flatten(1)
                 for weight, each in zip(
-                    parameter.chunk(group["pieces"]), direction.chunk(group["pieces"]), strict=True
+                    parameter.flatten(1).chunk(group["pieces"]), direction.chunk(group["pieces"]), strict=True
                 ):
                     by_shape[_wide(weight).shape].append((_wide(weight), _wide(each), group["lr"]))
         for (_, longer), matrices in by_shape.items():
@@ -132,13 +132,16 @@ def optimizers_of(model: nn.Module, recipe: TrainingRecipe, *, bfloat16: bool) -
 
 
 def matrices_in(model: nn.Module) -> dict[Tensor, int]:
-    """How many matrices are stacked in each weight [outputs, inputs] of a linear layer; no embeddings, no heads."""
+    """How many matrices are stacked in each weight [outputs, inputs] of a linear layer; no embeddings, no heads.
+
+    A convolution's weight is one matrix: its outputs, by its inputs at all places of the kernel.
+    """
     return {
         module.weight: STACKED.get(name.rpartition(".")[2], 1)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
+        if isinstance(module, nn.Linear | nn.Conv2d)
         and name.rpartition(".")[2] not in NO_MATRICES
-        and min(module.weight.shape) >= SMALLEST_SIDE
+        and min(module.weight.flatten(1).shape) >= SMALLEST_SIDE
     }
 
 
