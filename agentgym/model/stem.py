@@ -5,6 +5,8 @@ across the border of two patches. For the masked autoencoder the hidden patches 
 as in MCMAE (Gao et al. 2022, arXiv 2205.03892): nothing that is visible knows of them.
 """
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -16,21 +18,21 @@ class ConvolutionalStem(nn.Module):
     """Patches to features of patches, by convolutions over the frame that halve it until a patch is one place."""
 
     def __init__(self, side: int, patch_size: int, width: int) -> None:
-        """Frames of `side` patches a side, each of `patch_size` pixels a side; the first convolution has half the `width`, the others all of it.
+        """Frames of `side` patches a side, each of `patch_size` pixels a side.
 
-        Raises UserError unless patches can be halved down to one place.
+        The first convolution has half the `width`, the others all of it. Raises UserError unless patches can be
+        halved down to one place.
         """
         super().__init__()
         halvings = patch_size.bit_length() - 1
         if patch_size != 2**halvings or halvings < 1:
             raise UserError(
-                f"model.convolutional_stem: patches of {patch_size} pixels cannot be halved down to one place; leave it out"
+                f"model.convolutional_stem: patches of {patch_size} pixels cannot be halved down to one; leave it out"
             )
         self.side, self.patch_size = side, patch_size
         channels = [3, *([width // 2] if halvings > 1 else []), *[width] * max(1, halvings - 1)]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1)
-            for before, after in zip(channels[:-1], channels[1:], strict=True)
+            nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1) for before, after in pairwise(channels)
         )
         self._initialize()
 
