@@ -35,7 +35,7 @@ from agentgym.training.datasets import adopt, open_parts
 from agentgym.training.distributed import is_first
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.loop import Loop
-from agentgym.training.optimizer import uses_bfloat16
+from agentgym.training.optimizer import convolves_in_bfloat16, uses_bfloat16
 from agentgym.training.run_folder import BUSY, begun, check_same_run, read_training
 from agentgym.training.sources import sources_of
 from agentgym.training.trackers import chosen_trackers
@@ -178,12 +178,20 @@ def _train(recipe: ExperimentRecipe, data: Path, run: Path, start: Start, on_pro
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "seconds": round(time.perf_counter() - started, 1),
             "frames": describe_frames(model.config),
-            "precision": "bfloat16" if uses_bfloat16(recipe.training.precision, model.width) else "float32",
+            "precision": _precision(recipe, model),
             "data": str(data),
             "device": describe_device(model.device),
             "versions": installed_versions(LEARNING),
         },
     )
+
+
+def _precision(recipe: ExperimentRecipe, model: AgentModel) -> str:
+    """What the matrix products of training were in."""
+    if uses_bfloat16(recipe.training.precision, model.width):
+        return "bfloat16"
+    mixed = model.vision_encoder.stem is not None and convolves_in_bfloat16(recipe.training.precision)
+    return "float32, convolutions in bfloat16" if mixed else "float32"
 
 
 def _periodic_scores(policy: AgentPolicy, recipe: ExperimentRecipe, index: int, count: int) -> list[tuple[str, float]]:

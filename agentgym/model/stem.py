@@ -5,6 +5,7 @@ across the border of two patches. For the masked autoencoder the hidden patches 
 as in MCMAE (Gao et al. 2022, arXiv 2205.03892): nothing that is visible knows of them.
 """
 
+from contextlib import nullcontext
 from itertools import pairwise
 
 import torch
@@ -30,6 +31,7 @@ class ConvolutionalStem(nn.Module):
                 f"model.convolutional_stem: patches of {patch_size} pixels cannot be halved down to one; leave it out"
             )
         self.side, self.patch_size = side, patch_size
+        self.trains_in_bfloat16 = False  # acting is in the weights' own dtype
         channels = [3, *([width // 2] if halvings > 1 else []), *[width] * max(1, halvings - 1)]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1) for before, after in pairwise(channels)
@@ -46,9 +48,14 @@ class ConvolutionalStem(nn.Module):
         side, size = self.side, self.patch_size
         grid = patches.reshape(-1, side, side, 3, size, size).permute(0, 3, 1, 4, 2, 5)
         hidden = grid.reshape(-1, 3, side * size, side * size)
-        for convolution in self.convolutions:
-            hidden = convolution(hidden).relu()
-        return hidden.flatten(2).transpose(1, 2)
+        with torch.autocast(hidden.device.type, torch.bfloat16) if self._in_bfloat16 else nullcontext():
+            for convolution in self.convolutions:
+                hidden = convolution(hidden).relu()
+        return hidden.flatten(2).transpose(1, 2).to(patches.dtype)
+
+    @property
+    def _in_bfloat16(self) -> bool:
+        return self.training and self.trains_in_bfloat16
 
     @torch.no_grad()
     def _initialize(self) -> None:

@@ -28,7 +28,7 @@ from agentgym.training.distributed import forget_accelerator, is_first
 from agentgym.training.forward import forward, read_windows, some_windows
 from agentgym.training.losses import Losses
 from agentgym.training.metrics import MetricAccumulator, MetricLogger, StepTimer, read_metrics
-from agentgym.training.optimizer import learning_rate, optimizers_of, uses_bfloat16
+from agentgym.training.optimizer import convolves_in_bfloat16, learning_rate, optimizers_of, uses_bfloat16
 from agentgym.training.trackers import make_trackers
 from agentgym.training.windows import Batch, Source
 
@@ -145,6 +145,8 @@ def _prepare(model: AgentModel, loop: Loop) -> tuple[Updater, int]:
     keep_freed_memory()
     bfloat16 = uses_bfloat16(recipe.precision, model.width)
     accelerator = _accelerator(loop, bfloat16)
+    if model.vision_encoder.stem is not None:
+        model.vision_encoder.stem.trains_in_bfloat16 = convolves_in_bfloat16(recipe.precision)
     if recipe.gradient_checkpointing:
         model.activation_checkpointing_enable()
     if accelerator.distributed_type == DistributedType.FSDP:  # the table stays with the model: the output reads it too

@@ -63,3 +63,15 @@ def test_a_thing_that_moves_by_a_patch_moves_its_features():
 def test_patches_that_cannot_be_halved_to_one_place_are_refused(patch):
     with pytest.raises(UserError, match="cannot be halved"):
         ConvolutionalStem(2, patch, 64)
+
+
+@torch.no_grad()
+def test_acting_is_in_float32_where_training_is_in_bfloat16():
+    encoder = encoder_of()
+    patches = encoder.patchify(some_frames())
+    plain = encoder.stem(patches)
+    encoder.stem.trains_in_bfloat16 = True
+    assert torch.equal(encoder.stem(patches), plain)
+    trained = encoder.train().stem(patches)
+    assert trained.dtype == torch.float32
+    assert 0 < (trained - plain).abs().max() < 0.05

@@ -15,7 +15,7 @@ from agentgym.training import loop as training_loop
 from agentgym.training.batches import batches_of
 from agentgym.training.loop import Loop, train
 from agentgym.training.metrics import MetricLogger, read_metrics
-from agentgym.training.optimizer import learning_rate, parameter_groups, uses_bfloat16
+from agentgym.training.optimizer import convolves_in_bfloat16, learning_rate, parameter_groups, uses_bfloat16
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +189,10 @@ def test_precision_auto_is_bfloat16_only_where_the_processor_has_it(monkeypatch)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert uses_bfloat16("auto", 768)
     assert not uses_bfloat16("auto", 128), "narrow layers are quicker in float32"
+    assert convolves_in_bfloat16("auto"), "convolutions are not"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     assert not uses_bfloat16("auto", 768)
+    assert not convolves_in_bfloat16("auto")
     assert uses_bfloat16("bfloat16", 128)
     assert not uses_bfloat16("float32", 768)
 
