@@ -105,7 +105,7 @@ def tunes(folder):
 
 def main(folder):
     dataset = record(folder / "data")
-    for sizes in ({"instruction_attention": True}, {"temporal_attention": True}):
+    for sizes in ({"instruction_attention": True}, {"temporal_attention": True}, {"convolutional_stem": True}):
         acts_as_on_the_cpu(dataset, **sizes)
     trains_with_rollouts(folder)
     evaluates(folder)

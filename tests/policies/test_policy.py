@@ -55,7 +55,13 @@ def trained_logits(policy, instruction, window):
     return output.action_logits[0, -1, 0, policy.model.config.num_text_tokens :]
 
 
-def test_acting_on_a_recorded_episode_gives_the_logits_that_training_saw(policy, demonstrations, monkeypatch):
+@pytest.mark.parametrize("convolutional_stem", [False, True], ids=["patches", "convolutions"])
+def test_acting_on_a_recorded_episode_gives_the_logits_that_training_saw(
+    convolutional_stem, demonstrations, monkeypatch
+):
+    torch.manual_seed(0)
+    model = model_of(demonstrations, window=M, convolutional_stem=convolutional_stem)
+    policy = AgentPolicy(model, tokenizer_of(demonstrations))
     episode = longest(demonstrations, 1)[0]
     assert len(episode) > 2 * M
     acted = act_as_recorded(policy, [episode], monkeypatch)
