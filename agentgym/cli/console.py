@@ -16,8 +16,9 @@ from agentgym.files import to_json
 
 LINE_EVERY_S = 30.0  # where progress goes into a file
 
-out = Console()
-err = Console(stderr=True)
+# Names of folders, tasks and modules are shown as they are: nothing in them is markup, nor :smile: an emoji.
+out = Console(markup=False, emoji=False, highlight=False)
+err = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class CommandOutput:
     json: bool
 
     def print(self, *what: Any, **style: Any) -> None:
-        """Prints for people, names of folders and tasks as they are: nothing in them is markup."""
+        """Prints for people."""
         if not (self.quiet or self.json):
             shown = [printable(each) if isinstance(each, str) else each for each in what]
-            out.print(*shown, **{"highlight": False, "markup": False, "soft_wrap": True, **style})
+            out.print(*shown, **{"soft_wrap": True, **style})
 
     def warn(self, line: str) -> None:
         """Prints a warning for people on stderr, so that JSON stays clean."""
@@ -56,7 +57,7 @@ class CommandOutput:
 
 def complain(line: str, style: str = "red") -> None:
     """One line on stderr."""
-    err.print(f"agentgym: {printable(line)}", style=style, highlight=False, markup=False, soft_wrap=True)
+    err.print(f"agentgym: {printable(line)}", style=style, soft_wrap=True)
 
 
 class _RateColumn(ProgressColumn):
@@ -103,7 +104,7 @@ def _lines(description: str, total: int, unit: str) -> Iterator[Callable[[int, s
         printed = done
         rate = f", {done / (now - began):,.1f} {unit}/s" if now > began else ""
         line = f"{description}: {done:,} of {total:,} {unit}{rate}{f', {latest}' if latest else ''}"
-        err.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+        err.print(printable(line), soft_wrap=True)
 
     def on_progress(count: int, note: str) -> None:
         nonlocal done, latest, said

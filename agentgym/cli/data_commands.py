@@ -139,7 +139,7 @@ def _export_agent(source: Path, folder: Path, output: CommandOutput) -> None:
 
     write_agent_folder(store.require_local(source, "name a run's folder there"), folder)
     size_ = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    output.print(f"{folder}: an agent of {size_:,} bytes", markup=False)
+    output.print(f"{folder}: an agent of {size_:,} bytes")
     output.result({"folder": str(folder), "bytes": size_})
 
 

@@ -83,7 +83,7 @@ def check(
             on_progress(1, "")
     differing = [str(result) for result in replays if result.problem]
     changes = sorted({line for result in replays for line in result.version_changes})
-    output.print(f"{data}: whole; {size(dataset)}", markup=False)
+    output.print(f"{data}: whole; {size(dataset)}")
     if not len(dataset):
         counts = ", ".join(f"{outcome} {count:,}" for outcome, count in dataset.outcomes().items())
         output.warn(f"{data}: holds no episode, of these attempts: {counts}")
@@ -91,7 +91,7 @@ def check(
         same = "every frame is the recorded one, and so are rewards and ends"
         verdict = f"{len(differing)} episodes differ" if differing else same
         frames = sum(result.frames for result in replays)
-        output.print(f"replayed {len(replays)} episodes, {frames:,} frames: {verdict}", markup=False)
+        output.print(f"replayed {len(replays)} episodes, {frames:,} frames: {verdict}")
     for line in (*differing, *changes):
         (err.print if output.quiet else output.print)(line, style="yellow", soft_wrap=True)
     values = {"data": str(data), "episodes": len(dataset), "steps": int(dataset.lengths.sum())}

@@ -96,9 +96,7 @@ def dagger(
     with output.progress("rounds", resolved.rounds, "rounds") as on_progress:
         points = dagger.run_rounds(resolved, folder, workers=workers, on_progress=on_progress)
     page = dagger_page.write_results(resolved, {folder.name: points, **others}, to or folder)
-    output.print(
-        f"{folder}: success {points[-1]['success_rate']:.1%} after {points[-1]['episodes']:,} episodes", markup=False
-    )
+    output.print(f"{folder}: success {points[-1]['success_rate']:.1%} after {points[-1]['episodes']:,} episodes")
     output.print(f"results: {page}")
     output.result({"run": str(folder), "points": points, "results": str(page)})
 
@@ -122,6 +120,6 @@ def transfer(
         points = comparison.run_transfer(resolved, folder, on_progress=on_progress)
     page = transfer_page.write_results(resolved, points, to or folder)
     for line in transfer_page.verdict(transfer_page.cells_of(points)):
-        output.print(line, markup=False)
-    output.print(f"results: {page}", markup=False)
+        output.print(line)
+    output.print(f"results: {page}")
     output.result({"run": str(folder), "results": str(page)})

@@ -36,7 +36,7 @@ def push(
         kind: hub.RepoKind = "model" if is_run else "dataset"
         address = hub.upload(folder, repository, kind, private=private, message=f"{source.name}, by agentgym")
     opened = f"{address}" if is_run else f"{address}; EpisodeDataset('hf://datasets/{repository}') opens it"
-    output.print(f"{source} -> {opened}", markup=False)
+    output.print(f"{source} -> {opened}")
     output.result({"repository": repository, "kind": kind, "address": address})
 
 
@@ -54,7 +54,7 @@ def pull(
     with new_folder(to) as folder:
         hub.download(repository, "dataset" if dataset else "model", to=folder)
         shutil.rmtree(folder / ".cache", ignore_errors=True)  # huggingface_hub's own notes
-    output.print(f"{repository} -> {to}", markup=False)
+    output.print(f"{repository} -> {to}")
     output.result({"folder": str(to)})
 
 

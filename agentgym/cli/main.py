@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -65,7 +64,7 @@ def _print_version(asked: bool) -> None:
     if asked:
         from agentgym.versions import installed_versions
 
-        out.print(f"agentgym {installed_versions(())['agentgym']}", highlight=False)
+        out.print(f"agentgym {installed_versions(())['agentgym']}")
         raise typer.Exit
 
 
@@ -88,7 +87,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, _Interrupts())
     code = _run()
     if code == INTERRUPTED:  # what Typer makes of Ctrl-C
-        err.print("agentgym: interrupted; the same command resumes from here", highlight=False)
+        err.print("agentgym: interrupted; the same command resumes from here")
     sys.exit(code)
 
 
@@ -156,7 +155,7 @@ def list_recipes(
         table.add_column()
         lines = {"experts": _expert_lines, "agents": _agent_lines}
         for row in _recipe_lines(kinds[name]) if name in kinds else lines[name]():
-            table.add_row(*map(escape, row))
+            table.add_row(*row)
         out.print(table, "")
 
 

@@ -69,7 +69,7 @@ def serve(
     from agentgym.apps import serve as serving
 
     def announce(address: str) -> None:
-        output.print(f"serving {who} at {address} (Ctrl-C ends it)", markup=False)
+        output.print(f"serving {who} at {address} (Ctrl-C ends it)")
         output.result({"address": address})
 
     serving.serve(serving.offer(who, clients=max_clients), host=host, port=port, announce=announce)

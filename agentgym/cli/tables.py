@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -56,15 +55,15 @@ def summary(evaluation: dict[str, Any]) -> Iterator[str]:
 
 def comparison_table(compared: "Comparison") -> Table:
     """A against B, task by task."""
-    table = Table(title=escape(f"{compared.a} against {compared.b}"), title_justify="left")
+    table = Table(title=f"{compared.a} against {compared.b}", title_justify="left")
     for heading in ("task", "score A", "score B", "difference [95 %]", "A better on"):
         table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
     for task in compared.tasks:
         interval = task.difference_ci95
         table.add_row(
-            escape(task.task),
+            task.task,
             *task.scores,
-            escape(f"{task.difference:+.3f} " + ("[{:.3f}, {:.3f}]".format(*interval) if interval else "(too few)")),
+            f"{task.difference:+.3f} " + ("[{:.3f}, {:.3f}]".format(*interval) if interval else "(too few)"),
             f"{task.better:.1%} of {task.pairs}",
             style="bold" if task.beyond_chance else None,
         )
@@ -76,18 +75,16 @@ def score_table(task: dict[str, Any], who: str = "agent") -> Table:
     from agentgym.evaluation.score_rows import plain, read_scores  # SciPy, which no other verb waits for
 
     rows = list(read_scores({"tasks": [task]}))
-    table = Table(
-        title=escape(f"{task['task']}, seeds {rows[0].first_seed} to {rows[0].last_seed}"), title_justify="left"
-    )
+    table = Table(title=f"{task['task']}, seeds {rows[0].first_seed} to {rows[0].last_seed}", title_justify="left")
     judged = rows[0].defines_success
     for heading in ("policy", *(("success [95 %]",) if judged else ()), "mean return [95 %]", "mean length"):
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     for row in rows:
         low, high = row.success_ci95
         table.add_row(
-            escape(who if row.role == "agent" else row.policy),
-            *([escape(f"{row.success_rate:.1%} [{low:.1%}, {high:.1%}]")] if judged else []),
-            escape(f"{plain(row.return_mean)} [{plain(row.return_ci95[0])}, {plain(row.return_ci95[1])}]"),
+            who if row.role == "agent" else row.policy,
+            *([f"{row.success_rate:.1%} [{low:.1%}, {high:.1%}]"] if judged else []),
+            f"{plain(row.return_mean)} [{plain(row.return_ci95[0])}, {plain(row.return_ci95[1])}]",
             f"{row.length_mean:.1f}",
         )
     notes = []
@@ -102,7 +99,7 @@ def score_table(task: dict[str, Any], who: str = "agent") -> Table:
             if name in task["published"]
         )
         notes.append(f"published returns: {', '.join(scores)}")
-    table.caption, table.caption_justify = escape("\n".join(notes)), "left"
+    table.caption, table.caption_justify = "\n".join(notes), "left"
     return table
 
 

@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from rich.table import Table
 from tiny import TASK
 
-from agentgym.cli import main
+from agentgym.cli import console, main
 
 
 @pytest.fixture
@@ -78,3 +79,13 @@ def test_people_read_tables_and_one_sentence(agentgym):
     assert sentence.startswith(
         "evaluations/babyai-goto-redball/babyai-bot is better than mine on 1 of 1 task; overall +1.00"
     )
+
+
+def test_names_are_shown_as_they_are_neither_markup_nor_emoji(capsys):
+    name = "[red]envs:rocket:Room-v0[/] ..:x: [link=a]"
+    console.complain(name)
+    console.CommandOutput(quiet=False, json=False).print(name)
+    console.out.print(Table(name, title=name))
+    said = capsys.readouterr()
+    assert name in said.err
+    assert said.out.count(name) == 3
