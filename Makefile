@@ -33,6 +33,7 @@ benchmark: install
 	$(VENV)/bin/python tests/benchmarks/data.py
 	$(VENV)/bin/python tests/benchmarks/training.py
 	$(VENV)/bin/python tests/benchmarks/update_cost.py
+	$(VENV)/bin/python tests/benchmarks/stem.py
 	$(VENV)/bin/python tests/benchmarks/optimizer.py data/benchmarks/optimizer
 	$(VENV)/bin/python tests/benchmarks/gpu.py
 	$(VENV)/bin/python tests/benchmarks/recording.py
