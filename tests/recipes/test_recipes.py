@@ -239,6 +239,12 @@ def test_what_is_wrong_with_a_set_is_named(override):
     assert WRONG_SETS[override] in refusal(load_dataset, "babyai-goto-redball", [override])
 
 
+def test_published_vision_weights_have_a_stem_of_their_own():
+    stem, published = "model.convolutional_stem=true", 'model.init={vision="clip"}'
+    line = refusal(load_experiment, "babyai-goto-redball", [stem, published])
+    assert "'convolutional_stem' is for an encoder from scratch, and 'init.vision' has a stem" in line
+
+
 def test_a_mistake_in_a_file_that_set_chose_is_that_files(own):
     wrong = DATASET.replace("suite.toml", "data/suite.toml").replace("episodes = 7", "episodes = 0")
     path = write(own / "other.toml", wrong)
