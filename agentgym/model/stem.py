@@ -46,8 +46,8 @@ class ConvolutionalStem(nn.Module):
             seen = torch.zeros_like(patches[:, :, :1]).scatter(1, visible[..., None], 1.0)
             patches = patches * seen
         side, size = self.side, self.patch_size
-        grid = patches.reshape(-1, side, side, 3, size, size).permute(0, 3, 1, 4, 2, 5)
-        hidden = grid.reshape(-1, 3, side * size, side * size)
+        grid = patches.reshape(-1, side, side, 3, size, size).permute(0, 1, 4, 2, 5, 3)
+        hidden = grid.reshape(-1, side * size, side * size, 3).permute(0, 3, 1, 2)  # channels last in memory: quicker
         with torch.autocast(hidden.device.type, torch.bfloat16) if self._in_bfloat16 else nullcontext():
             for convolution in self.convolutions:
                 hidden = convolution(hidden).relu()
