@@ -159,7 +159,7 @@ def uses_bfloat16(precision: str, width: int) -> bool:
 def convolves_in_bfloat16(precision: str) -> bool:
     """Whether a convolutional stem trains in bfloat16: "auto" takes it where the hardware has it, however narrow.
 
-    There it was 1.7 times as quick (tests/benchmarks/stem.md).
+    There it was twice as quick (tests/benchmarks/stem.md).
     """
     return has_bfloat16() if precision == "auto" else precision == "bfloat16"
 
