@@ -31,6 +31,7 @@ from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import ExperimentRecipe, SuiteRecipe, load_experiment
 from agentgym.training import distributed
 from agentgym.training import loop as training_loop
+from agentgym.training.checkpoints import seconds_spent
 from agentgym.training.datasets import adopt, open_parts
 from agentgym.training.distributed import is_first
 from agentgym.training.first_model import first_model, window_config_of
@@ -145,7 +146,7 @@ def train_run(
 
 
 def _train(recipe: ExperimentRecipe, data: Path, run: Path, start: Start, on_progress: OnProgressWithNote) -> None:
-    started = time.perf_counter()
+    started = time.perf_counter() - seconds_spent(run)
     on_progress(0, describe_frames(start.model.config))
     tokenizer, training, held_out = start.tokenizer, start.training, start.held_out
 

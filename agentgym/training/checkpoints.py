@@ -7,11 +7,13 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from agentgym.errors import UserError, first_line
-from agentgym.files import sync_folder, sync_tree, writing
+from agentgym.files import read_json, sync_folder, sync_tree, write_json, writing
+
+SECONDS = "seconds.json"
 
 
-def save_checkpoint(accelerator: Accelerator, path: Path, update: int) -> None:
-    """Writes a checkpoint, whole or not at all, and then deletes older ones."""
+def save_checkpoint(accelerator: Accelerator, path: Path, update: int, seconds: float) -> None:
+    """Writes a checkpoint, whole or not at all, and then deletes older ones. `seconds` were spent up to it."""
     folder = path / "checkpoints" / f"{update:07d}"
     temporary = folder.with_suffix(".tmp")
     with writing(folder):
@@ -21,6 +23,7 @@ def save_checkpoint(accelerator: Accelerator, path: Path, update: int) -> None:
         accelerator.save_state(str(temporary))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            write_json(temporary / SECONDS, {"seconds": round(seconds, 1)})
             sync_tree(temporary)
             shutil.rmtree(folder, ignore_errors=True)  # one that could not be read
             temporary.rename(folder)
@@ -36,7 +39,7 @@ def resume(accelerator: Accelerator, path: Path) -> int:
 
     Raises UserError when it cannot be read.
     """
-    whole = [folder for folder in _checkpoints(path) if folder.suffix != ".tmp"]
+    whole = _whole_ones(path)
     if not whole:
         return 0
     try:
@@ -47,6 +50,20 @@ def resume(accelerator: Accelerator, path: Path) -> int:
             "begins again"
         ) from error
     return int(whole[-1].name)
+
+
+def seconds_spent(path: Path) -> float:
+    """What a run's training took up to its last whole checkpoint, in seconds; 0 where none says so.
+
+    Raises UserError when that cannot be read.
+    """
+    noted = [folder / SECONDS for folder in _whole_ones(path)[-1:] if (folder / SECONDS).is_file()]
+    seconds = read_json(noted[0], dict).get("seconds") if noted else 0
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
+def _whole_ones(path: Path) -> list[Path]:
+    return [folder for folder in _checkpoints(path) if folder.suffix != ".tmp"]
 
 
 def _checkpoints(path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ random is a function of (seed, place of the window), so that a checkpoint needs 
 processes share every batch of the recipe and every evaluation, so that their number changes nothing but the time.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from agentgym.model.agent import AgentModel, AgentOutput
 from agentgym.recipes import LossRecipe, TrainingRecipe
 from agentgym.training.allocator import keep_freed_memory
 from agentgym.training.batches import batches_of
-from agentgym.training.checkpoints import resume, save_checkpoint
+from agentgym.training.checkpoints import resume, save_checkpoint, seconds_spent
 from agentgym.training.distributed import forget_accelerator, is_first
 from agentgym.training.forward import forward, read_windows, some_windows
 from agentgym.training.losses import Losses
@@ -63,6 +64,7 @@ def train(
     the batch; the last checkpoint stays. `on_progress(n, note)` is called after updates.
     """
     recipe = loop.recipe
+    began = time.perf_counter() - seconds_spent(loop.path)
     updater, first = _prepare(model, loop)
     accelerator, model = updater.accelerator, updater.model
     unscored = first > 0 and _evaluates(first, recipe) and not _is_scored(loop.path, first)
@@ -89,7 +91,7 @@ def train(
                 logger.write(update, {**means, **moved, **timer.rates(targets)})
             metrics, timer = MetricAccumulator(), StepTimer()
         if update % recipe.checkpoint_every == 0 or update == recipe.updates:
-            save_checkpoint(accelerator, loop.path, update)
+            save_checkpoint(accelerator, loop.path, update, time.perf_counter() - began)
         if _evaluates(update, recipe):  # after the checkpoint: what fails here is not lost there
             scores = _evaluate(_whole(model, accelerator), loop, accelerator)
             if logger:

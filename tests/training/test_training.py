@@ -13,6 +13,7 @@ from agentgym.errors import UserError
 from agentgym.recipes import ColourJitter, PartRates
 from agentgym.training import loop as training_loop
 from agentgym.training.batches import batches_of
+from agentgym.training.checkpoints import seconds_spent
 from agentgym.training.loop import Loop, train
 from agentgym.training.metrics import MetricLogger, read_metrics
 from agentgym.training.optimizer import convolves_in_bfloat16, learning_rate, parameter_groups, uses_bfloat16
@@ -65,6 +66,16 @@ def test_a_compiled_training_makes_the_same_updates(dataset, loop, tmp_path, mon
     )
     for name, weights in expected.state_dict().items():
         assert torch.allclose(found.state_dict()[name], weights, atol=1e-6), name
+
+
+def test_the_time_of_a_resumed_run_is_that_of_all_its_parts(dataset, loop, tmp_path):
+    loop = dataclasses.replace(with_recipe(loop, updates=2, checkpoint_every=1), path=tmp_path)
+    train(fresh_model(dataset), loop)
+    first = seconds_spent(tmp_path)
+    assert first > 0
+    (tmp_path / "checkpoints" / "0000002" / "seconds.json").write_text('{"seconds": 5000.0}')
+    train(fresh_model(dataset), dataclasses.replace(loop, recipe=loop.recipe.model_copy(update={"updates": 3})))
+    assert 5000 < seconds_spent(tmp_path) < 5000 + 100 * first + 60
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
