@@ -7,7 +7,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from agentgym.errors import UserError, first_line
-from agentgym.files import read_json, sync_folder, sync_tree, write_json, writing
+from agentgym.files import read_json, sync_folder, sync_tree, understanding, write_json, writing
 
 SECONDS = "seconds.json"
 
@@ -58,8 +58,10 @@ def seconds_spent(path: Path) -> float:
     Raises UserError when that cannot be read.
     """
     noted = [folder / SECONDS for folder in _whole_ones(path)[-1:] if (folder / SECONDS).is_file()]
-    seconds = read_json(noted[0], dict).get("seconds") if noted else 0
-    return float(seconds) if isinstance(seconds, int | float) else 0.0
+    if not noted:
+        return 0.0
+    with understanding(noted[0]):
+        return float(read_json(noted[0], dict)["seconds"])
 
 
 def _whole_ones(path: Path) -> list[Path]:
