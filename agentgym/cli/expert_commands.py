@@ -106,6 +106,7 @@ def transfer(
     recipe: Annotated[str, typer.Argument(help="A transfer recipe's name, or a path to a TOML file.")],
     run: Run = None,
     to: Annotated[Path | None, typer.Option(help="The folder of the results; the run's when not given.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="How many trainings at once.")] = 1,
     set_: Set = None,
     *,
     output: CommandOutput,
@@ -117,7 +118,7 @@ def transfer(
 
     folder = run or Path("runs") / resolved.name
     with output.progress("training runs", len(comparison.trials_of(resolved)), "runs") as on_progress:
-        points = comparison.run_transfer(resolved, folder, on_progress=on_progress)
+        points = comparison.run_transfer(resolved, folder, workers=workers, on_progress=on_progress)
     page = transfer_page.write_results(resolved, points, to or folder)
     for line in transfer_page.verdict(transfer_page.cells_of(points)):
         output.print(line)

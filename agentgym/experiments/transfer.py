@@ -18,18 +18,19 @@ from typing import Any
 import numpy as np
 from typing_extensions import TypedDict
 
+from agentgym import executors
 from agentgym.errors import UserError
 from agentgym.evaluation.demonstrations import check_unseen
 from agentgym.evaluation.expert_rollouts import rollout_expert
 from agentgym.evaluation.rollouts import rollout
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
-from agentgym.files import write_json
+from agentgym.files import read_json, write_json
 from agentgym.folders import claimed
 from agentgym.model.pretrained import find_folder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import find_agent
-from agentgym.recipes import DatasetRecipe, ExperimentRecipe, TransferRecipe
+from agentgym.recipes import DatasetRecipe, ExperimentRecipe, TransferRecipe, TransferTask, check_resolved
 from agentgym.shapes import Number, read_shape
 from agentgym.training.run_folder import BUSY, check_is_vacant_or, open_run
 
@@ -65,6 +66,11 @@ class Point:
     normalised: float | None
     seconds: float
 
+    @property
+    def trial(self) -> Trial:
+        """The training run that reached it."""
+        return Trial(self.start, self.task, self.size, self.seed)
+
 
 class Means(TypedDict):
     """The mean returns of the references on a task."""
@@ -74,49 +80,73 @@ class Means(TypedDict):
 
 
 def trials_of(recipe: TransferRecipe) -> list[Trial]:
-    """All training runs, so that a table fills from its smallest size on."""
-    tasks = [task.id for task in recipe.tasks]
+    """All training runs, so that a table fills from the smallest sizes on."""
+    sizes = {task.id: recipe.sizes_of(task) for task in recipe.tasks}
+    most = max(len(each) for each in sizes.values())
     return [
-        Trial(start, task, size, seed)
-        for size, seed, task, start in product(recipe.sizes, range(recipe.seeds), tasks, recipe.all_starts)
+        Trial(start, task, sizes[task][place], seed)
+        for place, seed, task, start in product(range(most), range(recipe.seeds), sizes, recipe.all_starts)
+        if place < len(sizes[task])
     ]
 
 
 def run_transfer(
-    recipe: TransferRecipe, run: Path, *, on_progress: OnProgress = lambda count, note: None
+    recipe: TransferRecipe, run: Path, *, workers: int = 1, on_progress: OnProgress = lambda count, note: None
 ) -> list[Point]:
-    """Does the trials that are not yet done; the points of all. `on_progress(1, note)` follows each.
+    """Does the trials that are not yet done, `workers` at once; the points of all. `on_progress(1, note)` follows each.
 
+    The recipe may have more starts, tasks, sizes and seeds than the one that the folder's points are of.
     Raises UserError when the folder holds something else, a start is missing, or seeds overlap.
     """
     check_seeds(recipe)
-    played = range(recipe.evaluation.first_seed, recipe.evaluation.first_seed + recipe.evaluation.episodes)
     for start in recipe.starts:
         init = recipe.init_of(start)
         if init and init.agent:
             find_agent(init.agent)
-            check_unseen(init.agent, [task.id for task in recipe.tasks], played)
+            for task in recipe.tasks:
+                check_unseen(init.agent, [task.id], recipe.seeds_of(task))
         for part in (init.vision, init.language) if init else ():
             if part:
                 find_folder(part)
-    check_is_vacant_or(run, "comparison of starts", file=RECIPE, recipe=recipe)
+    known = recipe
+    if (run / RECIPE).is_file():
+        known = _as_far_as(check_resolved(TransferRecipe, read_json(run / RECIPE, dict), run / RECIPE), recipe)
+    check_is_vacant_or(run, "comparison of starts", file=RECIPE, recipe=known)
     with claimed(run, BUSY):
-        return _run_trials(recipe, run, on_progress)
+        return _run_trials(recipe, run, workers, on_progress)
 
 
-def _run_trials(recipe: TransferRecipe, run: Path, on_progress: OnProgress) -> list[Point]:
+def _run_trials(recipe: TransferRecipe, run: Path, workers: int, on_progress: OnProgress) -> list[Point]:
     write_json(run / RECIPE, recipe.model_dump(mode="json"))
     references = _references(recipe, run)
+    trials = {trial: number for number, trial in enumerate(trials_of(recipe))}
     points = read_points(run) if (run / "points.json").is_file() else []
-    done = {(point.start, point.task, point.size, point.seed) for point in points}
-    on_progress(len(points), "")
-    for trial in trials_of(recipe):
-        if (trial.start, trial.task, trial.size, trial.seed) in done:
-            continue
-        points.append(_do(recipe, run, trial, references[trial.task]))
-        write_json(run / "points.json", [asdict(point) for point in points])
-        on_progress(1, f"{trial.name}: {_told(points[-1])}")
-    return points
+    done = {point.trial for point in points}
+    on_progress(len(done & trials.keys()), "")
+    missing = [trial for trial in trials if trial not in done]
+    for trial in missing:
+        _record(recipe, run, trial)
+    jobs = [(recipe, run, trial, references[trial.task]) for trial in missing]
+    with executors.start(workers=workers) as executor:
+        for point in executor.as_done(_do, jobs):
+            points.append(point)
+            write_json(run / "points.json", [asdict(each) for each in points])
+            on_progress(1, f"{point.trial.name}: {_told(point)}")
+    return sorted((point for point in points if point.trial in trials), key=lambda point: trials[point.trial])
+
+
+def _as_far_as(earlier: TransferRecipe, recipe: TransferRecipe) -> TransferRecipe:
+    """The recipe with the starts, tasks, sizes and seeds of the earlier one: having others alters no point."""
+    tasks = {task.id: task for task in recipe.tasks}
+    return recipe.model_copy(
+        update={
+            "description": earlier.description,
+            "starts": {name: recipe.starts.get(name, start) for name, start in earlier.starts.items()},
+            "tasks": [tasks.get(task.id, task).model_copy(update={"sizes": task.sizes}) for task in earlier.tasks],
+            "sizes": earlier.sizes,
+            "seeds": earlier.seeds,
+        }
+    )
 
 
 def read_points(run: Path) -> list[Point]:
@@ -130,19 +160,23 @@ def read_points(run: Path) -> list[Point]:
 
 def check_seeds(recipe: TransferRecipe) -> None:
     """Raises UserError when a level that is played for the score is one that is recorded."""
-    first = recipe.evaluation.first_seed
-    for dataset in (task.dataset for task in recipe.tasks):
-        end = dataset.first_seed + max(recipe.sizes)
-        if first < end and dataset.first_seed < first + recipe.evaluation.episodes:
+    for task in recipe.tasks:
+        dataset, played = task.dataset, recipe.seeds_of(task)
+        end = dataset.first_seed + max(recipe.sizes_of(task))
+        if played.start < end and dataset.first_seed < played.stop:
             raise UserError(
                 f"{dataset.name}: seeds {dataset.first_seed} to {end - 1} are recorded, "
-                f"{first} to {first + recipe.evaluation.episodes - 1} are played; set another first_seed"
+                f"{played.start} to {played.stop - 1} are played; set another first_seed"
             )
+
+
+def _task_of(recipe: TransferRecipe, trial: Trial) -> TransferTask:
+    return next(task for task in recipe.tasks if task.id == trial.task)
 
 
 def _dataset_of(recipe: TransferRecipe, trial: Trial) -> DatasetRecipe:
     """The recipe of a trial's demonstrations: the first `size` of its task's seeds."""
-    dataset = next(task.dataset for task in recipe.tasks if task.id == trial.task)
+    dataset = _task_of(recipe, trial).dataset
     return dataset.model_copy(update={"name": f"{dataset.name}-{trial.size}", "episodes": trial.size, "held_out": 0.0})
 
 
@@ -154,20 +188,27 @@ def _experiment_of(recipe: TransferRecipe, trial: Trial) -> ExperimentRecipe:
         model=recipe.model.model_copy(update={"init": recipe.init_of(trial.start)}),
         losses=recipe.losses,
         training=recipe.training.model_copy(update={"seed": trial.seed, "evaluate_episodes": 0}),
-        evaluation=recipe.evaluation,
+        evaluation=recipe.evaluation_of(_task_of(recipe, trial)),
     )
 
 
+def _data_of(recipe: TransferRecipe, run: Path, trial: Trial) -> Path:
+    return run / "data" / _dataset_of(recipe, trial).name
+
+
+def _record(recipe: TransferRecipe, run: Path, trial: Trial) -> None:
+    """Records a trial's demonstrations, which it shares with the other starts and seeds."""
+    dataset, data = _dataset_of(recipe, trial), _data_of(recipe, run, trial)
+    if not collection.is_complete(dataset, data):
+        collection.collect(dataset, data)
+
+
 def _do(recipe: TransferRecipe, run: Path, trial: Trial, reference: dict[str, float]) -> Point:
-    """Records, trains and scores one trial; its model is not kept."""
+    """Trains and scores one trial; its model is not kept."""
     experiment, folder = _experiment_of(recipe, trial), run / "trials" / trial.name
-    assert experiment.dataset is not None
-    data = run / "data" / experiment.dataset.name
-    if not collection.is_complete(experiment.dataset, data):
-        collection.collect(experiment.dataset, data)
     began = time.perf_counter()
     open_run(folder, experiment)
-    train_run(experiment, data, folder)
+    train_run(experiment, _data_of(recipe, run, trial), folder)
     seconds = round(time.perf_counter() - began, 1)
     success, total = _score(AgentPolicy.from_pretrained(folder), experiment)
     shutil.rmtree(folder)
@@ -196,15 +237,15 @@ def _references(recipe: TransferRecipe, run: Path) -> dict[str, dict[str, float]
     """The mean return of random and of the demonstrator on the evaluation's levels, by task; played once."""
     file = run / "references.json"
     found: dict[str, dict[str, float]] = read_shape(file, dict[str, Means]) if file.is_file() else {}
-    seeds = range(recipe.evaluation.first_seed, recipe.evaluation.first_seed + recipe.evaluation.episodes)
-    for dataset in (each.dataset for each in recipe.tasks):
+    for each in recipe.tasks:
+        dataset, seeds = each.dataset, recipe.seeds_of(each)
         task, frame = dataset.suite.tasks[0], dataset.suite.frame
         if task.id not in found:
             played = {
                 role: rollout_expert(name, task, frame=frame, seeds=seeds)
                 for role, name in (("random", "random"), ("expert", dataset.expert))
             }
-            means = {role: np.mean([each.total_reward for each in episodes]) for role, episodes in played.items()}
+            means = {role: np.mean([episode.total_reward for episode in episodes]) for role, episodes in played.items()}
             found[task.id] = {role: float(mean) for role, mean in means.items()}
             write_json(file, found)
     return found

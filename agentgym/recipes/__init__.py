@@ -43,7 +43,7 @@ from agentgym.recipes.loading import (
 from agentgym.recipes.problems import with_values
 from agentgym.recipes.rounds import RoundsRecipe
 from agentgym.recipes.suites import INSTRUCTION_BYTES, FrameRecipe, ReferenceRecipe, SuiteRecipe, TaskRecipe
-from agentgym.recipes.transfer import TransferRecipe
+from agentgym.recipes.transfer import TransferRecipe, TransferTask
 
 __all__ = [
     "INSTRUCTION_BYTES",
@@ -72,6 +72,7 @@ __all__ = [
     "TaskRecipe",
     "TrainingRecipe",
     "TransferRecipe",
+    "TransferTask",
     "check_resolved",
     "describe",
     "differences",

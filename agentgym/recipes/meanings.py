@@ -190,7 +190,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "rounds": "The number of rounds.",
         "probability": "How often the last agent acts; 0 is plain imitation.",
     },
-    "TransferTask": {"dataset": "What is learnt after the start."},
+    "TransferTask": {
+        "dataset": "What is learnt after the start.",
+        "sizes": "Demonstrations of this task, in place of the recipe's.",
+        "episodes": "Levels that are played of this task, in place of the recipe's.",
+    },
     "TransferRecipe": {
         "starts": "By name what to start from in addition to scratch: an agent, or published parts.",
         "tasks": "What each start then learns.",

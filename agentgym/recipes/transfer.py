@@ -4,15 +4,23 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from agentgym.recipes.base import Recipe
+from agentgym.recipes.base import MOST_EPISODES, Recipe
 from agentgym.recipes.datasets import DatasetRecipe
 from agentgym.recipes.experiments import EvaluationRecipe, InitRecipe, LossRecipe, ModelRecipe, TrainingRecipe
 
+Sizes = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+
 
 class TransferTask(Recipe):
-    """A task that is learnt from few demonstrations, by the recipe of its dataset, which has only that task."""
+    """A task that is learnt from few demonstrations, by the recipe of its dataset, which has only that task.
+
+    `sizes` are numbers of demonstrations and `episodes` the levels that are played for the score, in place of the
+    recipe's: for a task whose episodes are much longer than another's.
+    """
 
     dataset: DatasetRecipe
+    sizes: Annotated[Sizes | None, Field(exclude_if=lambda sizes: sizes is None)] = None
+    episodes: Annotated[int | None, Field(ge=1, le=MOST_EPISODES, exclude_if=lambda episodes: episodes is None)] = None
 
     @property
     def id(self) -> str:
@@ -36,7 +44,7 @@ class TransferRecipe(Recipe):
     description: str
     starts: dict[str, str | InitRecipe] = {}  # noqa: RUF012
     tasks: Annotated[list[TransferTask], Field(min_length=1)]
-    sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(default=[20, 100, 500])
+    sizes: Sizes = Field(default=[20, 100, 500])
     seeds: Annotated[int, Field(ge=1)] = 5
     model: ModelRecipe = ModelRecipe()
     losses: LossRecipe = LossRecipe()
@@ -49,11 +57,25 @@ class TransferRecipe(Recipe):
             raise ValueError(f"a start cannot be named '{self.SCRATCH}', which is there anyway")
         if self.model.init is not None:
             raise ValueError("model.init is for 'starts' to say; 'model' is what scratch begins with")
-        if sorted(set(self.sizes)) != self.sizes:
-            raise ValueError(f"sizes {self.sizes}: expected different numbers, the smallest first")
+        for sizes in (self.sizes, *(task.sizes for task in self.tasks)):
+            if sizes is not None and sorted(set(sizes)) != sizes:
+                raise ValueError(f"sizes {sizes}: expected different numbers, the smallest first")
         if any(len(task.dataset.suite.tasks) != 1 for task in self.tasks):
             raise ValueError("expected datasets of one task each")
         return self
+
+    def sizes_of(self, task: TransferTask) -> list[int]:
+        """The numbers of demonstrations of a task."""
+        return self.sizes if task.sizes is None else task.sizes
+
+    def evaluation_of(self, task: TransferTask) -> EvaluationRecipe:
+        """How a task is scored."""
+        return self.evaluation.model_copy(update={"episodes": task.episodes or self.evaluation.episodes})
+
+    def seeds_of(self, task: TransferTask) -> range:
+        """The levels of a task that are played for the score."""
+        played = self.evaluation_of(task)
+        return range(played.first_seed, played.first_seed + played.episodes)
 
     def init_of(self, start: str) -> InitRecipe | None:
         """What a start begins with; None for scratch."""

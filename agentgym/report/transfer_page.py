@@ -94,6 +94,7 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
     loop, played = recipe.training, recipe.evaluation
     starts = ", ".join(f"{name} is {_said(start)}" for name, start in recipe.starts.items())
     solved = list(_table([cell for cell in cells if cell.success is not None], _solved))
+    few = "".join(f" ({task.episodes:,} of {task.id})" for task in recipe.tasks if task.episodes)
     lines = [
         f"# {recipe.name}",
         "",
@@ -104,8 +105,8 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
         "",
         *_table(cells, _scored),
         "",
-        f"Each number is over {played.episodes:,} levels from seed {played.first_seed}: the mean of {recipe.seeds} "
-        "training runs and the 95 % t interval over them. Every start has the same demonstrations and "
+        f"Each number is over {played.episodes:,} levels from seed {played.first_seed}{few}: the mean of "
+        f"{recipe.seeds} training runs and the 95 % t interval over them. Every start has the same demonstrations and "
         f"{loop.updates:,} updates of {loop.batch_size} windows.",
         "",
         *([*(f"* {line}" for line in verdict(cells)), ""] if recipe.starts else []),

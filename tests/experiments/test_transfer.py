@@ -1,6 +1,7 @@
 """A comparison of starts: every start has the same data and updates, nothing is done twice, intervals are over runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,38 @@ def test_a_comparison_that_was_cut_does_the_missing_trials_only(recipe, tmp_path
     points = run_transfer(recipe, tmp_path / "run")
     assert done == trials_of(recipe)
     assert len(points) == 8
+
+
+def test_a_recipe_that_grew_keeps_what_was_done(recipe, tmp_path, monkeypatch):
+    done = []
+
+    def do(recipe, run, trial, reference):
+        done.append(trial)
+        return Point(trial.start, trial.task, trial.size, trial.seed, 0.5, 0.4, 0.3, 1.0)
+
+    monkeypatch.setattr(transfer, "_do", do)
+    smaller = recipe.model_copy(update={"starts": {}, "sizes": [2], "seeds": 1})
+    run_transfer(smaller, tmp_path / "run")
+    points = run_transfer(recipe, tmp_path / "run")
+    assert len(done) == len(set(done)) == len(points) == 8
+    assert [point.trial for point in points] == trials_of(recipe)
+    assert [point.trial for point in run_transfer(smaller, tmp_path / "run")] == trials_of(smaller)
+    longer = recipe.model_copy(update={"training": recipe.training.model_copy(update={"updates": 3})})
+    assert "training.updates: 2 -> 3" in refusal(run_transfer, longer, tmp_path / "run")
+
+
+def test_a_task_may_have_sizes_and_episodes_of_its_own(recipe):
+    [task] = recipe.tasks
+    one = recipe.model_copy(update={"tasks": [task.model_copy(update={"sizes": [1], "episodes": 2})]})
+    assert {trial.size for trial in trials_of(one)} == {1}
+    assert transfer._experiment_of(one, trials_of(one)[0]).evaluation.episodes == 2
+
+
+@pytest.mark.slow
+def test_trials_at_once_reach_what_they_reach_one_by_one(recipe, tmp_path):
+    few = recipe.model_copy(update={"sizes": [2], "seeds": 1})
+    one, two = (run_transfer(few, tmp_path / f"{workers}", workers=workers) for workers in (1, 2))
+    assert [replace(point, seconds=0) for point in one] == [replace(point, seconds=0) for point in two]
 
 
 def test_one_command_trains_scores_and_writes_the_table(recipe, agent, tmp_path):
