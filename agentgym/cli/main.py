@@ -23,7 +23,7 @@ from agentgym.cli import (
     run_commands,
 )
 from agentgym.cli.console import complain, err, out
-from agentgym.errors import UserError, did_you_mean, first_line
+from agentgym.errors import UserError, complaint_of, did_you_mean, first_line
 from agentgym.files import REMEDIES
 
 INTERRUPTED = 130
@@ -105,15 +105,25 @@ def _run() -> int:
     except BrokenPipeError:  # the reader of the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        complain(_of_the_disk(error))
-    except RecursionError:
-        complain("what was read is nested too deeply")
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):  # torch's MemoryError
+    except Exception as error:
+        explained = _explained(error)
+        if explained is None:
             raise
-        complain(f"there is not enough memory: {first_line(error)}; fewer, shorter or smaller ones need less")
+        complain(explained)
     return 2
+
+
+def _explained(error: Exception) -> str | None:
+    """The line for an error about which somebody can do something; None for a fault of agentgym's own."""
+    if complaint := complaint_of(error):
+        return f"{complaint}; fix that code"
+    if isinstance(error, OSError):
+        return _of_the_disk(error)
+    if isinstance(error, RecursionError):
+        return "what was read is nested too deeply"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # torch's MemoryError
+        return f"there is not enough memory: {first_line(error)}; fewer, shorter or smaller ones need less"
+    return None
 
 
 def _of_the_disk(error: OSError) -> str:

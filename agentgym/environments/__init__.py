@@ -24,7 +24,7 @@ from agentgym.environments.task import (
     encode_instruction,
 )
 from agentgym.environments.wrapped import WrappedTask, wrap
-from agentgym.errors import UserError, did_you_mean
+from agentgym.errors import Foreign, UserError, described, did_you_mean
 from agentgym.extras import needs
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 
@@ -110,26 +110,29 @@ def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
     if problem:
         raise UserError(problem[1])
     try:
-        with trust.nothing_more() if recipe.arguments else nullcontext():  # one of them may name an environment
+        with (
+            Foreign(recipe.id, "making"),
+            trust.nothing_more() if recipe.arguments else nullcontext(),
+        ):  # one of them may name an environment
             return family_of(recipe.id).load()(recipe, frame)  # type: ignore[call-arg]  # each family takes these two
     except UserError:
         raise
     except gymnasium.error.Error as error:  # a package of its own that is missing, an id that is no more, ...
         raise UserError(f"{recipe.id}: cannot be made: {_first_line(error)}") from None
-    except (Exception, SystemExit) as error:  # an environment is foreign code and may do anything
+    except Exception as error:  # an environment is foreign code and may do anything
         if isinstance(error, TypeError) and recipe.arguments:
             given = ", ".join(recipe.arguments)
             raise UserError(f"{recipe.id}: it does not take its `arguments` ({given}): {_first_line(error)}") from error
         raise UserError(f"{recipe.id}: cannot be made: {_told(error)}") from error
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).partition(" was raised from the environment creator")[0].partition("\n")[0]
 
 
-def _told(error: BaseException) -> str:
+def _told(error: Exception) -> str:
     """What foreign code raised, in one line."""
-    return f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
+    return described(error).partition(" was raised from the environment creator")[0]
 
 
 def remake(task: str | TaskRecipe, frame: FrameRecipe | None = None, render_mode: str = "rgb_array") -> Task:
@@ -212,12 +215,13 @@ def _import_problem(task: str, module: str) -> str | None:
         return f"{task}: '{module}' is not the name of a module; write MODULE:ID, as in my_package.envs:Room-v0"
     try:
         trust.check_module(module, task)
-        import_module(module)
+        with Foreign(task, "import"):
+            import_module(module)
     except UserError as error:
         return str(error)
     except ImportError as error:
         return f"{task}: {error}; install it, or put the folder of '{module}' on PYTHONPATH"
-    except (Exception, SystemExit) as error:  # foreign code, and may do anything
+    except Exception as error:  # foreign code, and may do anything
         return f"{task}: importing '{module}' fails: {_told(error)}"
     return None
 

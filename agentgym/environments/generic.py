@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from agentgym.environments.pixels import as_picture, resize
 from agentgym.environments.task import StepResult, Task, as_reward, decode_instruction
-from agentgym.errors import UserError
+from agentgym.errors import Foreign, UserError
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 
@@ -84,11 +84,13 @@ class GenericTask(Task):
 
     def render(self) -> NDArray[np.uint8]:
         """What the environment draws, or its observation: uint8[height, width, 3]."""
-        return as_picture(self._inner.render() if self._inner.render_mode == "rgb_array" else self._seen, self._id)
+        with Foreign(self._id, "render"):
+            return as_picture(self._inner.render() if self._inner.render_mode == "rgb_array" else self._seen, self._id)
 
     def close(self) -> None:
         """Closes the environment within."""
-        self._inner.close()
+        with Foreign(self._id, "close"):
+            self._inner.close()
 
     def instruct(self, seed: int) -> str:
         """One of the recipe's wordings, or what a task within says."""

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from agentgym.errors import UserError
+from agentgym.errors import Foreign, UserError
 from agentgym.recipes import INSTRUCTION_BYTES, FrameRecipe, TaskRecipe
 
 MAX_SEED = 2**31 - 1
@@ -135,13 +135,15 @@ class Task(gymnasium.Env[Observation, Any]):
 
     def begin(self, seed: int) -> None:
         """Starts the episode of that seed without drawing a frame."""
-        self.start(seed)
-        self._instruction = encode_instruction(self.instruct(seed))
+        with Foreign(self.task, "reset"):
+            self.start(seed)
+            self._instruction = encode_instruction(self.instruct(seed))
         self._steps, self._return = 0, 0.0
 
     def play(self, action: Any) -> StepResult:
         """One step within the time limit, with the episode's success at its end; nothing is drawn."""
-        step = self.advance(action)
+        with Foreign(self.task, "step"):
+            step = self.advance(action)
         self._steps += 1
         self._return += step.reward
         truncated = step.truncated or (not step.terminated and self._steps == self.limit)
@@ -149,7 +151,8 @@ class Task(gymnasium.Env[Observation, Any]):
 
     def render(self) -> NDArray[np.uint8]:
         """A picture for people, uint8[height, width, 3]."""
-        return self.draw()
+        with Foreign(self.task, "render"):
+            return self.draw()
 
     @abstractmethod
     def start(self, seed: int) -> None:
@@ -173,7 +176,8 @@ class Task(gymnasium.Env[Observation, Any]):
         return bool(step.success)
 
     def _observe(self) -> Observation:
-        frame = self.draw() if self.drawn else np.zeros(self.frame_shape, np.uint8)
+        with Foreign(self.task, "frame"):
+            frame = self.draw() if self.drawn else np.zeros(self.frame_shape, np.uint8)
         return {"frame": frame, "instruction": self._instruction.copy()}
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from agentgym.environments.generic import is_picture, own_word, packages_of, reset_by_seed, within
 from agentgym.environments.pixels import as_picture, resize
 from agentgym.environments.task import Observation, StepResult, Task, as_reward, encode_instruction
-from agentgym.errors import UserError
+from agentgym.errors import Foreign, UserError
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 Instruct = Callable[[Any, Mapping[str, Any]], str]
@@ -146,11 +146,13 @@ class WrappedTask(Task):
         """What the environment draws for people, else the frame; uint8[height, width, 3]."""
         if self.env.render_mode != "rgb_array":
             return self.draw()
-        return as_picture(self.env.render(), self.task)
+        with Foreign(self.task, "render"):
+            return as_picture(self.env.render(), self.task)
 
     def close(self) -> None:
         """Closes the environment within."""
-        self.env.close()
+        with Foreign(self.task, "close"):
+            self.env.close()
 
     def _with_own(self, info: dict[str, Any]) -> dict[str, Any]:
         found = {**self._info, **info}

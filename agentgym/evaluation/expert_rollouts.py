@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from agentgym import environments, experts
 from agentgym.environments import Observation, Task, decode_instruction
-from agentgym.errors import UserError, first_line
+from agentgym.errors import Foreign, UserError, described
 from agentgym.evaluation.results import RolloutBuilder, RolloutResult
 from agentgym.executors import Executor, Processes
 from agentgym.experts.budget import OutOfTime, seconds_for, share_of, time_limit
@@ -59,15 +59,14 @@ def _play(expert: experts.Expert, env: Task, seed: int, budget: BudgetRecipe) ->
     builder = RolloutBuilder(env.task, seed, decode_instruction(observation["instruction"]), space)
     seconds = seconds_for(budget, env)
     try:
-        with time_limit(seconds):
+        with time_limit(seconds), Foreign(env.task, "expert"):
             return _play_to_its_end(expert, env, observation, builder, budget.steps)
     except OutOfTime:
         return builder.give_up(f"no end after {seconds:g} s", over_budget=True)
     except UserError:
         raise
     except Exception as error:  # an expert is foreign code and may raise anything
-        reason = first_line(error)
-        return builder.give_up(f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
+        return builder.give_up(described(error))
 
 
 def _play_to_its_end(

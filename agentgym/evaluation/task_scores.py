@@ -113,5 +113,6 @@ def _name(role: str, play: Play, episodes: Episodes) -> dict[str, str]:
     env = environments.make(play.task, frame=play.frame)
     space = SpaceCodec.of(env.action_space, env.action_names)
     env.close()
-    action = next(episode["actions"][0] for episode in episodes[role] if episode["task"] == play.task.id)
-    return {"name": values.name(space.root, action)}
+    mine = (episode["actions"] for episode in episodes[role] if episode["task"] == play.task.id)
+    action = next((actions[0] for actions in mine if actions), None)
+    return {"name": role if action is None else values.name(space.root, action)}  # None: its first steps all raised

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from agentgym.environments import Task
+from agentgym.errors import Interruption
 from agentgym.recipes import BudgetRecipe
 
 SECONDS = 20.0  # of a core: no expert needs as much for a level that it can do
@@ -14,7 +15,7 @@ SECONDS_A_STEP = 0.1  # of the longest episode that the task allows: a search in
 TURNS = 8  # how often a worker is given episodes: so all are busy to the end, and progress is seen
 
 
-class OutOfTime(BaseException):
+class OutOfTime(Interruption):
     """Not an Exception, so that an expert's own `except Exception` cannot swallow it."""
 
 

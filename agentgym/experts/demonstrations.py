@@ -10,7 +10,7 @@ from agentgym.data.episode import Episode
 from agentgym.data.recorder import Recorder
 from agentgym.data.store import Attempt, Extra, FrameEncoder, Header, Row, encode_row, fit
 from agentgym.data.store.extras import LABEL_PROBABILITIES
-from agentgym.errors import UserError, first_line
+from agentgym.errors import Foreign, UserError, described
 from agentgym.experts.action_noise import ActionNoise, RandomActor, SubstituteActor
 from agentgym.experts.budget import OutOfTime, seconds_for, time_limit
 from agentgym.recipes import BudgetRecipe, DatasetRecipe
@@ -136,13 +136,12 @@ def _attempt(
 ) -> tuple[str, str]:
     """The outcome of one episode, and of an error the reason. Whatever the expert does costs this episode only."""
     try:
-        with time_limit(seconds_for(budget, env)):
+        with time_limit(seconds_for(budget, env)), Foreign(env.task, "expert"):
             success = player.play(recorder, env, seed, limit=budget.steps)
     except OutOfTime:
         recorder.discard()
         return "timeout", ""
     except Exception as error:  # expert and environment are foreign code and may raise anything
         recorder.discard()
-        reason = first_line(error)
-        return "error", f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        return "error", described(error)
     return "solved" if success else "failed", ""

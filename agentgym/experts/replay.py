@@ -12,7 +12,7 @@ import numpy as np
 from agentgym import environments
 from agentgym.data.episode import Episode
 from agentgym.data.store import EpisodeDataset
-from agentgym.errors import UserError
+from agentgym.errors import UserError, described
 from agentgym.recipes import DatasetRecipe
 from agentgym.versions import installed_versions
 
@@ -73,12 +73,12 @@ class Again:
         """What is not as it was recorded; nothing when all is."""
         played, total = len(self.same_rewards), len(episode)
         found = []
-        if wrong := np.flatnonzero(~np.array(self.same_frames)).tolist():
+        if wrong := np.flatnonzero(~np.array(self.same_frames, bool)).tolist():
             found.append(f"{len(wrong)} of {total + 1} frames differ, the first is {wrong[0]}")
         if wrong := np.flatnonzero(~np.array(self.same_rewards, bool)).tolist():
             found.append(f"{len(wrong)} of {total} rewards differ, the first is that of step {wrong[0]}")
         if self.error:
-            found.append(f"step {played} raises {self.error}")
+            found.append(f"{f'step {played}' if self.same_frames else 'its reset'} raises {self.error}")
         elif played < total:
             found.append(f"it ends after {played} steps, the recorded one after {total}")
         elif self.end[0] != episode.terminated or self.end[1] > episode.truncated:  # a recorder may have its own limit
@@ -102,7 +102,7 @@ def play_again(episode: Episode, recipe: DatasetRecipe) -> Again:
             again.same_rewards.append(_same(np.float64(now), reward))
             again.end = bool(terminated), bool(truncated)
     except Exception as error:  # an environment is foreign code and may raise anything
-        again.error = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        again.error = described(error)
     env.close()
     return again
 
