@@ -66,6 +66,36 @@ def test_a_player_continues_from_the_action_that_was_executed(action, push):
     assert asked == [0, push]
 
 
+@pytest.mark.parametrize("across", range(46, 208, 9))
+def test_the_likeliest_action_is_the_chosen_one_and_doubt_is_near_the_aim(across):
+    """No ball was seen before: the paddle awaits it at 125, less 6.5 and 6.5, and is brought within 3 of there."""
+    ram = np.full(128, 100, np.uint8)
+    ram[51] = across
+    player = PaddlePlayer(PONG)
+    action = player.choose(ram)
+    assert sum(player.chances.values()) == pytest.approx(1)
+    assert player.chances[action] == pytest.approx(max(player.chances.values()), abs=0.01)
+    assert (player.chances["noop"] < 0.01) == (abs(112 - across) > 9)
+
+
+def test_probabilities_are_in_the_order_of_the_actions():
+    env, expert = make("ALE/Breakout-v5"), experts.make("atari-ram")
+    expert.check(env)
+    assert expert.has_probabilities
+    observation, _ = env.reset(seed=0)
+    expert.start(env, 0)
+    action = expert.act(observation)
+    assert env.action_names[action] == "fire"
+    assert expert.probabilities().tolist() == [float(name == "fire") for name in env.action_names]
+    env.close()
+
+
+def test_a_game_whose_player_is_always_certain_has_no_probabilities():
+    expert = experts.make("atari-ram")
+    expert.check(make("ALE/Freeway-v5"))
+    assert not expert.has_probabilities
+
+
 class Corridor:
     """Places in a row: action 1 goes to the right, 0 to the left; what costs is an end."""
 

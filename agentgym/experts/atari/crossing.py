@@ -4,7 +4,8 @@ The cars drive at constant speeds, so that where they will be is known; the chic
 down and waiting, moment by moment.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ RANK = {"up": 0, "noop": 1, "down": 2}
 
 class FreewayPlayer:
     """Crosses where there is a gap."""
+
+    gives_chances = False
+    chances: Mapping[str, float] = MappingProxyType({})
 
     def choose(self, ram: NDArray[np.uint8]) -> str:
         """The name of the action for a state of the memory, uint8[128]."""

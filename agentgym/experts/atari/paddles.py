@@ -16,6 +16,7 @@ from agentgym.experts.atari.arrival import Place, arrival
 
 OPPONENT, MIDDLE_OF_THE_FIELD = 50, 125
 AIM = 6.5
+SPREAD = 0.4  # of the distance that is allowed, over which one action becomes likelier than another
 SOON = 6  # steps before the ball's arrival from which the paddle is no more shaken
 
 
@@ -99,39 +100,49 @@ PONG = PaddleGame(
 
 
 class PaddlePlayer:
-    """Meets the ball, and serves when there is none."""
+    """Meets the ball, and serves when there is none.
+
+    `chances` are of the actions by their names, at the last choice: far from its aim it is certain, near to where it
+    would stop it is not, so that who learns from them learns how far the paddle is from where it should be.
+    """
+
+    gives_chances = True
 
     def __init__(self, game: PaddleGame) -> None:
         self._game, self._rest = game, game.rest()
         self._before: Place | None = None
         self._push = 0
+        self.chances: dict[str, float] = {}
 
     def choose(self, ram: NDArray[np.uint8]) -> str:
         """The name of the action for a state of the memory, uint8[128]; to be called once a step."""
         rest = self._rest.at(ram, self._push)
         if not ram[self._game.gone]:
-            self._before, self._push = None, 0
+            self._before, self._push, self.chances = None, 0, {"fire": 1.0}
             return "fire"
-        short = self._short_of_its_aim(ram, rest)
-        self._push = int(np.sign(short))
+        distance, allowed = self._distance_to_its_aim(ram, rest)
+        less, more = (_chance(way * distance - allowed, SPREAD * allowed) for way in (-1, 1))
+        self.chances = {self._game.less: less, "noop": 1 - less - more, self._game.more: more}
+        self._push = int(np.sign(distance)) if abs(distance) > allowed else 0
         return {-1: self._game.less, 0: "noop", 1: self._game.more}[self._push]
 
     def executed(self, action: str) -> None:
         """The paddle was pushed as that action pushes it, `leftfire` as `left`."""
         self._push = int(action.startswith(self._game.more)) - int(action.startswith(self._game.less))
 
-    def _short_of_its_aim(self, ram: NDArray[np.uint8], rest: float) -> float:
-        """How far the paddle would rest from where it should; 0 when that is near enough."""
+    def _distance_to_its_aim(self, ram: NDArray[np.uint8], rest: float) -> tuple[float, float]:
+        """How far the paddle would rest from where it should, and how far is near enough."""
         game = self._game
         now = Place(int(ram[game.along]), int(ram[game.across]))
         found = self._before and arrival(self._before, now, line=game.line, walls=game.walls)
         self._before = now
         if found and found.steps <= SOON:
-            return _beyond(found.across - game.middle - rest, game.reach)
+            return found.across - game.middle - rest, game.reach
         away = now.across if game.waiting is None else game.waiting
         place = found.across if found else away
-        return _beyond(place - game.middle - game.aim(ram) - rest, game.precision)
+        return place - game.middle - game.aim(ram) - rest, game.precision
 
 
-def _beyond(distance: float, allowed: float) -> float:
-    return distance if abs(distance) > allowed else 0.0
+def _chance(beyond: float, spread: float) -> float:
+    """The logistic function: a half at 0, almost certain three spreads beyond."""
+    return float(1 / (1 + np.exp(-beyond / spread)))

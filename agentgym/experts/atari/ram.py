@@ -1,6 +1,6 @@
 """Players of single Atari games, which read where things are from the emulator's memory instead of looking."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,13 @@ from agentgym.experts.atari.paddles import BREAKOUT, PONG, PaddlePlayer
 
 class RamPlayer(Protocol):
     """Plays one episode of one game."""
+
+    gives_chances: bool
+
+    @property
+    def chances(self) -> Mapping[str, float]:
+        """How likely each action was at the last choice, by name, of a player that gives that."""
+        ...
 
     def choose(self, ram: NDArray[np.uint8]) -> str:
         """The name of the action for a state of the memory, uint8[128]; called once a step."""
@@ -35,6 +42,7 @@ class AtariRam:
     """The player of the task's game."""
 
     unseeing = True
+    has_probabilities = False
 
     def check(self, environment: Task) -> None:
         """Raises UserError for a game without a player."""
@@ -43,6 +51,7 @@ class AtariRam:
                 f"expert 'atari-ram' cannot act in {environment.task}: it plays {', '.join(PLAYERS)}; "
                 "'rollout-iw' plays every ALE/* game"
             )
+        self.has_probabilities = PLAYERS[environment.task]().gives_chances
 
     def start(self, environment: Task, seed: int) -> None:
         """A fresh player; no frame is drawn."""
@@ -57,6 +66,11 @@ class AtariRam:
         names = self._task.action_names
         assert names is not None
         return names.index(self._player.choose(self._task.ale.getRAM()))
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """float32[actions]: the player's chances of each action when it acted last."""
+        assert self._task.action_names is not None
+        return np.array([self._player.chances.get(name, 0.0) for name in self._task.action_names], np.float32)
 
     def executed(self, action: int) -> None:
         """The player continues from what was executed."""
