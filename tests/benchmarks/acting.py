@@ -38,13 +38,14 @@ from agentgym.spaces.domains import Domain
 
 TASK = "BabyAI-GoToRedBall-v0"
 SHORT = "--short" in sys.argv
-CASES = [("tiny", 9, 32, 8), ("tiny", 9, 1, 8), ("paper", 4, 1, 32)]  # preset, M, environments, pixels a cell
+# Preset, M, environments, pixels a cell; 24 steps is the window of the agents of BabyAI that ship.
+CASES = [("tiny", 9, 32, 8), ("tiny", 24, 32, 8), ("tiny", 9, 1, 8), ("tiny", 24, 1, 8), ("paper", 4, 1, 32)]
 CASES = [case for case in CASES if case[0] == "tiny" or not SHORT]
 PLAIN = ("plain", "sliding", "same windows")
 NAMES = ("ours", "exported", *PLAIN)
 EXPORTED = set() if SHORT else {"tiny"}  # as a graph `paper` takes a gigabyte, and is nothing for the edge
 THREADS = [1] if SHORT else sorted({1, os.cpu_count() or 1})
-CYCLES = {("tiny", 32): 2 if SHORT else 10, ("tiny", 1): 10, ("paper", 1): 1}  # of the window, in a round
+CYCLES = {("tiny", 32): 1 if SHORT else 4, ("tiny", 1): 4, ("paper", 1): 1}  # of the window, in a round
 ROUNDS = 5
 
 
@@ -243,8 +244,8 @@ def main():
         "",
         "Where ours spends its time, with one thread:",
         "",
-        "| preset | environments | environment | encoder | language model | rest |",
-        "|---|---|---|---|---|---|",
+        "| preset | M | environments | environment | encoder | language model | rest |",
+        "|---|---|---|---|---|---|---|",
     ]
     for preset, window, environments, tile_size in CASES:
         rates, shares = measure(preset, window, environments, tile_size)
@@ -255,7 +256,7 @@ def main():
         cells += [said(best["exported"]), beside(rates, "exported")] if "exported" in best else ["", ""]
         lines.append(f"| {' | '.join(map(str, cells))} |")
         parts = " | ".join(f"{share:.0%}" for share in (*shares.values(), 1 - sum(shares.values())))
-        places.append(f"| {preset} | {environments} | {parts} |")
+        places.append(f"| {preset} | {window} | {environments} | {parts} |")
     text = "\n".join(lines + places) + "\n"
     Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)

@@ -3,9 +3,9 @@
 Learning: the shipped GoToRedBall recipe in UPDATES updates, then the plain way (tests/benchmarks/plain.py:
 transformers' modules, AdamW, every patch a token) on the same windows for TIMES as many seconds of the processor, both
 scored on the same unseen levels. Speed: an update of `tiny` with all three losses beside the plain way's, in turns
-within one run; one of `paper` beside the rate of this machine's matrix products, in bfloat16 where it has it. Counts
-seconds of the processor beside those of the clock, since the former are right on a machine with other work. Writes
-tests/benchmarks/training.md; with --updates-only nothing is learnt.
+within one run; one of `paper` beside the rate of this machine's matrix products, in float32 and in bfloat16 where it
+has it. Counts seconds of the processor beside those of the clock, since the former are right on a machine with other
+work. Writes tests/benchmarks/training.md; with --updates-only nothing is learnt.
 """
 
 import math
@@ -141,12 +141,11 @@ def matrix_rate(dtype, size=2048):
     return statistics.median(by_processor), statistics.median(by_clock)
 
 
-def paper(dataset):
+def paper(dataset, *, bfloat16):
     """FLOP a second of a training step of the paper's sizes, windows of two frames, by processor and by clock."""
     recipe, model, source = world("paper", dataset, "training.window=2", f"training.batch_size={PAPER_BATCH}")
     rows = np.flatnonzero(source.table[:, 2] - source.table[:, 1] == 2)[:PAPER_BATCH]
     batch = source.batch(rows)
-    bfloat16 = uses_bfloat16("auto", model.width)
     optimizer = optimizer_of(model)
 
     def once():
@@ -163,7 +162,16 @@ def paper(dataset):
         by_processor.append(counter.get_total_flops() / (time.process_time() - processor))
         by_clock.append(counter.get_total_flops() / (time.perf_counter() - clock))
     found = statistics.median(by_processor), statistics.median(by_clock)
-    return found, matrix_rate(torch.bfloat16 if bfloat16 else torch.float32), bfloat16
+    return found, matrix_rate(torch.bfloat16 if bfloat16 else torch.float32)
+
+
+def papers(dataset):
+    """The same by the name of the precision: float32, and bfloat16 where this processor has it."""
+    has_bfloat16 = uses_bfloat16("auto", world("paper", dataset)[1].width)
+    return {
+        name: paper(dataset, bfloat16=name == "bfloat16")
+        for name in ("float32", *(["bfloat16"] if has_bfloat16 else []))
+    }
 
 
 def learning(folder, *changes):
@@ -241,10 +249,9 @@ def learning_lines(ours, plain):
 
 
 def page(learnt, updates, wide):
-    """The page of what `learning`, `tiny` and `paper` found; None where one was not asked."""
-    (medians, parts), (reached, possible, bfloat16) = updates, wide
+    """The page of what `learning`, `tiny` and `papers` found; None where one was not asked."""
+    medians, parts = updates
     ours, plain = medians["ours"], medians["plain"]
-    precision = "bfloat16" if bfloat16 else "float32: this processor has no bfloat16"
     lines = [
         f"torch {torch.__version__}, threads {torch.get_num_threads()}.",
         "",
@@ -258,10 +265,11 @@ def page(learnt, updates, wide):
         "",
         "Where our time goes: " + ", ".join(f"{kind} {share:.0%}" for kind, share in parts.items()) + ".",
         "",
-        f"| `paper`, {precision} | training step | matrix products 2048³ | ratio |",
+        f"| `paper`, {PAPER_BATCH} windows of 2 | training step | matrix products 2048³ | ratio |",
         "|---|---|---|---|",
         *(
-            f"| GFLOP a second of the {name} | {got / 1e9:,.1f} | {most / 1e9:,.1f} | {got / most:.2f} |"
+            f"| {precision}, GFLOP a second of the {name} | {got / 1e9:,.1f} | {most / 1e9:,.1f} | {got / most:.2f} |"
+            for precision, (reached, possible) in wide.items()
             for name, got, most in zip(("processor", "clock"), reached, possible, strict=True)
         ),
     ]
@@ -273,7 +281,7 @@ def main():
         learnt = None if "--updates-only" in sys.argv else learning(Path(folder))
     with tempfile.TemporaryDirectory() as folder:
         dataset = record(Path(folder) / "data")
-        text = page(learnt, tiny(dataset), paper(dataset))
+        text = page(learnt, tiny(dataset), papers(dataset))
     Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
 
