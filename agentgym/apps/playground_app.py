@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentgym.apps.listening import LOOPBACK, listen
 from agentgym.apps.playground import BeginRequest, CorrectRequest, KeepRequest, Playground, StepRequest, shown
-from agentgym.errors import UserError
+from agentgym.errors import UserError, complaint_of
 from agentgym.extras import needs
 
 if TYPE_CHECKING:
@@ -90,7 +90,13 @@ def _guard(app: "FastAPI", token: str | None) -> None:
         size = request.headers.get("content-length", "" if request.method == "POST" else "0")
         if not (size.isdecimal() and len(size) < 10 and int(size) <= MOST_ASKED):
             return _refused(413, f"a request has at most {MOST_ASKED:,} bytes, and says how many")
-        response = await call_next(request)
+        try:
+            response = await call_next(request)
+        except Exception as error:
+            complaint = complaint_of(error)
+            if complaint is None:
+                raise
+            return _refused(500, f"{complaint}; fix that code")
         response.headers["Content-Security-Policy"] = "frame-ancestors 'none'"  # no page shows this one inside itself
         return response
 

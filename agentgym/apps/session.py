@@ -134,9 +134,9 @@ class Session:
             chosen, who = thought.choice, self._agent_name
         else:
             chosen, who = self._checked(action), HUMAN
-        self._actors.append(who)
         state = self._agent.executed(thought.state, [chosen]) if self._agent and thought else None
         self._observation, reward, terminated, truncated, info = self._recorder.step(chosen)
+        self._actors.append(who)
         self._total += float(reward)
         over = terminated or truncated
         return self._look(state=state, reward=float(reward), over=over, success=bool(info.get("is_success", False)))

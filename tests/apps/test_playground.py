@@ -23,6 +23,7 @@ from agentgym.apps.playground import Playground
 from agentgym.apps.playground_app import make_app, serve
 from agentgym.apps.session import open_dataset
 from agentgym.data.store import EpisodeDataset
+from agentgym.environments.minigrid import MiniGridTask
 from agentgym.errors import UserError
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
@@ -87,6 +88,15 @@ def test_bad_input_is_one_clear_line(client, playground, path, body, problem):
     assert list(answer) == ["error"]
     assert problem in answer["error"]
     assert not playground.visitors
+
+
+def test_what_an_environment_raises_is_one_line_too_and_the_episode_goes_on(client, playground, monkeypatch):
+    session = f"sessions/{posted(client, 'sessions', seed=4)['session']}"
+    with monkeypatch.context() as broken:
+        broken.setattr(MiniGridTask, "advance", lambda self, action: sys.exit(0))
+        line = posted(client, f"{session}/step", status=500, action="left")["error"]
+    assert line == f"{TASK}: its step raises SystemExit: 0; fix that code"
+    assert posted(client, f"{session}/step", action="left")["step"] == 1
 
 
 def test_a_corrected_step_is_kept_with_the_persons_label_beside_what_was_done(client, tmp_path):
