@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from agentgym import environments, trust
 from agentgym.environments import Observation, Task
-from agentgym.errors import UserError
+from agentgym.errors import Foreign, UserError
 from agentgym.executors import begin_worker
 from agentgym.recipes import FrameRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
@@ -61,7 +61,8 @@ class SeededEnvironments:
         Raises UserError when the process of an environment has died.
         """
         try:
-            self.observation, _ = self._envs.reset(seed=list(seeds), options={"reset_mask": rows})
+            with Foreign(self.task, "reset"):  # from a process of its own an error comes without its notes
+                self.observation, _ = self._envs.reset(seed=list(seeds), options={"reset_mask": rows})
         except (EOFError, ConnectionError) as error:
             raise self._lost() from error
 
@@ -70,7 +71,8 @@ class SeededEnvironments:
         actions = [as_action(self.space, action) for action in chosen]
         batched = batch(self._envs.single_action_space, self.space, actions)
         try:
-            self.observation, rewards, terminated, truncated, infos = self._envs.step(batched)
+            with Foreign(self.task, "step"):
+                self.observation, rewards, terminated, truncated, infos = self._envs.step(batched)
         except (EOFError, ConnectionError) as error:
             raise self._lost() from error
         over = terminated | truncated

@@ -6,9 +6,11 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from agentgym.data.vector_recorder import VectorRecorder
 from agentgym.environments import make
+from agentgym.errors import complaint_of
 from agentgym.evaluation.rollouts import rollout
 from agentgym.policies.protocol import VectorPolicy
 from agentgym.recipes import FrameRecipe, TaskRecipe
+from agentgym.trust import trusting
 
 SHORT = TaskRecipe(id="BabyAI-GoToRedBall-v0", limit=6)
 ROWS, STEPS = 3, 16
@@ -56,3 +58,25 @@ def test_a_vector_environment_gives_the_actions_and_returns_of_a_rollout(make_en
         assert [list(episode.actions) for episode in episodes] == [sample.actions.tolist() for sample in samples]
         assert [episode.total_reward for episode in episodes] == [sample.rewards.sum() for sample in samples]
     assert len({action for sample in samples for action in sample.actions.tolist()}) >= 3
+
+
+@pytest.mark.parametrize("vector", ["sync", pytest.param("async", marks=pytest.mark.slow)])
+def test_an_environment_that_raises_is_named(vector, tmp_path, monkeypatch):
+    (tmp_path / "tired_rooms.py").write_text(
+        "import gymnasium\n"
+        "class Room(gymnasium.Env):\n"
+        "    metadata = {'render_modes': ['rgb_array']}\n"
+        "    render_mode = 'rgb_array'\n"
+        "    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), 'uint8')\n"
+        "    action_space = gymnasium.spaces.Discrete(7)\n"
+        "    def __init__(self, render_mode=None): pass\n"
+        "    def reset(self, *, seed=None, options=None): return self.observation_space.low, {}\n"
+        "    def step(self, action): raise RuntimeError('no more')\n"
+        "gymnasium.register('TiredRoom-v0', entry_point=Room)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    task = TaskRecipe(id="tired_rooms:TiredRoom-v0", instructions=["go"])
+    with trusting(True), pytest.raises(RuntimeError) as raised:
+        rollout(Adding(), task, frame=FrameRecipe(), seeds=range(3), num_environments=2, vector=vector)
+    assert complaint_of(raised.value) == "tired_rooms:TiredRoom-v0: its step raises RuntimeError: no more"
