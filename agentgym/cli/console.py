@@ -1,9 +1,10 @@
 """The command's output: for people on stdout, progress and errors on stderr, JSON for machines, or nothing."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,43 @@ from rich.text import Text
 from agentgym.errors import printable
 from agentgym.files import to_json
 
+STDOUT, STDERR = 1, 2
 LINE_EVERY_S = 30.0  # where progress goes into a file
 
 # Names of folders, tasks and modules are shown as they are: nothing in them is markup, nor :smile: an emoji.
 out = Console(markup=False, emoji=False, highlight=False)
 err = Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+@contextmanager
+def alone_on_stdout() -> Iterator[None]:
+    """Inside the block only `out` writes to stdout; what environments and libraries print there goes to stderr.
+
+    That of processes which are begun there, too.
+    """
+    stdout = sys.stdout
+    try:
+        stdout.flush()
+        saved = os.dup(STDOUT)
+        os.dup2(STDERR, STDOUT)
+    except (AttributeError, OSError):  # one of the two is closed
+        yield
+        return
+    try:
+        is_real = stdout.fileno() == STDOUT
+    except (OSError, ValueError):  # of a test, say
+        is_real = False
+    kept = os.fdopen(os.dup(saved), "w", encoding=stdout.encoding, errors=stdout.errors) if is_real else stdout
+    out.file = kept
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(saved, STDOUT)
+        os.close(saved)
+        out.file = None  # type: ignore[assignment]  # sys.stdout again, whatever it is then
+        if is_real:
+            kept.close()
 
 
 @dataclass(frozen=True)
@@ -42,8 +75,8 @@ class CommandOutput:
     def result(self, values: dict[str, Any]) -> None:
         """Prints for machines."""
         if self.json:
-            sys.stdout.write(to_json(values) + "\n")
-            sys.stdout.flush()  # some commands continue after it, and a reader does not wait for their end
+            out.file.write(to_json(values) + "\n")
+            out.file.flush()  # some commands continue after it, and a reader does not wait for their end
 
     @contextmanager
     def progress(self, description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:

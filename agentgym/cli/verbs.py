@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentgym.cli.console import CommandOutput
+from agentgym.cli.console import CommandOutput, alone_on_stdout
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else on stdout.")]
@@ -25,7 +25,8 @@ def verb(app: typer.Typer, name: str | None = None, *, trusts: bool = False) -> 
         def run(**given: Any) -> None:
             given.pop("trust", None)
             output = CommandOutput(quiet=given.pop("quiet"), json=given.pop("json"))
-            function(**given, output=output)
+            with alone_on_stdout():
+                function(**given, output=output)
 
         own = [each for each in inspect.signature(function).parameters.values() if each.name != "output"]
         options = [
