@@ -8,7 +8,8 @@ from agentgym.recipes.base import MOST_EPISODES, Recipe
 from agentgym.recipes.datasets import DatasetRecipe
 from agentgym.recipes.experiments import EvaluationRecipe, InitRecipe, LossRecipe, ModelRecipe, TrainingRecipe
 
-Sizes = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+MOST_SEEDS = 1_000  # of one cell of the table
+Sizes = Annotated[list[Annotated[int, Field(ge=1, le=MOST_EPISODES)]], Field(min_length=1, max_length=MOST_SEEDS)]
 
 
 class TransferTask(Recipe):
@@ -45,7 +46,7 @@ class TransferRecipe(Recipe):
     starts: dict[str, str | InitRecipe] = {}  # noqa: RUF012
     tasks: Annotated[list[TransferTask], Field(min_length=1)]
     sizes: Sizes = Field(default=[20, 100, 500])
-    seeds: Annotated[int, Field(ge=1)] = 5
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 5
     model: ModelRecipe = ModelRecipe()
     losses: LossRecipe = LossRecipe()
     training: TrainingRecipe

@@ -120,6 +120,14 @@ def test_a_task_may_have_sizes_and_episodes_of_its_own(recipe):
     assert transfer._experiment_of(one, trials_of(one)[0]).evaluation.episodes == 2
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key"), [("seeds = 2", "seeds = 1_000_000_000", "seeds"), ("[2, 4]", "[2, 10_000_001]", "sizes")]
+)
+def test_more_than_anyone_can_train_is_refused(recipe, agent, tmp_path, old, new, key):
+    (tmp_path / "few.toml").write_text(RECIPE.format(agent=agent).replace(old, new))
+    assert key in refusal(recipes.load_transfer, str(tmp_path / "few.toml"))
+
+
 @pytest.mark.slow
 def test_trials_at_once_reach_what_they_reach_one_by_one(recipe, tmp_path):
     few = recipe.model_copy(update={"sizes": [2], "seeds": 1})
