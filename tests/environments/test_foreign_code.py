@@ -5,12 +5,14 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
+from counted import counted_episode
 from typer.testing import CliRunner
 
 from agentgym import environments
 from agentgym.cli import main
 from agentgym.errors import Foreign, ForeignExitError, Interruption, UserError, complaint_of
-from agentgym.recipes import TaskRecipe
+from agentgym.experts.replay import play_again
+from agentgym.recipes import DatasetRecipe, SuiteRecipe, TaskRecipe
 
 TASK = TaskRecipe(id="Unruly-v0", instructions=["go"])
 
@@ -101,6 +103,16 @@ def test_one_that_exits_while_it_is_made_cannot_be_made(monkeypatch):
     monkeypatch.setattr(Unruly, "act", staticmethod(exits))
     with pytest.raises(UserError, match=r"Unruly-v0: cannot be made: SystemExit: 0"):
         environments.make(TASK)
+
+
+def test_a_replay_whose_reset_raises_says_so(monkeypatch):
+    monkeypatch.setitem(gymnasium.registry, TASK.id, gymnasium.envs.registration.EnvSpec(TASK.id, entry_point=Unruly))
+    monkeypatch.setattr(Unruly, "place", "reset")
+    monkeypatch.setattr(Unruly, "act", staticmethod(exits))
+    suite = SuiteRecipe(name="unruly", description="One room", tasks=[TASK])
+    recipe = DatasetRecipe(name="unruly", description="None", suite=suite, expert="random", episodes=1, keep="all")
+    episode = counted_episode(task=TASK.id)
+    assert play_again(episode, recipe).problem(episode) == "its reset raises SystemExit: 0"
 
 
 @pytest.mark.parametrize("passing", [KeyboardInterrupt, Interruption, MemoryError, GeneratorExit])
