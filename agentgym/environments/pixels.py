@@ -52,4 +52,4 @@ def resize(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     if picture.shape[:2] == size:
         return picture.copy()
     height, width = size
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))  # writable

@@ -20,6 +20,7 @@ from agentgym.environments import (
     make,
     task_ids,
 )
+from agentgym.environments.pixels import resize
 from agentgym.experts import RandomExpert
 from agentgym.recipes import FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.versions import installed_versions
@@ -227,3 +228,11 @@ def test_every_id_can_be_made_and_shows_what_it_says():
 
 def test_the_versions_that_decide_what_an_episode_looks_like_are_known():
     assert {"agentgym", "gymnasium", "minigrid", "numpy"} == set(installed_versions())
+
+
+@pytest.mark.parametrize("size", [(6, 6), (3, 4)])
+def test_a_picture_of_another_size_can_be_written_to_and_is_another_one(size):
+    picture = np.zeros((6, 6, 3), np.uint8)
+    resized = resize(picture, size)
+    resized += 1
+    assert not picture.any()
