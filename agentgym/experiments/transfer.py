@@ -108,16 +108,16 @@ def run_transfer(
         for part in (init.vision, init.language) if init else ():
             if part:
                 find_folder(part)
-    known = recipe
+    earlier = recipe
     if (run / RECIPE).is_file():
-        known = _as_far_as(check_resolved(TransferRecipe, read_json(run / RECIPE, dict), run / RECIPE), recipe)
-    check_is_vacant_or(run, "comparison of starts", file=RECIPE, recipe=known)
+        earlier = check_resolved(TransferRecipe, read_json(run / RECIPE, dict), run / RECIPE)
+    check_is_vacant_or(run, "comparison of starts", file=RECIPE, recipe=_as_far_as(earlier, recipe))
     with claimed(run, BUSY):
+        write_json(run / RECIPE, _with_all_of(earlier, recipe).model_dump(mode="json"))
         return _run_trials(recipe, run, workers, on_progress)
 
 
 def _run_trials(recipe: TransferRecipe, run: Path, workers: int, on_progress: OnProgress) -> list[Point]:
-    write_json(run / RECIPE, recipe.model_dump(mode="json"))
     references = _references(recipe, run)
     trials = {trial: number for number, trial in enumerate(trials_of(recipe))}
     points = read_points(run) if (run / "points.json").is_file() else []
@@ -145,6 +145,17 @@ def _as_far_as(earlier: TransferRecipe, recipe: TransferRecipe) -> TransferRecip
             "tasks": [tasks.get(task.id, task).model_copy(update={"sizes": task.sizes}) for task in earlier.tasks],
             "sizes": earlier.sizes,
             "seeds": earlier.seeds,
+        }
+    )
+
+
+def _with_all_of(earlier: TransferRecipe, recipe: TransferRecipe) -> TransferRecipe:
+    """The recipe, and the starts and tasks that only the earlier one has: their points are still there."""
+    known = {task.id for task in recipe.tasks}
+    return recipe.model_copy(
+        update={
+            "starts": {**earlier.starts, **recipe.starts},
+            "tasks": [*recipe.tasks, *(task for task in earlier.tasks if task.id not in known)],
         }
     )
 

@@ -109,6 +109,8 @@ def test_a_recipe_that_grew_keeps_what_was_done(recipe, tmp_path, monkeypatch):
     assert len(done) == len(set(done)) == len(points) == 8
     assert [point.trial for point in points] == trials_of(recipe)
     assert [point.trial for point in run_transfer(smaller, tmp_path / "run")] == trials_of(smaller)
+    other = recipe.model_copy(update={"starts": {"before": "generalist"}})
+    assert "starts.before" in refusal(run_transfer, other, tmp_path / "run")
     longer = recipe.model_copy(update={"training": recipe.training.model_copy(update={"updates": 3})})
     assert "training.updates: 2 -> 3" in refusal(run_transfer, longer, tmp_path / "run")
 
