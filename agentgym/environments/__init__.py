@@ -110,10 +110,8 @@ def make(task: str | TaskRecipe, *, frame: FrameRecipe | None = None) -> Task:
     if problem:
         raise UserError(problem[1])
     try:
-        with (
-            Foreign(recipe.id, "making"),
-            trust.nothing_more() if recipe.arguments else nullcontext(),
-        ):  # one of them may name an environment
+        allowed = trust.nothing_more() if recipe.arguments else nullcontext()  # one of them may name an environment
+        with Foreign(recipe.id, "making"), allowed:
             return family_of(recipe.id).load()(recipe, frame)  # type: ignore[call-arg]  # each family takes these two
     except UserError:
         raise

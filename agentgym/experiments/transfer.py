@@ -124,7 +124,7 @@ def _run_trials(recipe: TransferRecipe, run: Path, workers: int, on_progress: On
     done = {point.trial for point in points}
     on_progress(len(done & trials.keys()), "")
     missing = [trial for trial in trials if trial not in done]
-    for trial in missing:
+    for trial in {_data_of(recipe, run, trial): trial for trial in missing}.values():
         _record(recipe, run, trial)
     jobs = [(recipe, run, trial, references[trial.task]) for trial in missing]
     with executors.start(workers=workers) as executor:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from foreign_rooms import write_room
 from rich.table import Table
 from tiny import TASK
 
@@ -47,26 +48,14 @@ def test_json_is_all_there_is_on_stdout(agentgym):
 
 def test_what_an_environment_prints_goes_to_stderr(capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "loud_rooms.py").write_text(
-        "import os, gymnasium\n"
-        "print('welcome')\n"
-        "class Room(gymnasium.Env):\n"
-        "    metadata = {'render_modes': ['rgb_array']}\n"
-        "    render_mode = 'rgb_array'\n"
-        "    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), 'uint8')\n"
-        "    action_space = gymnasium.spaces.Discrete(2)\n"
-        "    def __init__(self, render_mode=None): pass\n"
-        "    def reset(self, *, seed=None, options=None): return self.observation_space.low, {}\n"
-        "    def step(self, action):\n"
-        "        os.write(1, b'a step')\n"
-        "        return self.observation_space.low, 0.0, True, False, {}\n"
-        "gymnasium.register('LoudRoom-v0', entry_point=Room)\n"
+    room = write_room(
+        tmp_path, "loud_rooms", "LoudRoom-v0", in_step="os.write(1, b'a step')", on_import="print('welcome')"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "loud.toml").write_text(
         'description = "Loud"\nexpert = "random"\nepisodes = 2\nkeep = "all"\n'
         '[suite]\nname = "loud"\ndescription = "Loud"\n'
-        '[[suite.tasks]]\nid = "loud_rooms:LoudRoom-v0"\ninstructions = ["go"]\n'
+        f'[[suite.tasks]]\nid = "{room}"\ninstructions = ["go"]\n'
     )
     code = main.app(["collect", "loud.toml", "--workers", "1", "--json"], standalone_mode=False)
     printed = capfd.readouterr()

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from counted import counted_episode
+from foreign_rooms import write_room
 from typer.testing import CliRunner
 
 from agentgym import environments
@@ -144,20 +145,9 @@ def test_the_command_line_says_it_in_one_line(tmp_path, monkeypatch, capsys):
 
 
 def test_an_environment_whose_every_step_exits_is_scored_as_such(tmp_path, monkeypatch):
-    (tmp_path / "unruly_rooms.py").write_text(
-        "import sys, gymnasium\n"
-        "class Room(gymnasium.Env):\n"
-        "    metadata = {'render_modes': ['rgb_array']}\n"
-        "    render_mode = 'rgb_array'\n"
-        "    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), 'uint8')\n"
-        "    action_space = gymnasium.spaces.Discrete(2)\n"
-        "    def __init__(self, render_mode=None): pass\n"
-        "    def reset(self, *, seed=None, options=None): return self.observation_space.low, {}\n"
-        "    def step(self, action): sys.exit(0)\n"
-        "gymnasium.register('UnrulyRoom-v0', entry_point=Room)\n"
-    )
+    room = write_room(tmp_path, "unruly_rooms", "UnrulyRoom-v0", in_step="sys.exit(0)")
     suite, to = tmp_path / "rooms.toml", tmp_path / "out"
-    suite.write_text('description = "Rooms"\n[[tasks]]\nid = "unruly_rooms:UnrulyRoom-v0"\ninstructions = ["go"]\n')
+    suite.write_text(f'description = "Rooms"\n[[tasks]]\nid = "{room}"\ninstructions = ["go"]\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     found = CliRunner().invoke(
         main.app, ["evaluate", "random", "--suite", str(suite), "--episodes", "2", "--to", str(to), "--workers", "1"]

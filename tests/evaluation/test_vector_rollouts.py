@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from foreign_rooms import write_room
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from agentgym.data.vector_recorder import VectorRecorder
@@ -62,21 +63,10 @@ def test_a_vector_environment_gives_the_actions_and_returns_of_a_rollout(make_en
 
 @pytest.mark.parametrize("vector", ["sync", pytest.param("async", marks=pytest.mark.slow)])
 def test_an_environment_that_raises_is_named(vector, tmp_path, monkeypatch):
-    (tmp_path / "tired_rooms.py").write_text(
-        "import gymnasium\n"
-        "class Room(gymnasium.Env):\n"
-        "    metadata = {'render_modes': ['rgb_array']}\n"
-        "    render_mode = 'rgb_array'\n"
-        "    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), 'uint8')\n"
-        "    action_space = gymnasium.spaces.Discrete(7)\n"
-        "    def __init__(self, render_mode=None): pass\n"
-        "    def reset(self, *, seed=None, options=None): return self.observation_space.low, {}\n"
-        "    def step(self, action): raise RuntimeError('no more')\n"
-        "gymnasium.register('TiredRoom-v0', entry_point=Room)\n"
-    )
+    room = write_room(tmp_path, "tired_rooms", "TiredRoom-v0", in_step="raise RuntimeError('no more')")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    task = TaskRecipe(id="tired_rooms:TiredRoom-v0", instructions=["go"])
+    task = TaskRecipe(id=room, instructions=["go"])
     with trusting(True), pytest.raises(RuntimeError) as raised:
         rollout(Adding(), task, frame=FrameRecipe(), seeds=range(3), num_environments=2, vector=vector)
-    assert complaint_of(raised.value) == "tired_rooms:TiredRoom-v0: its step raises RuntimeError: no more"
+    assert complaint_of(raised.value) == f"{room}: its step raises RuntimeError: no more"
