@@ -81,7 +81,8 @@ def columns_of(recipe: DatasetRecipe, env: environments.Task, expert: experts.Ex
     if not gives or not isinstance(actions, gymnasium.spaces.Discrete):
         raise UserError(
             f"dataset {recipe.name}: probabilities: expert '{recipe.expert}' has none of {actions} in {env.task}; "
-            "networks have them ('trained', actor-critics of sb3:PATH), of Discrete spaces; leave the key out"
+            "networks have them ('trained', actor-critics of sb3:PATH), of Discrete spaces, and 'atari-ram' in "
+            "Breakout and Pong; leave the key out"
         )
     return (Extra(LABEL_PROBABILITIES, "array", "float32", (int(actions.n),)),)
 

@@ -58,7 +58,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "dagger": "An agent that acts in the expert's place now and then.",
         "probabilities": "Record the expert's probability of each action, and train on those: where many actions are "
         "nearly as good, a label says little. For networks (`trained`, "
-        "`sb3:PATH` of an actor-critic), of Discrete spaces.",
+        "`sb3:PATH` of an actor-critic) and `atari-ram` in Breakout and Pong, of Discrete spaces.",
     },
     "ExpertPPORecipe": {
         "n_steps": "Steps of each environment between updates.",
