@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from agentgym import environments
 from agentgym.data.episode import Episode
+from agentgym.data.headers import columns_kept
 from agentgym.data.recorder import Recorder
 from agentgym.data.store import DatasetWriter, EpisodeDataset, Header
 from agentgym.environments import Observation, decode_instruction, encode_instruction
@@ -93,7 +94,7 @@ class Session:
         self.task = env.task
         self.controls = controls_of(space, env.task)
         self._space, self._read = space, values.reader(space.root)
-        self.header_parts = (space, env.frame_shape)
+        self.header_parts = (space, env.frame_shape, columns_kept(env))
         self._agent = agent.playing(space, env.task) if agent else None
         self._agent_name = f"agent:{name}"
         self._finished: list[Episode] = []
@@ -232,12 +233,15 @@ def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) ->
     Raises UserError when the folder holds something else.
     """
     session = Session(tasks[0], frame=frame)
-    space, shape = session.header_parts
+    space, shape, extras = session.header_parts
     session.close()
     if any(path.glob("shard-*.arrow")):
         header = EpisodeDataset(path).header
-        if (header.space, tuple(header.frame_shape)) != (space, tuple(shape)):
-            raise UserError(f"{path}: holds frames {list(header.frame_shape)} and other actions; choose another folder")
+        if (header.space, tuple(header.frame_shape), header.extras) != (space, tuple(shape), extras):
+            raise UserError(
+                f"{path}: holds frames {list(header.frame_shape)}, actions or columns of another kind; choose another "
+                "folder"
+            )
         return DatasetWriter(path, header)
     if path.exists() and not (path.is_dir() and is_vacant(path)):
         raise UserError(f"{path}: exists and is not a dataset; choose another folder")
@@ -245,7 +249,7 @@ def open_dataset(path: Path, tasks: Sequence[TaskRecipe], frame: FrameRecipe) ->
     recipe = DatasetRecipe(
         name=played.name, description="Episodes that people kept", suite=played, expert=HUMAN, episodes=1, keep="all"
     )
-    return DatasetWriter(path, Header(space, shape, recipe.model_dump(mode="json")))
+    return DatasetWriter(path, Header(space, shape, recipe.model_dump(mode="json"), extras))
 
 
 def _think(agent: "AgentPolicy", observation: Observation, state: Any) -> "Prediction":

@@ -117,16 +117,9 @@ class VectorRecorder(VectorWrapper):
         )
 
 
-def _kept(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
-    """What one row keeps with its frame: Gymnasium gathers the infos of all rows, part by part."""
-
-    def of_row(gathered: Any) -> Any:
-        if not isinstance(gathered, Mapping):
-            return gathered[row]
-        said = {key: gathered.get(f"_{key}") for key in gathered if not key.startswith("_")}  # which rows say it
-        return {key: of_row(gathered[key]) for key, rows in said.items() if rows is None or rows[row]}
-
-    return of_row(infos["kept"]) if "kept" in infos else {}
+def _kept(infos: Mapping[str, Any], row: int) -> Mapping[str, Any]:
+    """What one row keeps with its frame."""
+    return infos["kept"][row] if "kept" in infos else {}
 
 
 def _packages(env: VectorEnv) -> tuple[str, ...]:

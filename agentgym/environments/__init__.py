@@ -90,7 +90,7 @@ FAMILIES = (
     Family(("BabyAI-", "MiniGrid-"), lambda: MiniGridTask, ("view", "tile_size")),
     Family(("MinAtar/",), _load_minatar, ("size",), "minatar", _register_minatar),
     Family(("ALE/",), _load_atari, ("size",), "atari", _register_atari),
-    Family(("",), lambda: GenericTask, ("size",), names_actions=False),
+    Family(("",), lambda: GenericTask, ("size", "camera"), names_actions=False),
 )
 
 

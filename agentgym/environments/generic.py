@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from tempfile import gettempdir
 from typing import Any
@@ -20,6 +21,7 @@ from agentgym.recipes import FrameRecipe, TaskRecipe
 class GenericTask(Task):
     """A Gymnasium id whose observation is a picture, or which draws one with `render_mode="rgb_array"`.
 
+    `frame.camera` chooses one of several pictures of the observation, by the name of its column ("observation.wrist").
     Success is what the environment says in `info["is_success"]` or `info["success"]`, or the recipe's `success_return`.
 
     Raises UserError for an environment without a picture, and for a task without `instructions`.
@@ -29,7 +31,8 @@ class GenericTask(Task):
 
     def __init__(self, recipe: TaskRecipe, frame: FrameRecipe) -> None:
         self._id = recipe.id
-        self._inner = _make(recipe)
+        self._camera = frame.camera
+        self._inner = _make(recipe, pictured=bool(frame.camera))
         self._is_task = isinstance(self._inner.unwrapped, Task)  # registered by somebody, as `wrap` makes it
         if not recipe.instructions and not self._is_task:
             raise UserError(
@@ -37,9 +40,13 @@ class GenericTask(Task):
             )
         _check_action_names(recipe, self._inner.action_space)
         space = self._inner.observation_space
-        self._shows_pictures = is_picture(space)
+        self._shows_pictures = is_picture(space) and not frame.camera
         self._seen: Any = None
-        shape = space.shape if self._shows_pictures else self._first_picture().shape
+        self._info: dict[str, Any] = {}
+        self.keep = self._inner.unwrapped.keep if self._is_task else ()  # type: ignore[attr-defined]
+        if not self._shows_pictures:
+            self._seen, self._info = reset_by_seed(self._inner, 0, self._id)
+        shape = space.shape if self._shows_pictures else self._picture().shape
         assert shape is not None
         self._drawn_size = None if frame.size else (shape[0], shape[1])  # with a size, what is drawn is brought to it
         self._size = frame.size or (shape[0], shape[1])
@@ -63,29 +70,35 @@ class GenericTask(Task):
         """The limit that the environment is registered with."""
         return self._inner.spec.max_episode_steps if self._inner.spec else None
 
+    def own_info(self) -> dict[str, Any]:
+        """What a task within keeps with its frame."""
+        return {"kept": self._info["kept"]} if self.keep else {}
+
     def start(self, seed: int) -> None:
         """The environment's own reset with that seed."""
-        self._seen, _ = reset_by_seed(self._inner, seed, self._id)
+        self._seen, self._info = reset_by_seed(self._inner, seed, self._id)
 
     def advance(self, action: Any) -> StepResult:
         """The environment's own step."""
-        self._seen, reward, terminated, truncated, info = self._inner.step(action)
-        return StepResult(as_reward(reward, self._id), bool(terminated), bool(truncated), own_word(info))
+        self._seen, reward, terminated, truncated, self._info = self._inner.step(action)
+        return StepResult(as_reward(reward, self._id), bool(terminated), bool(truncated), own_word(self._info))
 
     def draw(self) -> NDArray[np.uint8]:
         """The observation, when it is a picture, or what the environment draws, at the recipe's size.
 
         uint8[height, width, 3]. Raises UserError when the environment changes the size of its frames.
         """
-        picture = as_picture(self._seen, self._id) if self._shows_pictures else self._drawn()
+        picture = self._picture()
         if self._drawn_size not in (None, picture.shape[:2]):
             raise UserError(f"{self._id}: its frames change their size, from {self._drawn_size} to {picture.shape[:2]}")
         return resize(picture, self._size)
 
     def render(self) -> NDArray[np.uint8]:
         """What the environment draws, or its observation: uint8[height, width, 3]."""
+        if self._inner.render_mode != "rgb_array":
+            return self._picture()
         with Foreign(self._id, "render"):
-            return as_picture(self._inner.render() if self._inner.render_mode == "rgb_array" else self._seen, self._id)
+            return as_picture(self._inner.render(), self._id)
 
     def close(self) -> None:
         """Closes the environment within."""
@@ -98,11 +111,12 @@ class GenericTask(Task):
             return super().instruct(seed)
         return decode_instruction(self._seen["instruction"])
 
-    def _first_picture(self) -> NDArray[np.uint8]:
-        self._seen, _ = reset_by_seed(self._inner, 0, self._id)
-        return self._drawn()
-
-    def _drawn(self) -> NDArray[np.uint8]:
+    def _picture(self) -> NDArray[np.uint8]:
+        """What the frame is made of."""
+        if self._camera:
+            return as_picture(_part(self.state, self._camera, self._id), self._id)
+        if self._shows_pictures:
+            return as_picture(self._seen, self._id)
         return as_picture(self._seen["frame"], self._id) if self._is_task else self.render()
 
 
@@ -119,8 +133,27 @@ def reset_by_seed(env: gymnasium.Env[Any, Any], seed: int, who: str) -> tuple[An
         ) from None
 
 
-def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
-    """The environment, drawing when it can. Raises UserError when it neither draws nor shows pictures."""
+def _part(observation: Any, column: str, who: str) -> Any:
+    """The part of an observation that a column is named by, whose keys may have dots. Raises UserError without one."""
+    shown, rest = observation, column.removeprefix("observation").removeprefix(".")
+    while rest:
+        parts = {str(place): part for place, part in enumerate(shown)} if isinstance(shown, tuple) else shown
+        parts = parts if isinstance(parts, Mapping) else {}
+        key = next((key for key in parts if rest == key or rest.startswith(f"{key}.")), None)
+        if key is None:
+            raise UserError(
+                f"{who}: key 'frame.camera': its observation has no '{column}'; cameras are named as their columns, "
+                f"observation.KEY, and its keys are {', '.join(map(str, parts)) or 'none'}"
+            )
+        shown, rest = parts[key], rest[len(key) + 1 :]
+    return shown
+
+
+def _make(recipe: TaskRecipe, *, pictured: bool) -> gymnasium.Env[Any, Any]:
+    """The environment, drawing when it can.
+
+    Raises UserError when it neither draws nor shows pictures, unless it is `pictured` another way.
+    """
     os.environ.setdefault("XDG_RUNTIME_DIR", gettempdir())  # without one, what draws off screen complains on stderr
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ids that have a later version: the recipe's choice
@@ -133,7 +166,7 @@ def _make(recipe: TaskRecipe) -> gymnasium.Env[Any, Any]:
         if "rgb_array" in plain.metadata.get("render_modes", ()):
             plain.close()
             return gymnasium.make(recipe.id, render_mode="rgb_array", **settings)
-    if not is_picture(plain.observation_space):
+    if not pictured and not is_picture(plain.observation_space):
         shown = plain.observation_space
         raise UserError(f"{recipe.id}: has no frames: its observation is {shown} and it has no rgb_array render mode")
     return plain
@@ -176,4 +209,10 @@ def own_word(info: Mapping[str, Any]) -> bool | None:
 def packages_of(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
     """The installed packages that the environment's class is from, apart from Gymnasium, which is always named."""
     module = type(env.unwrapped).__module__.partition(".")[0]
-    return tuple(name for name in packages_distributions().get(module, ()) if name != "gymnasium")
+    return tuple(name for name in _distributions().get(module, ()) if name != "gymnasium")
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """By module the packages that it is from: half a second, which an evaluation would pay for each environment."""
+    return packages_distributions()

@@ -2,7 +2,7 @@
 
 Every episode is a function of one seed, given to `reset` or drawn there and named in `info["seed"]`, so that a
 recording can be replayed. A family of environments says how an episode starts, continues and looks; the rest is here:
-the seed, the instruction, the time limit and and success. This module knows no family.
+the seed, the instruction, the time limit and success. This module knows no family.
 """
 
 from abc import abstractmethod
@@ -54,6 +54,7 @@ class Task(gymnasium.Env[Observation, Any]):
     packages: tuple[str, ...] = ()  # of the index, those that decide what an episode looks like
     knows_success = False  # whether the environment within says what success is
     default_limit: int | None = None  # steps; None: only the environment's own limit
+    keep: tuple[str, ...] = ()  # what recorders store with its frames (see `wrap`)
     drawn = True  # False: its frames stay black, for those who do not look
     state_space: gymnasium.Space[Any] | None = None  # of `state`, where the world can be read other than by looking
 
@@ -122,7 +123,7 @@ class Task(gymnasium.Env[Observation, Any]):
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else seed
         self.begin(episode_seed)
-        return self._observe(), {"seed": episode_seed}
+        return self._observe(), {**self.own_info(), "seed": episode_seed}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Observation, reward (undiscounted), terminated, truncated and info; `info["is_success"]` is set at the end.
@@ -130,7 +131,9 @@ class Task(gymnasium.Env[Observation, Any]):
         Raises UserError when the environment gives no number as reward.
         """
         step = self.play(action)
-        info = {"is_success": step.success} if step.terminated or step.truncated else {}
+        info = self.own_info()
+        if step.terminated or step.truncated:
+            info["is_success"] = step.success
         return self._observe(), step.reward, step.terminated, step.truncated, info
 
     def begin(self, seed: int) -> None:
@@ -153,6 +156,10 @@ class Task(gymnasium.Env[Observation, Any]):
         """A picture for people, uint8[height, width, 3]."""
         with Foreign(self.task, "render"):
             return self.draw()
+
+    def own_info(self) -> dict[str, Any]:
+        """What the info has in addition to the seed and success; what recorders keep with the frame is its "kept"."""
+        return {}
 
     @abstractmethod
     def start(self, seed: int) -> None:

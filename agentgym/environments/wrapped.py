@@ -3,6 +3,7 @@
 What the agent is to see is taken out of what the environment shows; the rest can be kept with it, for recordings.
 """
 
+from collections import UserDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from agentgym.environments.generic import is_picture, own_word, packages_of, reset_by_seed, within
 from agentgym.environments.pixels import as_picture, resize
-from agentgym.environments.task import Observation, StepResult, Task, as_reward, encode_instruction
+from agentgym.environments.task import StepResult, Task, as_reward, encode_instruction
 from agentgym.errors import Foreign, UserError
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
@@ -62,8 +63,12 @@ def wrap(
     return WrappedTask(env, recipe, instruction, frame, size, tuple(keep))
 
 
+class Kept(UserDict[str, Any]):
+    """What is recorded with a frame, by name. Not a `dict`: Gymnasium would cast one row's infos to another's types."""
+
+
 class WrappedTask(Task):
-    """What `wrap` makes: `env` is the environment within, its infos are passed on."""
+    """What `wrap` makes: `env` is the environment within, its infos are passed on. Raises UserError as that does."""
 
     knows_success = True
 
@@ -81,6 +86,8 @@ class WrappedTask(Task):
         self._instruct = instruction if callable(instruction) else lambda seen, info: instruction
         self._look = _find_frame(env, frame, recipe.id)
         self._seen, self._info = reset_by_seed(env, 0, recipe.id)
+        if "state" in keep and not env.has_wrapper_attr("state"):
+            raise UserError(f"{recipe.id}: keep: the environment has no attribute 'state'")
         shape = as_picture(self._look(self._seen), recipe.id).shape
         self._drawn_size = None if size else shape[:2]
         self._size = size or (shape[0], shape[1])
@@ -104,17 +111,9 @@ class WrappedTask(Task):
         """The limit that the environment is registered with."""
         return self.env.spec.max_episode_steps if self.env.spec else None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """As every Task's, with the environment's own info added."""
-        observation, info = super().reset(seed=seed, options=options)
-        return observation, self._with_own(info)
-
-    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """As every Task's, with the environment's own info added."""
-        observation, reward, terminated, truncated, info = super().step(action)
-        return observation, reward, terminated, truncated, self._with_own(info)
+    def own_info(self) -> dict[str, Any]:
+        """The environment's own info, and what is kept."""
+        return {**self._info, "kept": self._kept()} if self.keep else dict(self._info)
 
     def start(self, seed: int) -> None:
         """The environment's own reset with that seed."""
@@ -154,23 +153,28 @@ class WrappedTask(Task):
         with Foreign(self.task, "close"):
             self.env.close()
 
-    def _with_own(self, info: dict[str, Any]) -> dict[str, Any]:
-        found = {**self._info, **info}
-        return {**found, "kept": self._kept()} if self.keep else found
-
-    def _kept(self) -> dict[str, Any]:
+    def _kept(self) -> Kept:
         """What `keep` names, now. A recorder takes it out of the info."""
-        found: dict[str, Any] = {}
+        found = Kept()
         for name in self.keep:
             if name == "observation":
                 found[name] = _by_parts(self.env.observation_space, self._seen)
             elif name == "state":
-                found[name] = self.env.get_wrapper_attr("state")
+                found[name] = _of_one_kind(self.env.get_wrapper_attr("state"))
             elif name == "info":
                 found[name] = dict(self._info)
             else:
                 found[name] = self._info.get(name.removeprefix("info."))
         return found
+
+
+def _of_one_kind(state: Any) -> Any:
+    """A state, of which no space says what it is: a tuple as an array, real numbers as float64, which holds them all.
+
+    MountainCar's is an array at first and then a tuple, Acrobot's float32 and then float64.
+    """
+    found = np.asarray(state) if isinstance(state, tuple | list) else state
+    return np.asarray(found, np.float64) if getattr(found, "dtype", np.dtype(object)).kind == "f" else found
 
 
 def _by_parts(space: gymnasium.Space[Any], seen: Any) -> Any:
@@ -181,7 +185,9 @@ def _by_parts(space: gymnasium.Space[Any], seen: Any) -> Any:
         return tuple(_by_parts(part, each) for part, each in zip(space.spaces, seen, strict=True))
     if isinstance(space, gymnasium.spaces.Graph):
         return [seen._asdict()]
-    return list(seen) if isinstance(seen, tuple) else seen
+    if isinstance(space, gymnasium.spaces.Sequence | gymnasium.spaces.OneOf):
+        return [seen] if isinstance(seen, Mapping) else list(seen)
+    return seen
 
 
 def _find_frame(env: gymnasium.Env[Any, Any], frame: str | Look | None, who: str) -> Look:

@@ -114,7 +114,7 @@ def _found(
     """A part of a run's data, with its datasets where they are still there and still those."""
     if folder is None or not (asked or dataset_folders(folder)):
         return Demonstrations(folder, part.dataset, (), own)
-    datasets: list[EpisodeDataset] = open_datasets(folder)
+    datasets: list[EpisodeDataset] = open_datasets(folder, part.camera)
     if part.dataset:
         try:
             check_same_recipe(folder, datasets, part.dataset)

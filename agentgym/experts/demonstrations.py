@@ -7,6 +7,7 @@ import gymnasium
 
 from agentgym import environments, experts
 from agentgym.data.episode import Episode
+from agentgym.data.headers import columns_kept
 from agentgym.data.recorder import Recorder
 from agentgym.data.store import Attempt, Extra, FrameEncoder, Header, Row, encode_row, fit
 from agentgym.data.store.extras import LABEL_PROBABILITIES
@@ -74,8 +75,9 @@ def columns_of(recipe: DatasetRecipe, env: environments.Task, expert: experts.Ex
 
     Raises UserError for probabilities that it does not give.
     """
+    kept = columns_kept(env)
     if not recipe.probabilities:
-        return ()
+        return kept
     actions = env.action_space
     gives = isinstance(expert, experts.GivesProbabilities) and expert.has_probabilities
     if not gives or not isinstance(actions, gymnasium.spaces.Discrete):
@@ -84,7 +86,7 @@ def columns_of(recipe: DatasetRecipe, env: environments.Task, expert: experts.Ex
             "networks have them ('trained', actor-critics of sb3:PATH), of Discrete spaces, and 'atari-ram' in "
             "Breakout and Pong; leave the key out"
         )
-    return (Extra(LABEL_PROBABILITIES, "array", "float32", (int(actions.n),)),)
+    return (*kept, Extra(LABEL_PROBABILITIES, "array", "float32", (int(actions.n),)))
 
 
 def make_deviations(recipe: DatasetRecipe, make_agent: MakeAgent | None) -> ActionNoise:

@@ -167,7 +167,8 @@ class PartRecipe(Recipe):
     it is: recorded, merged, selected or imported. A dataset of several kinds of actions or frames shares the weight by
     tasks. `window` and `held_out` are for parts with other ones than the experiment has. With `caption` the agent
     learns to say which instruction was followed, of an episode's frames, instead of acting (see
-    `agentgym.training.captions`).
+    `agentgym.training.captions`). With `camera` it sees that column of the folder's in place of the frames; of a
+    dataset that is a recipe, its suite's `frame.camera` says what is recorded.
     """
 
     dataset: DatasetRecipe | None = absent()
@@ -176,11 +177,14 @@ class PartRecipe(Recipe):
     window: Annotated[int | None, Field(ge=1, le=LONGEST_WINDOW, exclude_if=lambda window: window is None)] = None
     held_out: Annotated[float | None, Field(ge=0, lt=1, exclude_if=lambda share: share is None)] = None
     caption: Annotated[bool, Field(exclude_if=lambda caption: not caption)] = False
+    camera: str | None = absent()
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if self.dataset is None and self.data is None:
             raise ValueError("expected 'dataset' (a recipe) or 'data' (a folder)")
+        if self.camera and self.data is None:
+            raise ValueError("'camera' is of a folder (data); what a recipe records is its suite's frame.camera")
         return self
 
     @property

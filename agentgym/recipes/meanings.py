@@ -18,6 +18,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "view": "Grid worlds: what the agent sees, or the whole room. `full` leaves nothing to remember or search.",
         "tile_size": "Grid worlds: pixels of a cell; 8 when not given.",
         "size": "Others: [height, width]. Small enough to train, large enough that the smallest thing is a few pixels.",
+        "camera": "Others: which picture of a dictionary of observations the agent sees: `observation.KEY`.",
     },
     "ReferenceRecipe": {
         "random": "Published mean return of a random policy.",
@@ -151,6 +152,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "window": "Its own window; `training.window` when not given.",
         "held_out": "Its own share held out.",
         "caption": "The agent learns to say what was done instead of acting.",
+        "camera": "Of the folder `data`: the column of pictures that the agent sees in place of the frames.",
     },
     "ExperimentRecipe": {
         "dataset": "What an agent of one dataset is trained on.",

@@ -91,7 +91,7 @@ def open_part(named: PartRecipe, folder: Path, *, window: int, held_out: float) 
 
     Raises UserError when the folder holds what another recipe made.
     """
-    datasets = open_datasets(folder)
+    datasets = open_datasets(folder, named.camera)
     if named.dataset:
         check_same_recipe(folder, datasets, named.dataset)
     counts = [len(tasks_of(dataset)) for dataset in datasets]
@@ -107,9 +107,13 @@ def open_part(named: PartRecipe, folder: Path, *, window: int, held_out: float) 
         )
 
 
-def open_datasets(folder: Path) -> list[EpisodeDataset]:
-    """What was recorded into a folder: a dataset, or one for each kind of actions and frames. Raises UserError."""
-    return [EpisodeDataset(each) for each in dataset_folders(folder) or [folder]]
+def open_datasets(folder: Path, camera: str | None = None) -> list[EpisodeDataset]:
+    """What was recorded into a folder: a dataset, or one for each kind of actions and frames. Raises UserError.
+
+    With `camera` that column is in the place of the frames.
+    """
+    found = [EpisodeDataset(each) for each in dataset_folders(folder) or [folder]]
+    return [dataset.seen_by(camera) for dataset in found] if camera else found
 
 
 def check_same_recipe(folder: Path, datasets: Sequence[EpisodeDataset], expected: DatasetRecipe) -> None:
@@ -145,7 +149,7 @@ def adopt(recipe: ExperimentRecipe) -> ExperimentRecipe:
 
 
 def _adopted(part: PartRecipe) -> PartRecipe:
-    return part.model_copy(update={"dataset": recipe_of(open_datasets(locate(part.folder)))})
+    return part.model_copy(update={"dataset": recipe_of(open_datasets(locate(part.folder), part.camera))})
 
 
 def adopt_dataset(recipe: ExperimentRecipe, data: Path) -> ExperimentRecipe:

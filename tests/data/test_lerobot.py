@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from agentgym.cli import main
 from agentgym.data.exchange import export_lerobot, import_lerobot
+from agentgym.data.exchange.lerobot_folder import Videos
 from agentgym.data.png import encode_png
 from agentgym.data.store import DatasetWriter, EpisodeDataset, Extra, check
 from agentgym.environments import encode_instruction
@@ -81,6 +82,7 @@ def test_what_lerobot_wrote_is_imported_frame_by_frame_with_state_and_other_came
     pictures, (states, actions) = lerobot_folder(tmp_path / "robot")
     notes = import_lerobot(tmp_path / "robot", tmp_path / "imported")
     assert any("the last action of each episode is left out" in note for note in notes)
+    assert any("timestamps are left out" in note and "30 a second" in note for note in notes)
     assert check(tmp_path / "imported") == []
     dataset = EpisodeDataset(tmp_path / "imported")
     assert dataset.column("instruction") == ["task 0", "task 1"]
@@ -115,6 +117,7 @@ def test_an_export_comes_back_with_every_frame_bit_for_bit(tmp_path):
     result = CliRunner().invoke(main.app, ["export", str(path), "--to", "lerobot", str(tmp_path / "robot")])
     assert result.exit_code == 0, result.output
     assert import_lerobot(tmp_path / "robot", tmp_path / "back") == []
+    assert "comes back as it was" in refusal(import_lerobot, tmp_path / "robot", tmp_path / "to", camera="frame")
     back = EpisodeDataset(tmp_path / "back")
     assert all(shares(stored, episode) for stored, episode in zip(back, episodes, strict=True))
     assert back.header == EpisodeDataset(path).header
@@ -168,6 +171,17 @@ def test_the_exports_files_are_what_lerobot_reads(tmp_path):
     assert statistics["action"]["max"] == [2.0]
 
 
+def test_a_feature_that_is_called_as_a_column_here_is_left_out_and_said(tmp_path):
+    lerobot_folder(tmp_path / "robot")
+    file = tmp_path / "robot" / "meta" / "info.json"
+    info = json.loads(file.read_text())
+    info["features"] = {("seed" if name.endswith("state") else name): each for name, each in info["features"].items()}
+    file.write_text(json.dumps(info))
+    notes = import_lerobot(tmp_path / "robot", tmp_path / "to")
+    assert "features whose names are of columns here are left out: seed" in notes
+    assert check(tmp_path / "to") == []
+
+
 def test_older_versions_and_other_folders_are_refused_and_nothing_is_left(tmp_path):
     lerobot_folder(tmp_path / "old", version="v2.1")
     assert "convert it to v3.0" in refusal(import_lerobot, tmp_path / "old", tmp_path / "to")
@@ -199,12 +213,14 @@ def test_an_imported_dataset_is_trained_on(tmp_path):
 def test_a_video_is_decoded_to_its_frames(tmp_path):
     import imageio.v3 as iio
 
-    from agentgym.data.exchange.lerobot import _read_video
-
     shown = np.stack([np.full((32, 32, 3), 20 * place, np.uint8) for place in range(8)])
     iio.imwrite(tmp_path / "a.mp4", shown, plugin="FFMPEG", fps=10, macro_block_size=8)
-    found = _read_video(tmp_path / "a.mp4", 3, 4)
-    assert np.abs(found.astype(int) - shown[3:7]).max() < 12
+    videos = Videos()
+    for first, count in ((3, 2), (5, 3), (1, 2)):  # one after the other, and back
+        found = videos.read("top", tmp_path / "a.mp4", first, count)
+        assert np.abs(found.astype(int) - shown[first : first + count]).max() < 12
+    with pytest.raises(ValueError, match="has less than the 9 frames"):
+        videos.read("top", tmp_path / "a.mp4", 6, 3)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import gymnasium
 import numpy as np
 import pytest
+from arm import Arm, play, wrapped
 from counted import same
 from gymnasium import spaces, wrappers
 from refusals import refusal
@@ -15,63 +16,6 @@ from agentgym.data.headers import header_of
 from agentgym.data.recorder import Recorder
 from agentgym.data.store import DatasetWriter, EpisodeDataset, check, merge
 from agentgym.data.vector_recorder import VectorRecorder
-
-
-class Arm(gymnasium.Env):
-    """Two cameras, joints, a text, a nested part; six steps, the last a success."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
-    camera = spaces.Box(0, 255, (32, 40, 3), np.uint8)
-    observation_space = spaces.Dict(
-        front=camera,
-        wrist=spaces.Box(0, 255, (32, 32, 3), np.uint8),
-        joints=spaces.Box(-1, 1, (2, 2), np.float64),
-        word=spaces.Text(9),
-        inner=spaces.Dict(gripper=spaces.Discrete(3), touched=spaces.MultiBinary(2)),
-        path=spaces.Sequence(spaces.Discrete(5)),
-    )
-    action_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
-
-    def __init__(self, render_mode=None):
-        self.render_mode = render_mode
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.t, self.state = 0, self.np_random.normal(size=3)
-        return self.observe(), {"level": 3}
-
-    def step(self, action):
-        self.t += 1
-        self.state = self.state + float(action[0])
-        over = self.t == 6
-        return self.observe(), 1.0, over, False, {"success": True, "force": np.float32(0.1) * self.t} if over else {}
-
-    def observe(self):
-        return {
-            "front": np.full((32, 40, 3), 10 * self.t + 5, np.uint8),
-            "wrist": np.full((32, 32, 3), self.t, np.uint8),
-            "joints": np.outer([self.t, 1 / 3], self.state[:2]),
-            "word": f"step {self.t}",
-            "inner": {"gripper": np.int64(self.t % 3), "touched": np.array([self.t % 2, 1], np.int8)},
-            "path": tuple(range(self.t)),
-        }
-
-    def render(self):
-        return np.full((16, 16, 3), self.t, np.uint8)
-
-
-def wrapped(env=None, **settings):
-    settings = {"instruction": "lift the cup", "frame": "front", "action_limits": (-1, 1), **settings}
-    return agentgym.wrap(env or Arm(), **settings)
-
-
-def play(recorder, seeds=(0, 1)):
-    for seed in seeds:
-        recorder.reset(seed=seed)
-        over = False
-        while not over:
-            *_, terminated, truncated, _ = recorder.step(recorder.action_space.sample())
-            over = terminated or truncated
 
 
 def test_an_environment_as_it_is_shows_a_frame_and_an_instruction():
@@ -185,20 +129,23 @@ def test_what_is_kept_is_checked_merged_and_refused_when_it_is_not_the_datasets(
 
 @pytest.mark.parametrize("mode", list(gymnasium.vector.AutoresetMode))
 def test_rows_of_a_vector_environment_keep_the_same_as_a_single_one(mode):
-    rows, alone = [], []
-    vector = gymnasium.vector.SyncVectorEnv([lambda: wrapped(keep=("state", "info.level"))] * 2, autoreset_mode=mode)
+    rows, alone, keep = [], [], ("observation", "state", "info", "info.level", "info.force")
+    columns = header_of(wrapped(keep=keep), name="arm").extras
+    vector = gymnasium.vector.SyncVectorEnv([lambda: wrapped(keep=keep)] * 2, autoreset_mode=mode)
     recorder = VectorRecorder(vector, rows, task="Arm", expert="me")
     recorder.reset(seed=[3, 4])
     for _ in range(6):
         recorder.step(np.full((2, 2), 0.5, np.float32))
-    env = Recorder(wrapped(keep=("state", "info.level")), alone, task="Arm", expert="me")
+    env = Recorder(wrapped(keep=keep), alone, task="Arm", expert="me")
     for seed in (3, 4):
         env.reset(seed=seed)
         for _ in range(6):
             env.step(np.full(2, 0.5, np.float32))
     assert all(same(one, other) for one, other in zip(rows, alone, strict=True))
     for one, other in zip(rows, alone, strict=True):
-        assert np.array_equal(np.stack(one.extras["state"]), np.stack(other.extras["state"]))
+        for column in columns:
+            mine, theirs = (column.gather(episode.extras[column.name]) for episode in (one, other))
+            assert np.array_equal(mine, theirs), column.name
 
 
 def test_an_instruction_may_come_from_the_environment_and_its_change_ends_an_episode():

@@ -4,11 +4,8 @@ LeRobot says what was seen and done at each step, and not what the last action l
 agentgym wrote the folder, where the row after it has the frame.
 """
 
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,78 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
 from agentgym.data.episode import Episode
-from agentgym.data.exchange.lerobot_export import INDICES, OWN
+from agentgym.data.exchange.lerobot_export import INDICES
+from agentgym.data.exchange.lerobot_folder import LeRobotFolder
 from agentgym.data.exchange.minari import slug
-from agentgym.data.store import DatasetWriter, Extra, Header, JsonText, UnfitEpisodeError
+from agentgym.data.store import NAMES, DatasetWriter, Extra, Header, JsonText, UnfitEpisodeError
 from agentgym.errors import UserError, first_line
-from agentgym.files import LARGEST_SETTINGS, read_json
-from agentgym.folders import check_inside, new_folder
+from agentgym.folders import new_folder
 from agentgym.recipes import DatasetRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
 from agentgym.spaces import SpaceCodec
 from agentgym.spaces.values import array_type
 
 RESERVED = ("action", "timestamp", "next.reward", "next.done", "next.success", *INDICES)
-
-
-@dataclass(frozen=True)
-class LeRobotFolder:
-    """A LeRobotDataset v3 on disk. Raises UserError when it is none."""
-
-    path: Path
-    info: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        if not (self.path / "meta" / "info.json").is_file():
-            raise UserError(f"{self.path}: is not a LeRobotDataset: it has no meta/info.json")
-        info = read_json(self.path / "meta" / "info.json", dict, most=LARGEST_SETTINGS)
-        version = str(info.get("codebase_version"))
-        if not version.startswith("v3."):
-            raise UserError(f"{self.path}: is a LeRobotDataset {version}; convert it to v3.0 with LeRobot itself")
-        object.__setattr__(self, "info", info)
-
-    @cached_property
-    def own(self) -> dict[str, Any] | None:
-        """What agentgym wrote in addition, where it wrote the folder."""
-        file = self.path / OWN
-        return read_json(file, dict) if file.is_file() else None
-
-    @cached_property
-    def cameras(self) -> list[str]:
-        """The features that are pictures."""
-        return [name for name, feature in self.info["features"].items() if feature["dtype"] in ("image", "video")]
-
-    @cached_property
-    def episodes(self) -> list[dict[str, Any]]:
-        """A row of metadata for each episode, in order."""
-        files = sorted((self.path / "meta" / "episodes").glob("*/*.parquet"))
-        rows = [row for file in files for row in pq.read_table(file).to_pylist()]
-        return sorted(rows, key=lambda row: int(row["episode_index"]))
-
-    def rows(self, episode: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The rows of an episode, in order."""
-        place = {"chunk_index": episode["data/chunk_index"], "file_index": episode["data/file_index"]}
-        file = self._file("data_path", place)
-        chosen = [("episode_index", "=", episode["episode_index"])]
-        return sorted(pq.read_table(file, filters=chosen).to_pylist(), key=lambda row: int(row["frame_index"]))
-
-    def pictures(self, camera: str, episode: Mapping[str, Any], rows: list[dict[str, Any]]) -> NDArray[np.uint8]:
-        """uint8[rows, height, width, 3] of one camera."""
-        if self.info["features"][camera]["dtype"] == "image":
-            return np.stack([_decode(self.path, row[camera]) for row in rows])
-        place = {
-            "video_key": camera,
-            "chunk_index": episode[f"videos/{camera}/chunk_index"],
-            "file_index": episode[f"videos/{camera}/file_index"],
-        }
-        first = round(float(episode[f"videos/{camera}/from_timestamp"]) * self.info["fps"])
-        return _read_video(self._file("video_path", place), first, len(rows))
-
-    def _file(self, pattern: str, place: Mapping[str, Any]) -> Path:
-        """A file of the dataset, which is in its folder. Raises UserError."""
-        return check_inside(self.path / str(self.info[pattern]).format(**place), self.path)
 
 
 def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = None) -> list[str]:
@@ -120,6 +58,9 @@ def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = N
         notes.append("the last action of each episode is left out: no frame shows what it led to")
         if "next.success" not in folder.info["features"]:
             notes.append("success: not recorded, every episode is taken for a demonstration that succeeded")
+        notes.append(f"timestamps are left out: a step has no time here (there are {folder.info.get('fps')} a second)")
+        if taken := sorted(set(NAMES).intersection(folder.info["features"])):
+            notes.append(f"features whose names are of columns here are left out: {', '.join(taken)}")
         if any(folder.info["features"][name]["dtype"] == "video" for name in folder.cameras):
             notes.append("videos are lossy: frames are what they decode to")
     return notes
@@ -141,6 +82,11 @@ def _prepare(folder: LeRobotFolder, name: str, camera: str | None) -> tuple[str,
     if not folder.cameras or not folder.episodes:
         raise UserError(
             f"{source}: has no {'camera' if folder.episodes else 'episode'}; there is nothing to learn from"
+        )
+    if folder.own is not None and camera is not None and camera != folder.own["frame"]:
+        raise UserError(
+            f"{source}: was written by agentgym and comes back as it was; import it without --camera, and name the "
+            "camera where it is trained on (parts.N.camera)"
         )
     seen = camera or folder.cameras[0]
     if seen not in folder.cameras:
@@ -172,7 +118,8 @@ def _make_header(folder: LeRobotFolder, seen: str, name: str) -> Header:
         keep="all",
     )
     space = SpaceCodec.of(_action_space(folder), None)
-    extras = [_extra(key, feature) for key, feature in features.items() if key not in (seen, *RESERVED)]
+    left = (seen, *RESERVED, *NAMES)
+    extras = [_extra(key, feature) for key, feature in features.items() if key not in left]
     return Header(space, (height, width, 3), recipe.model_dump(mode="json"), tuple(extras))
 
 
@@ -269,23 +216,3 @@ def _extras_of(
             values = np.array([row[name] for row in rows], extra.dtype)
             found[extra.name] = values.reshape(len(rows), *extra.shape)
     return found
-
-
-def _decode(folder: Path, stored: Mapping[str, Any]) -> NDArray[np.uint8]:
-    content = (
-        stored["bytes"] if stored.get("bytes") else check_inside(folder / str(stored["path"]), folder).read_bytes()
-    )
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-
-
-def _read_video(file: Path, first: int, count: int) -> NDArray[np.uint8]:
-    """Frames [first, first + count) of a video."""
-    import imageio.v3 as iio
-
-    frames: list[NDArray[np.uint8]] = []
-    for place, frame in enumerate(iio.imiter(file, plugin="FFMPEG")):
-        if place >= first:
-            frames.append(np.asarray(frame))
-        if len(frames) == count:
-            return np.stack(frames)
-    raise ValueError(f"{file} has {first + len(frames)} frames, the episode needs {first + count}")

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from agentgym.data.store import Extra, JsonText
+from agentgym.data.store import NAMES, Extra, JsonText
 
 KEY = "agentgym_columns"  # of Minari's metadata
 KNOWN = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete, spaces.Text)  # arrays, and text
@@ -42,7 +42,8 @@ def find_columns(space: gymnasium.Space[Any], metadata: Mapping[str, Any], taken
     if KEY in metadata:
         return [Extra.from_json(values) for values in json.loads(metadata[KEY])]
     parts = space.spaces if isinstance(space, spaces.Dict) else {}
-    return [_extra_of(name, part) for name, part in parts.items() if name not in taken and isinstance(part, KNOWN)]
+    names = [name for name in parts if name not in (*taken, *NAMES)]  # a column cannot be called as another one
+    return [_extra_of(name, parts[name]) for name in names if isinstance(parts[name], KNOWN)]
 
 
 def read_columns(extras: Sequence[Extra], observations: Any) -> dict[str, Any]:

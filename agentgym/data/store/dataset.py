@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,25 @@ class EpisodeDataset:
         joined.part_starts = np.cumsum([0, *map(len, datasets)]).tolist()
         joined._index()
         return joined
+
+    def seen_by(self, camera: str) -> "EpisodeDataset":
+        """The same episodes, with an extra column of pictures in the place of the frames.
+
+        Its recipe says so by `suite.frame.camera`. Raises UserError when there is no such column.
+        """
+        cameras = {extra.name: extra.shape for extra in self.header.extras if extra.is_camera}
+        if camera not in cameras:
+            known = f"it has {', '.join(cameras)}" if cameras else "its only pictures are its frames"
+            raise UserError(f"{self.path}: has no camera '{camera}'; {known}")
+        height, width, channels = cameras[camera]
+        recipe = dict(self.header.recipe)
+        if "suite" in recipe:
+            recipe["suite"] = {**recipe["suite"], "frame": {"camera": camera}}
+        header = replace(self.header, frame_shape=(height, width, channels), recipe=recipe)
+        seen = copy(self)
+        seen.shards = [shard.seen_by(header, camera) for shard in self.shards]
+        seen._index()
+        return seen
 
     def _index(self) -> None:
         self.header = self.shards[0].header
@@ -132,7 +152,7 @@ class EpisodeDataset:
         return shard.extras(row)
 
     def extra(self, episode: int, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Values [start, stop) of one such column of small arrays, [stop - start, *shape] in its own dtype."""
+        """Values [start, stop) of one such column of arrays, [stop - start, *shape] in its own dtype."""
         shard, row = self._locate(episode)
         return shard.extra(row, name, start, stop)
 

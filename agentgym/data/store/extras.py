@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from agentgym.data.store.blocks import FRAMES_PER_BLOCK, count_blocks, decode_block, encode_blocks
+from agentgym.errors import UserError
 
 LARGE = 1024  # elements of uint8 from which on an array is kept in blocks
 LABEL_PROBABILITIES = "label_probabilities"  # float32[T + 1, actions] of the expert; zeros at the last frame
@@ -34,6 +35,11 @@ class Extra:
     def in_blocks(self) -> bool:
         """Whether the values are kept as frames are."""
         return self.dtype == "uint8" and len(self.shape) > 1 and math.prod(self.shape) >= LARGE
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether the values are pictures, uint8[height, width, 3]."""
+        return self.dtype == "uint8" and len(self.shape) == 3 and self.shape[2] == 3
 
     @property
     def column_type(self) -> pa.DataType:
@@ -71,7 +77,7 @@ class Extra:
             wrong = next((value for value in values if not isinstance(value, str)), None)
             if wrong is not None:
                 raise ValueError(f"{self.name} is {wrong!r}, not text")
-            return list(values)
+            return [_encodable(self.name, value) for value in values]
         arrays = [np.asarray(value) for value in values]
         for array in arrays:
             if array.shape != self.shape or array.dtype != np.dtype(self.dtype):
@@ -117,14 +123,16 @@ def extras_of(kept: Mapping[str, Any]) -> tuple[Extra, ...]:
 
 
 def flatten(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of dictionaries and tuples by their names; infos stay whole."""
+    """The parts of dictionaries and tuples by their names; infos stay whole. Raises UserError for two of one name."""
     found: dict[str, Any] = {}
     for name, value in kept.items():
-        if name.partition(".")[0] in JSON_ALONE or not isinstance(value, Mapping | tuple):
-            found[name] = value
-        else:
+        inner = {name: value}
+        if name.partition(".")[0] not in JSON_ALONE and isinstance(value, Mapping | tuple):
             parts = value.items() if isinstance(value, Mapping) else enumerate(value)
-            found |= flatten({f"{name}.{key}": part for key, part in parts})
+            inner = flatten({f"{name}.{key}": part for key, part in parts})
+        if twice := found.keys() & inner.keys():
+            raise UserError(f"two parts of what is kept are called '{min(twice)}'; rename a key that has a dot")
+        found |= inner
     return found
 
 
@@ -153,4 +161,16 @@ def _to_json(name: str, value: Any) -> str:
             return part.tolist()
         raise ValueError(f"{name} holds a {type(part).__name__}, which JSON has no value for")
 
-    return json.dumps(value, default=plain, ensure_ascii=False)
+    try:
+        return _encodable(name, json.dumps(value, default=plain, ensure_ascii=False))
+    except TypeError as error:  # of a key that is no text
+        raise ValueError(f"{name} has no JSON text ({error})") from None
+
+
+def _encodable(name: str, text: str) -> str:
+    """The text, of which UTF-8 can be made. Raises ValueError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} is not Unicode text ({error.reason})") from None
+    return text

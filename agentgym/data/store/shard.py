@@ -6,6 +6,7 @@ names it, damage to what all episodes share an error that names the shard. `form
 
 import json
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class Shard:
         self.file = file
         self._remote: RemoteFile | None = None
         self._frames_at = 0  # where the bytes of all frames begin
+        self._camera: str | None = None  # the extra column in whose place the frames are
         try:
             if isinstance(file, Path):
                 self._read(_map(file))
@@ -134,6 +136,9 @@ class Shard:
 
     def fill(self, found: NDArray[np.uint8], row: int, start: int) -> None:
         """Puts the frames from `start` on into uint8[some, height, width, 3]. Raises UserError if damaged."""
+        if self._camera is not None:
+            found[:] = self.extra(row, self._camera, start, start + len(found))
+            return
         stop = start + len(found)
         self._require_blocks(row, range(start // FRAMES_PER_BLOCK, count_blocks(stop)))
         try:
@@ -185,14 +190,25 @@ class Shard:
             raise self._damaged(row)
         return found
 
+    def seen_by(self, header: Header, camera: str) -> "Shard":
+        """The same episodes under that header, with an extra column of pictures in the place of the frames."""
+        seen = copy(self)
+        seen.header, seen._camera = header, camera
+        return seen
+
     def extra(self, row: int, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Values [start, stop) of a column of small arrays. Raises UserError when the episode's are damaged."""
+        """Values [start, stop) of a column of arrays. Raises UserError when the episode's are damaged."""
         if not self._whole_extras[row]:
             self.extras(row)
             self._whole_extras[row] = True
         extra = next(each for each in self.header.extras if each.name == name)
         column = self._rows.column(name)
         first = column.offsets[row].as_py()
+        if extra.in_blocks:
+            found = np.empty((stop - start, *extra.shape), np.uint8)
+            for place, inside, here in split_blocks(start, stop):
+                decode_block(memoryview(column.values[first + place].as_buffer()), inside, found[here])
+            return found
         values = column.values.slice(first + start, stop - start).flatten().to_numpy(zero_copy_only=False)
         return np.asarray(values, extra.dtype).reshape(stop - start, *extra.shape)
 
@@ -208,7 +224,7 @@ class Shard:
         if not self._verify_row(row):
             raise self._damaged(row)
         shape = self._columns["frame_shape"].at(row)
-        if shape != list(self.header.frame_shape):
+        if self._camera is None and shape != list(self.header.frame_shape):
             raise self._unfit(row, f"its frames are {shape}, those of the dataset {list(self.header.frame_shape)}")
         self._whole_rows[row] = True
 
