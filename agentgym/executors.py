@@ -8,11 +8,10 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
@@ -169,11 +168,10 @@ def _ray_cluster() -> Iterator[int]:
     except Exception as error:  # Ray raises plain ones too, when a node does not start in time
         reason = first_line(error)
         raise UserError(f"--engine ray: there is no cluster to work on: {reason}") from None
-    with redirect_stdout(sys.stderr):  # Ray reports lost workers on stdout, where results go
-        try:
-            yield int(ray.cluster_resources()["CPU"])
-        finally:
-            ray.shutdown()
+    try:
+        yield int(ray.cluster_resources()["CPU"])
+    finally:
+        ray.shutdown()
 
 
 def _do(granted: trust.Grant, function: Callable[..., Result], *job: Any) -> Result:

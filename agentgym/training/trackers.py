@@ -7,10 +7,9 @@ there, so that a resumed training and a later evaluation continue it.
 
 import os
 import secrets
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +77,7 @@ def starting(trackers: "Sequence[GeneralTracker]", run: Path) -> Iterator[None]:
     os.environ.setdefault("WANDB_SILENT", "true")  # the progress of the command is all that is printed
     threading.excepthook = _Excepthook(threading.excepthook)
     try:
-        with redirect_stdout(sys.stderr), writing(run):  # Trackio greets on stdout, where results go
+        with writing(run):
             yield
     except Exception as error:  # whatever a package raises without its account, server or disk
         if isinstance(error, OSError) and error.errno in files.REMEDIES:
@@ -106,9 +105,8 @@ class _Excepthook:
 
 def finish(trackers: "Sequence[GeneralTracker]") -> None:
     """Flushes and closes the trackers."""
-    with redirect_stdout(sys.stderr):
-        for tracker in trackers:
-            tracker.finish()
+    for tracker in trackers:
+        tracker.finish()
 
 
 def _is_started(tracker: "GeneralTracker") -> bool:

@@ -12,10 +12,13 @@ import venv
 
 import numpy as np
 import pytest
+from tiny import experiment_recipe
 
 from agentgym.data.exchange import export_lerobot, import_lerobot
 from agentgym.data.store import EpisodeDataset, check
 from agentgym.data.store.samples import sample_dataset
+from agentgym.experiments.imitation import train
+from agentgym.policies.agent_policy import AgentPolicy
 
 PACKAGES = (
     *("lerobot==0.4.4", "torchvision==0.28.0", "av<16", "draccus==0.10.0", "jsonlines", "termcolor", "deepdiff"),
@@ -33,18 +36,21 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 WRITE = """
 features = {
     "observation.images.top": {"dtype": "image", "shape": (16, 20, 3), "names": ["height", "width", "channels"]},
+    "observation.images.wrist": {"dtype": "video", "shape": (64, 96, 3), "names": ["height", "width", "channels"]},
     "observation.state": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
     "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
 }
-made = LeRobotDataset.create("org/made", fps=10, root=sys.argv[1], features=features, use_videos=False)
-generator, kept = np.random.default_rng(0), {"frames": [], "states": [], "actions": []}
+made = LeRobotDataset.create("org/made", fps=10, root=sys.argv[1], features=features, use_videos=True)
+generator, kept = np.random.default_rng(0), {"frames": [], "wrist": [], "states": [], "actions": []}
 for episode in range(2):
     for step in range(3 + episode):
         frame = generator.integers(0, 256, (16, 20, 3), np.uint8)
+        wrist = np.full((64, 96, 3), 30 * (step + 3 * episode) + 20, np.uint8)  # plain, which a video holds nearly so
         state, action = generator.normal(size=(2, 2)).astype(np.float32)
-        for name, value in (("frames", frame), ("states", state), ("actions", action)):
+        for name, value in (("frames", frame), ("wrist", wrist), ("states", state), ("actions", action)):
             kept[name].append(value)
-        row = {"observation.images.top": frame, "observation.state": state, "action": action}
+        row = {"observation.images.top": frame, "observation.images.wrist": wrist}
+        row |= {"observation.state": state, "action": action}
         made.add_frame({**row, "task": f"task {episode}"})
     made.save_episode()
 made.finalize()
@@ -88,16 +94,26 @@ def lerobot(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_what_lerobots_own_writer_wrote_is_imported_bit_for_bit(lerobot, tmp_path):
+def test_what_lerobots_own_writer_wrote_is_imported_bit_for_bit_and_trained_on(lerobot, tmp_path):
     lerobot(WRITE, tmp_path / "made", tmp_path / "kept.npz")
-    import_lerobot(tmp_path / "made", tmp_path / "imported")
+    notes = import_lerobot(tmp_path / "made", tmp_path / "imported")
+    assert "videos are lossy: frames are what they decode to" in notes
     assert check(tmp_path / "imported") == []
     dataset, kept = EpisodeDataset(tmp_path / "imported"), np.load(tmp_path / "kept.npz")
     assert dataset.column("instruction") == ["task 0", "task 1"]
     for episode, rows in enumerate((slice(0, 3), slice(3, 7))):
         assert np.array_equal(dataset[episode].frames, kept["frames"][rows])
         assert np.array_equal(dataset[episode].actions, kept["actions"][rows][:-1])
-        assert np.array_equal(dataset.extras(episode)["observation.state"], kept["states"][rows])
+        beside = dataset.extras(episode)
+        assert np.array_equal(beside["observation.state"], kept["states"][rows])
+        assert np.abs(beside["observation.images.wrist"].astype(int) - kept["wrist"][rows]).max() < 12
+    for camera, side in (("", 20), (',camera="observation.images.wrist"', 96)):
+        part = f'mixture=[{{data="{tmp_path / "imported"}"{camera}}}]'
+        recipe = experiment_recipe("training.updates=2", f"model.frame_side={side}", part)
+        run = train(recipe.model_copy(update={"dataset": None}), run=tmp_path / f"run-{side}")
+        assert run["updates"] == 2
+        (domain,) = AgentPolicy.from_pretrained(tmp_path / f"run-{side}").domains
+        assert domain.frame_shape == ((64, 96) if camera else (16, 20))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from refusals import refusal
@@ -96,24 +97,45 @@ def test_a_node_without_the_package_is_one_line(cluster, tmp_path, monkeypatch, 
     assert "a node of the cluster cannot import what it is to do" in line
 
 
-# Jobs of which one kills its worker: what is said on stdout is ours alone.
-LOSE_A_WORKER = """
-import os
-from agentgym.executors import start
-from agentgym.errors import UserError
-try:
-    with start("ray", workers=2) as engine:
-        list(engine.map(lambda number: os.kill(os.getpid(), 9), [(1,)]))
-except UserError as error:
-    print(error)
+# An environment that kills the worker which plays it.
+FATAL = """
+import os, sys
+import gymnasium, numpy as np
+
+class Fatal(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros((8, 8, 3), np.uint8), {}
+
+    def step(self, action):
+        if "default_worker" in sys.argv[0]:
+            os.kill(os.getpid(), 9)
+        return np.zeros((8, 8, 3), np.uint8), 0.0, True, False, {}
+
+gymnasium.register("Fatal-v0", Fatal)
+"""
+RECIPE = """
+description = "Nothing is left of it"
+suite = { description = "Fatal", tasks = [{ id = "fatal:Fatal-v0", instructions = ["live"] }] }
+expert = "random"
+episodes = 4
+keep = "all"
 """
 
 
 @pytest.mark.slow
-def test_ray_says_nothing_where_results_go():
-    said = subprocess.run([sys.executable, "-c", LOSE_A_WORKER], capture_output=True, text=True).stdout
-    assert said.startswith("a worker died")
-    assert said.count("\n") == 1
+def test_ray_says_nothing_where_results_go(tmp_path):
+    (tmp_path / "fatal.py").write_text(FATAL)
+    (tmp_path / "fatal.toml").write_text(RECIPE)
+    command = [sys.executable, "-m", "agentgym", "collect", "fatal.toml", "--engine", "ray", "--workers", "2", "--json"]
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{tmp_path}"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("agentgym: a worker died")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

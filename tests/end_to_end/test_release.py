@@ -85,17 +85,29 @@ def test_the_dockerfile_copies_what_git_has_and_ends_with_the_demo():
     assert ignored <= set((ROOT / ".dockerignore").read_text().split())
 
 
-@pytest.mark.slow
-def test_sdist_and_wheel_are_built_and_the_wheel_has_what_it_needs(clone):
+@pytest.fixture(scope="module")
+def built(clone):
+    """The folder of sdist and wheel."""
     python = str(clone / "venv/bin/python")
     in_venv(clone, python, "-m", "pip", "install", "-q", "hatchling")
     in_venv(clone, python, "-m", "hatchling", "build", "-d", str(clone / "dist"))
+    return clone / "dist"
+
+
+@pytest.fixture(scope="module")
+def installed(clone):
+    """The Dockerfile's first step: the package and what it needs are in that Python."""
+    in_venv(clone, "sh", "-c", steps_of(ROOT / "Dockerfile")[0])
+
+
+@pytest.mark.slow
+def test_sdist_and_wheel_are_built_and_the_wheel_has_what_it_needs(built):
     version = PROJECT["version"]
-    assert {file.name for file in (clone / "dist").iterdir()} == {
+    assert {file.name for file in built.iterdir()} == {
         f"agentgym_ifm-{version}.tar.gz",
         f"agentgym_ifm-{version}-py3-none-any.whl",
     }
-    (wheel,) = (clone / "dist").glob("*.whl")
+    (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     missing = {
         *("agentgym/py.typed", "agentgym/apps/templates/playground.html", "agentgym/report/templates/report.html"),
@@ -107,8 +119,8 @@ def test_sdist_and_wheel_are_built_and_the_wheel_has_what_it_needs(clone):
 
 
 @pytest.mark.slow
-def test_the_steps_of_the_dockerfile_run_in_a_clone(clone):
-    for step in steps_of(ROOT / "Dockerfile"):
+def test_the_steps_of_the_dockerfile_run_in_a_clone(clone, installed):
+    for step in steps_of(ROOT / "Dockerfile")[1:]:
         said = in_venv(clone, "sh", "-c", step.replace("/tmp/", f"{clone}/"))
         if step == "agentgym list agents":
             assert "babyai-goto-redball" in said
@@ -116,3 +128,18 @@ def test_the_steps_of_the_dockerfile_run_in_a_clone(clone):
     version, file = in_venv(clone, "python", "-c", program, cwd=clone).split()
     assert version == PROJECT["version"]
     assert "site-packages" in file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [".whl", ".tar.gz"])
+def test_what_is_built_passes_the_smoke_test_far_from_the_sources(clone, built, installed, kind, tmp_path):
+    (file,) = built.glob(f"*{kind}")
+    in_venv(clone, "python", "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(file))
+    smoke_test = steps_of(ROOT / "Dockerfile")[2].replace("/tmp/", f"{tmp_path}/")
+    assert "report: " in in_venv(clone, "sh", "-c", smoke_test, cwd=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", [name for name in PROJECT["optional-dependencies"] if name != "all"])
+def test_an_extra_resolves(clone, installed, extra):
+    in_venv(clone, "python", "-m", "pip", "install", "-q", "--dry-run", f".[{extra}]")
