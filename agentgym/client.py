@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,16 +41,21 @@ class RemotePolicy:
     """Asks a server for actions; as many environments at once as the observation has."""
 
     def __init__(self, url: str, *, token: str | None = None, timeout_s: float = 30.0) -> None:
-        """Connects to ws://HOST:PORT (or wss://); `token` where the server printed one. Raises RemoteError."""
+        """Connects to ws://HOST:PORT (or wss://), or to the address that the server printed. Raises RemoteError.
+
+        `token` where the server printed one, unless the address has it.
+        """
         from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect
 
+        url, named = address_of(url)
+        token = token or named
         self._url, self._timeout_s = url, timeout_s
         headers = {"x-token": token} if token else {}
         self._open = ExitStack()
         try:
             self._socket = self._open.enter_context(
-                connect(url.rstrip("/") + "/ws", additional_headers=headers, open_timeout=timeout_s, proxy=None)
+                connect(url + "/ws", additional_headers=headers, open_timeout=timeout_s, proxy=None)
             )
         except (OSError, WebSocketException, ValueError) as error:
             raise RemoteError(f"{url}: no policy answers there ({error}); start one with 'agentgym serve'") from None
@@ -111,6 +117,14 @@ class RemotePolicy:
             raise RemoteError(f"{self._url}: {answer['error']}")
         found: dict[str, Any] = answer
         return found
+
+
+def address_of(url: str) -> tuple[str, str | None]:
+    """Of an address as a server prints it that of its WebSocket, and the token in it."""
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    token = next(iter(parse_qs(parts.query).get("token", ())), None)
+    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", "")), token
 
 
 def pack(value: Any) -> bytes:

@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from agentgym import experts, hub
+from agentgym.client import address_of
 from agentgym.environments import Task
 from agentgym.errors import UserError, did_you_mean, first_line
 from agentgym.evaluation import remote
@@ -45,6 +46,7 @@ class PolicySpec:
     who: str
     kind: str
     path: Path | None = None
+    token: str | None = None  # of a server, which no file is to have
 
     @property
     def name(self) -> str:
@@ -89,7 +91,8 @@ def resolve_policy(who: str) -> PolicySpec:
         check_pickle(who)
         return PolicySpec(who, "sb3", path)
     if who.startswith(remote.PREFIX):
-        return PolicySpec(who, "remote", Path(who.removeprefix(remote.PREFIX)))
+        url, token = address_of(who.removeprefix(remote.PREFIX))
+        return PolicySpec(remote.PREFIX + url, "remote", Path(url), token)
     if who in experts.EXPERTS or who.startswith(experts.CONSTANT):
         experts.make(who)
         return PolicySpec(who, "expert")
@@ -132,7 +135,7 @@ def load(spec: PolicySpec, *, sampled: bool) -> "LoadedPolicy":
     if spec.kind == "sb3":
         return SB3Policy(spec.path, sampled=sampled)
     if spec.kind == "remote":
-        return remote.ServedPolicy(spec.who.removeprefix(remote.PREFIX), sampled=sampled)
+        return remote.ServedPolicy(spec.who.removeprefix(remote.PREFIX), token=spec.token, sampled=sampled)
     from agentgym.policies.agent_policy import AgentPolicy
 
     return AgentPolicy.from_pretrained(spec.path, sampler=PerEpisodeSampler() if sampled else None)

@@ -13,12 +13,12 @@ PREFIX = "remote:"
 class ServedPolicy:
     """Asks the server of that address, whose refusals are the user's to read. Actions are the likeliest ones."""
 
-    def __init__(self, url: str, *, sampled: bool) -> None:
+    def __init__(self, url: str, *, token: str | None, sampled: bool) -> None:
         """Connects. Raises UserError when no policy answers there, and for drawn actions, which need a local policy."""
         if sampled:
             raise UserError(f"{PREFIX}{url}: a served policy is scored by its likeliest actions; leave --sample out")
         try:
-            self._remote = RemotePolicy(url)
+            self._remote = RemotePolicy(url, token=token)
         except RemoteError as error:
             raise UserError(str(error)) from None
 

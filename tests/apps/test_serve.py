@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -10,14 +11,22 @@ import pytest
 import torch
 import uvicorn
 from refusals import refusal
-from tiny import model_of, tokenizer_of
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+from tiny import TASK, model_of, tokenizer_of
+from websockets.sync.client import connect
 
+import agentgym
 from agentgym.apps.batching import ClientSession
 from agentgym.apps.policy_server import MAX_ROWS, Limits, PolicyServer, read_call
 from agentgym.apps.serve import make_app
 from agentgym.client import RemoteError, RemotePolicy, RemoteState, pack
 from agentgym.environments import encode_instruction
+from agentgym.evaluation.policy_registry import load, load_policy, resolve_policy
+from agentgym.evaluation.rollouts import rollout
 from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.recipes import FrameRecipe
 
 STEPS = 9  # more than a window
 
@@ -187,6 +196,12 @@ def test_without_the_token_nothing_is_answered(policy):
                 served.get(path)
         with RemotePolicy(served.url, token="secret") as remote:
             assert remote.info["status"] == "ok"
+        printed = f"http://127.0.0.1:{served.port}/?token=secret"
+        with RemotePolicy(printed) as remote:
+            assert remote.info["status"] == "ok"
+        spec = resolve_policy(f"remote:{printed}")
+        assert load(spec, sampled=False) is not None
+        assert spec.who == f"remote:{served.url}", "no file has the token"
 
 
 def test_more_clients_than_the_limit_are_refused_and_a_place_is_free_again(policy):
@@ -213,15 +228,48 @@ def test_a_body_that_is_too_long_is_refused(policy):
 
 
 def test_a_served_policy_is_scored_as_the_local_one(served, policy, tmp_path):
-    from agentgym.evaluation.policy_registry import load_policy
-    from agentgym.evaluation.rollouts import rollout
-    from agentgym.recipes import FrameRecipe
-
     def played(who):
         found = rollout(who, "BabyAI-GoToRedBall-v0", frame=FrameRecipe(), seeds=range(4), num_environments=3)
         return [(episode.seed, episode.actions) for episode in found]
 
     assert played(load_policy(f"remote:{served.url}")) == played(policy)
+
+
+def test_stable_baselines3_scores_a_served_policy_as_the_local_one(served, policy):
+    found = []
+    with RemotePolicy(served.url) as remote:
+        for each in (remote, policy):
+            rows = DummyVecEnv([lambda: Monitor(agentgym.make(TASK))] * 2)
+            rows.seed(100)
+            found.append(evaluate_policy(each, rows, n_eval_episodes=2, return_episode_rewards=True))
+    assert found[0] == found[1]
+
+
+class Verbose:
+    """A policy of long answers, which cannot be compressed."""
+
+    domains, tasks = (), ()
+    said = np.random.default_rng(0).random((1, 100_000))
+
+    def predict(self, observation, state, episode_start, deterministic):
+        return self.said, None
+
+
+def test_a_client_that_takes_no_answer_is_let_go_and_delays_no_other():
+    quiet = {"max_queue": 1, "close_timeout": 0.1}
+    with Served(Verbose(), limits=Limits(idle_s=0.5)) as served, connect(f"{served.url}/ws", **quiet) as silent:
+        for _ in range(60):
+            silent.send(pack(wrong()))
+        with RemotePolicy(served.url) as other:
+            for _ in range(5):
+                began = time.monotonic()
+                assert len(other.predict(wrong()["observation"])[0]) == 100_000
+                assert time.monotonic() - began < 5
+        for _ in range(200):
+            if served.server.clients == 0:
+                break
+            time.sleep(0.05)
+        assert served.server.clients == 0, "the silent one is still there"
 
 
 def test_a_call_has_no_more_environments_than_a_server_answers_at_once(policy):

@@ -119,7 +119,7 @@ gymnasium.register("Fatal-v0", Fatal)
 """
 RECIPE = """
 description = "Nothing is left of it"
-suite = { description = "Fatal", tasks = [{ id = "fatal:Fatal-v0", instructions = ["live"] }] }
+suite = { name = "fatal", description = "Fatal", tasks = [{ id = "fatal:Fatal-v0", instructions = ["live"] }] }
 expert = "random"
 episodes = 4
 keep = "all"
