@@ -8,12 +8,15 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("experiments", "datasets/experts", "tests/benchmarks")
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "CHANGELOG.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
+AS_THEY_ARE = ("CITATION.cff",)  # to which pages link
 
 
 def on_files(files: Files, config) -> Files:
     """Adds the pages and pictures that are outside docs/."""
     for name, uri in PAGES.items():
         files.append(File.generated(config, uri, content=(ROOT / name).read_text(encoding="utf-8")))
+    for name in AS_THEY_ARE:
+        files.append(File.generated(config, name, content=(ROOT / name).read_bytes()))
     for folder in FOLDERS:
         for file in sorted((ROOT / folder).rglob("*")):
             if file.suffix in (".md", ".svg", ".png"):
