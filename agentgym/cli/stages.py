@@ -37,14 +37,14 @@ def check_all_recordable(recipe: ExperimentRecipe, data: Path | None) -> dict[Pa
 
     Raises UserError for what is wrong with any of it, a part's folder that is not there, and what cannot be scored.
     """
-    from agentgym.data.store import locate
+    from agentgym.data.store import is_folder, locate
 
     check_data(recipe, data)
     wanted = {Path(part.folder): part.dataset for part in recipe.parts if part.dataset}
     if recipe.dataset:
         wanted[data or Path("data") / recipe.dataset.name] = recipe.dataset
     for part in recipe.parts:
-        if part.dataset is None and not locate(part.folder).is_dir() and Path(part.folder) not in wanted:
+        if part.dataset is None and Path(part.folder) not in wanted and not is_folder(locate(part.folder)):
             raise UserError(f"{part.folder}: there is no such dataset folder; record it, or name a recipe as `dataset`")
     return {folder: check_recordable(each) for folder, each in wanted.items()}
 

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
 from agentgym import environments
+from agentgym.data.store import locate
 from agentgym.evaluation.results import RolloutResult
 from agentgym.evaluation.rollouts import play_suite
 from agentgym.files import replace_bytes, sync_folder, sync_tree, write_json, writing
@@ -32,7 +33,7 @@ from agentgym.recipes import ExperimentRecipe, SuiteRecipe, load_experiment
 from agentgym.training import distributed
 from agentgym.training import loop as training_loop
 from agentgym.training.checkpoints import seconds_spent
-from agentgym.training.datasets import adopt, open_parts
+from agentgym.training.datasets import adopt, on_dataset, open_parts
 from agentgym.training.distributed import is_first
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.loop import Loop
@@ -61,16 +62,17 @@ def train(
     """Trains an experiment on its recorded dataset to the last update; returns what training.json then holds.
 
     `recipe` is a recipe, the name of one that ships, or a TOML file, to which `overrides` ("training.updates=100")
-    apply. `data` and `run` are data/NAME and runs/NAME when not given; the agent is in `run`/model, and `load_policy`
-    reads the run. With several `processes` (None: as many as the batch is worth) the others are spawned, which asks for
-    `if __name__ == "__main__"` in a script. `on_progress(n, note)` is called after updates. Resumes what was
-    interrupted; with `overwrite` a run that is there goes first. Raises UserError when the dataset does not fit, or the
-    run folder holds something else; then nothing is deleted or made.
+    apply. `data` and `run` are data/NAME and runs/NAME when not given; a folder that another recipe made takes the
+    place of the experiment's dataset. The agent is in `run`/model, and `load_policy` reads the run. With several
+    `processes` (None: as many as the batch is worth) the others are spawned, which asks for `if __name__ == "__main__"`
+    in a script. `on_progress(n, note)` is called after updates. Resumes what was interrupted; with `overwrite` a run
+    that is there goes first. Raises UserError when the dataset does not fit, or the run folder holds something else;
+    then nothing is deleted or made.
     """
     if isinstance(recipe, str):
         recipe = load_experiment(recipe, overrides)
-    recipe = adopt(recipe)
-    data = Path(data or recipe.trained_on[0].folder)
+    recipe = adopt(recipe) if data is None or recipe.parts else on_dataset(recipe, locate(data))
+    data = locate(data or recipe.trained_on[0].folder)
     run = Path(run) if run else Path("runs") / recipe.name
     count, first = distributed.choose(processes, recipe.training.batch_size), distributed.is_first()
     if first:

@@ -164,6 +164,16 @@ def adopt_dataset(recipe: ExperimentRecipe, data: Path) -> ExperimentRecipe:
     return recipe.model_copy(update={"dataset": recorded})
 
 
+def on_dataset(recipe: ExperimentRecipe, data: Path) -> ExperimentRecipe:
+    """The experiment as it is where that folder is its own dataset's, else as `adopt_dataset` gives it."""
+    try:
+        assert recipe.dataset is not None  # an experiment without one has parts
+        check_same_recipe(data, open_datasets(data), recipe.dataset)
+    except UserError:
+        return adopt_dataset(recipe, data)
+    return recipe
+
+
 def tasks_of(dataset: EpisodeDataset) -> list[str]:
     """The tasks in a dataset."""
     recorded: Mapping[str, Any] = dataset.header.recipe.get("suite", {})

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from hub_stand_in import hub_stand_in
 from refusals import refusal
+from typer.testing import CliRunner
 
+from agentgym.cli.main import app
 from agentgym.data.store import EpisodeDataset, remote
 from agentgym.data.store.samples import sample_dataset
+from agentgym.errors import UserError
 
 ADDRESS = "hf://datasets/org/sample"
 
@@ -60,6 +63,17 @@ def test_what_the_hub_does_not_have_or_cannot_give_is_one_line(server, monkeypat
     line = refusal(lambda: dataset[7])
     assert "shard-000000.arrow: bytes" in line
     assert "cannot be read" in line
+
+
+@pytest.mark.parametrize("verb", [["check"], ["view"], ["select", "--to", "x"], ["export", "--to", "minari", "x"]])
+def test_without_a_network_every_verb_that_reads_a_dataset_ends_in_one_line(monkeypatch, tmp_path, verb):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    command = [verb[0], "hf://datasets/org/other", *verb[1:]]
+    caught = CliRunner().invoke(app, command).exception
+    assert isinstance(caught, UserError), caught
+    assert "hf://datasets/org/other: cannot be reached" in str(caught)
+    assert "\n" not in str(caught)
 
 
 def test_a_file_that_is_no_shard_is_named(server):

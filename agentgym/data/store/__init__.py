@@ -15,7 +15,7 @@ from agentgym.data.store.clearing import clear_dataset
 from agentgym.data.store.composing import merge, select, set_recipe
 from agentgym.data.store.dataset import EpisodeDataset, Windows, window_table
 from agentgym.data.store.extras import Extra, JsonText, extras_of
-from agentgym.data.store.files import LOST, dataset_folders, locate, require_local
+from agentgym.data.store.files import LOST, dataset_folders, is_folder, locate, require_local
 from agentgym.data.store.fitting import UnfitEpisodeError, fit
 from agentgym.data.store.format import NAMES, OUTCOMES, Attempt, Header, Row, count_outcomes, encode_row, schema_of
 from agentgym.data.store.samples import sample_dataset
@@ -44,6 +44,7 @@ __all__ = [
     "encode_row",
     "extras_of",
     "fit",
+    "is_folder",
     "locate",
     "merge",
     "repair",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from agentgym.data.store.dataset import EpisodeDataset, check_no_shard_is_missing
-from agentgym.data.store.files import LOST, locate, require_local, shard_file, shard_files, shard_number
+from agentgym.data.store.files import LOST, is_folder, locate, require_local, shard_file, shard_files, shard_number
 from agentgym.data.store.fitting import describe_outside
 from agentgym.data.store.format import Attempt, FormatError, Header, write_shard
 from agentgym.data.store.shard import Shard
@@ -26,7 +26,7 @@ def check(path: str | Path) -> list[str]:
     may be anywhere that fsspec reaches. Raises UserError when it is none, and FormatError by its version.
     """
     path = locate(path)
-    if not path.is_dir() or not shard_files(path):
+    if not is_folder(path) or not shard_files(path):
         EpisodeDataset(path)  # says what is wrong
     found = [_look(path, file) for file in shard_files(path)]
     problems = [problem for shard in found for problem in shard.problems]

@@ -4,7 +4,6 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.data.episode import Episode
-from agentgym.data.store.files import locate, shard_files, shard_number
+from agentgym.data.store.files import is_folder, locate, reaching, shard_files, shard_number
 from agentgym.data.store.format import FormatError, Header, Row, count_outcomes
 from agentgym.data.store.shard import Shard
 from agentgym.data.store.steps import decode_steps
-from agentgym.errors import UserError, first_line
+from agentgym.errors import UserError
 from agentgym.files import LARGEST_SETTINGS, read_json
 from agentgym.spaces.values import Actions
 
@@ -37,10 +36,11 @@ class EpisodeDataset:
 
     def __init__(self, path: str | Path) -> None:
         self.path = locate(path)
-        with _reaching(self.path):
-            if not self.path.is_dir():
-                raise UserError(f"{self.path}: there is no such dataset folder; 'agentgym collect RECIPE' records one")
-            files = shard_files(self.path)
+        if not is_folder(self.path):
+            here = isinstance(self.path, Path)
+            remedy = "'agentgym collect RECIPE' records one" if here else "or it is private: log in ('hf auth login')"
+            raise UserError(f"{self.path}: there is no such dataset folder; {remedy}")
+        files = shard_files(self.path)
         if not files:
             raise UserError(f"{self.path}: holds no episodes; 'agentgym collect RECIPE' records some")
         check_no_shard_is_missing(self.path, len(files))
@@ -212,20 +212,6 @@ def window_table(lengths: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     return np.stack([episodes, starts, stops], axis=1).astype(np.int64)
 
 
-@contextmanager
-def _reaching(path: Path) -> Iterator[None]:
-    """What a file system elsewhere raises without a network, an account or a right, as one line."""
-    if isinstance(path, Path):
-        yield
-        return
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: cannot be reached ({first_line(error)})") from error
-
-
 def _open_shards(files: Sequence[Path]) -> tuple[list[Shard], tuple[str, ...]]:
     """The shards that can be opened, and one line for each that cannot. Raises UserError when none can."""
     shards: list[Shard] = []
@@ -282,7 +268,9 @@ def check_no_shard_is_missing(path: Path, found: int) -> None:
     """Raises UserError when a shard that the numbering or the manifest expects is missing."""
     expected = shard_number(shard_files(path)[-1]) + 1
     manifest = path / "manifest.json"
-    if manifest.is_file():
+    with reaching(path):
+        there = manifest.is_file()
+    if there:
         try:
             expected = max(expected, len(read_json(manifest, dict, most=LARGEST_SETTINGS)["shards"]))
         except (TypeError, KeyError):

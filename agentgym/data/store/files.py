@@ -5,10 +5,12 @@ A folder to read from may be anywhere that fsspec reaches; only a folder on this
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from agentgym.errors import UserError
+from agentgym.errors import UserError, first_line
 
 LOST = ".lost"  # how the names of files end that a repair has set aside
 
@@ -40,11 +42,38 @@ def require_local(path: Path, remedy: str) -> Path:
     return path
 
 
+@contextmanager
+def reaching(path: Path) -> Iterator[None]:
+    """What a file system elsewhere raises without a network, an account or a right, as one line.
+
+    Raises UserError.
+    """
+    if isinstance(path, Path):
+        yield
+        return
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: cannot be reached ({first_line(error)})") from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder. Raises UserError when the file system cannot be reached."""
+    with reaching(path):
+        return path.is_dir()
+
+
 def dataset_folders(path: Path) -> list[Path]:
-    """The folders of what was recorded there: itself, or one for each kind of actions and frames; none without."""
+    """The folders of what was recorded there: itself, or one for each kind of actions and frames; none without.
+
+    Raises UserError when the file system cannot be reached.
+    """
     if shard_files(path):
         return [path]
-    return sorted(folder for folder in path.glob("*") if shard_files(folder)) if path.is_dir() else []
+    with reaching(path):
+        return sorted(folder for folder in path.glob("*") if shard_files(folder)) if path.is_dir() else []
 
 
 def shard_file(path: Path, number: int) -> Path:
@@ -58,6 +87,7 @@ def shard_number(file: Path) -> int:
 
 
 def shard_files(path: Path) -> list[Path]:
-    """The shards that are there, in order."""
-    found = [file for file in path.glob("shard-*.arrow") if re.fullmatch(r"shard-\d{6,}\.arrow", file.name)]
+    """The shards that are there, in order. Raises UserError when the file system cannot be reached."""
+    with reaching(path):
+        found = [file for file in path.glob("shard-*.arrow") if re.fullmatch(r"shard-\d{6,}\.arrow", file.name)]
     return sorted(found, key=lambda file: (len(file.name), file.name))
