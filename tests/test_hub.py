@@ -3,10 +3,13 @@
 import pytest
 from typer.testing import CliRunner
 
-from agentgym import hub
+from agentgym import environments, hub
 from agentgym.cli.main import app
 from agentgym.data.store import EpisodeDataset, sample_dataset
 from agentgym.errors import UserError
+from agentgym.evaluation.policy_registry import resolve_policy
+from agentgym.policies.agent_policy import AgentPolicy
+from agentgym.policies.agents import shipped_agents
 
 
 @pytest.fixture
@@ -47,6 +50,21 @@ def test_a_dataset_goes_up_and_comes_down_by_the_command_line(hub_server, tmp_pa
     assert pulled.exit_code == 0, pulled.output
     assert EpisodeDataset(tmp_path / "pulled").column("seed") == EpisodeDataset(sample_dataset()).column("seed")
     assert not (tmp_path / "pulled" / ".cache").exists()
+
+
+def test_an_agent_goes_up_with_a_card_of_its_scores_and_is_loaded_by_the_name_of_its_repository(hub_server, tmp_path):
+    name = "babyai-goto-redball"
+    pushed = CliRunner().invoke(app, ["push", str(shipped_agents()[name]), "org/redball", "--json"])
+    assert pushed.exit_code == 0, pushed.output
+    card = hub_server.files["model", "org/redball"]["README.md"].decode()
+    assert "| babyai-bot | 100.0%" in card
+    ours, theirs = (AgentPolicy.from_pretrained(who, device="cpu") for who in (name, "org/redball"))
+    observation, _ = environments.make("BabyAI-GoToRedBall-v0").reset(seed=5)
+    assert theirs.predict(observation, deterministic=True)[0] == ours.predict(observation, deterministic=True)[0]
+    assert resolve_policy("org/redball").run is not None, "it is scored as a run"
+    pulled = CliRunner().invoke(app, ["pull", "org/redball", "--to", str(tmp_path / "pulled"), "--quiet"])
+    assert pulled.exit_code == 0, pulled.output
+    assert files_of(tmp_path / "pulled") == hub_server.files["model", "org/redball"]
 
 
 @pytest.mark.parametrize(
