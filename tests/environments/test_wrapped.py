@@ -1,6 +1,9 @@
 """wrap: any Gymnasium environment, under any wrappers, recorded with all that it shows in addition to its frame."""
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 
 import gymnasium
 import numpy as np
@@ -48,6 +51,15 @@ def test_a_vector_environment_is_wrapped_row_by_row():
     assert "wrap each of its rows" in refusal(agentgym.wrap, vector, instruction="balance")
 
 
+class InReals(gymnasium.ObservationWrapper):
+    """A user's own: pixels in 0 to 1, as Craftax has them."""
+
+    observation_space = spaces.Box(0, 1, (32, 40, 3), np.float32)
+
+    def observation(self, observation):
+        return observation["front"] / np.float32(255)
+
+
 @pytest.mark.parametrize(
     ("env", "settings", "shape"),
     [
@@ -62,6 +74,7 @@ def test_a_vector_environment_is_wrapped_row_by_row():
             (32, 40, 3),
         ),
         (lambda: wrappers.RecordEpisodeStatistics(Arm()), {}, (32, 40, 3)),
+        (lambda: InReals(Arm()), {"frame": lambda seen: (255 * seen).round().astype(np.uint8)}, (32, 40, 3)),
     ],
 )
 def test_users_own_wrappers_stay_inside(env, settings, shape):
@@ -184,6 +197,37 @@ def test_gymnasiums_own_environments_are_wrapped_as_they_are(task):
     play(recorder, seeds=(0,))
     assert episodes[0].frames.shape[1:] == (40, 60, 3)
     assert np.stack(episodes[0].extras["observation"]).dtype == np.float32
+
+
+@pytest.fixture
+def moviepy(monkeypatch):
+    """What Gymnasium's RecordVideo asks of moviepy, which holds back other packages: a file says how many frames."""
+
+    class ImageSequenceClip:
+        def __init__(self, frames, fps):
+            self.frames = frames
+
+        def write_videofile(self, path, logger=None):
+            Path(path).write_text(str(len(self.frames)))
+
+    for name in ("moviepy", "moviepy.video", "moviepy.video.io", "moviepy.video.io.ImageSequenceClip"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["moviepy.video.io.ImageSequenceClip"].ImageSequenceClip = ImageSequenceClip
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_record_video_films_inside_and_around(moviepy, tmp_path, inside):
+    def filmed(env):
+        return wrappers.RecordVideo(env, str(tmp_path), episode_trigger=lambda number: True)
+
+    episodes = []
+    env = wrapped(filmed(Arm("rgb_array"))) if inside else filmed(wrapped(Arm("rgb_array")))
+    recorder = Recorder(env, episodes, task="Arm", expert="me")
+    play(recorder)
+    recorder.close()
+    films = [file.read_text() for file in sorted(tmp_path.glob("*.mp4"))]
+    assert films == (["1", "7", "7"] if inside else ["7", "7"]), "of what is inside, wrap's first look is one too"
+    assert [len(episode) for episode in episodes] == [6, 6]
 
 
 @pytest.mark.slow
