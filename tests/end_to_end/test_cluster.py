@@ -1,9 +1,12 @@
-"""A Ray cluster of several nodes on this machine: one that dies while it records costs no episode and repeats none."""
+"""A Ray cluster of several nodes on this machine: one that dies at work costs no episode and repeats none."""
 
 import pytest
 
 from agentgym.data.store import EpisodeDataset, check
+from agentgym.evaluation import expert_rollouts
+from agentgym.evaluation.scoring import evaluate
 from agentgym.experts import collection
+from agentgym.files import read_json
 from agentgym.recipes import load_dataset
 
 EPISODES = 120
@@ -24,20 +27,25 @@ def cluster(monkeypatch):
     cluster.shutdown()
 
 
+class KillsOne:
+    """Told of progress, it kills a node once a quarter is done."""
+
+    def __init__(self, cluster):
+        self.cluster, self.alive, self.done = cluster, list(cluster.nodes), 0
+
+    def __call__(self, count, note=""):
+        self.done += count
+        if len(self.alive) == 3 and self.done >= EPISODES // 4:
+            self.cluster.remove_node(self.alive.pop(), allow_graceful=False)
+
+
 @pytest.mark.slow
 def test_a_node_that_dies_loses_no_episode_and_repeats_none(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "CHUNK", 5)
     recipe = load_dataset("babyai-goto-redball", [f"episodes={EPISODES}"])
-    alive, done = list(cluster.nodes), 0
-
-    def kill_one(count):
-        nonlocal done
-        done += count
-        if len(alive) == 3 and done >= EPISODES // 4:
-            cluster.remove_node(alive.pop(), allow_graceful=False)
-
+    kill_one = KillsOne(cluster)
     outcomes = collection.collect(recipe, tmp_path / "there", engine="ray", on_progress=kill_one)
-    assert len(alive) == 2, "one was killed while there was work to do"
+    assert len(kill_one.alive) == 2, "one was killed while there was work to do"
     assert sum(outcomes.values()) == EPISODES
     assert check(tmp_path / "there") == []
     there = EpisodeDataset(tmp_path / "there")
@@ -49,3 +57,16 @@ def test_a_node_that_dies_loses_no_episode_and_repeats_none(cluster, tmp_path, m
         [file.read_bytes() for file in sorted(p.glob("shard-*.arrow"))] for p in (tmp_path / "here", there.path)
     )
     assert here == there, "the bytes of one process"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["babyai-bot", "babyai-goto-redball"])
+def test_a_node_that_dies_while_it_scores_changes_no_episode(cluster, tmp_path, monkeypatch, who):
+    monkeypatch.setattr(expert_rollouts, "CHUNK", 5)
+    settings = {"suite": "babyai-goto-redball", "episodes": EPISODES, "expert": "babyai-bot"}
+    kill_one = KillsOne(cluster)
+    evaluate(who, to=tmp_path / "there", engine="ray", on_progress=kill_one, **settings)
+    assert len(kill_one.alive) == 2, "one was killed while there was work to do"
+    evaluate(who, to=tmp_path / "here", workers=1, **settings)
+    here, there = (read_json(tmp_path / name / "episodes.json", dict) for name in ("here", "there"))
+    assert here == there
