@@ -17,7 +17,7 @@ from agentgym.cli import main
 from agentgym.data.exchange import export_lerobot, import_lerobot
 from agentgym.data.exchange.lerobot_folder import Videos
 from agentgym.data.png import encode_png
-from agentgym.data.store import DatasetWriter, EpisodeDataset, Extra, check
+from agentgym.data.store import Attempt, DatasetWriter, EpisodeDataset, Extra, check
 from agentgym.environments import encode_instruction
 from agentgym.experiments.imitation import train_run
 from agentgym.policies.agent_policy import AgentPolicy
@@ -82,6 +82,7 @@ def test_what_lerobot_wrote_is_imported_frame_by_frame_with_state_and_other_came
     pictures, (states, actions) = lerobot_folder(tmp_path / "robot")
     notes = import_lerobot(tmp_path / "robot", tmp_path / "imported")
     assert any("the last action of each episode is left out" in note for note in notes)
+    assert "rewards: not recorded, taken as 0" in notes
     assert any("timestamps are left out" in note and "30 a second" in note for note in notes)
     assert check(tmp_path / "imported") == []
     dataset = EpisodeDataset(tmp_path / "imported")
@@ -144,8 +145,10 @@ def test_columns_beside_the_frames_come_back_and_what_has_no_place_is_said(tmp_p
     actions = np.array([[[0.5, -1]], [[0, 0]], [[1, 0.25]]], np.float32)
     with DatasetWriter(tmp_path / "data", counted_header(extras=extras, space=box)) as writer:
         writer.append(counted_episode(0, steps=3, extras=beside, actions=actions))
+        writer.append_encoded([], [Attempt("Count-v0", 1, "failed")])
     notes = export_lerobot(tmp_path / "data", tmp_path / "robot")
-    assert notes[-1] == "LeRobot has no place for stack"
+    places = [note.removeprefix("LeRobot has no place for ") for note in notes[-2:]]
+    assert places == ["1 attempts that left no episode", "stack"]
     import_lerobot(tmp_path / "robot", tmp_path / "back")
     back = EpisodeDataset(tmp_path / "back")
     found, stored = back.extras(0), EpisodeDataset(tmp_path / "data").extras(0)

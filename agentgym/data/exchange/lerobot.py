@@ -56,6 +56,8 @@ def import_lerobot(source: str | Path, to: str | Path, *, camera: str | None = N
     if folder.own is None:
         notes.append("seeds: not recorded, numbered from 0; such episodes cannot be replayed")
         notes.append("the last action of each episode is left out: no frame shows what it led to")
+        if "next.reward" not in folder.info["features"]:
+            notes.append("rewards: not recorded, taken as 0")
         if "next.success" not in folder.info["features"]:
             notes.append("success: not recorded, every episode is taken for a demonstration that succeeded")
         notes.append(f"timestamps are left out: a step has no time here (there are {folder.info.get('fps')} a second)")

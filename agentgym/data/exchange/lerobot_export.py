@@ -55,6 +55,9 @@ def export_lerobot(path: str | Path, to: str | Path) -> list[str]:
     labelled = sum(map(bool, dataset.column("labels")))
     if labelled:
         notes.append(f"LeRobot has no place for the labels of {labelled:,} episodes")
+    others = sum(dataset.outcomes().values()) - len(dataset)
+    if others:
+        notes.append(f"LeRobot has no place for {others:,} attempts that left no episode")
     left = [extra.name for extra in dataset.header.extras if extra not in _shared(dataset.header.extras)]
     return [*notes, f"LeRobot has no place for {', '.join(left)}"] if left else notes
 
