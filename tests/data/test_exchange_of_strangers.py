@@ -126,6 +126,14 @@ def test_made_up_seeds_are_no_recorded_ones_and_other_parts_are_columns_or_said(
     assert np.array_equal(imported.extras(1)["wrist"], frames_of(3, 1))
 
 
+def test_a_part_that_is_called_as_a_column_here_is_left_out_and_said(tmp_path):
+    observed = spaces.Dict(image=PICTURE, seed=spaces.Box(0, 9, (2,), np.int64))
+    given = episode(observations={"image": frames_of(3), "seed": np.zeros((4, 2), np.int64)})
+    notes = import_minari(minari_dataset(tmp_path / "minari", [given], observed=observed), tmp_path / "imported")
+    assert "not imported of the observations: seed" in notes
+    assert check(tmp_path / "imported") == []
+
+
 def test_a_mission_that_changes_in_mid_episode_is_left_out(tmp_path):
     observed = spaces.Dict(image=PICTURE, mission=spaces.Text(9))
     texts = {"same": ["go"] * 4, "last": ["go", "go", "go", "done"], "other": ["go", "stay", "stay", "stay"]}
