@@ -127,7 +127,7 @@ def test_made_up_seeds_are_no_recorded_ones_and_other_parts_are_columns_or_said(
 
 
 def test_a_part_that_is_called_as_a_column_here_is_left_out_and_said(tmp_path):
-    observed = spaces.Dict(image=PICTURE, seed=spaces.Box(0, 9, (2,), np.int64))
+    observed = spaces.Dict({"image": PICTURE, "seed": spaces.Box(0, 9, (2,), np.int64)})
     given = episode(observations={"image": frames_of(3), "seed": np.zeros((4, 2), np.int64)})
     notes = import_minari(minari_dataset(tmp_path / "minari", [given], observed=observed), tmp_path / "imported")
     assert "not imported of the observations: seed" in notes
