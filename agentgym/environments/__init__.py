@@ -89,7 +89,7 @@ def _register_atari() -> None:
 FAMILIES = (
     Family(("BabyAI-", "MiniGrid-"), lambda: MiniGridTask, ("view", "tile_size")),
     Family(("MinAtar/",), _load_minatar, ("size",), "minatar", _register_minatar),
-    Family(("ALE/",), _load_atari, ("size",), "atari", _register_atari),
+    Family(("ALE/",), _load_atari, ("size", "motion"), "atari", _register_atari),
     Family(("",), lambda: GenericTask, ("size", "camera"), names_actions=False),
 )
 

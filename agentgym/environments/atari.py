@@ -5,6 +5,7 @@ frames (Machado et al. 2018). A recipe's `arguments` change what is to be change
 `repeat_action_probability`, `frameskip`, `full_action_space`, `max_num_frames_per_episode`, `mode`, `difficulty`.
 """
 
+from collections import deque
 from typing import Any
 
 import ale_py
@@ -12,11 +13,15 @@ import gymnasium
 import numpy as np
 from ale_py.roms import get_rom_path
 from numpy.typing import NDArray
+from PIL import Image
 
 from agentgym.environments.atari_starts import Opening
 from agentgym.environments.pixels import resize
 from agentgym.environments.task import StepResult, Task
 from agentgym.recipes import FrameRecipe, TaskRecipe
+
+MOMENTS = 3  # steps that a frame with motion shows
+UNCHANGED, GAIN = 128, 8  # its levels of what did not change, and how much stronger a change is shown
 
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # it greets on standard error otherwise
 
@@ -43,6 +48,8 @@ class AtariTask(Task):
         self._opening: Opening | None = None
         self._begins = False  # from the opening, whose screen the emulator does not have
         self._size = frame.size or self.ale.getScreenDims()
+        self._shows_motion = bool(frame.motion)
+        self._greys: deque[NDArray[np.int16]] = deque(maxlen=MOMENTS)  # [height, width] each, the latest first
         super().__init__(
             recipe,
             frame,
@@ -69,22 +76,36 @@ class AtariTask(Task):
             self.ale.reset_game()  # which forgets the last action: it is in no saved state
             self.ale.restoreState(self._opening.state(int(emulators)))
             self._begins = True
+        if self._shows_motion:
+            self._greys.extendleft([self._grey()] * MOMENTS)
 
     def advance(self, action: Any) -> StepResult:
         """One action, held for the frames of a step."""
         self._begins = False
         _, reward, terminated, truncated, _ = self._inner.step(int(action))
+        if self._shows_motion and self.drawn:
+            self._greys.appendleft(self._grey())
         return StepResult(float(reward), bool(terminated), bool(truncated))
 
     def draw(self) -> NDArray[np.uint8]:
-        """The screen at the recipe's size, uint8[height, width, 3]."""
-        return resize(self.render(), self._size)
+        """The screen, or what it shows of motion, at the recipe's size: uint8[height, width, 3]."""
+        if not self._shows_motion:
+            return resize(self.render(), self._size)
+        now, before, earlier = self._greys
+        changes = (np.clip(UNCHANGED + GAIN * change, 0, 255) for change in (now - before, before - earlier))
+        return np.stack([now, *changes], axis=-1).astype(np.uint8)
 
     def render(self) -> NDArray[np.uint8]:
         """The screen, uint8[210, 160, 3] in most games."""
         if self._begins and self._opening:
             return self._opening.screen.copy()
         return np.asarray(self.ale.getScreenRGB(), dtype=np.uint8)
+
+    def _grey(self) -> NDArray[np.int16]:
+        """The luminance of the screen at the recipe's size, int16[height, width] in 0 to 255."""
+        height, width = self._size
+        grey = Image.fromarray(self.render()).convert("L")
+        return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR), dtype=np.int16)
 
     def twin(self, *, frame_skip: int) -> ale_py.ALEInterface:
         """Another emulator of the same game, to try states of `ale` in: it takes every action at once, none sticks."""

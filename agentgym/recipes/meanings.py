@@ -19,6 +19,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "tile_size": "Grid worlds: pixels of a cell; 8 when not given.",
         "size": "Others: [height, width]. Small enough to train, large enough that the smallest thing is a few pixels.",
         "camera": "Others: which picture of a dictionary of observations the agent sees: `observation.KEY`.",
+        "motion": "Atari: red is the grey screen, green and blue what changed in the last step and the one before, "
+        "eight times as strong. For small things that fly: one frame shows where to, and they are learnt sooner.",
     },
     "ReferenceRecipe": {
         "random": "Published mean return of a random policy.",

@@ -15,13 +15,16 @@ class FrameRecipe(Recipe):
     """How a frame looks. Grid worlds: `view` (default partial) and `tile_size` (default 8 pixels); others: `size`.
 
     `size` is [height, width] in pixels, absent: the family's own. `camera` names the one of several pictures in an
-    environment's observation that the agent sees. A setting that does not fit the family is refused.
+    environment's observation that the agent sees. With `motion` (Atari) the three channels are the grey screen, what
+    changed in it since the step before, and what had changed in that step. A setting that does not fit the family is
+    refused.
     """
 
     view: Literal["partial", "full"] | None = absent()
     tile_size: Annotated[int, Field(ge=1, le=64)] | None = absent()
     size: Annotated[tuple[Side, Side], Field(strict=False)] | None = absent()
     camera: str | None = absent()
+    motion: bool | None = absent()
 
 
 class ReferenceRecipe(Recipe):

@@ -5,6 +5,7 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 from refusals import refusal
 
@@ -151,6 +152,21 @@ def test_an_opening_is_not_used_where_its_form_is_unknown(monkeypatch):
     used = make("ALE/Boxing-v5")
     frames(used, 1, steps=3)
     assert np.array_equal(frames(used, 77), frames(make("ALE/Boxing-v5"), 77))
+
+
+def test_a_frame_with_motion_is_the_grey_screen_and_what_changed_in_the_last_two_steps():
+    plain, moving = make("ALE/Breakout-v5"), make("ALE/Breakout-v5", frame=FrameRecipe(motion=True))
+    greys = [np.asarray(Image.fromarray(screen).convert("L"), np.int16) for screen in frames(plain, 3)]
+    seen = frames(moving, 3)
+    assert len(seen) == len(greys) > 20
+    for step in range(len(seen)):
+        now, before, earlier = (greys[max(0, step - ago)] for ago in range(3))
+        assert np.array_equal(seen[step][..., 0], now)
+        assert np.array_equal(seen[step][..., 1], np.clip(128 + 8 * (now - before), 0, 255))
+        assert np.array_equal(seen[step][..., 2], np.clip(128 + 8 * (before - earlier), 0, 255))
+    assert (seen[0][..., 1:] == 128).all()  # nothing has moved yet, whatever the episode before showed
+    assert (frames(moving, 4)[0][..., 1:] == 128).all()
+    assert make("ALE/Breakout-v5", frame=FrameRecipe(size=(40, 40), motion=True)).frame_shape == (40, 40, 3)
 
 
 def test_sticky_actions_can_be_switched_off_by_the_recipe():

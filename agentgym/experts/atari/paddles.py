@@ -11,12 +11,13 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from agentgym.experts.atari.arrival import Place, arrival
 
 OPPONENT, MIDDLE_OF_THE_FIELD = 50, 125
 AIM = 6.5
-SPREAD = 0.4  # of the distance that is allowed, over which one action becomes likelier than another
+SPREAD = 0.7  # of the distance that is allowed, over which one action becomes likelier than another
 SOON = 6  # steps before the ball's arrival from which the paddle is no more shaken
 
 
@@ -45,11 +46,17 @@ def past_the_opponent(ram: NDArray[np.uint8]) -> float:
 
 
 class BreakoutRest:
-    """The memory holds the knob's turn, and where that brings the paddle: measured."""
+    """Where the paddle is and half its last way on: measured. The memory knows it better than the screen shows it."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
 
     def at(self, ram: NDArray[np.uint8], push: int) -> float:
-        """The place that belongs to the turn; the memory is uint8[128]."""
-        return 235.0 - float(ram[70])
+        """The place; the memory is uint8[128]."""
+        place = int(ram[72])
+        way = 0 if self._before is None else place - self._before
+        self._before = place
+        return place + 0.5 * way
 
 
 class PongRest:
@@ -121,8 +128,9 @@ class PaddlePlayer:
             self._before, self._push, self.chances = None, 0, {"fire": 1.0}
             return "fire"
         distance, allowed = self._distance_to_its_aim(ram, rest)
-        less, more = (_chance(way * distance - allowed, SPREAD * allowed) for way in (-1, 1))
-        self.chances = {self._game.less: less, "noop": 1 - less - more, self._game.more: more}
+        less, more = ((way * distance - allowed) / (SPREAD * allowed) for way in (-1, 1))
+        actions = (self._game.less, "noop", self._game.more)
+        self.chances = dict(zip(actions, softmax([less, 0.0, more]).tolist(), strict=True))
         self._push = int(np.sign(distance)) if abs(distance) > allowed else 0
         return {-1: self._game.less, 0: "noop", 1: self._game.more}[self._push]
 
@@ -141,8 +149,3 @@ class PaddlePlayer:
         away = now.across if game.waiting is None else game.waiting
         place = found.across if found else away
         return place - game.middle - game.aim(ram) - rest, game.precision
-
-
-def _chance(beyond: float, spread: float) -> float:
-    """The logistic function: a half at 0, almost certain three spreads beyond."""
-    return float(1 / (1 + np.exp(-beyond / spread)))
