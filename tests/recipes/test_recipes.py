@@ -185,7 +185,9 @@ def test_a_wrong_key_of_a_task_is_named_with_its_place(own):
 
 def test_an_unknown_key_that_is_like_none_lists_those_there_are(own):
     path = write(own / "suite.toml", SUITE + "[frame]\nzzz = 1\n")
-    assert refusal(load_suite, path).endswith("unknown key (value 1); known keys: camera, motion, size, tile_size, view")
+    assert refusal(load_suite, path).endswith(
+        "unknown key (value 1); known keys: camera, motion, size, tile_size, view"
+    )
 
 
 def test_a_wrong_literal_has_a_suggestion():
