@@ -1,7 +1,5 @@
 """Experts for Atari: where a ball arrives, where a chicken crosses, and a search whose best plan is known."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from refusals import refusal
@@ -9,8 +7,9 @@ from refusals import refusal
 from agentgym import experts
 from agentgym.environments import make
 from agentgym.experts.atari.arrival import Place, arrival
+from agentgym.experts.atari.breakout import BreakoutPlayer
 from agentgym.experts.atari.crossing import first_move, hit
-from agentgym.experts.atari.paddles import PONG, PaddlePlayer, PongRest
+from agentgym.experts.atari.pong import MIDDLE, PLANS, PongPlayer, plans_worth
 from agentgym.experts.atari.search import Outcome, Search, Settings
 
 
@@ -50,32 +49,73 @@ def test_a_car_is_a_danger_where_it_will_be():
     assert hit(cars, 8 + 16 * 9, 138)  # from right to left: at 160 - 110
 
 
-@pytest.mark.parametrize(("action", "push"), [("left", 1), ("leftfire", 1), ("right", -1), ("noop", 0), ("fire", 0)])
-def test_a_player_continues_from_the_action_that_was_executed(action, push):
-    asked = []
-
-    class Rest(PongRest):
-        def at(self, ram, push):
-            asked.append(push)
-            return super().at(ram, push)
-
-    player = PaddlePlayer(replace(PONG, rest=Rest))
-    player.choose(np.full(128, 100, np.uint8))
-    player.executed(action)
-    player.choose(np.full(128, 100, np.uint8))
-    assert asked == [0, push]
+def memory(**values):
+    """The emulator's memory with those bytes, by their names in a player's module."""
+    ram = np.zeros(128, np.uint8)
+    for name, value in values.items():
+        ram[int(name.removeprefix("byte"))] = value
+    return ram
 
 
-@pytest.mark.parametrize("across", range(46, 208, 9))
-def test_the_likeliest_action_is_the_chosen_one_and_doubt_is_near_the_aim(across):
-    """No ball was seen before: the paddle awaits it at 125, less 6.5 and 6.5, and is brought within 3 of there."""
-    ram = np.full(128, 100, np.uint8)
-    ram[51] = across
-    player = PaddlePlayer(PONG)
-    action = player.choose(ram)
+def breakout(*, ball, paddle, along=100):
+    return memory(byte99=ball, byte101=along, byte72=paddle)
+
+
+@pytest.mark.parametrize("paddle", range(56, 200, 9))
+def test_the_likeliest_action_is_the_chosen_one_and_doubt_is_near_the_aim(paddle):
+    """No ball was seen before: the paddle follows it to 120, less 8, and is brought within 7 of there."""
+    player = BreakoutPlayer()
+    action = player.choose(breakout(ball=120, paddle=paddle))
+    distance = 112 - paddle
+    assert action == ("noop" if abs(distance) <= 7 else "right" if distance > 0 else "left")
     assert sum(player.chances.values()) == pytest.approx(1)
     assert player.chances[action] == max(player.chances.values())
-    assert (player.chances["noop"] < 0.01) == (abs(112 - across) > 12)
+    assert (player.chances["noop"] < 0.01) == (abs(distance) > 7 + 4.6 * 4.9)  # by the logistic function
+
+
+def test_the_player_of_breakout_judges_by_what_the_screen_shows():
+    """Paddles seen in the same two places are steered alike, whatever was done and whatever else the memory holds."""
+    for action, rest in (("left", 0), ("right", 255)):
+        player = BreakoutPlayer()
+        player.choose(breakout(ball=120, paddle=90))
+        player.executed(action)
+        ram = breakout(ball=120, paddle=104, along=96)
+        ram[70] = rest
+        assert player.choose(ram) == "noop"  # 104 and half of 14 is 111
+
+
+def pong(*, ball, paddle, along):
+    return memory(byte54=ball, byte49=along, byte51=paddle)
+
+
+def test_what_a_plan_is_worth_is_where_it_brings_the_paddle_when_the_ball_comes():
+    by_plan = dict(zip(map(tuple, PLANS.tolist()), plans_worth(MIDDLE + 19.3 + 7.5, 2.0), strict=True))
+    # A push now has moved it by 19.3 when the ball comes: the ball is then 7.5 from the middle, at the paddle's end.
+    assert by_plan[1, 0, 0, 0] == pytest.approx(max(by_plan.values()), abs=0.01)
+    assert by_plan[1, 0, 1, -1] == by_plan[1, 0, 0, 0]  # what is done later comes too late
+    assert by_plan[1, 1, 0, 0] < by_plan[1, 0, 0, 0]  # nearly in the middle: thrown back, and no more
+    assert by_plan[0, 0, 0, 0] == pytest.approx(-1, abs=1e-6)  # missed
+
+
+def test_the_player_of_pong_waits_in_the_middle_while_the_ball_flies_away():
+    for paddle, action in ((125 - 6, "noop"), (60, "left"), (180, "right")):
+        player = PongPlayer()
+        player.choose(pong(ball=100, paddle=paddle, along=120))
+        assert player.choose(pong(ball=100, paddle=paddle, along=116)) == action
+        assert player.chances[action] == max(player.chances.values())
+
+
+@pytest.mark.parametrize(("action", "push"), [("left", 1), ("leftfire", 1), ("right", -1), ("noop", 0), ("fire", 0)])
+def test_the_player_of_pong_continues_from_the_action_that_was_executed(action, push):
+    """Far from the ball it steers where the paddle will rest: 10.4 further by the push before."""
+    chances = []
+    for executed, paddle in ((action, 100), ("noop", 100 + round(10.4 * push))):
+        player = PongPlayer()
+        player.choose(pong(ball=100, paddle=paddle, along=120))
+        player.executed(executed)
+        player.choose(pong(ball=100, paddle=paddle, along=116))
+        chances.append(list(player.chances.values()))
+    assert chances[0] == pytest.approx(chances[1], abs=0.03)
 
 
 def test_probabilities_are_in_the_order_of_the_actions():

@@ -17,7 +17,7 @@ class Arrival(NamedTuple):
     steps: float
 
 
-def arrival(before: Place, now: Place, *, line: int, walls: tuple[int, int]) -> Arrival | None:
+def arrival(before: Place, now: Place, *, line: float, walls: tuple[int, int]) -> Arrival | None:
     """The arrival of a ball seen at two consecutive steps; None when it flies away from the line or is past it."""
     speed, way = now.along - before.along, line - now.along
     if speed == 0 or way / speed < 0:

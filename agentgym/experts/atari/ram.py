@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from agentgym.environments import Observation, Task
 from agentgym.errors import UserError
+from agentgym.experts.atari.breakout import BreakoutPlayer
 from agentgym.experts.atari.crossing import FreewayPlayer
-from agentgym.experts.atari.paddles import BREAKOUT, PONG, PaddlePlayer
+from agentgym.experts.atari.pong import PongPlayer
 
 
 class RamPlayer(Protocol):
@@ -32,9 +33,9 @@ class RamPlayer(Protocol):
 
 
 PLAYERS: dict[str, Callable[[], RamPlayer]] = {
-    "ALE/Breakout-v5": lambda: PaddlePlayer(BREAKOUT),
+    "ALE/Breakout-v5": BreakoutPlayer,
     "ALE/Freeway-v5": FreewayPlayer,
-    "ALE/Pong-v5": lambda: PaddlePlayer(PONG),
+    "ALE/Pong-v5": PongPlayer,
 }
 
 
