@@ -78,7 +78,7 @@ class SessionView:
     reward: float
     total_reward: float
     over: bool
-    success: bool
+    success: bool | None  # None where the task does not say what success is
     who: str
     thought: "Prediction | None"
 
@@ -95,6 +95,7 @@ class Session:
         self.controls = controls_of(space, env.task)
         self._space, self._read = space, values.reader(space.root)
         self.header_parts = (space, env.frame_shape, columns_kept(env))
+        self._unsolved = False if environments.declares_success(env.recipe) else None
         self._agent = agent.playing(space, env.task) if agent else None
         self._agent_name = f"agent:{name}"
         self._finished: list[Episode] = []
@@ -119,7 +120,7 @@ class Session:
         self._total = 0.0
         self._observation, _ = self._recorder.reset(seed=chosen)
         self._seed = chosen
-        return self._look(state=None, reward=0.0, over=False, success=False)
+        return self._look(state=None, reward=0.0, over=False, success=self._unsolved)
 
     def act(self, action: Any = None) -> SessionView:
         """One step: that action, a person's, or without one the agent's own choice. Raises UserError.
@@ -140,7 +141,8 @@ class Session:
         self._actors.append(who)
         self._total += float(reward)
         over = terminated or truncated
-        return self._look(state=state, reward=float(reward), over=over, success=bool(info.get("is_success", False)))
+        success = bool(info.get("is_success", False)) or self._unsolved
+        return self._look(state=state, reward=float(reward), over=over, success=success)
 
     def correct(self, action: Any) -> None:
         """Says what the last step should have been: its label, which training predicts there. What was done stays.
@@ -206,7 +208,7 @@ class Session:
         except (ValueError, TypeError) as error:
             raise UserError(f"action {action}: {first_line(error)}") from None
 
-    def _look(self, *, state: Any, reward: float, over: bool, success: bool) -> SessionView:
+    def _look(self, *, state: Any, reward: float, over: bool, success: bool | None) -> SessionView:
         """The view after a step, with the agent's prediction for the next step."""
         thought = _think(self._agent, self._observation, state) if self._agent and not over else None
         self.view = SessionView(

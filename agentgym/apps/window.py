@@ -108,7 +108,9 @@ class _Window:
         for column, picture in enumerate((view.frame, view.world)):
             surface = self._pygame.surfarray.make_surface(_square(picture).swapaxes(0, 1))
             self._screen.blit(surface, (MARGIN + column * (SIDE + MARGIN), MARGIN))
-        outcome = "solved" if view.success else "over, not solved"
+        outcome = "solved" if view.success else f"over, return {view.total_reward:.2f}"
+        if view.success is False:
+            outcome = "over, not solved"
         lines = [(line, "text") for line in wrap(view.instruction, 2 * SIDE)[:2]]
         lines.append((f"seed {view.seed} · step {view.step}" + (f" · {outcome}" if view.over else ""), "quiet"))
         lines += [(self._help, "quiet"), ("K: keep · N: next level · escape: end", "quiet"), (self._said, "good")]

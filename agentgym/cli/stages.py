@@ -219,10 +219,13 @@ def _tell_trackers(config: "EvaluationConfig", found: dict[str, Any], output: Co
 
 
 def _told(recipe: DatasetRecipe, outcomes: dict[str, int]) -> dict[str, int]:
-    """The outcomes for people: where no task says what success is, none has failed."""
+    """The outcomes for people: where no task says what success is, none has failed.
+
+    An environment that may say it says it once an episode has succeeded.
+    """
     from agentgym import environments
 
-    if any(environments.defines_success(task) for task in recipe.suite.tasks):
+    if outcomes["solved"] or any(environments.declares_success(task) for task in recipe.suite.tasks):
         return outcomes
     rest = {name: count for name, count in outcomes.items() if name not in ("solved", "failed")}
     return {"played": outcomes["solved"] + outcomes["failed"], **rest}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def summary(evaluation: dict[str, Any]) -> Iterator[str]:
     """An evaluation.json without its tables: how it acted, over all tasks, on recordings, what went wrong."""
-    from agentgym.evaluation.statistics import UNIT  # SciPy, which no other verb waits for
+    from agentgym.evaluation.statistics import UNIT, who_is_one  # SciPy, which no other verb waits for
 
     if evaluation["kind"] != "expert":
         against = evaluation["seeds_checked_against"]
@@ -26,7 +26,7 @@ def summary(evaluation: dict[str, Any]) -> Iterator[str]:
             for key, label in named.items()
         ]
         tasks = "1 task" if overall["tasks"] == 1 else f"{overall['tasks']} tasks"
-        yield f"random = 0, expert = 1, over {tasks}: {', '.join(parts)}"
+        yield f"random = 0, {who_is_one(evaluation['tasks'])} = 1, over {tasks}: {', '.join(parts)}"
     for name, over in evaluation.get("over_suites", {}).items():
         yield f"of {name}: mean {over['mean']:.3f} [{over['mean_ci95'][0]:.3f}, {over['mean_ci95'][1]:.3f}]"
     for part in evaluation.get("held_out", ()):

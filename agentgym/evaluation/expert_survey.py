@@ -220,7 +220,8 @@ def _page(found: dict[str, Any]) -> str:
 
 
 def _line(task: dict[str, Any]) -> str:
-    counts = " | ".join(str(task[outcome]) for outcome in OUTCOMES)
+    judged = task.get("defines_success", True)
+    counts = " | ".join(str(task[name]) if judged or name not in ("solved", "failed") else "–" for name in OUTCOMES)
     reasons = "; ".join(f"{reason} ({count})" for reason, count in task["reasons"].items()).replace("|", "\\|")
     normalised = f" (human-normalised {task['human']:.2f})" if "human" in task else ""
     return (

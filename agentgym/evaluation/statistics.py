@@ -106,10 +106,23 @@ def scale_of(task: Mapping[str, Any]) -> Interval | None:
     """
     if task["normalised"] is None:
         return None
-    published = task["published"] or {}
-    if published.get("human") is not None:
-        return published["random"], published["human"]
+    if is_human(task):
+        return task["published"]["random"], task["published"]["human"]
     return task["random"]["return_mean"], task["expert"]["return_mean"]
+
+
+def is_human(task: Mapping[str, Any]) -> bool:
+    """Whether a published human's return is 1 on the scale of a task of an evaluation.json."""
+    return (task["published"] or {}).get("human") is not None
+
+
+def who_is_one(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """Who scores 1 over tasks of an evaluation.json: `expert`, `human`, or both with how many tasks have which."""
+    scaled = [task for task in tasks if task["normalised"] is not None]
+    humans = sum(map(is_human, scaled))
+    if not humans:
+        return "expert"
+    return "human" if humans == len(scaled) else f"expert (in {humans} of {len(scaled)} tasks a human)"
 
 
 def over_tasks(tasks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> dict[str, Any]:

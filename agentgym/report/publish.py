@@ -8,7 +8,7 @@ from typing import Any
 
 from agentgym.errors import UserError
 from agentgym.evaluation.score_rows import Score, defines_success, plain, read_scores
-from agentgym.evaluation.statistics import UNIT
+from agentgym.evaluation.statistics import UNIT, who_is_one
 from agentgym.evaluation.stored import read_evaluation
 from agentgym.files import read_json, read_text, replace_file, understanding, write_json
 from agentgym.folders import make_folder
@@ -99,7 +99,8 @@ def summary(evaluation: dict[str, Any]) -> str:
             for key, label in named.items()
         ]
         tasks = "1 task" if overall["tasks"] == 1 else f"{overall['tasks']} tasks"
-        lines.append(f"* Over {tasks}, random = 0 and expert = 1: {', '.join(parts)}.")
+        one = who_is_one(evaluation["tasks"])
+        lines.append(f"* Over {tasks}, random = 0 and {one} = 1: {', '.join(parts)}.")
     for part in evaluation.get("held_out", ()):
         lines.append(
             f"* Next action on {part['actions']:,} held-out recorded steps of {part['part']}: accuracy "

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agentgym.evaluation.score_rows import defines_success, plain, read_scores
+from agentgym.evaluation.statistics import who_is_one
 from agentgym.files import replace_file, understanding
 from agentgym.report import reproduction
 from agentgym.report.curves import learning_curves, profile_curve
@@ -50,6 +51,7 @@ def _render(folder: RunFolder) -> str:
             evaluation=evaluation,
             scores=scores,
             overall=overall,
+            one=who_is_one(evaluation["tasks"]) if evaluation else None,
             profile=profile_curve([overall["profile"]]) if overall else None,
             peers=peers_of([task.id for task in folder.tasks]),
             failures=_failures(folder),

@@ -258,3 +258,13 @@ def test_every_action_has_a_key_of_its_own():
         "fire": "1",
         "other": "2",
     }
+
+
+def test_where_a_task_does_not_say_what_success_is_an_episode_just_ends(session):
+    game = Session("MinAtar/Breakout-v1", frame=FRAME)
+    game.begin(seed=1)
+    while not game.view.over:
+        game.act("noop")
+    assert game.view.success is None
+    game.close()
+    assert session.begin(seed=3).success is False  # a level is solved or not

@@ -173,3 +173,11 @@ def test_a_return_that_is_not_finite_is_kept_and_no_reader_of_json_stumbles_over
     page = write_result_files(BudgetRecipe(), "x", {"return": math.nan}, "<svg/>", "page", tmp_path)
     found = json.loads(page.with_suffix(".json").read_text(), parse_constant=pytest.fail)
     assert found["return"] is None
+
+
+def test_where_success_is_not_defined_the_table_counts_none_as_failed(tmp_path):
+    suite = SuiteRecipe(name="games", description="", tasks=[TaskRecipe(id="MinAtar/Breakout-v1")])
+    page = write_survey(
+        survey("trained", suite, seeds=range(1), budget=BudgetRecipe(), to=tmp_path, workers=1), tmp_path
+    )
+    assert "| MinAtar/Breakout-v1 | – | – | 0 | 0 | " in page.read_text()

@@ -11,6 +11,7 @@ from agentgym.evaluation.statistics import (
     over_tasks,
     performance_profile,
     score,
+    who_is_one,
     wilson_interval,
 )
 
@@ -102,3 +103,12 @@ def test_the_profile_is_the_share_of_episodes_above_each_threshold_tasks_weighin
     assert above[0.5] == pytest.approx((0.5 + 0.25) / 2)
     assert above[1.0] == pytest.approx((0.5 + 0.0) / 2)
     assert above[1.2] == 0.0
+
+
+def test_a_scale_says_who_scores_1():
+    bot = {"normalised": 0.5, "published": {"random": 0.0, "expert": 1.0}}
+    human = {"normalised": 0.5, "published": {"random": 0.0, "human": 1.0}}
+    without = {"normalised": None, "published": None}
+    assert who_is_one([bot, without]) == "expert"
+    assert who_is_one([human, human]) == "human"
+    assert who_is_one([bot, human, without]) == "expert (in 1 of 2 tasks a human)"

@@ -64,6 +64,7 @@ def test_where_a_humans_return_is_published_that_is_the_scale():
     table = results_table(evaluation)
     assert "0.850 [0.800, 0.900] | 0.500 |" in table
     assert "* T-v0, published returns: random 0.000, human 1.700 (a paper)." in summary(evaluation)
+    assert "* Over 1 task, random = 0 and human = 1: " in summary(evaluation)
 
 
 @pytest.mark.parametrize("stored", sorted((ROOT / "experiments").glob("*.json")), ids=lambda path: path.stem)
