@@ -1,6 +1,6 @@
 """Pong's player: among the pushes of the next steps those that bring the paddle's end to the ball.
 
-A push moves the paddle over three steps, by the same way in all, so that a paddle at rest stands on places 22 apart;
+A push moves the paddle over three steps, by the same way in all, so that a paddle at rest is at places 22 apart;
 what is still under way when the ball comes places it more finely. A ball that the paddle's end meets flies steeply, and
 the opponent misses every second or third; one that is met in the middle nearly never.
 """
@@ -21,7 +21,7 @@ PUSHED = (0.0, 8.7, 19.3, 22.1)  # how far a push has moved the paddle after so 
 UNDER_WAY = (0.0, 8.4, 10.4)  # how far it moves on by the push of the step before
 GLIDE = 0.24  # of its last way, that it moves on too
 PLANNED = 4  # steps
-NEAR, NEAR_SPREAD = 11.0, 5.0  # how near to the middle the paddle stands while the ball is far
+NEAR, NEAR_SPREAD = 11.0, 5.0  # how near to the middle the paddle is while the ball is far
 DOUBT = 0.05  # of a ball's worth, over which one action becomes likelier than another
 BLUR = 2.0  # of where the paddle will be
 PLANS = np.array(list(product((0, 1, -1), repeat=PLANNED)))  # rest comes first, among plans that are worth the same
