@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import queue
 import shutil
 import subprocess
 import threading
@@ -11,10 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from agentgym.apps.playground_app import serve
+
 PATIENCE_S = 60  # until a page shows what is waited for
 KEY_CODES = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Enter": 13}
 
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium: apt-get install chromium")
+
+
+def address_of(playground):
+    """Where a playground is served from now on, until the tests end."""
+    addresses = queue.Queue()
+    arguments = {"host": "127.0.0.1", "port": 0, "announce": addresses.put}
+    threading.Thread(target=serve, args=(playground,), kwargs=arguments, daemon=True).start()
+    return addresses.get(timeout=10)
 
 
 class Browser:

@@ -7,20 +7,19 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
 from pathlib import Path
 
 import pytest
 import torch
-from browser import Browser, needs_chromium
+from browser import Browser, address_of, needs_chromium
 from fastapi.testclient import TestClient
 from PIL import Image
 from tiny import TASK, model_of, tokenizer_of
 
 from agentgym.apps import playground as playgrounds
 from agentgym.apps.playground import Playground
-from agentgym.apps.playground_app import make_app, serve
+from agentgym.apps.playground_app import make_app
 from agentgym.apps.session import open_dataset
 from agentgym.data.store import EpisodeDataset
 from agentgym.environments.minigrid import MiniGridTask
@@ -215,16 +214,8 @@ async def play_in_browser(profile, address, picture):
 @pytest.mark.slow
 @needs_chromium
 def test_an_episode_played_in_a_browser_is_in_the_dataset(playground, tmp_path):
-    said, ready = [], threading.Event()
-
-    def announce(address):
-        said.append(address)
-        ready.set()
-
-    arguments = {"host": "127.0.0.1", "port": 0, "announce": announce}
-    threading.Thread(target=serve, args=(playground,), kwargs=arguments, daemon=True).start()
-    assert ready.wait(10)
-    kept, error = asyncio.run(play_in_browser(tmp_path / "profile", said[0], tmp_path / "playground.png"))
+    address = address_of(playground)
+    kept, error = asyncio.run(play_in_browser(tmp_path / "profile", address, tmp_path / "playground.png"))
     assert (kept, error) == ("kept 1: 3 steps by agent:tiny+human, a success", "")
     episode = EpisodeDataset(tmp_path / "kept")[0]
     assert episode.instruction == "<b>go</b> to the red ball"

@@ -1,17 +1,15 @@
 """The playground's controls in Chromium: sliders and a pad for a Box, held keys for MultiBinary, corrections."""
 
 import asyncio
-import threading
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from browser import Browser, needs_chromium
+from browser import Browser, address_of, needs_chromium
 from tiny import model_of, tokenizer_of
 
 from agentgym.apps.playground import Playground
-from agentgym.apps.playground_app import serve
 from agentgym.apps.session import Session, open_dataset
 from agentgym.data.store import EpisodeDataset
 from agentgym.policies.agent_policy import AgentPolicy
@@ -63,19 +61,11 @@ def played(tmp_path, request):
     agent = AgentPolicy(model_of(dataset, task=name), tokenizer_of(dataset))
     writer = open_dataset(tmp_path / "kept", [task], FrameRecipe())
     playground = Playground({name: task}, FrameRecipe(), agent, "tiny", [name], writer)
-    said, ready = [], threading.Event()
-
-    def announce(address):
-        said.append(address)
-        ready.set()
-
-    arguments = {"host": "127.0.0.1", "port": 0, "announce": announce}
-    threading.Thread(target=serve, args=(playground,), kwargs=arguments, daemon=True).start()
-    assert ready.wait(10)
+    address = address_of(playground)
 
     async def go(play):
         async with Browser(tmp_path / "profile") as browser:
-            await browser.call("Page.navigate", url=said[0])
+            await browser.call("Page.navigate", url=address)
             await browser.until("typeof view !== 'undefined' && view !== null")
             await play(browser)
             await browser.click("#keep")

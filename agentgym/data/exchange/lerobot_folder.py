@@ -45,7 +45,7 @@ class LeRobotFolder:
 
     path: Path
     info: dict[str, Any] = field(init=False)
-    videos: "Videos" = field(default_factory=lambda: Videos())
+    videos: Videos = field(default_factory=Videos)
 
     def __post_init__(self) -> None:
         if not (self.path / "meta" / "info.json").is_file():
