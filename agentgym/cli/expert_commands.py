@@ -95,8 +95,9 @@ def dagger(
     others = {other.name: dagger.read_points(other) for other in compare_with or ()}
     with output.progress("rounds", resolved.rounds, "rounds") as on_progress:
         points = dagger.run_rounds(resolved, folder, workers=workers, on_progress=on_progress)
-    page = dagger_page.write_results(resolved, {folder.name: points, **others}, to or folder)
-    output.print(f"{folder}: success {points[-1]['success_rate']:.1%} after {points[-1]['episodes']:,} episodes")
+    measure = dagger.measure(resolved, points)
+    page = dagger_page.write_results(resolved, {folder.name: points, **others}, measure, to or folder)
+    output.print(f"{folder}: {measure.said(points[-1])} after {points[-1]['episodes']:,} episodes")
     output.print(f"results: {page}")
     output.result({"run": str(folder), "points": points, "results": str(page)})
 

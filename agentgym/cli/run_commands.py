@@ -33,10 +33,11 @@ def finetune(
     others = {other.name: ppo.read_points(other) for other in compare_with or ()}
     with output.progress("fine-tuning", resolved.ppo.steps, "steps") as on_progress:
         curve = ppo.finetune(resolved, folder, on_progress=on_progress)
-    page = ppo_page.write_results(resolved, {folder.name: curve, **others}, to or folder)
+    measure = ppo.measure(resolved, curve)
+    page = ppo_page.write_results(resolved, {folder.name: curve, **others}, measure, to or folder)
     first, last = curve[0], curve[-1]
     output.print(
-        f"{folder}: success {first['success_rate']:.1%} before, {last['success_rate']:.1%} after {last['steps']:,} "
+        f"{folder}: {measure.said(first)} before, {measure.text(measure.of(last))} after {last['steps']:,} "
         f"steps and {last['cpu_seconds'] / 60:.1f} minutes of a core; results: {page}",
     )
     output.result({"run": str(folder), "curve": curve, "results": str(page)})

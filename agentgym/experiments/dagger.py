@@ -8,13 +8,13 @@ Rounds that are done are not done again; an interrupted one resumes where it was
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from agentgym.data.store import EpisodeDataset
 from agentgym.errors import UserError
-from agentgym.evaluation import statistics
+from agentgym.evaluation import measures
 from agentgym.evaluation.demonstrations import check_unseen
 from agentgym.evaluation.rollouts import play_suite
 from agentgym.experiments.imitation import train_run
@@ -55,8 +55,13 @@ def run_rounds(
         for number in range(len(points), recipe.rounds):
             points.append(_do_round(recipe, run, number, workers))
             append_json_line(run / "curve.jsonl", points[-1])
-            on_progress(1, f"success {points[-1]['success_rate']:.1%}")
+            on_progress(1, measure(recipe, points).said(points[-1]))
     return points
+
+
+def measure(recipe: RoundsRecipe, points: Collection[Point]) -> measures.Measure:
+    """What the points of rounds speak of."""
+    return measures.measure_of(recipe.dataset.suite.tasks, (point["success_rate"] for point in points))
 
 
 def read_points(run: Path) -> list[Point]:
@@ -137,7 +142,7 @@ def _do_round(recipe: RoundsRecipe, run: Path, number: int, workers: int | None)
 
 
 def _score(experiment: ExperimentRecipe, folder: Path) -> Point:
-    """The success of a round's agent on the levels of the evaluation, the same in every round."""
+    """What a round's agent reaches on the levels of the evaluation, the same in every round."""
     policy, protocol = AgentPolicy.from_pretrained(folder), experiment.evaluation
     seeds = range(protocol.first_seed, protocol.first_seed + protocol.episodes)
     played = [
@@ -151,6 +156,4 @@ def _score(experiment: ExperimentRecipe, folder: Path) -> Point:
             deterministic=protocol.deterministic,
         )
     ]
-    solved = sum(episode.success for episode in played)
-    interval = statistics.wilson_interval(solved, len(played))
-    return {"levels": len(played), "success_rate": solved / len(played), "success_ci95": list(interval)}
+    return measures.score(played)

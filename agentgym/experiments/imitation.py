@@ -212,14 +212,21 @@ def _periodic_scores(policy: AgentPolicy, recipe: ExperimentRecipe, index: int, 
 def _scores_of(
     episode: RolloutResult, suite: SuiteRecipe, suites: Sequence[SuiteRecipe]
 ) -> Iterator[tuple[str, float]]:
-    """An episode's success where its task says what that is, else its return; one curve for all, and one for each."""
-    many_tasks = sum(len(each.tasks) for each in suites) > 1
-    if environments.defines_success(suite.task(episode.task)):
+    """An episode's success where its task says what that is, else its return; one curve for all, and one for each.
+
+    Of a task that may say it, both: whether it ever does is known once an episode has succeeded.
+    """
+    task = suite.task(episode.task)
+    if environments.declares_success(task):
         yield "success_rate", float(episode.success)
         if len(suites) > 1:
             yield f"success_rate/{suite.name}", float(episode.success)
-    else:  # the returns of different tasks have no common mean
-        yield f"return/{episode.task}" if many_tasks else "return", episode.total_reward
+        return
+    # the returns of different tasks have no common mean
+    own = f"/{episode.task}" if sum(len(each.tasks) for each in suites) > 1 else ""
+    yield f"return{own}", episode.total_reward
+    if environments.defines_success(task):
+        yield f"success_rate{own}", float(episode.success)
 
 
 @torch.inference_mode()

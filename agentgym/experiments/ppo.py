@@ -1,6 +1,6 @@
 """Reinforcement learning from a trained agent, as a function of folders: PPO, its learning curve, and a run again.
 
-    runs/NAME/finetuning.json   the resolved recipe       runs/NAME/curve.jsonl     success on fixed seeds, by steps
+    runs/NAME/finetuning.json   the resolved recipe       runs/NAME/curve.jsonl     the score on fixed seeds, by steps
     runs/NAME/checkpoint.zip    where it resumes from     runs/NAME/NAME.{json,svg,md}  what was reached
     runs/NAME/recipe.json       of the run it started from; with model/ it makes this a run that `evaluate` reads
 
@@ -11,15 +11,15 @@ import json
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 
 from agentgym import environments
 from agentgym.errors import UserError, first_line
+from agentgym.evaluation import measures
 from agentgym.evaluation.demonstrations import check_unseen
 from agentgym.evaluation.rollouts import play_suite
 from agentgym.experiments.frame_policy import FramePolicy, LatestFrame
@@ -120,8 +120,13 @@ def read_points(run: Path) -> list[dict[str, Any]]:
     return check_points(read_json_lines(file), file, POINT)
 
 
+def measure(recipe: FinetuningRecipe, points: Collection[Mapping[str, Any]]) -> measures.Measure:
+    """What the points of a curve speak of."""
+    return measures.measure_of(recipe.suite.tasks, (point["success_rate"] for point in points))
+
+
 class CurveCallback(BaseCallback):
-    """Measures success at intervals and saves what training resumes from; freezes the agent at first."""
+    """Scores the agent at intervals and saves what training resumes from; freezes the agent at first."""
 
     def __init__(self, recipe: FinetuningRecipe, run: Path, on_progress: OnProgress) -> None:
         super().__init__()
@@ -160,13 +165,12 @@ class CurveCallback(BaseCallback):
         """A point of the curve. The clocks are stopped meanwhile: measuring is no training."""
         began, cpu_began = time.perf_counter(), time.process_time()
         assert isinstance(self.model, PPO)
-        success, total = _play(self.model, self._recipe)
+        scored = _play(self.model, self._recipe)
         point = {
             "steps": self.num_timesteps,
             "seconds": round(self._before["seconds"] + began - self._began - self._spent, 1),
             "cpu_seconds": round(self._before["cpu_seconds"] + cpu_began - self._cpu_began - self._cpu_spent, 1),
-            "success_rate": success,
-            "mean_return": total,
+            **scored,
             "device": describe_device(self.model.device),
         }
         temporary = self._run / "checkpoint.tmp.zip"
@@ -178,7 +182,7 @@ class CurveCallback(BaseCallback):
         append_json_line(self._file, point)
         self._spent += time.perf_counter() - began
         self._cpu_spent += time.process_time() - cpu_began
-        self._on_progress(0, f"success {success:.1%}")
+        self._on_progress(0, measure(self._recipe, read_points(self._run)).said(point))
 
 
 def _agent(recipe: FinetuningRecipe) -> AgentPolicy:
@@ -246,14 +250,12 @@ def _let_learn(agent: AgentModel, ppo: PPORecipe, *, warm: bool) -> None:
         agent.projector.requires_grad_(False)
 
 
-def _play(model: PPO, recipe: FinetuningRecipe) -> tuple[float, float]:
-    """Success and mean return on the curve's seeds, by the likeliest actions."""
+def _play(model: PPO, recipe: FinetuningRecipe) -> dict[str, Any]:
+    """What is reached on the curve's seeds, by the likeliest actions, as values of a point."""
     features = model.policy.features_extractor
     policy: Policy = FramePolicy(model) if recipe.start == "cnn" else AgentPolicy(features.agent, features.tokenizer)
     seeds = range(recipe.evaluation.first_seed, recipe.evaluation.first_seed + recipe.evaluation.episodes)
-    played = play_suite(policy, recipe.suite, seeds, num_environments=50, deterministic=True)
-    success = float(np.mean([episode.success for episode in played]))
-    return success, float(np.mean([episode.total_reward for episode in played]))
+    return measures.score(play_suite(policy, recipe.suite, seeds, num_environments=50, deterministic=True))
 
 
 def _keep(model: PPO, recipe: FinetuningRecipe, run: Path) -> None:

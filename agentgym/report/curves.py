@@ -88,18 +88,28 @@ class Curve:
 
 
 def learning_curves(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Curve]:
-    """The panels that have data, each with the lines of all runs' metrics."""
+    """The panels that have data, each with the lines of all runs' metrics.
+
+    A task with curves of both success and return may say what success is, or never: without any there is no such line.
+    """
     curves = []
     for panel in (*PANELS, *_panels_by_part(runs)):
         lines = [
             (label, number, [(line["update"], line[name]) for line in metrics if line.get(name) is not None])
             for number, metrics in enumerate(runs)
             for label, name in panel.series.items()
+            if not _says_nothing(name, metrics)
         ]
         drawn = [(label, number, points) for label, number, points in lines if points]
         if drawn:
             curves.append(draw(panel.title, drawn, percent=panel.percent))
     return curves
+
+
+def _says_nothing(name: str, metrics: Sequence[Mapping[str, Any]]) -> bool:
+    success, found, own = name.partition("rollout/success_rate")
+    may_be = bool(found) and not success and any(f"rollout/return{own}" in line for line in metrics)
+    return may_be and not any(line.get(name) for line in metrics)
 
 
 def _panels_by_part(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:

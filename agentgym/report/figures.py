@@ -7,6 +7,7 @@ on black.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentgym.evaluation.measures import Measure
 from agentgym.report.curves import HEIGHT, WIDTH, Curve, Points, draw, learning_curves
 from agentgym.report.run_page import template_environment
 
@@ -32,10 +33,10 @@ def training_figure(metrics: Sequence[Mapping[str, Any]]) -> str:
     return svg(shown)
 
 
-def success_figure(curves: Mapping[str, Points], *, by: str) -> str:
-    """The success rate by what the first numbers count, a line for each of the named curves."""
+def score_figure(curves: Mapping[str, Points], measure: Measure, *, by: str) -> str:
+    """The score by what the first numbers count, a line for each of the named curves."""
     lines = [(name, number, points) for number, (name, points) in enumerate(curves.items())]
-    return svg([draw("levels solved", lines, percent=True, by=by)])
+    return svg([draw(measure.title, lines, percent=measure.percent, by=by)])
 
 
 def svg(curves: Sequence[Curve]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agentgym import environments
+from agentgym.evaluation.measures import SUCCESS, measure_of
 from agentgym.evaluation.statistics import t_interval
 from agentgym.experiments.transfer import Point, by_cell
 from agentgym.files import replace_file, write_json
@@ -53,13 +53,18 @@ def write_results(recipe: TransferRecipe, points: list[Point], to: Path) -> Path
     """Writes NAME.json, NAME.svg and NAME.md; the page."""
     to.mkdir(parents=True, exist_ok=True)
     tasks = [each.dataset.suite.tasks[0] for each in recipe.tasks]
-    cells = cells_of(points, {task.id for task in tasks if environments.defines_success(task)})
+    successes = {task.id for task in tasks if measure_of([task], _success_rates(points, task.id)) is SUCCESS}
+    cells = cells_of(points, successes)
     values = {"recipe": recipe.model_dump(mode="json"), "points": [asdict(point) for point in points]}
     write_json(to / f"{recipe.name}.json", {**values, "cells": [asdict(cell) for cell in cells]})
     replace_file(to / f"{recipe.name}.svg", draw_cells(cells))
     page = to / f"{recipe.name}.md"
     replace_file(page, _page(recipe, cells))
     return page
+
+
+def _success_rates(points: list[Point], task: str) -> list[float]:
+    return [point.success_rate for point in points if point.task == task]
 
 
 def draw_cells(cells: Sequence[Cell]) -> str:

@@ -8,7 +8,8 @@ from tiny import TASK, write_run
 
 from agentgym import recipes
 from agentgym.data.store import EpisodeDataset
-from agentgym.experiments.dagger import dataset_of, experiment_of, read_points, run_rounds
+from agentgym.evaluation.measures import RETURN, SUCCESS
+from agentgym.experiments.dagger import dataset_of, experiment_of, measure, read_points, run_rounds
 from agentgym.recipes import RoundsRecipe
 from agentgym.report.dagger_page import verdict, write_results
 
@@ -98,9 +99,25 @@ def point(number, success):
 
 def test_the_page_says_with_how_many_episodes_another_runs_best_is_reached(tmp_path):
     curves = {"mine": [point(0, 0.2), point(1, 0.6)], "theirs": [point(0, 0.2), point(1, 0.3), point(2, 0.5)]}
-    assert verdict(curves) == ["`theirs` solves 50.0% with 300 episodes of the expert; `mine` reaches that with 200."]
-    assert "not with 300" in verdict(dict(reversed(curves.items())))[0]
-    page = write_results(rounds_recipe(), curves, tmp_path)
+    (line,) = verdict(curves, SUCCESS)
+    assert line == "`theirs` solves 50.0% with 300 episodes of the expert; `mine` reaches that with 200."
+    assert "not with 300" in verdict(dict(reversed(curves.items())), SUCCESS)[0]
+    page = write_results(rounds_recipe(), curves, SUCCESS, tmp_path)
     assert "--run runs/mine --compare-with runs/theirs" in page.read_text()
     assert json.loads(page.with_suffix(".json").read_text())["curves"] == curves
     assert page.with_suffix(".svg").read_text().startswith("<svg")
+
+
+def test_rounds_of_a_game_speak_of_its_return(tmp_path):
+    recipe = rounds_recipe("experiment.dataset.suite.tasks.0.id=MinAtar/Breakout-v1")
+    curves = {
+        "mine": [{**point(0, 0.0), "mean_return": 12.5, "return_ci95": [11.0, 14.0]}],
+        "theirs": [{**point(0, 0.0), "mean_return": 3.25}],
+    }
+    assert measure(recipe, curves["mine"]) is RETURN
+    text = write_results(recipe, curves, RETURN, tmp_path).read_text()
+    assert "`theirs` returns 3.250 with 100 episodes of the expert; `mine` reaches that with 100." in text
+    assert "| return [95 %] |" in text
+    assert "| 12.50 [11.00, 14.00] |" in text
+    assert "success" not in text.lower()
+    assert "success" not in (tmp_path / f"{recipe.name}.svg").read_text()

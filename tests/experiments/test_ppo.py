@@ -9,7 +9,7 @@ from refusals import refusal
 from tiny import experiment_recipe, model_of, tokenizer_of, write_run
 
 from agentgym import environments, recipes
-from agentgym.evaluation import policy_registry
+from agentgym.evaluation import measures, policy_registry
 from agentgym.experiments import ppo
 from agentgym.experiments.ppo import finetune
 from agentgym.policies.agent_policy import AgentPolicy
@@ -71,12 +71,16 @@ def test_it_learns_what_pays_and_gives_a_run_back(init, tmp_path):
     assert player.run == tmp_path / "tuned"
     assert policy_registry.load(player, sampled=False).codec.num_tokens == 7
     assert finetune(recipe, tmp_path / "tuned") == curve  # what is done is not done again
-    page = ppo_page.write_results(recipe, {"tuned": curve, "other": curve}, tmp_path / "results")
+    page = ppo_page.write_results(recipe, {"tuned": curve, "other": curve}, measures.SUCCESS, tmp_path / "results")
     assert json.loads(page.with_suffix(".json").read_text())["curves"] == {"tuned": curve, "other": curve}
     for text in (page.read_text(), page.with_suffix(".svg").read_text()):
         assert "tuned" in text
         assert "other" in text
     assert "| +100.0 |" in page.read_text()
+    by_return = ppo_page.write_results(recipe, {"tuned": curve}, measures.RETURN, tmp_path / "results").read_text()
+    assert "| run | return before [95 %] | after [95 %] | gain | steps |" in by_return
+    assert f"| +{4 - curve[0]['mean_return']:.3f} |" in by_return
+    assert "success" not in by_return.lower()
 
 
 def test_only_the_value_head_learns_at_first_and_the_encoder_never_where_it_is_frozen(init, tmp_path):

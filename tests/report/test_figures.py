@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agentgym.report.figures import success_figure, training_figure
+from agentgym.evaluation.measures import SUCCESS
+from agentgym.report.figures import score_figure, training_figure
 from agentgym.report.reconstructions import GAP, LABEL_HEIGHT, draw_reconstructions
 
 TRAINED = [{"update": 20 * n, "loss/action": 2.0 / n, "accuracy/action": 1 - 1 / n} for n in range(1, 50)]
@@ -72,7 +73,7 @@ def test_no_metrics_are_refused():
 
 
 def test_each_curve_of_a_figure_has_its_line_its_name_and_what_it_is_by():
-    svg = success_figure({"agent": [(0, 0.5), (100, 1.0)], "<scratch>": [(0, 0.0), (100, 0.25)]}, by="steps")
+    svg = score_figure({"agent": [(0, 0.5), (100, 1.0)], "<scratch>": [(0, 0.0), (100, 0.25)]}, SUCCESS, by="steps")
     assert {"agent", "<scratch>", "steps", "levels solved", "100 %"} <= texts(svg)
     lines = [each for each in ElementTree.fromstring(svg).iter() if each.get("class", "").strip() == "line"]
     assert len([each for each in lines if each.get("d", "").count("L") == 1]) == 4  # two lines, and two in the legend

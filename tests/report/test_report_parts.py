@@ -36,6 +36,17 @@ def test_a_panel_is_there_for_each_metric_that_a_run_has():
     assert [(line.label, line.run) for line in curves[0].lines] == [("train", 0), ("held out", 0), ("train", 1)]
 
 
+def test_success_of_a_task_that_never_says_it_has_no_curve():
+    def titles(*success):
+        lines = [{"update": n, "rollout/return": 1.0, "rollout/success_rate": rate} for n, rate in enumerate(success)]
+        return [curve.title for curve in learning_curves([lines])]
+
+    assert titles(0.0, 0.0) == ["return"]
+    assert titles(0.0, 0.5) == ["levels solved", "return"]
+    (curve,) = learning_curves([[{"update": 0, "rollout/success_rate": 0.0}]])
+    assert curve.title == "levels solved"
+
+
 def test_failures_are_counted_by_the_words_of_the_instruction():
     def episodes(instruction, outcomes):
         return [{**an_episode(i, solved, 3), "instruction": instruction} for i, solved in enumerate(outcomes)]
