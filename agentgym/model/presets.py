@@ -115,7 +115,14 @@ def describe_frames(config: AgentConfig) -> str:
     if frame != image:
         how = f", {'completed' if 0 < image - frame < patch else 'resized'} to {image}x{image}"
     cut = f"{side**2} patches of {patch}x{patch}, patch_merge {config.patch_merge}: {many}"
-    return f"frames of {frame}x{frame}{how}: {cut}"
+    return f"frames of {frame}x{frame}{_squared(config)}{how}: {cut}"
+
+
+def _squared(config: AgentConfig) -> str:
+    """Which frames are made squares, and how."""
+    shapes = dict.fromkeys(domain.frame_shape for domain in config.all_domains())
+    oblong = ", ".join(f"{height}x{width}" for height, width in shapes if height != width)
+    return oblong and f" ({oblong} {'fitted into' if config.complete_frames else 'resized to'} it)"
 
 
 def _few_tokens(side: int) -> int:

@@ -92,7 +92,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "convolutional_stem": "Convolutions embed the patches. On where small things move, as in games.",
         "temporal_attention": "The vision encoder reads a window as a clip.",
         "instruction_attention": "Each frame is read for the instruction. On where that names what to look for.",
-        "frame_side": "Frames are resized to it; the dataset's own when not given. A multiple of the patch.",
+        "frame_side": "Frames are resized to it. When not given, the data's own, or its shorter side (the longer with "
+        "complete_frames). A multiple of the patch.",
         "complete_frames": "Shrink frames by whole factors and add a black margin: for parts of several sizes.",
         "init": "What to start from; random weights when not given.",
     },

@@ -29,12 +29,8 @@ def first_model(
     init, first = recipe.model.init, own_header(parts, recipe)
     if init and init.agent:
         return _adapted(init.agent, parts, first, recipe.model.frame_side)
-    height, width, _ = first.frame_shape
-    side = recipe.model.frame_side or height
-    if height != width and not recipe.model.frame_side:
-        raise UserError(
-            f"{parts[0].name}: frames are {height}x{width}; the visual encoder takes square ones: set model.frame_side"
-        )
+    completes, shape = recipe.model.complete_frames, first.frame_shape[:2]
+    side = recipe.model.frame_side or (max(shape) if completes else min(shape))
     published = read_parts(*((init.vision, init.language) if init else (None, None)))
     tokens = tokens_of(parts, first)
     texts = [text for part in parts for text in (*part.dataset.column("instruction"), *part.prompts)]
@@ -46,7 +42,7 @@ def first_model(
         instruction_tokens=most_tokens(INSTRUCTION_BYTES),
         domains=domains_of(parts, first, num_text_tokens),
         frame_side=side,
-        complete_frames=recipe.model.complete_frames,
+        complete_frames=completes,
         patch_merge=recipe.model.patch_merge,
         convolutional_stem=recipe.model.convolutional_stem,
         temporal_attention=recipe.model.temporal_attention,

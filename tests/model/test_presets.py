@@ -103,3 +103,11 @@ def test_what_a_preset_makes_of_a_frame_is_said():
         "frames of 80x80: 100 patches of 8x8, patch_merge 10: 1 visual token"
     )
     assert describe_frames(config_of("small", frame_side=80)).endswith("patch_merge 2: 25 visual tokens")
+
+
+def test_a_frame_that_is_not_square_is_said_to_be_made_so():
+    domain = Domain(CODEC, (210, 160), 4, ("Task-v0",))
+    wide = make_config("tiny", **{**DATA, "frame_side": 160}, domains=[domain])
+    assert describe_frames(wide).startswith("frames of 160x160 (210x160 resized to it): ")
+    whole = make_config("tiny", **{**DATA, "frame_side": 210}, domains=[domain], complete_frames=True)
+    assert describe_frames(whole).startswith("frames of 210x210 (210x160 fitted into it), completed to 216x216: ")

@@ -101,6 +101,22 @@ def mixed(folders, buttons):
     return recipe, opened, model, tokenizer
 
 
+@pytest.mark.parametrize(("overrides", "side"), [((), 20), (("model.complete_frames=true",), 24)])
+def test_frames_that_are_not_square_fit_by_themselves(buttons, overrides, side):
+    recipe = experiment_recipe(f'mixture=[{{data="{buttons}"}}]', *overrides)
+    model, _ = first_model(recipe, open_parts(buttons, recipe))
+    assert model.frame_side == side  # of 20x24
+
+
+def test_a_part_that_holds_out_all_its_episodes_is_refused(folders):
+    recipe = experiment_recipe(f'mixture=[{{data="{folders[0]}"}}, {{data="{folders[1]}", held_out=0.999}}]')
+    parts = open_parts(folders[0], recipe)
+    model, tokenizer = first_model(recipe, parts)
+    said = refusal(sources_of, parts, window_config_of(model, tokenizer))
+    assert "a share of 0.999 holds out all of its" in said
+    assert said.startswith(parts[1].name)
+
+
 def test_names_are_shared_and_every_domain_is_remembered(mixed):
     _, _, model, _ = mixed
     acting, pressing, words = model.config.all_domains()
