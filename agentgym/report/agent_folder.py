@@ -17,6 +17,7 @@ from agentgym.errors import UserError, first_line
 from agentgym.evaluation.stored import read_evaluation
 from agentgym.files import read_json, replace_file, understanding, write_json
 from agentgym.folders import new_folder
+from agentgym.recipes import ExperimentRecipe, PartRecipe
 from agentgym.report import reproduction
 from agentgym.report.publish import results_table, summary
 from agentgym.training.run_folder import read_recipe, read_training
@@ -47,12 +48,35 @@ def model_card(run: Path) -> str:
     """The card of a run's agent: what it plays, how well, what it was trained on, where its limits are."""
     recipe, training = read_json(run / "recipe.json", dict), read_training(run / "training.json")
     evaluation = read_evaluation(run / "evaluation.json")
-    read_recipe(run)
+    data = _data(read_recipe(run))
     with understanding(run):
-        return _render(run, recipe, training, evaluation)
+        return _render(run, recipe, training, evaluation, data)
 
 
-def _render(run: Path, recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any]) -> str:
+def _data(recipe: ExperimentRecipe) -> list[dict[str, Any]]:
+    """What the agent was trained on, part by part; of a folder that no recipe records only its name is known."""
+    parts = recipe.parts or [PartRecipe(dataset=recipe.dataset)]
+    whole = sum(part.weight for part in parts)
+    return [
+        {
+            "name": part.dataset.name if part.dataset else Path(part.folder).name,
+            "recipe": part.dataset,
+            "caption": part.caption,
+            "share": part.weight / whole,
+            "window": part.window or recipe.training.window,
+            "held_out": recipe.held_out_of(part),
+        }
+        for part in parts
+    ]
+
+
+def _render(
+    run: Path,
+    recipe: dict[str, Any],
+    training: dict[str, Any],
+    evaluation: dict[str, Any],
+    data: list[dict[str, Any]],
+) -> str:
     loader = PackageLoader("agentgym.report")
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
     versions = {**training["versions"], **evaluation["versions"]}
@@ -61,6 +85,7 @@ def _render(run: Path, recipe: dict[str, Any], training: dict[str, Any], evaluat
         description=recipe["description"],
         tasks=[task["task"] for task in evaluation["tasks"]],
         parameters=f"{training['parameters']:,}",
+        data=data,
         scores=results_table(evaluation),
         summary=summary(evaluation),
         updates=f"{training['updates']:,}",

@@ -38,6 +38,9 @@ def test_a_shipped_agent_has_its_scores_and_its_card(name):
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert all(task["task"] in card for task in scores)
     assert f"agentgym playground {name}" in card
+    for dataset in load_experiment(str(folder / "recipe.json")).datasets:
+        assert f"| {dataset.name} |" in card
+        assert f"| {dataset.expert} | {dataset.episodes:,} | {len(dataset.suite.tasks)} |" in card
 
 
 def test_all_shipped_agents_together_are_small():
