@@ -10,7 +10,7 @@ Training runs that are in points.json are not done again; one that was interrupt
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from agentgym import executors
+from agentgym.data.store import set_recipe
 from agentgym.errors import UserError
 from agentgym.evaluation.demonstrations import check_unseen
 from agentgym.evaluation.expert_rollouts import rollout_expert
@@ -26,7 +27,7 @@ from agentgym.evaluation.rollouts import rollout
 from agentgym.experiments.imitation import train_run
 from agentgym.experts import collection
 from agentgym.files import read_json, write_json
-from agentgym.folders import claimed
+from agentgym.folders import claimed, new_folder
 from agentgym.model.pretrained import find_folder
 from agentgym.policies.agent_policy import AgentPolicy
 from agentgym.policies.agents import find_agent
@@ -208,10 +209,25 @@ def _data_of(recipe: TransferRecipe, run: Path, trial: Trial) -> Path:
 
 
 def _record(recipe: TransferRecipe, run: Path, trial: Trial) -> None:
-    """Records a trial's demonstrations, which it shares with the other starts and seeds."""
+    """Records a trial's demonstrations, which it shares with the other starts and seeds: those of a smaller size first.
+
+    Where there are demonstrations of a smaller size, they are taken over, and only the others are recorded.
+    """
     dataset, data = _dataset_of(recipe, trial), _data_of(recipe, run, trial)
-    if not collection.is_complete(dataset, data):
-        collection.collect(dataset, data)
+    if collection.is_complete(dataset, data):
+        return
+    fewer = [replace(trial, size=size) for size in recipe.sizes_of(_task_of(recipe, trial)) if size < trial.size]
+    folders = [_data_of(recipe, run, each) for each in fewer]
+    whole = [
+        folder
+        for each, folder in zip(fewer, folders, strict=True)
+        if folder.is_dir() and collection.is_complete(_dataset_of(recipe, each), folder)
+    ]
+    if whole and not data.exists():
+        with new_folder(data) as folder:
+            shutil.copytree(whole[-1], folder, dirs_exist_ok=True)
+            set_recipe(folder, dataset.model_dump(mode="json"))
+    collection.collect(dataset, data)
 
 
 def _do(recipe: TransferRecipe, run: Path, trial: Trial, reference: dict[str, float]) -> Point:

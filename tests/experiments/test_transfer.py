@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from agentgym import recipes
 from agentgym.cli.main import app
+from agentgym.data.store import EpisodeDataset
 from agentgym.evaluation.statistics import t_interval
 from agentgym.experiments import transfer
 from agentgym.experiments.imitation import train_run
@@ -75,6 +76,18 @@ def test_a_smaller_size_has_the_first_demonstrations_of_a_larger_one(recipe):
     few, more = (transfer._dataset_of(recipe, Trial("scratch", TASK, size, 0)) for size in (2, 4))
     assert (few.first_seed, few.episodes) == (more.first_seed, 2)
     assert {**few.model_dump(), "name": "", "episodes": 0} == {**more.model_dump(), "name": "", "episodes": 0}
+
+
+def test_demonstrations_of_a_smaller_size_are_not_recorded_again(recipe, tmp_path):
+    few, more = (Trial("scratch", TASK, size, 0) for size in (2, 4))
+    for run in ("in_turn", "at_once"):
+        for trial in (few, more) if run == "in_turn" else (more,):
+            transfer._record(recipe, tmp_path / run, trial)
+    folders = [transfer._data_of(recipe, tmp_path / run, more) for run in ("in_turn", "at_once")]
+    in_turn, at_once = map(EpisodeDataset, folders)
+    assert in_turn.header.recipe == at_once.header.recipe
+    assert [episode.actions.tolist() for episode in in_turn] == [episode.actions.tolist() for episode in at_once]
+    assert len(list(folders[0].glob("*.arrow"))) == 2  # the shard of the first two, and that of the others
 
 
 def test_a_comparison_that_was_cut_does_the_missing_trials_only(recipe, tmp_path, monkeypatch):
