@@ -1,5 +1,6 @@
 """What an evaluation knows of its agent before anything is played: its parents, and who demonstrated its tasks."""
 
+import pytest
 from refusals import refusal
 from tiny import TASK, experiment_recipe
 
@@ -54,3 +55,21 @@ def test_a_demonstrator_that_cannot_play_is_said_and_no_environment_stays_open(t
     assert config.notes[0].startswith(f"sb3:gone.zip, which demonstrated {TASK}, is not the reference: ")
     assert opened
     assert all(state["closed"] for state in opened)
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        ("tile_size = 8", None),  # the partial view is the usual one
+        ('view = "full"', "view: 'partial' -> 'full'"),
+        ("tile_size = 7", "tile_size: 8 -> 7"),
+    ],
+)
+def test_frames_that_are_made_otherwise_than_in_training_are_said(frame, told, tmp_path):
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run/recipe.json", experiment_recipe().model_dump(mode="json"))
+    suite = tmp_path / "suite.toml"
+    suite.write_text(f'description = "a level"\n[frame]\n{frame}\n[[tasks]]\nid = "{TASK}"\n')
+    notes = configure_evaluation(str(tmp_path / "run"), suite=str(suite)).notes
+    said = f"{TASK}: frames are not made as those that the agent was trained on ({told})"
+    assert [note for note in notes if "frames" in note] == ([said] if told else [])
