@@ -5,7 +5,7 @@ configuration may have several suites, whose tasks differ in actions, frames and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,15 @@ from agentgym.evaluation import policy_registry
 from agentgym.evaluation.demonstrations import Demonstrations, demonstrations_of
 from agentgym.evaluation.policy_registry import PolicySpec
 from agentgym.policies.agents import shipped_agents
-from agentgym.recipes import BudgetRecipe, DatasetRecipe, EvaluationRecipe, FrameRecipe, SuiteRecipe, TaskRecipe
+from agentgym.recipes import (
+    BudgetRecipe,
+    DatasetRecipe,
+    EvaluationRecipe,
+    ExperimentRecipe,
+    FrameRecipe,
+    SuiteRecipe,
+    TaskRecipe,
+)
 from agentgym.training.run_folder import read_recipe
 from agentgym.trust import NOTHING, Grant, current, trusting
 
@@ -26,13 +34,17 @@ USUAL_EXPERTS = ("babyai-bot", "minigrid-planner", "trained", "atari-ram")  # th
 
 @dataclass(frozen=True)
 class Play:
-    """One task as it is played: its suite, its frames, and the expert whose score is 1, with its budget."""
+    """One task as it is played: its suite, its frames, and the expert whose score is 1, with its budget.
+
+    `episodes` where it has fewer or more than the protocol says.
+    """
 
     suite: str
     task: TaskRecipe
     frame: FrameRecipe
     expert: str | None
     budget: BudgetRecipe
+    episodes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,15 +64,14 @@ class EvaluationConfig:
         """The names of the suites."""
         return tuple(dict.fromkeys(play.suite for play in self.plays))
 
-    @property
-    def seeds(self) -> range:
-        """The seeds of every task."""
-        return range(self.protocol.first_seed, self.protocol.first_seed + self.protocol.episodes)
+    def seeds(self, play: Play) -> range:
+        """The seeds of a task."""
+        return range(self.protocol.first_seed, self.protocol.first_seed + (play.episodes or self.protocol.episodes))
 
     @property
     def num_episodes(self) -> int:
         """How many episodes there are to advance over, the references' among them."""
-        return sum(len(self.seeds) * (5 if play.expert else 4) for play in self.plays)
+        return sum(len(self.seeds(play)) * (5 if play.expert else 4) for play in self.plays)
 
     @property
     def cache_key(self) -> dict[str, Any]:
@@ -76,6 +87,7 @@ class EvaluationConfig:
                     **play.task.model_dump(mode="json", exclude={"id", "reference"}),
                     "frame": play.frame.model_dump(mode="json"),
                     "expert": play.expert,
+                    **({"episodes": play.episodes} if play.episodes else {}),
                 }
                 for play in self.plays
             },
@@ -143,15 +155,27 @@ def _configure(
         for each in trained_on
         if not each.known
     ]
+    plays = _plays(suites, demonstrated, expert, expert_seconds, notes)
+    episodes = _episodes_by_task(recipe) if recipe and changes.get("episodes") is None else {}
     return EvaluationConfig(
         policy=spec,
-        plays=tuple(_plays(suites, demonstrated, expert, expert_seconds, notes)),
+        plays=tuple(replace(play, episodes=episodes.get(play.task.id)) for play in plays),
         protocol=recipes.with_values(protocol, changes),
         folder=folder,
         trained_on=tuple(trained_on),
         grant=current(),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _episodes_by_task(recipe: ExperimentRecipe) -> dict[str, int]:
+    """How many episodes the parts of a recipe say that their tasks are scored over, of those that say it."""
+    return {
+        task.id: part.episodes
+        for part in recipe.parts
+        if part.dataset and part.episodes
+        for task in part.dataset.suite.tasks
+    }
 
 
 def _each_once(suites: Iterator[SuiteRecipe]) -> list[SuiteRecipe]:
@@ -244,11 +268,12 @@ def check_seed_overlap(config: EvaluationConfig) -> str | None:
     """
     for each in config.trained_on:
         for play in config.plays:
-            common = sorted(each.seeds(play.task.id) & set(config.seeds))
+            seeds = config.seeds(play)
+            common = sorted(each.seeds(play.task.id) & set(seeds))
             if common:
                 whose = "" if each.own else f" ({each.name}, of the agent that it started from)"
                 raise UserError(
-                    f"evaluation seeds [{config.seeds.start}, {config.seeds.stop}) overlap the demonstrations' of "
+                    f"evaluation seeds [{seeds.start}, {seeds.stop}) overlap the demonstrations' of "
                     f"{play.task.id} in {len(common)} seeds, from {common[0]} on{whose}; choose another "
                     "evaluation.first_seed (--first-seed)"
                 )

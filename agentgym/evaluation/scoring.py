@@ -146,14 +146,21 @@ def _check_is_ours(file: Path) -> None:
 
 def _contradictions(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """What of a stored protocol cannot stay in the wanted one, which may have more episodes, tasks and experts."""
-    agreed = {**stored, "tasks": {}}
-    if stored["first_seed"] == wanted["first_seed"] and stored["episodes"] < wanted["episodes"]:
-        agreed["episodes"] = wanted["episodes"]
+    stored, wanted = _with_episodes_by_task(stored), _with_episodes_by_task(wanted)
+    agreed: dict[str, Any] = {**stored, "tasks": {}}
     for name, task in wanted["tasks"].items():
         before = stored["tasks"].get(name, task)
-        agreed["tasks"][name] = {**before, "expert": before["expert"] or task["expert"]}
+        grown = max(before["episodes"], task["episodes"])
+        episodes = grown if stored["first_seed"] == wanted["first_seed"] else before["episodes"]
+        agreed["tasks"][name] = {**before, "expert": before["expert"] or task["expert"], "episodes": episodes}
     gone = {name: task for name, task in stored["tasks"].items() if name not in wanted["tasks"]}
     return differences({**agreed, "tasks": {**agreed["tasks"], **gone}}, wanted)
+
+
+def _with_episodes_by_task(key: dict[str, Any]) -> dict[str, Any]:
+    """A protocol whose tasks each say how many episodes they have."""
+    tasks = {name: {"episodes": key["episodes"], **task} for name, task in key["tasks"].items()}
+    return {**{name: value for name, value in key.items() if name != "episodes"}, "tasks": tasks}
 
 
 def _play_what_is_missing(
@@ -165,8 +172,9 @@ def _play_what_is_missing(
         there = {(episode["task"], episode["seed"]) for episode in episodes.get(role, ())}
         for play in config.plays:
             if has_role(play, role):
-                seeds = [seed for seed in config.seeds if (play.task.id, seed) not in there]
-                on_progress(len(config.seeds) - len(seeds), role)
+                wanted = config.seeds(play)
+                seeds = [seed for seed in wanted if (play.task.id, seed) not in there]
+                on_progress(len(wanted) - len(seeds), role)
                 if seeds:
                     missing[role, play.task.id] = seeds
     if not missing:

@@ -168,7 +168,8 @@ class PartRecipe(Recipe):
     tasks. `window` and `held_out` are for parts with other ones than the experiment has. With `caption` the agent
     learns to say which instruction was followed, of an episode's frames, instead of acting (see
     `agentgym.training.captions`). With `camera` it sees that column of the folder's in place of the frames; of a
-    dataset that is a recipe, its suite's `frame.camera` says what is recorded.
+    dataset that is a recipe, its suite's `frame.camera` says what is recorded. `episodes` are the levels of each of its
+    tasks that are played for the score, in place of the evaluation's: for tasks whose episodes are long.
     """
 
     dataset: DatasetRecipe | None = absent()
@@ -178,6 +179,7 @@ class PartRecipe(Recipe):
     held_out: Annotated[float | None, Field(ge=0, lt=1, exclude_if=lambda share: share is None)] = None
     caption: Annotated[bool, Field(exclude_if=lambda caption: not caption)] = False
     camera: str | None = absent()
+    episodes: Annotated[int | None, Field(ge=1, le=MOST_EPISODES, exclude_if=lambda episodes: episodes is None)] = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:

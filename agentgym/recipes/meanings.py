@@ -156,6 +156,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "held_out": "Its own share held out.",
         "caption": "The agent learns to say what was done instead of acting.",
         "camera": "Of the folder `data`: the column of pictures that the agent sees in place of the frames.",
+        "episodes": "Levels of each of its tasks that are scored, in place of `evaluation.episodes`. For long games.",
     },
     "ExperimentRecipe": {
         "dataset": "What an agent of one dataset is trained on.",

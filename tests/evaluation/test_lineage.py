@@ -6,6 +6,7 @@ from tiny import TASK, experiment_recipe
 
 from agentgym import environments
 from agentgym.evaluation.protocol import check_seed_overlap, configure_evaluation
+from agentgym.evaluation.scoring import _contradictions
 from agentgym.files import write_json
 
 
@@ -73,3 +74,19 @@ def test_frames_that_are_made_otherwise_than_in_training_are_said(frame, told, t
     notes = configure_evaluation(str(tmp_path / "run"), suite=str(suite)).notes
     said = f"{TASK}: frames are not made as those that the agent was trained on ({told})"
     assert [note for note in notes if "frames" in note] == ([said] if told else [])
+
+
+def test_a_part_may_be_scored_over_fewer_episodes_than_the_others(tmp_path):
+    (tmp_path / "run").mkdir()
+    parts = '{dataset="babyai-goto-redball"}, {dataset="minatar-breakout", episodes=20}'
+    recipe = experiment_recipe(f"parts=[{parts}]", "evaluation.episodes=100")
+    write_json(tmp_path / "run/recipe.json", recipe.model_dump(mode="json"))
+    config = configure_evaluation(str(tmp_path / "run"))
+    assert {play.task.id: len(config.seeds(play)) for play in config.plays} == {TASK: 100, "MinAtar/Breakout-v1": 20}
+    asked = configure_evaluation(str(tmp_path / "run"), suite="minatar-breakout")
+    assert [len(asked.seeds(play)) for play in asked.plays] == [20]
+    more = configure_evaluation(str(tmp_path / "run"), episodes=50)
+    assert {len(more.seeds(play)) for play in more.plays} == {50}
+    assert _contradictions(config.cache_key, config.cache_key) == []
+    assert _contradictions(asked.cache_key, {**asked.cache_key, **more.cache_key}) == []  # more episodes are played
+    assert _contradictions(config.cache_key, more.cache_key) == [f"tasks.{TASK}.episodes: 100 -> 50"]

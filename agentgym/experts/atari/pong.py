@@ -23,7 +23,7 @@ GLIDE = 0.24  # of its last way, that it moves on too
 PLANNED = 4  # steps
 NEAR, NEAR_SPREAD = 11.0, 5.0  # how near to the middle the paddle is while the ball is far
 DOUBT = 0.05  # of a ball's worth, over which one action becomes likelier than another
-BLUR = 2.0  # of where the paddle will be
+BLUR = 3.0  # of where the paddle will be
 PLANS = np.array(list(product((0, 1, -1), repeat=PLANNED)))  # rest comes first, among plans that are worth the same
 NAMES = {1: "left", 0: "noop", -1: "right"}  # left moves it up the scale
 
