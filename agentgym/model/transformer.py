@@ -135,10 +135,9 @@ class Block(GradientCheckpointingLayer):
         return self.mlp_norm(hidden + self._perceptron(hidden))
 
     def _attention(self, hidden: Tensor, context: Context, layer: int) -> Tensor:
-        rows, _, width = hidden.shape
-        projected = self.queries_keys_values(hidden).view(rows, -1, 3, self.heads, width // self.heads)
+        projected = self.queries_keys_values(hidden).unflatten(-1, (3, self.heads, hidden.shape[-1] // self.heads))
         queries, keys, values = projected.permute(2, 0, 3, 1, 4).unbind()
-        found = context.attend(layer, queries, keys, values).transpose(1, 2).reshape(rows, -1, width)
+        found = context.attend(layer, queries, keys, values).transpose(1, 2).flatten(2)
         return self.attention_out(found)
 
     def _perceptron(self, hidden: Tensor) -> Tensor:

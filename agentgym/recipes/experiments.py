@@ -70,8 +70,9 @@ class LossRecipe(Recipe):
     """The weight of each loss and how the masked-image loss is taken (see `agentgym.training.losses`).
 
     `masked_frames` are those that enter it: "all" of a window, the "targets", whose actions are targets there, so that
-    a frame enters once an epoch, or "one" of each window, another one each time. The reasons for the defaults are in
-    docs/architecture.md; the paper's weights are 1.
+    a frame enters once an epoch, "one" of each window, another one each time, or a share of the targets, such as 0.1.
+    The loss is the mean over "windows", as in the paper, or over their "targets": then a window of eight steps counts
+    as much as eight of one. The reasons for the defaults are in docs/architecture.md; the paper's weights are 1.
     """
 
     language: Annotated[float, Field(ge=0)] = 1.0
@@ -79,7 +80,8 @@ class LossRecipe(Recipe):
     action: Annotated[float, Field(ge=0)] = 1.0
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
     pixel_reduction: Literal["mean", "sum"] = "mean"
-    masked_frames: Literal["all", "targets", "one"] = "targets"
+    masked_frames: Literal["all", "targets", "one"] | Annotated[float, Field(gt=0, lt=1)] = "targets"
+    average_over: Annotated[Literal["windows", "targets"], Field(exclude_if=lambda what: what == "windows")] = "windows"
 
 
 class PartRates(Recipe):

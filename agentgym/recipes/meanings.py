@@ -103,7 +103,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "action": "Weight of predicting actions.",
         "mask_ratio": "The share of patches that are masked.",
         "pixel_reduction": "Mean or sum over a patch's pixels.",
-        "masked_frames": "Which frames enter the loss of the masked autoencoder.",
+        "masked_frames": "Which frames enter the loss of the masked autoencoder; a number is a share of the targets.",
+        "average_over": "What counts the same: each window, or each target (for parts of unequal windows).",
     },
     "PartRates": {
         "vision": "Factor of the learning rate in the vision encoder; 0 freezes it.",

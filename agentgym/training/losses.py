@@ -10,8 +10,9 @@
 an action. `masked_frames` chooses which frames the sum of L_mae runs over. In L_act the predicted (a_t)_i and the
 (a_t)_<i before it are the target's, a label of the expert where there is one, and A_<t are the executed actions.
 Where the expert's probabilities p* were recorded, the term is − Σ_a p*(a) log p(a | W, V_≤t, A_<t) instead. The
-loss of a batch is the mean over its samples. The paper says "mean squared error" and writes a squared norm;
-`pixel_reduction` chooses the mean over a patch's pixels or their sum.
+loss of a batch is the mean over its samples; with `average_over` "targets" each counts as often as it has steps that
+are targets. The paper says "mean squared error" and writes a squared norm; `pixel_reduction` chooses the mean over a
+patch's pixels or their sum.
 """
 
 from dataclasses import dataclass
@@ -60,12 +61,14 @@ class Losses:
 def frames_to_mask(
     batch: Batch, noise: Float[Tensor, "batch time patches"], recipe: LossRecipe
 ) -> Bool[Tensor, "batch time"]:
-    """Which frames enter L_mae. "one" is the target frame whose noise has the largest sum."""
-    targets = batch.step_mask & ~batch.context_mask
-    if recipe.masked_frames == "one":
+    """Which frames enter L_mae. "one" is the target frame whose noise has the largest sum; a share goes by its rest."""
+    targets, which = batch.step_mask & ~batch.context_mask, recipe.masked_frames
+    if isinstance(which, float):
+        return targets & (noise.sum(2) % 1 < which)
+    if which == "one":
         sums = noise.sum(2).masked_fill(~targets, -1)
         return F.one_hot(sums.argmax(1), sums.shape[1]).bool()
-    return targets if recipe.masked_frames == "targets" else batch.step_mask
+    return targets if which == "targets" else batch.step_mask
 
 
 def compute_losses(
@@ -80,7 +83,8 @@ def compute_losses(
     language = _nll(output.language_logits, words) * word_mask
 
     targets = batch.targets + text_tokens
-    target_mask = (batch.step_mask & ~batch.context_mask)[..., None].expand_as(targets)
+    target_steps = batch.step_mask & ~batch.context_mask
+    target_mask = target_steps[..., None].expand_as(targets)
     if batch.target_mask is not None:
         target_mask = target_mask & batch.target_mask
     nll = _nll(output.action_logits, targets)
@@ -101,9 +105,10 @@ def compute_losses(
     weighted = recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
     frames, actions = frames_per_sample * batch.patches_per_frame, target_mask.flatten(1).sum(1)
     normaliser = word_mask.sum(1) + frames + actions
+    weight = target_steps.sum(1) if recipe.average_over == "targets" else 1
     right = likeliest_tokens(output.action_logits, text_tokens, batch.targets) == batch.targets
     return Losses(
-        total=(weighted / normaliser).mean(),
+        total=(weight * weighted / normaliser).mean(),
         language=LossTerm(language.sum().detach(), word_mask.sum()),
         masked_image=LossTerm(masked_image.sum().detach(), num_masked),
         action=LossTerm(action.sum().detach(), target_mask.sum()),

@@ -120,6 +120,14 @@ def test_a_frame_is_reconstructed_the_same_whichever_others_are(model):
     assert torch.equal(few.masked, every.masked[some.flatten()])
 
 
+def test_no_frame_may_be_reconstructed_and_every_weight_still_has_a_gradient(model):
+    none = torch.zeros(2, 3, dtype=torch.bool)
+    output = model(**inputs_of(), mask_noise=torch.rand(0, 9), masked_frames=none)
+    (output.action_logits.sum() + output.reconstruction.predicted.sum()).backward()
+    assert all(weight.grad is not None for weight in model.mae_decoder.parameters())
+    model.zero_grad(set_to_none=True)
+
+
 def test_reading_the_encoded_frames_is_the_forward_pass(model):
     inputs = inputs_of()
     with torch.no_grad():

@@ -278,6 +278,25 @@ def test_which_frames_are_masked():
     assert chosen("one") == [[0, 1, 0], [1, 0, 0], [1, 0, 0]]
 
 
+def test_a_share_of_the_targets_is_masked():
+    _, inputs = world(batch=200, steps=3)
+    noise = torch.rand(200, 3, PATCHES, generator=torch.Generator().manual_seed(0))
+    chosen = frames_to_mask(inputs, noise, LossRecipe(masked_frames=0.25))
+    assert 0.2 < chosen.float().mean() < 0.3
+    _, first = world(batch=50, steps=3)  # whatever else is in the batch
+    assert torch.equal(chosen[:50], frames_to_mask(first, noise[:50], LossRecipe(masked_frames=0.25)))
+
+
+def test_averaged_over_targets_a_window_counts_as_often_as_it_has_some():
+    output, inputs = world(batch=1, steps=3)
+    for context, targets in (([False, False, False], 3), ([True, True, False], 1)):
+        window = replace(inputs, context_mask=torch.tensor([context]))
+        by_window, by_target = (
+            compute_losses(output, window, LossRecipe(average_over=what)).total for what in ("windows", "targets")
+        )
+        torch.testing.assert_close(by_target, targets * by_window)
+
+
 def test_a_frame_that_is_not_masked_has_no_error_and_its_patches_stay_in_the_normaliser():
     output, inputs = world()
     some = torch.tensor([[True, False, True], [False, True, False]])
