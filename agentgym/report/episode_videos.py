@@ -171,6 +171,7 @@ def _write_video(
         actions=[names[place] for place in places],
         instruction=episode.instruction,
         outcome=f"return {episode.total_reward:g}" if outcome == "return" else outcome,
+        length=episode.length,
     )
     video = {
         "file": f"{stem}.mp4",

@@ -48,10 +48,12 @@ def write_video(
     instruction: str,
     outcome: str,
     world: UInt8[NDArray[np.uint8], "steps_and_last world_height world_width 3"] | None = None,
+    length: int | None = None,
     fps: int = 6,
 ) -> None:
     """An MP4 of the episode: each frame with the action chosen there, the last one with the outcome for a second:
-    "success", "failure", or what else there is to say of it.
+    "success", "failure", or what else there is to say of it. `length` is how many steps the whole episode has, where
+    only its first are shown.
 
     Raises ValueError unless there is one frame (and one picture of the world) more than there are actions.
     """
@@ -72,22 +74,32 @@ def write_video(
         output_params=list(ENCODING),
     )
     with writer:
-        for picture in draw_episode(views, actions=actions, instruction=instruction, outcome=outcome):
+        for picture in draw_episode(views, actions=actions, instruction=instruction, outcome=outcome, length=length):
             writer.append_data(picture)
         for _ in range(fps - 1):
             writer.append_data(picture)
 
 
 def draw_episode(
-    views: Sequence[NDArray[np.uint8]], *, actions: Sequence[str], instruction: str, outcome: str
+    views: Sequence[NDArray[np.uint8]],
+    *,
+    actions: Sequence[str],
+    instruction: str,
+    outcome: str,
+    length: int | None = None,
 ) -> Iterator[UInt8[NDArray[np.uint8], "height width 3"]]:
-    """The pictures of a video, uint8[height, width, 3] for each frame, all of the same even size."""
+    """The pictures of a video, uint8[height, width, 3] for each frame, all of the same even size.
+
+    `length` is that of the whole episode, where only its first steps are shown.
+    """
+    length = length or len(actions)
     height = _view_height(views[0].shape[1])
     widths = [round(view.shape[2] * height / view.shape[1]) for view in views]
     width = _even(sum(widths) + MARGIN * (len(views) + 1))
-    steps = [f"step {step} of {len(actions)}: {action}" for step, action in enumerate(actions, start=1)]
+    steps = [f"step {step} of {length:,}: {action}" for step, action in enumerate(actions, start=1)]
     captions = [(wrap(step, width - 2 * MARGIN), STEP_COLOR) for step in steps]
-    captions.append((wrap(outcome, width - 2 * MARGIN), OUTCOME_COLORS.get(outcome, INSTRUCTION_COLOR)))
+    end = outcome if length == len(actions) else f"{outcome} after {length:,} steps"
+    captions.append((wrap(end, width - 2 * MARGIN), OUTCOME_COLORS.get(outcome, INSTRUCTION_COLOR)))
     task = wrap(instruction, width - 2 * MARGIN)
     lines = len(task) + max(len(caption) for caption, _ in captions)
     size = (width, _even(height + 3 * MARGIN + lines * LINE_HEIGHT))

@@ -102,6 +102,14 @@ def test_each_step_has_its_own_caption_and_the_outcome_its_own_color():
     assert max(reddest[:3]) <= 0 < reddest[3]
 
 
+def test_a_video_of_the_first_steps_says_how_long_the_episode_was(monkeypatch):
+    written = []
+    monkeypatch.setattr("agentgym.report.video.wrap", lambda text, width: written.append(text) or [text])
+    frames = np.zeros((3, 7, 7, 3), np.uint8)
+    list(draw_episode([frames], actions=["left"] * 2, instruction="go", outcome="return 58", length=1200))
+    assert written == ["step 1 of 1,200: left", "step 2 of 1,200: left", "return 58 after 1,200 steps", "go"]
+
+
 def test_as_many_frames_as_actions_are_refused(tmp_path):
     with pytest.raises(ValueError, match="3 actions have 4 frames, not 3"):
         write_and_read(tmp_path / "a.mp4", an_episode(steps=2), actions=["left"] * 3)
