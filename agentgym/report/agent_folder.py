@@ -89,7 +89,7 @@ def _render(
         scores=results_table(evaluation),
         summary=summary(evaluation),
         updates=f"{training['updates']:,}",
-        batch=recipe["training"]["batch_size"],
+        batch=recipe["training"]["batch_size"] * recipe["training"]["accumulation"],
         targets=f"{training['targets']:,}",
         seconds=f"{training['seconds']:,.0f}",
         precision=training["precision"],

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentgym.evaluation.measures import Measure
+from agentgym.evaluation.score_rows import Score
 from agentgym.report.curves import HEIGHT, WIDTH, Curve, Points, draw, learning_curves
 from agentgym.report.run_page import template_environment
 
 COLUMNS = 3
+NAMES, BARS, NUMBERS, ROW, HEAD = 190, 330, 150, 19, 24  # widths of the parts of a row of scores; heights
+LEAST, MOST = -0.1, 1.25  # normalised scores that are drawn; a bar that ends there may be longer
 TITLE, FOOT, LEGEND = 20, 16, 22  # heights of a title, of what is below a picture, and of the legend
 PUBLISHED = (
     "action loss",
@@ -37,6 +40,41 @@ def score_figure(curves: Mapping[str, Points], measure: Measure, *, by: str) -> 
     """The score by what the first numbers count, a line for each of the named curves."""
     lines = [(name, number, points) for number, (name, points) in enumerate(curves.items())]
     return svg([draw(measure.title, lines, percent=measure.percent, by=by)])
+
+
+def normalised_figure(scores: Sequence[Score], one: str) -> str:
+    """The agent's normalised score on each task that has one, as a bar with its interval; `one` is whose score is 1."""
+    rows = [
+        {
+            "task": score.task,
+            "zero": _place(0.0),
+            "place": _place(score.normalised),
+            "interval": tuple(map(_place, score.normalised_ci95)),
+            "text": "{:.2f} [{:.2f}, {:.2f}]".format(score.normalised, *score.normalised_ci95),
+        }
+        for score in scores
+        if score.role == "agent" and score.normalised is not None and score.normalised_ci95
+    ]
+    return (
+        template_environment()
+        .get_template("scores.svg")
+        .render(
+            rows=rows,
+            ticks=[(_place(0.0), "random"), (_place(0.5), "0.5"), (_place(1.0), one)],
+            width=NAMES + BARS + NUMBERS,
+            height=HEAD + ROW * len(rows) + 4,
+            left=NAMES,
+            right=NAMES + BARS,
+            top=HEAD,
+            bottom=HEAD + ROW * len(rows),
+            row_height=ROW,
+        )
+    )
+
+
+def _place(score: float) -> float:
+    """Where a normalised score is from left to right."""
+    return round(NAMES + BARS * (min(max(score, LEAST), MOST) - LEAST) / (MOST - LEAST), 2)
 
 
 def svg(curves: Sequence[Curve]) -> str:

@@ -17,7 +17,10 @@ from agentgym.training.run_folder import read_metrics, read_recipe, read_trainin
 
 
 def publish(run: Path, to: Path) -> Path:
-    """Writes a run's NAME.json, NAME.svg and NAME.md into `to`; the page. Raises UserError if it is not scored."""
+    """Writes a run's NAME.json, NAME.svg and NAME.md into `to`; the page. Raises UserError if it is not scored.
+
+    NAME-scores.svg has the normalised scores of several tasks.
+    """
     files = {name: run / name for name in ("recipe.json", "training.json", "evaluation.json", "metrics.jsonl")}
     for file in files.values():
         if not file.is_file():
@@ -28,12 +31,24 @@ def publish(run: Path, to: Path) -> Path:
     name = read_recipe(run).name  # which is one of a file in `to`, not a path out of it
     with understanding(run):
         figure = figures.training_figure(metrics)
-        page = _page(recipe, training, evaluation, reproduction.command(recipe, run))
+        scores = _scores_figure(evaluation)
+        page = _page(recipe, training, evaluation, reproduction.command(recipe, run), drawn=scores is not None)
     make_folder(to)
+    if scores is not None:
+        replace_file(to / f"{name}-scores.svg", scores)
     write_json(to / f"{name}.json", {**evaluation, "training": training})
     replace_file(to / f"{name}.svg", figure)
     replace_file(to / f"{name}.md", page)
     return to / f"{name}.md"
+
+
+def _scores_figure(evaluation: dict[str, Any]) -> str | None:
+    """The figure of the normalised scores; None where fewer than two tasks have one."""
+    scored = [task for task in evaluation["tasks"] if task["normalised"] is not None]
+    if len(scored) < 2:
+        return None
+    one = who_is_one(evaluation["tasks"])
+    return figures.normalised_figure(list(read_scores(evaluation)), "expert or human" if "(" in one else one)
 
 
 def results_table(evaluation: dict[str, Any]) -> str:
@@ -220,16 +235,20 @@ def update_scores(document: Path, folder: Path) -> None:
         replace_file(document, changed)
 
 
-def _page(recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any], made_by: str) -> str:
+def _page(
+    recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any], made_by: str, *, drawn: bool
+) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in evaluation["versions"].items())
     loop = recipe["training"]
+    windows = loop["batch_size"] * loop["accumulation"]
+    figure = f"![Normalised scores, 95 % intervals over episodes]({recipe['name']}-scores.svg)\n\n" if drawn else ""
     return f"""# {recipe["name"]}
 
 {recipe["description"]}.
 
 {results_table(evaluation)}
-{summary(evaluation)}
-Trained for {training["updates"]:,} updates of {loop["batch_size"]} windows ({training["targets"]:,} action targets)
+{figure}{summary(evaluation)}
+Trained for {training["updates"]:,} updates of {windows} windows ({training["targets"]:,} action targets)
 in {training["seconds"]:,.0f} s, {training["precision"]}, {training["parameters"]:,} parameters, seed {loop["seed"]}.
 Intervals are over {UNIT}.
 

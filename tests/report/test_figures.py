@@ -5,10 +5,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from example_scores import evaluation_of, score_of, task_of
 from PIL import Image
 
 from agentgym.evaluation.measures import SUCCESS
-from agentgym.report.figures import score_figure, training_figure
+from agentgym.evaluation.score_rows import read_scores
+from agentgym.report.figures import normalised_figure, score_figure, training_figure
 from agentgym.report.reconstructions import GAP, LABEL_HEIGHT, draw_reconstructions
 
 TRAINED = [{"update": 20 * n, "loss/action": 2.0 / n, "accuracy/action": 1 - 1 / n} for n in range(1, 50)]
@@ -77,3 +79,25 @@ def test_each_curve_of_a_figure_has_its_line_its_name_and_what_it_is_by():
     assert {"agent", "<scratch>", "steps", "levels solved", "100 %"} <= texts(svg)
     lines = [each for each in ElementTree.fromstring(svg).iter() if each.get("class", "").strip() == "line"]
     assert len([each for each in lines if each.get("d", "").count("L") == 1]) == 4  # two lines, and two in the legend
+
+
+def test_a_bar_for_each_normalised_score_ends_where_it_is_between_random_and_expert():
+    known = {"random": score_of(return_mean=0.0), "expert": {"name": "bot", **score_of(return_mean=1.0)}}
+    tasks = [
+        {
+            **task_of(score_of(return_mean=at), **known),
+            "task": name,
+            "normalised": at,
+            "normalised_ci95": [at - 0.1, at + 0.1],
+        }
+        for name, at in (("half", 0.5), ("beyond", 8.0), ("below", -0.05))
+    ]
+    unscaled = {**task_of(score_of()), "task": "no scale", "normalised": None, "normalised_ci95": None}
+    evaluation = evaluation_of(tasks[0])
+    svg = normalised_figure(list(read_scores({**evaluation, "tasks": [*tasks, unscaled]})), "expert")
+    assert {"half", "beyond", "below", "random", "expert", "0.50 [0.40, 0.60]", "8.00 [7.90, 8.10]"} <= texts(svg)
+    assert "no scale" not in texts(svg)
+    bars = [element.attrib for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("rect")]
+    zero, unit = float(bars[0]["x"]), 2 * float(bars[0]["width"])
+    assert [float(bar["width"]) / unit for bar in bars] == pytest.approx([0.5, 1.25, 0.05], abs=0.01)
+    assert float(bars[2]["x"]) < zero
