@@ -89,7 +89,7 @@ def _render(
         scores=results_table(evaluation),
         summary=summary(evaluation),
         updates=f"{training['updates']:,}",
-        batch=recipe["training"]["batch_size"] * recipe["training"]["accumulation"],
+        batch=recipe["training"]["batch_size"] * recipe["training"].get("accumulation", 1),
         targets=f"{training['targets']:,}",
         seconds=f"{training['seconds']:,.0f}",
         precision=training["precision"],

@@ -240,7 +240,7 @@ def _page(
 ) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in evaluation["versions"].items())
     loop = recipe["training"]
-    windows = loop["batch_size"] * loop["accumulation"]
+    windows = loop["batch_size"] * loop.get("accumulation", 1)
     figure = f"![Normalised scores, 95 % intervals over episodes]({recipe['name']}-scores.svg)\n\n" if drawn else ""
     return f"""# {recipe["name"]}
 
