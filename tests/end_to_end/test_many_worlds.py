@@ -162,7 +162,7 @@ def test_more_episodes_and_an_expert_play_what_is_missing_only(run, tmp_path, mo
     assert [task["episodes"] for task in (*first["tasks"], *more["tasks"])] == [2, 3]
     assert score(episodes=3) == more
     assert played == []
-    assert "another protocol (episodes: 3 -> 2)" in refusal(score, episodes=2)
+    assert ".episodes: 3 -> 2)" in refusal(score, episodes=2)
     assert "another protocol (tasks.MinAtar/Breakout-v1.expert" in refusal(score, episodes=3, expert="trained")
 
 
