@@ -14,6 +14,7 @@ from agentgym.data.store import locate
 from agentgym.errors import UserError
 from agentgym.evaluation import policy_registry
 from agentgym.evaluation.demonstrations import Demonstrations, demonstrations_of
+from agentgym.evaluation.frame_notes import other_frames
 from agentgym.evaluation.policy_registry import PolicySpec
 from agentgym.policies.agents import shipped_agents
 from agentgym.recipes import (
@@ -28,7 +29,6 @@ from agentgym.recipes import (
 from agentgym.training.run_folder import read_recipe
 from agentgym.trust import NOTHING, Grant, current, trusting
 
-USUAL_FRAME = {"view": "partial", "tile_size": 8, "motion": False}  # of those families that have such settings
 USUAL_EXPERTS = ("babyai-bot", "minigrid-planner", "trained", "atari-ram")  # the first that can act in a task
 
 
@@ -200,7 +200,7 @@ def _plays(
     for suite in suites:
         for task in suite.tasks:
             named = next((each for each in demonstrated if any(map(task.plays_like, each.suite.tasks))), None)
-            notes += _other_frames(task, suite.frame, demonstrated)
+            notes += other_frames(task, suite.frame, demonstrated)
             expert = _choose_expert(asked, named, task, suite.frame, notes)
             budget = named.budget if named and named.expert == expert else BudgetRecipe()
             if seconds is not None:
@@ -214,19 +214,6 @@ def _plays(
                 )
             if before is play:
                 yield play
-
-
-def _other_frames(task: TaskRecipe, frame: FrameRecipe, demonstrated: Sequence[DatasetRecipe]) -> Iterator[str]:
-    """A note where the task was demonstrated, but never with such frames."""
-    suites = [each.suite for each in demonstrated if task.id in {known.id for known in each.suite.tasks}]
-    found = [recipes.differences(_frame_settings(suite.frame), _frame_settings(frame)) for suite in suites]
-    if found and all(found):
-        yield f"{task.id}: frames are not made as those that the agent was trained on ({', '.join(found[0])})"
-
-
-def _frame_settings(frame: FrameRecipe) -> dict[str, Any]:
-    """How frames look, whatever their size: an agent brings them to its own."""
-    return {**USUAL_FRAME, **frame.model_dump(mode="json", exclude={"size"}, exclude_none=True)}
 
 
 def _choose_expert(
