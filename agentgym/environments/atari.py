@@ -1,7 +1,7 @@
 """Atari 2600 games of the Arcade Learning Environment (Bellemare et al. 2013), with its standard protocol.
 
 Ids are `ALE/*-v5`: sticky actions 0.25, frame skip 4, rewards as they are, no end at a lost life, at most 108,000
-frames (Machado et al. 2018). A recipe's `arguments` change what is to be changed, as `gymnasium.make` takes them:
+frames (Machado et al. 2018), in Pong 65,208. A recipe's `arguments` change what is to be changed, as `gymnasium.make` takes them:
 `repeat_action_probability`, `frameskip`, `full_action_space`, `max_num_frames_per_episode`, `mode`, `difficulty`.
 """
 
@@ -21,6 +21,9 @@ from agentgym.environments.task import StepResult, Task
 from agentgym.recipes import FrameRecipe, TaskRecipe
 
 MOMENTS = 3  # steps that a frame with motion shows
+# The console ends a game of Pong itself after 18 minutes: one frame later it writes the number of the game over the
+# opponent's points, which the emulator takes for up to 19 points of reward.
+FRAMES = {"ALE/Pong-v5": 65_208}
 UNCHANGED, GAIN = 128, 8  # its levels of what did not change, and how much stronger a change is shown
 
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # it greets on standard error otherwise
@@ -36,6 +39,9 @@ class AtariTask(Task):
 
     def __init__(self, recipe: TaskRecipe, frame: FrameRecipe) -> None:
         arguments = {"obs_type": "ram", **recipe.arguments}  # the cheapest: the screen is read once, by `draw`
+        if recipe.id in FRAMES:
+            asked = arguments.get("max_num_frames_per_episode", FRAMES[recipe.id])
+            arguments["max_num_frames_per_episode"] = min(asked, FRAMES[recipe.id])
         made = gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **arguments).unwrapped
         assert isinstance(made, ale_py.AtariEnv)
         assert made.spec
@@ -61,7 +67,7 @@ class AtariTask(Task):
 
     @property
     def longest(self) -> int | None:
-        """By the limit of frames: 27,000 steps by the standard protocol."""
+        """By the limit of frames: 27,000 steps by the standard protocol, 16,302 in Pong."""
         skip = self.frame_skip if isinstance(self.frame_skip, int) else min(self.frame_skip)
         steps = self.ale.getInt("max_num_frames_per_episode") // skip
         return min(filter(None, (self.limit, steps)), default=None)
