@@ -74,14 +74,17 @@ class RolloutBuilder:
 
 
 def replay_frames(
-    episode: RolloutResult, task: str | TaskRecipe, frame: FrameRecipe
+    episode: RolloutResult, task: str | TaskRecipe, frame: FrameRecipe, *, steps: int | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """What the agent saw and the whole room from above, uint8[T + 1, ...] each, by playing the episode again."""
+    """What the agent saw and the whole room from above, uint8[T + 1, ...] each, by playing the episode again.
+
+    Of a longer episode only its first `steps` are played: those of a whole game of Atari would fill gigabytes.
+    """
     env = environments.make(task, frame=frame)
     observation, _ = env.reset(seed=episode.seed)
     seen, world = [observation["frame"]], [env.render()]
     space = SpaceCodec.of(env.action_space).root
-    for action in episode.actions:
+    for action in episode.actions[:steps]:
         observation = env.step(as_action(space, action))[0]
         seen.append(observation["frame"])
         world.append(env.render())

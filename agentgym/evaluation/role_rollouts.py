@@ -25,6 +25,8 @@ from agentgym.recipes import BudgetRecipe, EvaluationRecipe
 
 CHOICE = range(1_900_000_000, 1_900_000_008)  # seeds on which the constant action is chosen: of no evaluation
 CHOICE_STEPS = 1000  # of each of them: a constant action may never end a game
+MANY_STEPS = 50_000  # that a policy may take in a task's episodes: below, what a process costs to start is not worth it
+UNKNOWN_STEPS = 1000  # of an episode whose limit is not known
 UNHURRIED = BudgetRecipe(seconds=1e6)  # players that compute nothing have no time budget
 
 OnProgress = Callable[[int], None]
@@ -32,10 +34,10 @@ OnProgress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work: an executor's workers, and whether only this process plays a policy."""
+    """Who does the work: an executor's workers, and whether those play a policy too: None where the task decides."""
 
     executor: Executor
-    in_process: bool
+    play_policies: bool | None
 
 
 def play_role(
@@ -43,7 +45,8 @@ def play_role(
 ) -> list[RolloutResult]:
     """The episodes of those seeds of a task, by who has that role."""
     if role == "agent" and config.policy.kind != "expert":
-        return _rollout_agent(config, play, seeds, None if workers.in_process else workers.executor, on_progress)
+        shared = _is_worth_sharing(config, play, seeds) if workers.play_policies is None else workers.play_policies
+        return _rollout_agent(config, play, seeds, workers.executor if shared else None, on_progress)
     who, budget = _expert_of(config, play, role, workers)
     return rollout_expert(
         who, play.task, frame=play.frame, seeds=seeds, engine=workers.executor, budget=budget, on_progress=on_progress
@@ -55,6 +58,18 @@ def has_role(play: Play, role: str) -> bool:
     if role == "constant":
         return num_actions(play) is not None
     return role != "expert" or play.expert is not None
+
+
+def _is_worth_sharing(config: EvaluationConfig, play: Play, seeds: Sequence[int]) -> bool:
+    """Whether several processes play an agent's episodes sooner: on a CPU, where there may be many steps."""
+    if config.policy.kind != "agent":
+        return False
+    from agentgym.model.device import default_device
+
+    env = environments.make(play.task, frame=play.frame)
+    longest = env.longest or UNKNOWN_STEPS
+    env.close()
+    return default_device().type == "cpu" and len(seeds) * longest >= MANY_STEPS
 
 
 def num_actions(play: Play) -> int | None:

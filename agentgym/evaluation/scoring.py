@@ -55,8 +55,8 @@ def evaluate(
 
     WHO is a run, checkpoint or exported folder, an expert or `sb3:PATH`; `settings` are those of
     `protocol.configure_evaluation`: suite, to, data, expert, trust, and values of the protocol such as episodes.
-    Without `workers` a policy is played by this process, whose threads it uses, and experts by all cores; a Ray cluster
-    is used whole. Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or
+    Without `workers` experts are played by all cores, and so is an agent on a CPU whose episodes may be long; another
+    policy by this process, whose threads it uses. A Ray cluster is used whole. Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or
     the folder holds an evaluation by another protocol that may not be overwritten.
     """
     config = who if isinstance(who, EvaluationConfig) else configure_evaluation(str(who), **settings)
@@ -181,7 +181,8 @@ def _play_what_is_missing(
         return False
     config.folder.mkdir(parents=True, exist_ok=True)
     with executors.start(engine, workers=workers) as started:
-        pool = Workers(started, in_process=workers in (None, 1) and engine == ExecutorName.PROCESSES)
+        undecided = workers is None and engine == ExecutorName.PROCESSES
+        pool = Workers(started, None if undecided else started.workers > 1 or engine != ExecutorName.PROCESSES)
         for (role, task), seeds in missing.items():
             played = _played(config, role, task, seeds, episodes, pool, on_progress)
             episodes[role] = _in_order(config, [*episodes.get(role, ()), *played])

@@ -36,6 +36,7 @@ from agentgym.training.run_folder import read_recipe
 
 FORMAT = 1
 OPSET = 18
+EXAMPLE_STEPS = 500  # of the episode that goes with an export, at most
 COPIED = ("onnx_policy.py", "example.py")
 
 
@@ -78,6 +79,14 @@ def _domain_of(policy: AgentPolicy, task: TaskRecipe, frame: FrameRecipe) -> Dom
     return policy.fitted(space, env.frame_shape, env.task).domain
 
 
+def _cut(task: TaskRecipe, frame: FrameRecipe) -> TaskRecipe:
+    """The task with episodes of at most EXAMPLE_STEPS: a whole game of Atari would be long to compare."""
+    env = environments.make(task, frame=frame)
+    longest = env.longest
+    env.close()
+    return task if longest and longest <= EXAMPLE_STEPS else task.model_copy(update={"limit": EXAMPLE_STEPS})
+
+
 def _fill(folder: Path, policy: AgentPolicy, suite: SuiteRecipe, task: TaskRecipe, seed: int) -> int:
     """Policy and example; how many steps that has. Raises UserError when the graph plays it otherwise than PyTorch."""
     write_policy(policy, folder)
@@ -85,8 +94,9 @@ def _fill(folder: Path, policy: AgentPolicy, suite: SuiteRecipe, task: TaskRecip
         (folder / name).write_text(
             (resources.files("agentgym.policies.onnx_runtime") / name).read_text("utf-8"), "utf-8"
         )
-    [episode] = rollout(policy, task, frame=suite.frame, seeds=[seed], num_environments=1, deterministic=True)
-    frames = replay_frames(episode, task, suite.frame)[0][:-1]
+    short = _cut(task, suite.frame)
+    [episode] = rollout(policy, short, frame=suite.frame, seeds=[seed], num_environments=1, deterministic=True)
+    frames = replay_frames(episode, short, suite.frame)[0][:-1]
     np.savez_compressed(
         folder / "example.npz", frames=frames, actions=np.array(episode.actions), instruction=episode.instruction
     )

@@ -62,7 +62,7 @@ def write_videos(
         videos = []
         for episode in episodes:
             task, frame = plays[episode.task].task, plays[episode.task].frame
-            seen, world = replay_frames(episode, task, frame)
+            seen, world = replay_frames(episode, task, frame, steps=VIDEO_STEPS)
             space = _space_of(task, frame)
             names, places = _named(space, episode.actions[:VIDEO_STEPS])
             explanation = _explain(agent.playing(space, task.id), episode, seen, places) if agent else None
@@ -149,7 +149,7 @@ def _explain(
     if not isinstance(root, Integers) or root.shape is not None or policy.model.vision_encoder.temporal is not None:
         return None
     actions = np.array(places, np.int64)
-    return explain(policy.model, policy.tokenizer, episode.instruction, seen[: len(places)], actions, policy.domain)
+    return explain(policy.model, policy.tokenizer, episode.instruction, seen[:-1], actions, policy.domain)
 
 
 def _write_video(
@@ -163,11 +163,10 @@ def _write_video(
     explanation: Explanation | None,
 ) -> dict[str, Any]:
     stem = f"{outcome}-{episode.task.replace('/', '-')}-{episode.seed}"
-    shown = len(places)
     write_video(
         folder / f"{stem}.mp4",
-        frames=seen[: shown + 1],
-        world=world[: shown + 1],
+        frames=seen,
+        world=world,
         actions=[names[place] for place in places],
         instruction=episode.instruction,
         outcome=f"return {episode.total_reward:g}" if outcome == "return" else outcome,
@@ -178,8 +177,8 @@ def _write_video(
         **episode.to_json(),
         "actions": places,
         "action_names": list(names),
-        "seen": _write_sheet(folder, f"{stem}-seen.png", seen[: shown + 1]),
-        "world": _write_sheet(folder, f"{stem}-world.png", _small(world[: shown + 1])),
+        "seen": _write_sheet(folder, f"{stem}-seen.png", seen),
+        "world": _write_sheet(folder, f"{stem}-world.png", _small(world)),
     }
     if explanation is None:
         return video

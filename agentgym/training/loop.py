@@ -116,6 +116,7 @@ class Updater:
     def update(self, number: int, rate: float, metrics: MetricAccumulator, timer: StepTimer) -> float:
         """One update of the weights; the norm of the gradient. Raises UserError when that is not finite."""
         accelerator, accumulation = self.accelerator, self.loop.recipe.accumulation
+        windows = accumulation * self.loop.recipe.batch_size // accelerator.num_processes  # of this process
         timer.start()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -129,7 +130,7 @@ class Updater:
             timer.lap("forward")
             last = micro == accumulation - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
-                accelerator.backward(losses.total / accumulation)
+                accelerator.backward(losses.total * (len(batch.episodes) / windows))
             timer.lap("backward")
         gradient_norm = accelerator.clip_grad_norm_(self.model.parameters(), self.loop.recipe.gradient_clip)
         if not torch.isfinite(gradient_norm):  # before the weights have it, and a checkpoint the weights

@@ -6,8 +6,9 @@ import pytest
 from refusals import refusal
 from tiny import TASK, experiment_recipe, model_of, record, tokenizer_of
 
-from agentgym import experts
-from agentgym.evaluation import task_scores
+from agentgym import executors, experts
+from agentgym.evaluation import role_rollouts, task_scores
+from agentgym.evaluation.protocol import configure_evaluation
 from agentgym.files import write_json
 from agentgym.recipes import TaskRecipe
 
@@ -68,9 +69,11 @@ def test_the_result_does_not_depend_on_how_many_environments_run_at_once(run, sc
 @pytest.mark.slow  # each worker imports torch, and a cluster takes its time to start
 @pytest.mark.parametrize("sampled", [False, True])
 def test_the_episodes_are_the_same_bytes_wherever_and_in_whatever_number_they_are_played(
-    run, scored, sampled, tmp_path
+    run, scored, sampled, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(role_rollouts, "MANY_STEPS", 1)  # so that it is shared where nothing is said
     ways = {
+        "said nothing": {"workers": None},
         "one": {"environments": 1},
         "many": {"environments": 32},
         "async": {"vector": "async"},
@@ -83,6 +86,19 @@ def test_the_episodes_are_the_same_bytes_wherever_and_in_whatever_number_they_ar
         scored(run, name, suite=None, videos=0, episodes=4, deterministic=not sampled, **changes)
     one, *others = ((tmp_path / name / "episodes.json").read_bytes() for name in ways)
     assert others == [one] * len(others)
+
+
+def test_an_agent_is_shared_by_processes_where_its_episodes_may_be_long(run, scored, monkeypatch):
+    shared = []
+    monkeypatch.setattr(role_rollouts, "_rollout_agent", lambda *given: shared.append(given[3] is not None) or [])
+    for workers, many_steps in ((None, 1), (None, 10**6), (1, 1), (2, 10**6)):
+        monkeypatch.setattr(role_rollouts, "MANY_STEPS", many_steps)
+        config = configure_evaluation(str(run), suite=None, episodes=1)
+        [play, *_] = config.plays
+        with executors.start(workers=workers) as started:
+            pool = role_rollouts.Workers(started, None if workers is None else workers > 1)
+            role_rollouts.play_role(config, play, "agent", [0], pool, lambda count: None)
+    assert shared == [True, False, False, True]
 
 
 def test_drawn_actions_are_others_than_the_likeliest(run, scored, tmp_path):

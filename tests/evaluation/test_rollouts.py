@@ -144,6 +144,8 @@ def test_an_episode_is_reproduced_by_its_seed_and_actions():
     assert info["is_success"]
     assert total == episode.total_reward
     assert len(seen) == len(world) == episode.length + 1
+    for whole, beginning in zip((seen, world), replay_frames(episode, TASK, FRAME, steps=2), strict=True):
+        np.testing.assert_array_equal(beginning, whole[:3])
 
 
 def test_an_episode_survives_json():
