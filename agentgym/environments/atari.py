@@ -1,8 +1,9 @@
 """Atari 2600 games of the Arcade Learning Environment (Bellemare et al. 2013), with its standard protocol.
 
 Ids are `ALE/*-v5`: sticky actions 0.25, frame skip 4, rewards as they are, no end at a lost life, at most 108,000
-frames (Machado et al. 2018), in Pong 65,208. A recipe's `arguments` change what is to be changed, as `gymnasium.make` takes them:
-`repeat_action_probability`, `frameskip`, `full_action_space`, `max_num_frames_per_episode`, `mode`, `difficulty`.
+frames (Machado et al. 2018), in Pong 65,208. A recipe's `arguments` change what is to be changed, as `gymnasium.make`
+takes them: `repeat_action_probability`, `frameskip`, `full_action_space`, `max_num_frames_per_episode`, `mode`,
+`difficulty`.
 """
 
 from collections import deque

@@ -56,8 +56,9 @@ def evaluate(
     WHO is a run, checkpoint or exported folder, an expert or `sb3:PATH`; `settings` are those of
     `protocol.configure_evaluation`: suite, to, data, expert, trust, and values of the protocol such as episodes.
     Without `workers` experts are played by all cores, and so is an agent on a CPU whose episodes may be long; another
-    policy by this process, whose threads it uses. A Ray cluster is used whole. Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or
-    the folder holds an evaluation by another protocol that may not be overwritten.
+    policy by this process, whose threads it uses. A Ray cluster is used whole.
+    Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or the folder holds
+    an evaluation by another protocol that may not be overwritten.
     """
     config = who if isinstance(who, EvaluationConfig) else configure_evaluation(str(who), **settings)
     with granted(config.grant):

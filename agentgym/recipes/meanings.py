@@ -121,7 +121,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     "TrainingRecipe": {
         "window": "Steps that the agent sees. Longer where something is to be remembered.",
         "batch_size": "Windows of a batch, of all processes together.",
-        "accumulation": "Batches of an update, where memory is short or windows differ in length: they are cut where the fewest steps are padded.",
+        "accumulation": "Batches of an update, cut where the fewest steps are padded. More where memory is "
+        "short, or where windows differ in length.",
         "updates": "How long it trains. Raise it while held-out loss still falls at the end.",
         "optimizer": "`muon` from scratch; `adamw` for what is pretrained.",
         "warmup_updates": "Updates over which the rate rises linearly.",

@@ -20,8 +20,8 @@ def batches_of(
     """A process's share of every batch from update `first` on, with the noise that decides which patches are masked.
 
     The windows of an update go into its batches by length, cut where the fewest steps are padded, and every process has
-    some of each length. Noise and jitter belong to a window's place in the order. So neither the number of processes nor how an
-    update is cut into batches changes the update.
+    some of each length. Noise and jitter belong to a window's place in the order. So neither the number of
+    processes nor how an update is cut into batches changes the update.
     """
     unit = _unit(recipe, processes)
     numbers = range(first * recipe.accumulation, recipe.updates * recipe.accumulation)
@@ -50,8 +50,9 @@ def cut_by_length(steps: NDArray[np.int64], batches: int, unit: int) -> NDArray[
     more than a batch of equal parts may, it is one of those that cost least in all.
     """
     places = np.arange(0, len(steps) + 1, unit)
-    costs = (places[None, 1:] - places[:-1, None]) * steps[places[1:] - 1]  # of a batch [from a place, to the next ones]
-    costs = np.where((costs > 0) & (costs <= len(steps) // batches * steps[-1]), costs.astype(float), np.inf)
+    sizes, longest = places[None, 1:] - places[:-1, None], steps[places[1:] - 1]  # [from, to], [to]
+    costs = (sizes * longest).astype(float)
+    costs[(costs <= 0) | (costs > len(steps) // batches * steps[-1])] = np.inf
     least = costs[0]  # [to]: of all batches so far, the last of which ends there
     begins: list[NDArray[np.int64]] = []
     for _ in range(batches - 1):
