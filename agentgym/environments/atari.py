@@ -41,7 +41,7 @@ class AtariTask(Task):
     def __init__(self, recipe: TaskRecipe, frame: FrameRecipe) -> None:
         arguments = {"obs_type": "ram", **recipe.arguments}  # the cheapest: the screen is read once, by `draw`
         if recipe.id in FRAMES:
-            asked = arguments.get("max_num_frames_per_episode", FRAMES[recipe.id])
+            asked = arguments.get("max_num_frames_per_episode") or FRAMES[recipe.id]  # 0 is no limit
             arguments["max_num_frames_per_episode"] = min(asked, FRAMES[recipe.id])
         made = gymnasium.make(recipe.id, render_mode="rgb_array", disable_env_checker=True, **arguments).unwrapped
         assert isinstance(made, ale_py.AtariEnv)
