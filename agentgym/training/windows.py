@@ -219,7 +219,8 @@ def order(size: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
     return chosen
 
 
-@lru_cache(maxsize=8)  # a batch takes a few places of one: drawing it again each time would cost more than the batch
+# A batch takes a few places of the one of each part: drawing them again each time would cost more than the batch.
+@lru_cache(maxsize=64)
 def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(size)
 

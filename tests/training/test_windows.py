@@ -15,6 +15,7 @@ from agentgym.model.tokenizer import PAD
 from agentgym.recipes import with_later_keys
 from agentgym.recipes.experiments import TrainingRecipe
 from agentgym.spaces import SpaceCodec
+from agentgym.training import windows
 from agentgym.training.windows import WindowSource, mixed_order, order, prefetch, quotas, split_episodes
 
 LENGTHS = (3, 1, 5, 4)
@@ -116,6 +117,14 @@ def test_only_the_episodes_that_were_asked_for_are_in_it(dataset):
     source = source_of(dataset, episodes=(1, 3), window=2)
     assert set(source.batch(np.arange(len(source))).episodes) == {1, 3}
     assert len(source) == 1 + 2
+
+
+def test_each_part_of_a_large_mixture_is_shuffled_once_an_epoch():
+    windows._permutation.cache_clear()
+    sizes = range(1000, 1020)
+    for first in range(0, 600, 200):
+        mixed_order(sizes, [1.0] * len(sizes), 0, first, 200)
+    assert windows._permutation.cache_info().misses == len(sizes)
 
 
 def test_the_order_is_one_permutation_an_epoch():
