@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,18 @@ def batches_of(
     """
     unit = _unit(recipe, processes)
     numbers = range(first * recipe.accumulation, recipe.updates * recipe.accumulation)
+    windows = recipe.accumulation * recipe.batch_size
 
-    def make(number: int) -> tuple[Batch, Tensor]:
-        update, micro = divmod(number, recipe.accumulation)
-        windows = recipe.accumulation * recipe.batch_size
+    @lru_cache(maxsize=recipe.loader_workers + 1)  # once for all batches of an update
+    def cut(update: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         chosen = source.order(recipe.seed, update * windows, windows)
         steps = source.steps(chosen)
         by_length = steps.argsort(kind="stable")
-        cuts = cut_by_length(steps[by_length], recipe.accumulation, unit)
+        return chosen, by_length, cut_by_length(steps[by_length], recipe.accumulation, unit)
+
+    def make(number: int) -> tuple[Batch, Tensor]:
+        update, micro = divmod(number, recipe.accumulation)
+        chosen, by_length, cuts = cut(update)
         mine = by_length[cuts[micro] : cuts[micro + 1]][process::processes]
         batch = source.batch(chosen[mine])
         noise, colours = draw(batch, recipe.seed, update * windows + mine)
