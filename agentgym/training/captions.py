@@ -18,7 +18,8 @@ from agentgym.model.tokenizer import pad_left
 from agentgym.model.vision import FrameSize
 from agentgym.spaces import SpaceCodec
 from agentgym.training.datasets import PROMPT
-from agentgym.training.windows import Batch, order
+from agentgym.training.order import order
+from agentgym.training.windows import Batch
 
 
 class CaptionSource:

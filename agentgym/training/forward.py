@@ -13,7 +13,8 @@ from agentgym.model.agent import AgentOutput
 from agentgym.recipes import LossRecipe
 from agentgym.training.augmentation import draw
 from agentgym.training.losses import Losses, compute_losses, frames_to_mask
-from agentgym.training.windows import Batch, Source, order
+from agentgym.training.order import order
+from agentgym.training.windows import Batch, Source
 
 Autocast = Callable[[], AbstractContextManager[object]]
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentgym.model.tokenizer import PAD
-from agentgym.training.windows import Batch, Source, mixed_order
+from agentgym.training.order import mixed_order
+from agentgym.training.windows import Batch, Source
 
 
 class MixedSource:

@@ -1,7 +1,6 @@
-"""Windows of steps as batches: the table of windows, padding, and an order that can be resumed.
+"""Windows of steps as batches: the table of windows, and padding.
 
-The order is a function of (seed, epoch), and a batch a function of its number, so nothing has to be saved to resume
-where a run stopped. Windows are cut where the policy's window moves (`model.sequence`); an action is a target in one
+Windows are cut where the policy's window moves (`model.sequence`); an action is a target in one
 of them only. Padding is at the end of a window and is marked; only padding is marked.
 """
 
@@ -10,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Protocol, TypeVar
 
@@ -27,10 +25,10 @@ from agentgym.model.sequence import SlidingWindow
 from agentgym.model.tokenizer import pad_left
 from agentgym.model.vision import FrameSize
 from agentgym.spaces import NO_TOKEN, Integers, SpaceCodec
+from agentgym.spaces.values import Actions
+from agentgym.training.order import order
 
 Made = TypeVar("Made")
-
-ROUND = 1000  # places within which a mixture keeps its weights
 
 
 @dataclass(frozen=True)
@@ -140,28 +138,25 @@ class WindowSource:
         longest = int((rows[:, 2] - rows[:, 1]).max())
         (height, width, _), size = self._dataset.header.frame_shape, self._frame_size
         frames = np.zeros((len(rows), longest, height, width, 3), np.uint8)
-        actions: list[NDArray[np.int64]] = []
-        targets: list[NDArray[np.int64]] = []
+        series: list[Actions] = []  # of each window: the executed actions, the targets
+        wanted: list[Actions] = []
+        chances: list[NDArray[np.float32]] = []
         step_mask = np.zeros((len(rows), longest), bool)
         context_mask = np.zeros((len(rows), longest), bool)
-        soft = None if self._by_action is None else np.zeros((len(rows), longest, self._codec.num_tokens), np.float32)
         for i, (episode, start, stop) in enumerate(rows.tolist()):
             steps = stop - start
             self._dataset.fill(frames[i, :steps], episode, start)
             executed, labels = self._dataset.actions(episode, start, stop)
-            try:
-                actions.append(self._codec.encode_series(executed))
-                targets.append(actions[-1] if labels is None else self._codec.encode_series(labels))
-            except ValueError as error:
-                path = self._dataset.path
-                raise UserError(f"{path}: episode {episode}: {error}; see 'agentgym check {path}'") from None
-            if soft is not None:
-                soft[i, :steps, self._by_action] = self._dataset.extra(episode, LABEL_PROBABILITIES, start, stop).T
+            series.append(executed)
+            wanted.append(executed if labels is None else labels)
+            if self._by_action is not None:
+                chances.append(self._dataset.extra(episode, LABEL_PROBABILITIES, start, stop))
             step_mask[i, :steps] = True
             context_mask[i, : self._kept if start else 0] = True
-        widest = max(tokens.shape[1] for tokens in (*actions, *targets))
-        executed_tokens, action_mask = pad_actions(actions, longest, widest)
-        target_tokens, target_mask = pad_actions(targets, longest, widest)
+        tokens, target = self._encode(rows, series), self._encode(rows, wanted)
+        widest = max(tokens.shape[1], target.shape[1])
+        executed_tokens, action_mask = pad_actions(tokens, step_mask, widest)
+        target_tokens, target_mask = pad_actions(target, step_mask, widest)
         instruction, instruction_mask = pad_left([self._instructions[episode] for episode in rows[:, 0]])
         return Batch(
             instruction=torch.from_numpy(instruction),
@@ -177,8 +172,31 @@ class WindowSource:
             patches_per_frame=self._patches_per_frame,
             num_action_tokens=self._codec.num_tokens,
             labels=labels_to_read(executed_tokens, target_tokens, target_mask),
-            probabilities=None if soft is None else torch.from_numpy(soft),
+            probabilities=self._by_token(chances, step_mask),
         )
+
+    def _encode(self, rows: NDArray[np.int64], series: Sequence[Actions]) -> NDArray[np.int64]:
+        """The tokens of every step of these windows, one after another, int64[steps, longest action]."""
+        try:
+            return self._codec.encode_series(_chain(series))
+        except ValueError:
+            for episode, actions in zip(rows[:, 0].tolist(), series, strict=True):
+                try:
+                    self._codec.encode_series(actions)
+                except ValueError as error:
+                    path = self._dataset.path
+                    raise UserError(f"{path}: episode {episode}: {error}; see 'agentgym check {path}'") from None
+            raise
+
+    def _by_token(self, chances: Sequence[NDArray[np.float32]], step_mask: NDArray[np.bool_]) -> Tensor | None:
+        """The probabilities of each window's steps as float32[rows, steps, tokens]."""
+        if self._by_action is None:
+            return None
+        found = np.zeros((*step_mask.shape, self._codec.num_tokens), np.float32)
+        every = np.zeros((int(step_mask.sum()), self._codec.num_tokens), np.float32)
+        every[:, self._by_action] = np.concatenate(chances)
+        found[step_mask] = every
+        return torch.from_numpy(found)
 
     def _tokens_by_action(self) -> NDArray[np.int64] | None:
         """The token of each action whose probability was recorded, in that order; None where none was."""
@@ -199,61 +217,18 @@ def labels_to_read(actions: Tensor, targets: Tensor, target_mask: Tensor) -> Ten
     return targets if bool(differ.any()) else None
 
 
-def pad_actions(rows: Sequence[NDArray[np.int64]], steps: int, length: int) -> tuple[Tensor, Tensor]:
-    """Tokens [T, ...] of each row as int64[rows, steps, length], 0 where there is none, and the mask of what is one."""
-    padded = np.full((len(rows), steps, length), NO_TOKEN, np.int64)
-    for place, tokens in zip(padded, rows, strict=True):
-        place[: len(tokens), : tokens.shape[1]] = tokens
+def _chain(series: Sequence[Actions]) -> Actions:
+    if isinstance(series[0], np.ndarray):
+        return np.concatenate(series)
+    return tuple(action for actions in series for action in actions)
+
+
+def pad_actions(tokens: NDArray[np.int64], step_mask: NDArray[np.bool_], length: int) -> tuple[Tensor, Tensor]:
+    """Tokens of all steps, int64[steps, some], as int64[rows, time, length], 0 where there is none, and the mask."""
+    padded = np.full((*step_mask.shape, length), NO_TOKEN, np.int64)
+    padded[step_mask, : tokens.shape[1]] = tokens
     mask = padded != NO_TOKEN
     return torch.from_numpy(np.where(mask, padded, 0)), torch.from_numpy(mask)
-
-
-def order(size: int, seed: int, first: int, count: int) -> NDArray[np.int64]:
-    """Places [first, first + count) of the endless order over `size` windows: a permutation an epoch, by seed."""
-    places = np.arange(first, first + count)
-    epochs = places // size
-    chosen = np.empty(count, dtype=np.int64)
-    for epoch in np.unique(epochs):
-        here = epochs == epoch
-        chosen[here] = _permutation(size, seed, int(epoch))[places[here] % size]
-    return chosen
-
-
-# A batch takes a few places of the one of each part: drawing them again each time would cost more than the batch.
-@lru_cache(maxsize=64)
-def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, epoch]).permutation(size)
-
-
-def mixed_order(sizes: Sequence[int], weights: Sequence[float], seed: int, first: int, count: int) -> NDArray[np.int64]:
-    """The same, int64[count], over parts of those sizes, each at its own pace through its own `order`.
-
-    Of every thousand places in a row each part has its share by weight, to the nearest, in a shuffled order.
-    """
-    if len(sizes) == 1:
-        return order(sizes[0], seed, first, count)
-    shares = quotas(weights)
-    starts = np.cumsum([0, *sizes[:-1]])
-    chosen = np.empty(count, dtype=np.int64)
-    for round_ in range(first // ROUND, -(-(first + count) // ROUND)):
-        turns = np.random.default_rng([seed, round_, len(sizes)]).permutation(np.repeat(np.arange(len(sizes)), shares))
-        low, high = max(0, first - round_ * ROUND), min(ROUND, first + count - round_ * ROUND)
-        for part in range(len(sizes)):
-            here = np.flatnonzero(turns[low:high] == part)
-            before = round_ * int(shares[part]) + int((turns[:low] == part).sum())
-            chosen[round_ * ROUND + low - first + here] = starts[part] + order(sizes[part], seed, before, len(here))
-    return chosen
-
-
-def quotas(weights: Sequence[float]) -> NDArray[np.int64]:
-    """int64[parts]: how many of ROUND places each has, by largest remainder. Raises UserError when one has none."""
-    exact = ROUND * np.asarray(weights, np.float64) / np.sum(weights)
-    shares = np.floor(exact).astype(np.int64)
-    shares[np.argsort(shares - exact, kind="stable")[: ROUND - shares.sum()]] += 1
-    if not shares.all():
-        part = int(np.argmin(shares))
-        raise UserError(f"mixture.{part}: weight {weights[part]:g} is under a thousandth of all; leave the part out")
-    return shares
 
 
 def split_episodes(

@@ -15,8 +15,9 @@ from agentgym.model.tokenizer import PAD
 from agentgym.recipes import with_later_keys
 from agentgym.recipes.experiments import TrainingRecipe
 from agentgym.spaces import SpaceCodec
-from agentgym.training import windows
-from agentgym.training.windows import WindowSource, mixed_order, order, prefetch, quotas, split_episodes
+from agentgym.training import order as drawing
+from agentgym.training.order import mixed_order, order, quotas
+from agentgym.training.windows import WindowSource, prefetch, split_episodes
 
 LENGTHS = (3, 1, 5, 4)
 EPISODES = [counted_episode(seed, steps=steps) for seed, steps in enumerate(LENGTHS)]
@@ -120,11 +121,11 @@ def test_only_the_episodes_that_were_asked_for_are_in_it(dataset):
 
 
 def test_each_part_of_a_large_mixture_is_shuffled_once_an_epoch():
-    windows._permutation.cache_clear()
+    drawing._permutation.cache_clear()
     sizes = range(1000, 1020)
     for first in range(0, 600, 200):
         mixed_order(sizes, [1.0] * len(sizes), 0, first, 200)
-    assert windows._permutation.cache_info().misses == len(sizes)
+    assert drawing._permutation.cache_info().misses == len(sizes)
 
 
 def test_the_order_is_one_permutation_an_epoch():

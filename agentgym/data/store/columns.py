@@ -1,8 +1,8 @@
 """Columns of a shard as they are in its file: their values as plain ones, without making objects of Arrow or NumPy.
 
 Reading a window takes fifty values and small slices, which is several times as fast this way. Only the types of the
-format are known: numbers, booleans, texts, bytes, and lists of those. A text that is not UTF-8 reads with U+FFFD in it;
-its episode's checksum then says that it is damaged.
+format are known: numbers, rows of numbers, booleans, texts, bytes, and lists of those. A text that is not UTF-8 reads
+with U+FFFD in it; its episode's checksum then says that it is damaged.
 """
 
 from collections.abc import Iterator
@@ -28,6 +28,31 @@ class Numbers:
         """Values [start, stop)."""
         found: list[Any] = self.content[start:stop].tolist()
         return found
+
+    def between(self, start: int, stop: int) -> memoryview:
+        """Values [start, stop), not copied."""
+        found: memoryview = self.content[start:stop]
+        return found
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of numbers, as many in each."""
+
+    width: int
+    values: Numbers
+
+    def at(self, place: int) -> list[Any]:
+        """One row."""
+        return self.values.read(place * self.width, (place + 1) * self.width)
+
+    def read(self, start: int, stop: int) -> list[list[Any]]:
+        """Rows [start, stop)."""
+        return [self.at(place) for place in range(start, stop)]
+
+    def between(self, start: int, stop: int) -> memoryview:
+        """The numbers of rows [start, stop), one row after another, not copied."""
+        return self.values.between(start * self.width, stop * self.width)
 
 
 @dataclass(frozen=True)
@@ -75,9 +100,10 @@ class Lists:
         return self.values.read(min(low + start, high), min(low + stop, high))
 
     def part(self, place: int, start: int, stop: int) -> memoryview:
-        """Values [start, stop) of a list of numbers, not copied."""
+        """The numbers of values [start, stop) of a list, not copied."""
         first = self.offsets[place]
-        return self.values.content[first + start : first + stop]
+        found: memoryview = self.values.between(first + start, first + stop)
+        return found
 
     def at(self, place: int) -> list[Any]:
         """One list."""
@@ -88,7 +114,7 @@ class Lists:
         return [self.at(place) for place in range(start, stop)]
 
 
-Column = Numbers | Blobs | Lists
+Column = Numbers | Rows | Blobs | Lists
 
 
 class Columns(dict[str, Any]):
@@ -113,6 +139,10 @@ class Columns(dict[str, Any]):
 def _column_of(kind: pa.DataType, buffers: Iterator[pa.Buffer]) -> Column:
     """A column out of its buffers in Arrow's order: of each level whether values are null, then offsets or values."""
     next(buffers)
+    if pa.types.is_fixed_size_list(kind):
+        values = _column_of(kind.value_type, buffers)
+        assert isinstance(values, Numbers)
+        return Rows(kind.list_size, values)
     content = next(buffers) or b""
     if pa.types.is_list(kind):
         return Lists(_offsets(content), _column_of(kind.value_type, buffers))

@@ -202,15 +202,13 @@ class Shard:
             self.extras(row)
             self._whole_extras[row] = True
         extra = next(each for each in self.header.extras if each.name == name)
-        column = self._rows.column(name)
-        first = column.offsets[row].as_py()
+        column = self._columns[name]
         if extra.in_blocks:
             found = np.empty((stop - start, *extra.shape), np.uint8)
             for place, inside, here in split_blocks(start, stop):
-                decode_block(memoryview(column.values[first + place].as_buffer()), inside, found[here])
+                decode_block(column.value(row, place), inside, found[here])
             return found
-        values = column.values.slice(first + start, stop - start).flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(values, extra.dtype).reshape(stop - start, *extra.shape)
+        return np.array(column.part(row, start, stop), extra.dtype).reshape(stop - start, *extra.shape)
 
     def require_whole(self, row: int) -> None:
         """Raises UserError naming the episode when any of it is not what was written."""
