@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ class Processes:
 
         from joblib import Parallel, delayed  # a third of a second, which `agentgym --help` does not wait for
 
+        # A worker that has loaded PyTorch is taken for one that leaks memory, and begun again: no fault of the user's.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning, "joblib")
         # The initializer runs in the worker processes only: this process keeps its Ctrl-C.
         parallel = Parallel(
             n_jobs=min(self.workers, max(1, len(jobs))),

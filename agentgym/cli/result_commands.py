@@ -62,7 +62,10 @@ def report(
 
 @verb(app)
 def publish(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="A run folder; then others of its recipe with other training seeds, to stand beside."),
+    ],
     to: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("experiments"),
     *,
     output: CommandOutput,
@@ -71,7 +74,7 @@ def publish(
     from agentgym.evaluation.stored import read_evaluation
     from agentgym.report import publish as publishing
 
-    page = publishing.publish(run, to)
+    page = publishing.publish(runs[0], to, runs[1:])
     for document in filter(Path.is_file, (Path("README.md"), Path("docs/results.md"))):
         publishing.update_results(document, page.stem, read_evaluation(page.with_suffix(".json")))
         publishing.update_scores(document, to)

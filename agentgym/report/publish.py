@@ -13,13 +13,15 @@ from agentgym.evaluation.stored import read_evaluation
 from agentgym.files import read_json, read_text, replace_file, understanding, write_json
 from agentgym.folders import make_folder
 from agentgym.report import figures, reproduction
+from agentgym.report.training_runs import Scored, compare_runs, mean_of, runs_table
 from agentgym.training.run_folder import read_metrics, read_recipe, read_training
 
 
-def publish(run: Path, to: Path) -> Path:
+def publish(run: Path, to: Path, others: Sequence[Path] = ()) -> Path:
     """Writes a run's NAME.json, NAME.svg and NAME.md into `to`; the page. Raises UserError if it is not scored.
 
-    NAME-scores.svg has the normalised scores of several tasks.
+    NAME-scores.svg has the normalised scores of several tasks. `others` are runs of the same recipe with other training
+    seeds, whose scores are put beside it.
     """
     files = {name: run / name for name in ("recipe.json", "training.json", "evaluation.json", "metrics.jsonl")}
     for file in files.values():
@@ -27,16 +29,16 @@ def publish(run: Path, to: Path) -> Path:
             raise UserError(f"{file}: is missing; publish a run that is trained and evaluated")
     recipe = read_json(files["recipe.json"], dict)
     training, evaluation = read_training(files["training.json"]), read_evaluation(files["evaluation.json"])
-    metrics = read_metrics(run)
+    metrics, runs = read_metrics(run), compare_runs(run, others)
     name = read_recipe(run).name  # which is one of a file in `to`, not a path out of it
     with understanding(run):
         figure = figures.training_figure(metrics)
         scores = _scores_figure(evaluation)
-        page = _page(recipe, training, evaluation, reproduction.command(recipe, run), drawn=scores is not None)
+        page = _page(recipe, training, evaluation, runs, reproduction.command(recipe, run), drawn=scores is not None)
     make_folder(to)
     if scores is not None:
         replace_file(to / f"{name}-scores.svg", scores)
-    write_json(to / f"{name}.json", {**evaluation, "training": training})
+    write_json(to / f"{name}.json", {**evaluation, "training": training} | ({"training_runs": runs} if runs else {}))
     replace_file(to / f"{name}.svg", figure)
     replace_file(to / f"{name}.md", page)
     return to / f"{name}.md"
@@ -164,9 +166,11 @@ def scores_table(folder: Path, names: Sequence[str], pages: str = "experiments")
     """One line for each task of published runs, by their numbers in `folder`, as Markdown, linked to `pages`."""
     stored = {name: read_evaluation(folder / f"{name}.json") for name in names}
     judged = all(defines_success(task) for each in stored.values() for task in each["tasks"])
+    several = any("training_runs" in each for each in stored.values())
     lines = [
-        f"| task | {'success' if judged else 'score'} [95 %] | random | expert | trained |",
-        "|---|---|---|---|---|",
+        f"| task | {'success' if judged else 'score'} [95 %] | random | expert | trained |"
+        + (" normalised, over training seeds |" if several else ""),
+        "|---|---|---|---|---|" + ("---|" if several else ""),
     ]
     for name, each in stored.items():
         scores = list(read_scores(each))
@@ -176,8 +180,14 @@ def scores_table(folder: Path, names: Sequence[str], pages: str = "experiments")
             lines.append(
                 f"| [{agent.task}]({pages}/{name}.md) | {_value(agent)} [{_between(agent)}] "
                 f"| {by_role['random']} | {by_role.get('expert', '–')} | {trained} |"
+                + (f" {_over_runs(each, agent.task)} |" if several else "")
             )
     return "\n".join(lines) + "\n"
+
+
+def _over_runs(stored: dict[str, Any], task: str) -> str:
+    runs = stored.get("training_runs", ())
+    return f"{mean_of(runs, task)} of {len(runs)}" if runs and task in runs[0]["normalised"] else "–"
 
 
 def specialists_table(folder: Path, name: str, others: Sequence[str], pages: str = "experiments") -> str:
@@ -236,12 +246,22 @@ def update_scores(document: Path, folder: Path) -> None:
 
 
 def _page(
-    recipe: dict[str, Any], training: dict[str, Any], evaluation: dict[str, Any], made_by: str, *, drawn: bool
+    recipe: dict[str, Any],
+    training: dict[str, Any],
+    evaluation: dict[str, Any],
+    runs: Sequence[Scored],
+    made_by: str,
+    *,
+    drawn: bool,
 ) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in evaluation["versions"].items())
     loop = recipe["training"]
     windows = loop["batch_size"] * loop.get("accumulation", 1)
     figure = f"![Normalised scores, 95 % intervals over episodes]({recipe['name']}-scores.svg)\n\n" if drawn else ""
+    others = f"{runs_table(runs)}\n" if runs else ""
+    seeds = [run["seed"] for run in runs if run["seed"] != loop["seed"]]
+    again = f" (again with each `--set training.seed=SEED --run runs/{recipe['name']}-SEED`)" if seeds else ""
+    folders = " ".join([f"runs/{recipe['name']}", *(f"runs/{recipe['name']}-{seed}" for seed in seeds)])
     return f"""# {recipe["name"]}
 
 {recipe["description"]}.
@@ -252,7 +272,7 @@ Trained for {training["updates"]:,} updates of {windows} windows ({training["tar
 in {training["seconds"]:,.0f} s, {training["precision"]}, {training["parameters"]:,} parameters, seed {loop["seed"]}.
 Intervals are over {UNIT}.
 
-![Learning curves]({recipe["name"]}.svg)
+{others}![Learning curves]({recipe["name"]}.svg)
 
-Made by `{made_by}` and `agentgym publish runs/{recipe["name"]}`. {versions}.
+Made by `{made_by}`{again} and `agentgym publish {folders}`. {versions}.
 """

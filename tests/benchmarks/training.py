@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from flop import ATTENTION, matrix_rate
 from plain import Plain, PlainPolicy
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -127,36 +128,6 @@ def shares(profiled):
         for kind, names in kinds.items()
     }
     return {**found, "rest": 1 - sum(found.values())}
-
-
-def matrix_rate(dtype, size=2048):
-    """FLOP a second of square matrix products, by processor and by clock."""
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-    a @ b
-    by_processor, by_clock = [], []
-    for _ in range(ROUNDS):
-        clock, processor = time.perf_counter(), time.process_time()
-        a @ b
-        by_processor.append(2 * size**3 / (time.process_time() - processor))
-        by_clock.append(2 * size**3 / (time.perf_counter() - clock))
-    return statistics.median(by_processor), statistics.median(by_clock)
-
-
-def attention_flop(queries, keys, _values, _dropout=0.0, is_causal=False, **_):
-    """Of two products, as PyTorch counts other kinds of attention; half where a token sees only those before it."""
-    rows, heads, tokens, size = queries
-    return 4 * rows * heads * tokens * keys[2] * size // (1 + is_causal)
-
-
-def attention_backward_flop(_gradient, queries, keys, _values, _out, _sums, _dropout, is_causal, **_):
-    """Of five products: the weights of attention are computed again."""
-    return attention_flop(queries, keys, None, 0.0, is_causal) * 5 // 2
-
-
-ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flop,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_flop,
-}
 
 
 def paper(dataset, *, bfloat16):
@@ -291,7 +262,7 @@ def page(learnt, updates, wide):
             for name, got, most in zip(("processor", "clock"), reached, possible, strict=True)
         ),
         "",
-        "Memory is kept as in every training. Attention's matrix products are counted, half of them where it is causal.",
+        "Memory is kept as in every training. Attention's products are counted, half of them where it is causal.",
         "In bfloat16 they are made one by one, which is quicker than PyTorch's own attention there.",
     ]
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from example_scores import evaluation_of, score_of, task_of
+from refusals import refusal
 from tiny import experiment_recipe
 
 from agentgym.errors import UserError
@@ -108,6 +109,46 @@ def test_a_run_is_published_as_numbers_figure_and_page(tmp_path):
     assert f"Made by `agentgym run {reproducing_flags(recipe)}`" in page.read_text()
     assert json.loads(page.with_suffix(".json").read_text())["tasks"] == EVALUATION["tasks"]
     assert "<svg" in page.with_suffix(".svg").read_text()
+
+
+def test_trainings_of_other_seeds_stand_beside_it(tmp_path):
+    runs = [run_of(tmp_path / f"run-{seed}", seed, normalised) for seed, normalised in ((0, 0.8), (2, 1.0), (1, 0.9))]
+    page = publish(runs[0], tmp_path, runs[1:])
+    name = "babyai-goto-redball"
+    text = page.read_text()
+    assert "| normalised | training seed 0 | training seed 1 | training seed 2 | mean [95 %] |" in text
+    assert "| T-v0 | 0.800 | 0.900 | 1.000 | 0.900 [0.652, 1.148] |" in text  # 0.9 ± 4.303 · 0.1 / √3
+    assert f"`agentgym publish runs/{name} runs/{name}-1 runs/{name}-2`" in text
+    document = tmp_path / "results.md"
+    document.write_text(f"<!-- scores:{name} -->\n<!-- /scores -->\n")
+    update_scores(document, tmp_path)
+    assert document.read_text().splitlines()[3].endswith("| 0.900 [0.652, 1.148] of 3 |")
+
+
+@pytest.mark.parametrize(
+    ("seed", "changes", "fault"),
+    [
+        (0, {}, "training.seed=0: two of the runs have it"),
+        (1, {"updates": 7}, "its recipe differs from"),
+        (1, {"first_seed": 6}, "was not evaluated on the tasks and seeds of"),
+    ],
+)
+def test_only_the_training_seed_may_differ(tmp_path, seed, changes, fault):
+    runs = [run_of(tmp_path / "run", 0, 0.8), run_of(tmp_path / "other", seed, 0.9, **changes)]
+    assert fault in refusal(publish, runs[0], tmp_path / "experiments", runs[1:])
+    assert not (tmp_path / "experiments").exists()
+
+
+def run_of(run, seed, normalised, *, first_seed=5, updates=6):
+    """The folder of a run with that training seed and score."""
+    run.mkdir()
+    recipe = experiment_recipe(f"training.seed={seed}", f"training.updates={updates}").model_dump(mode="json")
+    task = {**TASK, "normalised": normalised, "first_seed": first_seed}
+    training = {"updates": 6, "targets": 100, "parameters": 5, "seconds": 1.5, "precision": "float32"}
+    for name, values in (("recipe", recipe), ("training", training), ("evaluation", {**EVALUATION, "tasks": [task]})):
+        (run / f"{name}.json").write_text(json.dumps(values))
+    (run / "metrics.jsonl").write_text('{"update": 1, "loss/action": 1.0}\n{"update": 2, "loss/action": 0.5}\n')
+    return run
 
 
 def test_a_table_of_scores_is_made_of_what_is_published(tmp_path):
