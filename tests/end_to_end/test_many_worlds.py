@@ -24,7 +24,7 @@ QUICK = (
     'training.precision="float32"',
 )
 
-COUNTS = {"babyai-39": 39, "babyai-small": 8, "minigrid-small": 6, "minatar": 5, "generalist": 20}  # of tasks
+COUNTS = {"babyai-39": 39, "babyai-small": 8, "minigrid-small": 6, "minatar": 5, "generalist": 22}  # of tasks
 
 
 @pytest.mark.slow
