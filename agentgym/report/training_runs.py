@@ -8,7 +8,7 @@ from agentgym import recipes
 from agentgym.errors import UserError
 from agentgym.evaluation.statistics import t_interval
 from agentgym.evaluation.stored import read_evaluation
-from agentgym.files import read_json
+from agentgym.files import read_json, understanding
 from agentgym.training.run_folder import read_training
 
 Scored = dict[str, Any]  # the seed and seconds of a training, and the normalised score of each task
@@ -58,21 +58,20 @@ def mean_of(runs: Sequence[Scored], task: str) -> str:
 def _recipe(run: Path) -> dict[str, Any]:
     """As it was, with no training seed in it."""
     recipe = read_json(run / "recipe.json", dict)
-    return {**recipe, "training": {key: value for key, value in recipe["training"].items() if key != "seed"}}
+    with understanding(run):
+        return {**recipe, "training": {key: value for key, value in recipe["training"].items() if key != "seed"}}
 
 
 def _scored(run: Path) -> Scored:
     for name in ("recipe.json", "training.json", "evaluation.json"):
         if not (run / name).is_file():
             raise UserError(f"{run / name}: is missing; name runs that are trained and evaluated")
+    recipe, training = read_json(run / "recipe.json", dict), read_training(run / "training.json")
     tasks = read_evaluation(run / "evaluation.json")["tasks"]
-    played = {
-        (task["task"], task["first_seed"], task["episodes"]): task["normalised"]
-        for task in tasks
-        if task["normalised"] is not None
-    }
-    return {
-        "seed": read_json(run / "recipe.json", dict)["training"]["seed"],
-        "seconds": read_training(run / "training.json")["seconds"],
-        "normalised": played,
-    }
+    with understanding(run):
+        played = {
+            (task["task"], task["first_seed"], task["episodes"]): task["normalised"]
+            for task in tasks
+            if task["normalised"] is not None
+        }
+        return {"seed": recipe["training"]["seed"], "seconds": training["seconds"], "normalised": played}

@@ -139,6 +139,12 @@ def test_only_the_training_seed_may_differ(tmp_path, seed, changes, fault):
     assert not (tmp_path / "experiments").exists()
 
 
+def test_a_recipe_that_is_none_is_one_clear_line(tmp_path):
+    runs = [run_of(tmp_path / "run", 0, 0.8), run_of(tmp_path / "other", 1, 0.9)]
+    (runs[1] / "recipe.json").write_text("{}")
+    assert str(runs[1]) in refusal(publish, runs[0], tmp_path / "experiments", runs[1:])
+
+
 def run_of(run, seed, normalised, *, first_seed=5, updates=6):
     """The folder of a run with that training seed and score."""
     run.mkdir()
