@@ -37,9 +37,7 @@ def compare_runs(run: Path, others: Sequence[Path]) -> list[Scored]:
 
 
 def runs_table(runs: Sequence[Scored]) -> str:
-    """One line for each task as Markdown, "" of no runs: each training's normalised score, and the interval."""
-    if not runs:
-        return ""
+    """One line for each task as Markdown: each training's normalised score, and the interval."""
     seeds = " | ".join(f"training seed {run['seed']}" for run in runs)
     lines = [f"| normalised | {seeds} | mean [95 %] |", "|---" * (len(runs) + 2) + "|"]
     for task in runs[0]["normalised"]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
+from operator import is_not
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -153,7 +154,8 @@ class WindowSource:
                 chances.append(self._dataset.extra(episode, LABEL_PROBABILITIES, start, stop))
             step_mask[i, :steps] = True
             context_mask[i, : self._kept if start else 0] = True
-        tokens, target = self._encode(rows, series), self._encode(rows, wanted)
+        tokens = self._encode(rows, series)
+        target = self._encode(rows, wanted) if any(map(is_not, series, wanted)) else tokens
         widest = max(tokens.shape[1], target.shape[1])
         executed_tokens, action_mask = pad_actions(tokens, step_mask, widest)
         target_tokens, target_mask = pad_actions(target, step_mask, widest)

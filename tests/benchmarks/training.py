@@ -262,8 +262,8 @@ def page(learnt, updates, wide):
             for name, got, most in zip(("processor", "clock"), reached, possible, strict=True)
         ),
         "",
-        "Memory is kept as in every training. Attention's products are counted, half of them where it is causal.",
-        "In bfloat16 they are made one by one, which is quicker than PyTorch's own attention there.",
+        "Memory is kept as in every training. Attention's products are counted: in float32 half of them where it is causal,",
+        "since the rest are not made; in bfloat16 all are, which is quicker there than PyTorch's own attention.",
     ]
     return "\n".join(lines) + "\n"
 
