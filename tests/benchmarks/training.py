@@ -262,7 +262,7 @@ def page(learnt, updates, wide):
             for name, got, most in zip(("processor", "clock"), reached, possible, strict=True)
         ),
         "",
-        "Memory is kept as in every training. Attention's products are counted: in float32 half of them where it is causal,",
+        "Memory is kept as in every training. Attention's products are counted: in float32 half where it is causal,",
         "since the rest are not made; in bfloat16 all are, which is quicker there than PyTorch's own attention.",
     ]
     return "\n".join(lines) + "\n"
