@@ -173,7 +173,7 @@ def read_points(run: Path) -> list[Point]:
 def check_seeds(recipe: TransferRecipe) -> None:
     """Raises UserError when a level that is played for the score is one that is recorded."""
     for task in recipe.tasks:
-        dataset, played = task.dataset, recipe.seeds_of(task)
+        dataset, played = task.demonstrations, recipe.seeds_of(task)
         end = dataset.first_seed + max(recipe.sizes_of(task))
         if played.start < end and dataset.first_seed < played.stop:
             raise UserError(
@@ -188,19 +188,20 @@ def _task_of(recipe: TransferRecipe, trial: Trial) -> TransferTask:
 
 def _dataset_of(recipe: TransferRecipe, trial: Trial) -> DatasetRecipe:
     """The recipe of a trial's demonstrations: the first `size` of its task's seeds."""
-    dataset = _task_of(recipe, trial).dataset
+    dataset = _task_of(recipe, trial).demonstrations
     return dataset.model_copy(update={"name": f"{dataset.name}-{trial.size}", "episodes": trial.size, "held_out": 0.0})
 
 
 def _experiment_of(recipe: TransferRecipe, trial: Trial) -> ExperimentRecipe:
+    task = _task_of(recipe, trial)
     return ExperimentRecipe(
         name=trial.name,
         description=f"{recipe.name}: {trial.start} on {trial.size} demonstrations of {trial.task}",
         dataset=_dataset_of(recipe, trial),
         model=recipe.model.model_copy(update={"init": recipe.init_of(trial.start)}),
         losses=recipe.losses,
-        training=recipe.training.model_copy(update={"seed": trial.seed, "evaluate_episodes": 0}),
-        evaluation=recipe.evaluation_of(_task_of(recipe, trial)),
+        training=recipe.training_of(task, trial.seed),
+        evaluation=recipe.evaluation_of(task),
     )
 
 
@@ -265,7 +266,7 @@ def _references(recipe: TransferRecipe, run: Path) -> dict[str, dict[str, float]
     file = run / "references.json"
     found: dict[str, dict[str, float]] = read_shape(file, dict[str, Means]) if file.is_file() else {}
     for each in recipe.tasks:
-        dataset, seeds = each.dataset, recipe.seeds_of(each)
+        dataset, seeds = each.demonstrations, recipe.seeds_of(each)
         task, frame = dataset.suite.tasks[0], dataset.suite.frame
         if task.id not in found:
             played = {

@@ -200,8 +200,11 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "TransferTask": {
         "dataset": "What is learnt after the start.",
+        "task": "Which of the dataset's tasks it is, where it has several.",
         "sizes": "Demonstrations of this task, in place of the recipe's.",
         "episodes": "Levels that are played of this task, in place of the recipe's.",
+        "updates": "Updates of this task, in place of the training's.",
+        "window": "Steps of a window of this task, in place of the training's.",
     },
     "TransferRecipe": {
         "starts": "By name what to start from in addition to scratch: an agent, or published parts.",

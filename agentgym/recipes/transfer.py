@@ -4,29 +4,58 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from agentgym.recipes.base import MOST_EPISODES, Recipe
+from agentgym.errors import did_you_mean
+from agentgym.recipes.base import MOST_EPISODES, Often, Recipe, absent
 from agentgym.recipes.datasets import DatasetRecipe
-from agentgym.recipes.experiments import EvaluationRecipe, InitRecipe, LossRecipe, ModelRecipe, TrainingRecipe
+from agentgym.recipes.experiments import (
+    LONGEST_WINDOW,
+    EvaluationRecipe,
+    InitRecipe,
+    LossRecipe,
+    ModelRecipe,
+    TrainingRecipe,
+)
 
 MOST_SEEDS = 1_000  # of one cell of the table
 Sizes = Annotated[list[Annotated[int, Field(ge=1, le=MOST_EPISODES)]], Field(min_length=1, max_length=MOST_SEEDS)]
 
 
 class TransferTask(Recipe):
-    """A task that is learnt from few demonstrations, by the recipe of its dataset, which has only that task.
+    """A task that is learnt from few demonstrations, by the recipe of its dataset.
 
-    `sizes` are numbers of demonstrations and `episodes` the levels that are played for the score, in place of the
-    recipe's: for a task whose episodes are much longer than another's.
+    `task` says which of the dataset's it is, where that has several. `sizes` are numbers of demonstrations and
+    `episodes` the levels that are played for the score, in place of the recipe's: for a task whose episodes are much
+    longer than another's. `updates` and `window` are in place of the training's.
     """
 
     dataset: DatasetRecipe
+    task: str | None = absent()
     sizes: Annotated[Sizes | None, Field(exclude_if=lambda sizes: sizes is None)] = None
     episodes: Annotated[int | None, Field(ge=1, le=MOST_EPISODES, exclude_if=lambda episodes: episodes is None)] = None
+    updates: Often | None = absent()
+    window: Annotated[int | None, Field(ge=1, le=LONGEST_WINDOW, exclude_if=lambda window: window is None)] = None
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Self:
+        known = [task.id for task in self.dataset.suite.tasks]
+        if self.task is None and len(known) != 1:
+            raise ValueError(f"the dataset has {len(known)} tasks: say which one is learnt by 'task'")
+        if self.task not in (None, *known):
+            raise ValueError(f"the dataset has no task {self.task}{did_you_mean(str(self.task), known)}")
+        return self
 
     @property
     def id(self) -> str:
         """The task."""
-        return self.dataset.suite.tasks[0].id
+        return self.task or self.dataset.suite.tasks[0].id
+
+    @property
+    def demonstrations(self) -> DatasetRecipe:
+        """The recipe of the dataset, with this task alone."""
+        if self.task is None:
+            return self.dataset
+        name = f"{self.dataset.name}-{self.task.replace('/', '-')}"
+        return self.dataset.of_tasks([self.task]).model_copy(update={"name": name})
 
 
 class TransferRecipe(Recipe):
@@ -35,7 +64,7 @@ class TransferRecipe(Recipe):
     `starts` has names for the table and what they mean: a run, a checkpoint or a shipped agent, or what
     `model.init` takes, such as published parts. Each of them, and "scratch", is trained on each of `tasks` with each
     number of demonstrations in `sizes`, `seeds` times; the demonstrations of a smaller size are the first of a larger
-    one. `model` is what scratch begins with. `training.updates` and everything else is the same for all starts. Without
+    one. `model` is what scratch begins with. A task's updates and everything else are the same for all starts. Without
     `starts` it is only scratch: what that many demonstrations of a task are worth.
     """
 
@@ -61,8 +90,6 @@ class TransferRecipe(Recipe):
         for sizes in (self.sizes, *(task.sizes for task in self.tasks)):
             if sizes is not None and sorted(set(sizes)) != sizes:
                 raise ValueError(f"sizes {sizes}: expected different numbers, the smallest first")
-        if any(len(task.dataset.suite.tasks) != 1 for task in self.tasks):
-            raise ValueError("expected datasets of one task each")
         return self
 
     def sizes_of(self, task: TransferTask) -> list[int]:
@@ -72,6 +99,11 @@ class TransferRecipe(Recipe):
     def evaluation_of(self, task: TransferTask) -> EvaluationRecipe:
         """How a task is scored."""
         return self.evaluation.model_copy(update={"episodes": task.episodes or self.evaluation.episodes})
+
+    def training_of(self, task: TransferTask, seed: int) -> TrainingRecipe:
+        """How a task is trained with that seed."""
+        own = {"updates": task.updates or self.training.updates, "window": task.window or self.training.window}
+        return self.training.model_copy(update={**own, "seed": seed, "evaluate_episodes": 0})
 
     def seeds_of(self, task: TransferTask) -> range:
         """The levels of a task that are played for the score."""

@@ -52,7 +52,7 @@ def cells_of(points: list[Point], successes: Collection[str] = ()) -> list[Cell]
 def write_results(recipe: TransferRecipe, points: list[Point], to: Path) -> Path:
     """Writes NAME.json, NAME.svg and NAME.md; the page."""
     to.mkdir(parents=True, exist_ok=True)
-    tasks = [each.dataset.suite.tasks[0] for each in recipe.tasks]
+    tasks = [each.demonstrations.suite.tasks[0] for each in recipe.tasks]
     successes = {task.id for task in tasks if measure_of([task], _success_rates(points, task.id)) is SUCCESS}
     cells = cells_of(points, successes)
     values = {"recipe": recipe.model_dump(mode="json"), "points": [asdict(point) for point in points]}
@@ -100,6 +100,8 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
     starts = ", ".join(f"{name} is {_said(start)}" for name, start in recipe.starts.items())
     solved = list(_table([cell for cell in cells if cell.success is not None], _solved))
     few = "".join(f" ({task.episodes:,} of {task.id})" for task in recipe.tasks if task.episodes)
+    longer = "".join(f" ({task.updates:,} of {task.id})" for task in recipe.tasks if task.updates)
+    runs = f"the mean of {recipe.seeds} training runs and the 95 % t interval over them"
     lines = [
         f"# {recipe.name}",
         "",
@@ -110,9 +112,9 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
         "",
         *_table(cells, _scored),
         "",
-        f"Each number is over {played.episodes:,} levels from seed {played.first_seed}{few}: the mean of "
-        f"{recipe.seeds} training runs and the 95 % t interval over them. Every start has the same demonstrations and "
-        f"{loop.updates:,} updates of {loop.batch_size} windows.",
+        f"Each number is over {played.episodes:,} levels from seed {played.first_seed}{few}: "
+        f"{runs if recipe.seeds > 1 else 'one training run'}. Every start has the same demonstrations and "
+        f"{loop.updates:,} updates of {loop.batch_size} windows{longer}.",
         "",
         *([*(f"* {line}" for line in verdict(cells)), ""] if recipe.starts else []),
         f"![Score by demonstrations]({recipe.name}.svg)",
@@ -123,13 +125,14 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
 
 
 def _table(cells: Sequence[Cell], text: Callable[[Cell], str]) -> Iterator[str]:
-    """A row for each task and number of demonstrations, a column for each start; nothing without cells."""
+    """Task by task a row for each number of demonstrations, a column for each start; nothing without cells."""
     starts = _names(cells, "start")
     if cells:
         yield f"| task | demonstrations | {' | '.join(starts)} |"
         yield "|---" * (len(starts) + 2) + "|"
     by_place = {(cell.task, cell.size, cell.start): cell for cell in cells}
-    for task, size in dict.fromkeys((cell.task, cell.size) for cell in cells):
+    tasks = _names(cells, "task")
+    for task, size in sorted({(cell.task, cell.size) for cell in cells}, key=lambda row: (tasks.index(row[0]), row[1])):
         found = [by_place.get((task, size, start)) for start in starts]
         yield f"| {task} | {size:,} | {' | '.join(text(cell) if cell else '–' for cell in found)} |"
 

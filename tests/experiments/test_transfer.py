@@ -135,6 +135,37 @@ def test_a_task_may_have_sizes_and_episodes_of_its_own(recipe):
     assert transfer._experiment_of(one, trials_of(one)[0]).evaluation.episodes == 2
 
 
+def test_a_task_may_have_updates_and_a_window_of_its_own(recipe):
+    [task] = recipe.tasks
+    one = recipe.model_copy(update={"tasks": [task.model_copy(update={"updates": 7, "window": 5})]})
+    loop = transfer._experiment_of(one, trials_of(one)[0]).training
+    assert (loop.updates, loop.window, loop.batch_size) == (7, 5, recipe.training.batch_size)
+
+
+def test_a_task_may_be_one_of_a_datasets(agent, tmp_path):
+    (tmp_path / "few.toml").write_text(
+        RECIPE.format(agent=agent).replace('"babyai-goto-redball"', f'"babyai-small"\ntask = "{TASK}"')
+    )
+    recipe = recipes.load_transfer(str(tmp_path / "few.toml"))
+    dataset = transfer._dataset_of(recipe, trials_of(recipe)[0])
+    assert [task.id for task in dataset.suite.tasks] == [TASK]
+    assert dataset.name == f"babyai-small-{TASK}-2"
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("", "the dataset has 8 tasks: say which one is learnt by 'task'"),
+        ('task = "BabyAI-GoToRedBell-v0"', f"has no task BabyAI-GoToRedBell-v0; did you mean '{TASK}'?"),
+    ],
+)
+def test_which_task_of_a_dataset_is_said_by_its_id(agent, tmp_path, task, said):
+    (tmp_path / "few.toml").write_text(
+        RECIPE.format(agent=agent).replace('"babyai-goto-redball"', f'"babyai-small"\n{task}')
+    )
+    assert said in refusal(recipes.load_transfer, str(tmp_path / "few.toml"))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key"), [("seeds = 2", "seeds = 1_000_000_000", "seeds"), ("[2, 4]", "[2, 10_000_001]", "sizes")]
 )
