@@ -42,10 +42,11 @@ def _write(model: AgentModel, decoder: ConstrainedDecoder, batch: Batch) -> NDAr
     """The tokens of a batch's captions: everything is read but the answers, which are written."""
     time = batch.step_mask.shape[1]
     of_frame = torch.arange(batch.step_mask.numel(), device=model.device) // time
-    words = model.words(batch.instruction, batch.instruction_mask, of_frame)
+    instruction, mask = batch.instruction[batch.instruction_of], batch.instruction_mask[batch.instruction_of]
+    words = model.words(instruction, mask, of_frame)
     visual = model.encode(batch.frames.flatten(0, 1), time=time, words=words).unflatten(0, batch.step_mask.shape)
-    layout, padded = model.embed(batch.instruction, visual, batch.actions.clamp(min=0))
-    real = layout.real(batch.instruction_mask, torch.zeros_like(batch.actions, dtype=torch.bool), batch.step_mask)
+    layout, padded = model.embed(instruction, visual, batch.actions.clamp(min=0))
+    real = layout.real(mask, torch.zeros_like(batch.actions, dtype=torch.bool), batch.step_mask)
     lengths = real.sum(1).cpu().numpy()
     packed = pack(padded, real, int(lengths.max()))
     cache = KVCache.empty(model.language_model, len(packed), packed.shape[1] + decoder.longest)

@@ -10,7 +10,7 @@ in as tensors.
 """
 
 import math
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,10 @@ from agentgym.model.labels import LabelBranches
 from agentgym.model.language import LanguageModel
 from agentgym.model.masked_autoencoder import MAEDecoder, Reconstruction, of_first_chosen, split_patches
 from agentgym.model.older_formats import CHECKPOINT_FORMAT, read_older
+from agentgym.model.output import AgentOutput
 from agentgym.model.sequence import Layout, pack, unpack
+from agentgym.model.shared_instructions import SharedInstructions, predicting
 from agentgym.model.vision import FrameSize, VisionEncoder
-
-
-@dataclass(frozen=True)
-class AgentOutput:
-    """What the losses need: logits over the whole vocabulary, and the reconstruction where it was asked for."""
-
-    language_logits: Float[Tensor, "batch tokens vocabulary"]  # at w_1 ... w_{L-1}, for w_2 ... w_L
-    action_logits: Float[Tensor, "batch time action vocabulary"]
-    reconstruction: Reconstruction | None
 
 
 class AgentModel(PreTrainedModel):
@@ -194,12 +187,13 @@ class AgentModel(PreTrainedModel):
         action_mask: Bool[Tensor, "batch time action"] | None = None,
         labels: Int[Tensor, "batch time action"] | None = None,
         label_mask: Bool[Tensor, "batch time action"] | None = None,
+        before: SharedInstructions | None = None,
     ) -> tuple[Layout, Float[Tensor, "batch length width"]]:
         """The language model over the whole sequence: its layout and the hidden states. `actions` are as in `embed`.
 
         `action_mask` says which of their places are not empty; None: all of them. Each row is read without its empty
         places, so that one causal mask fits all rows. `labels` of more than one token are read too (see
-        `agentgym.model.labels`).
+        `agentgym.model.labels`). What was read `before` is not in `instruction`.
         """
         if labels is not None and labels.shape[2] > 1:
             layout, embeddings = self.embed(instruction, visual, actions, labels[:, :, :-1])
@@ -209,13 +203,20 @@ class AgentModel(PreTrainedModel):
             )
             present, of_labels = masks
             real = layout.real(instruction_mask, present, label_mask=of_labels[:, :, :-1])
-            packed = self.language_model(pack(embeddings, real), LabelBranches(layout, real))
-            return layout, unpack(packed, real)
+            return layout, self._read_real(embeddings, real, before, LabelBranches(layout, real))
         layout, embeddings = self.embed(instruction, visual, actions)
         if action_mask is None and bool(instruction_mask.all()):
-            return layout, self.language_model(embeddings)
+            return layout, self.language_model(embeddings, before.continued(layout.length) if before else None)
         real = layout.real(instruction_mask, torch.ones_like(actions).bool() if action_mask is None else action_mask)
-        return layout, unpack(self.language_model(pack(embeddings, real)), real)
+        return layout, self._read_real(embeddings, real, before)
+
+    def _read_real(
+        self, sequence: Tensor, real: Tensor, before: SharedInstructions | None, branches: LabelBranches | None = None
+    ) -> Tensor:
+        """The hidden states of sequences, read without their empty places."""
+        packed = pack(sequence, real)
+        context = before.continued(packed.shape[1], branches) if before else branches
+        return unpack(self.language_model(packed, context), real)
 
     def logits(self, hidden: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes vocabulary"]:
         """The tied output head: text tokens first, then action tokens."""
@@ -227,8 +228,8 @@ class AgentModel(PreTrainedModel):
 
     def forward(
         self,
-        instruction: Int[Tensor, "batch tokens"],
-        instruction_mask: Int[Tensor, "batch tokens"],
+        instruction: Int[Tensor, "instructions tokens"],
+        instruction_mask: Int[Tensor, "instructions tokens"],
         frames: UInt8[Tensor, "batch time height width 3"],
         actions: Int[Tensor, "batch time action"],
         step_mask: Bool[Tensor, "batch time"],
@@ -238,9 +239,11 @@ class AgentModel(PreTrainedModel):
         mask_noise: Float[Tensor, "frames patches"] | None = None,
         masked_frames: Bool[Tensor, "batch time"] | None = None,
         mask_ratio: float = 0.75,
+        instruction_of: Int[Tensor, "batch"] | None = None,
     ) -> AgentOutput:
         """Logits for a batch of windows; padded steps cost nothing in the encoder, unless it reads clips.
 
+        `instruction_of` is the index of each window's instruction; None: window i has instruction i.
         Masks are true, or 1, at real places; `actions` and `labels` count from the first action token.
         The logits of actions are those of the `labels`, where there are some: of each of their tokens after the ones
         before it, and after the executed `actions` of the steps before.
@@ -252,25 +255,28 @@ class AgentModel(PreTrainedModel):
         time = step_mask.shape[1] if clips else 1
         read = torch.arange(step_mask.numel(), device=real.device) if clips else real
         patches = self.vision_encoder.patchify(frames.flatten(0, 1)[read])
-        words = self.words(instruction, instruction_mask, read // step_mask.shape[1])
+        rows = torch.arange(len(step_mask), device=real.device) if instruction_of is None else instruction_of
+        words = self.words(instruction, instruction_mask, rows[read // step_mask.shape[1]])
         tokens = self.project(self.vision_encoder(patches, time=time, words=words))
         visual = tokens.new_zeros(step_mask.numel(), *tokens.shape[1:]).index_copy(0, read, tokens)
         seen = visual.unflatten(0, step_mask.shape)
-        layout, hidden = self.read(instruction, instruction_mask, seen, actions, action_mask, labels, label_mask)
+        read_on = partial(
+            self.read, visual=seen, actions=actions, action_mask=action_mask, labels=labels, label_mask=label_mask
+        )
+        tokens_after = seen.shape[1] * (seen.shape[2] + actions.shape[2])
+        of_words, of_actions = predicting(
+            self.language_model, read_on, instruction, instruction_mask.bool(), rows, tokens_after
+        )
         reconstruction = None
         if mask_noise is not None:
             chosen = (step_mask if masked_frames is None else masked_frames).flatten()
-            noise = mask_noise.new_zeros(step_mask.numel(), mask_noise.shape[1])
-            noise[chosen] = mask_noise
             if clips:  # whole ones are read, masked as the first chosen frame of each, and what was chosen is kept
-                noise = of_first_chosen(noise, chosen, time)
+                noise = of_first_chosen(mask_noise, chosen, time)
                 reconstruction = self.reconstruct(patches, noise, mask_ratio, time=time).of(chosen.nonzero().squeeze(1))
             else:
                 reconstruction = self.reconstruct(patches[chosen[real]], mask_noise, mask_ratio)
         return AgentOutput(
-            language_logits=self.logits(layout.predicts_instruction(hidden)),
-            action_logits=self.logits(layout.predicts_actions(hidden)),
-            reconstruction=reconstruction,
+            language_logits=self.logits(of_words), action_logits=self.logits(of_actions), reconstruction=reconstruction
         )
 
     def project(self, features: Float[Tensor, "frames patches width"]) -> Float[Tensor, "frames visual width"]:

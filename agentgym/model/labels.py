@@ -13,12 +13,11 @@ the same label.
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Tensor
 
 from agentgym.model.sequence import Layout, pack
-from agentgym.model.transformer import Heads
+from agentgym.model.transformer import Heads, masked_attention
 
 
 class LabelBranches:
@@ -39,7 +38,7 @@ class LabelBranches:
         earlier = torch.ones(step.shape[1], step.shape[1], dtype=torch.bool, device=real.device).tril()
         ours = (step[:, :, None] == step[:, None]) & label.bool()[:, :, None]  # the label's tokens to its own step
         hidden = torch.where(ours, executed.bool()[:, None], label.bool()[:, None])
-        self._visible = (earlier & ~hidden)[:, None]
+        self.visible = (earlier & ~hidden)[:, None]
 
     def positions(self, new: int) -> Tensor:
         """The indices of the tokens in the table of positions, int64[rows, tokens]."""
@@ -47,4 +46,4 @@ class LabelBranches:
 
     def attend(self, layer: int, queries: Heads, keys: Heads, values: Heads) -> Heads:
         """What each token finds in that layer."""
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=self._visible)
+        return masked_attention(queries, keys, values, self.visible)

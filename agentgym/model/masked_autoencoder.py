@@ -82,7 +82,8 @@ def split_patches(
 
 
 def of_first_chosen(noise: Tensor, chosen: Tensor, time: int) -> Float[Tensor, "frames patches"]:
-    """The noise [frames, patches] of the first `chosen` frame (bool[frames]) of each clip, for all its frames."""
+    """Of the noise of the `chosen` frames (bool[frames]) that of the first one of each clip, for all its frames."""
     clips = chosen.unflatten(0, (-1, time))
+    of_all = noise.new_zeros(len(chosen), noise.shape[1]).masked_scatter(chosen[:, None], noise)
     rows, first = torch.arange(len(clips), device=noise.device), clips.to(torch.uint8).argmax(1)
-    return noise.unflatten(0, clips.shape)[rows, first].repeat_interleave(time, 0)
+    return of_all.unflatten(0, clips.shape)[rows, first].repeat_interleave(time, 0)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, OPTConfig
 from transformers.activations import ACT2FN
@@ -90,6 +90,14 @@ class CausalAttention:
             later = queries.new_full((queries.shape[2], keys.shape[2]), float("-inf")).triu(1)
             return (queries @ keys.transpose(2, 3) * queries.shape[3] ** -0.5 + later).softmax(-1) @ values
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+
+
+def masked_attention(queries: Heads, keys: Heads, values: Heads, visible: Bool[Tensor, "rows 1 tokens seen"]) -> Heads:
+    """What each token finds where it sees only what is visible to it."""
+    if _slow_backwards(queries):
+        scores = queries @ keys.transpose(2, 3) * queries.shape[3] ** -0.5
+        return scores.masked_fill(~visible, float("-inf")).softmax(-1) @ values
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible)
 
 
 def _slow_backwards(queries: Heads) -> bool:

@@ -73,10 +73,11 @@ class CaptionSource:
             tokens[row, len(shown) - 1, : len(answer)] = answer
             mask[row, len(shown) - 1, : len(answer)] = True
             step_mask[row, : len(shown)] = True
-        instruction, instruction_mask = pad_left([self._prompt] * len(seen))
+        instruction, instruction_mask = pad_left([self._prompt])
         return Batch(
             instruction=torch.from_numpy(instruction),
             instruction_mask=torch.from_numpy(instruction_mask),
+            instruction_of=torch.zeros(len(seen), dtype=torch.long),
             frames=self._frame_size.fit(torch.from_numpy(frames)),
             actions=torch.from_numpy(tokens),
             targets=torch.from_numpy(tokens),

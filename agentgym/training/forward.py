@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentgym.model.agent import AgentOutput
+from agentgym.model.output import AgentOutput
 from agentgym.recipes import LossRecipe
 from agentgym.training.augmentation import draw
 from agentgym.training.losses import Losses, compute_losses, frames_to_mask
@@ -30,14 +30,7 @@ def forward(
     frames = frames_to_mask(batch, noise, recipe)
     with autocast():
         output = model(
-            batch.instruction,
-            batch.instruction_mask,
-            batch.frames,
-            batch.actions,
-            batch.step_mask,
-            action_mask=batch.action_mask,
-            labels=batch.labels,
-            label_mask=batch.target_mask,
+            **batch.inputs,
             mask_noise=noise[frames] if recipe.masked_image > 0 else None,
             masked_frames=frames,
             mask_ratio=recipe.mask_ratio,

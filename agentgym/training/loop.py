@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from agentgym.errors import UserError
-from agentgym.model.agent import AgentModel, AgentOutput
+from agentgym.model.agent import AgentModel
+from agentgym.model.output import AgentOutput
 from agentgym.recipes import LossRecipe, TrainingRecipe
 from agentgym.training.allocator import keep_freed_memory
 from agentgym.training.batches import batches_of

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from agentgym.model.agent import AgentOutput
 from agentgym.model.masked_autoencoder import Reconstruction
+from agentgym.model.output import AgentOutput
 from agentgym.recipes import LossRecipe
 from agentgym.training.windows import Batch
 
@@ -78,9 +78,9 @@ def compute_losses(
     vocabulary = output.action_logits.shape[-1]
     text_tokens = vocabulary - batch.num_action_tokens
 
-    words = batch.instruction[:, 1:]
     word_mask = batch.instruction_mask[:, :-1].bool()  # predicted: every token that has one before it
-    language = _nll(output.language_logits, words) * word_mask
+    language = (_nll(output.language_logits, batch.instruction[:, 1:]) * word_mask).sum(1)[batch.instruction_of]
+    words = word_mask.sum(1)[batch.instruction_of]
 
     targets = batch.targets + text_tokens
     target_steps = batch.step_mask & ~batch.context_mask
@@ -102,14 +102,14 @@ def compute_losses(
         masked_image = error.new_zeros(len(words)).index_add(0, sample_of_frame, error)
         num_masked = output.reconstruction.masked.sum()
 
-    weighted = recipe.language * language.sum(1) + recipe.masked_image * masked_image + recipe.action * action.sum(1)
+    weighted = recipe.language * language + recipe.masked_image * masked_image + recipe.action * action.sum(1)
     frames, actions = frames_per_sample * batch.patches_per_frame, target_mask.flatten(1).sum(1)
-    normaliser = word_mask.sum(1) + frames + actions
+    normaliser = words + frames + actions
     weight = target_steps.sum(1) if recipe.average_over == "targets" else 1
     right = likeliest_tokens(output.action_logits, text_tokens, batch.targets) == batch.targets
     return Losses(
         total=(weight * weighted / normaliser).mean(),
-        language=LossTerm(language.sum().detach(), word_mask.sum()),
+        language=LossTerm(language.sum().detach(), words.sum()),
         masked_image=LossTerm(masked_image.sum().detach(), num_masked),
         action=LossTerm(action.sum().detach(), target_mask.sum()),
         correct=(right & target_mask).sum(),

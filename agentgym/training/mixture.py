@@ -76,7 +76,8 @@ def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:
     def together(name: str) -> Tensor:
         return torch.cat([getattr(batch, name) for batch in padded])[rows]
 
-    names = ("instruction", "instruction_mask", "frames", "actions", "targets", "step_mask", "context_mask")
+    names = ("frames", "actions", "targets", "step_mask", "context_mask")
+    firsts = np.cumsum([0, *(len(batch.instruction) for batch in batches[:-1])]).tolist()
     episodes = [episode for batch in padded for episode in batch.episodes]
     labelled = any(batch.labels is not None for batch in batches)
     whole = all(batch.action_mask is None and batch.actions.shape[2] == length for batch in batches)
@@ -84,6 +85,11 @@ def join(batches: Sequence[Batch], order: NDArray[np.int64]) -> Batch:
     return replace(
         padded[0],
         **joined,
+        instruction=torch.cat([batch.instruction for batch in padded]),
+        instruction_mask=torch.cat([batch.instruction_mask for batch in padded]),
+        instruction_of=torch.cat([batch.instruction_of + first for batch, first in zip(batches, firsts, strict=True)])[
+            rows
+        ],
         action_mask=None if whole else together("action_mask"),
         target_mask=None if whole else together("target_mask"),
         episodes=tuple(episodes[row] for row in order),

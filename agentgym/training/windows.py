@@ -39,8 +39,9 @@ class Batch:
     the same. A mask is None where no place of it is empty. `labels` are the targets where a token of one follows tokens
     that were not executed, so that they have to be read too. `probabilities` are those of each action token."""
 
-    instruction: Int[Tensor, "batch tokens"]
-    instruction_mask: Int[Tensor, "batch tokens"]
+    instruction: Int[Tensor, "instructions tokens"]  # each of the batch's once
+    instruction_mask: Int[Tensor, "instructions tokens"]
+    instruction_of: Int[Tensor, "batch"]  # which of them each window has
     frames: UInt8[Tensor, "batch time height width 3"]
     actions: Int[Tensor, "batch time action"]
     targets: Int[Tensor, "batch time action"]
@@ -53,6 +54,12 @@ class Batch:
     num_action_tokens: int
     labels: Int[Tensor, "batch time action"] | None = None
     probabilities: Float[Tensor, "batch time tokens"] | None = None  # of the expert, zeros where it gave none
+
+    @property
+    def inputs(self) -> dict[str, Tensor | None]:
+        """What `AgentModel.forward` takes of it, by name."""
+        names = ("instruction", "instruction_mask", "instruction_of", "frames", "actions", "step_mask", "action_mask")
+        return {**{name: getattr(self, name) for name in names}, "labels": self.labels, "label_mask": self.target_mask}
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -112,9 +119,8 @@ class WindowSource:
         self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
         self._frame_size = frame_size
         self._targets = int(dataset.lengths[episodes].sum())
-        instructions = dataset.column("instruction")
-        tokens = {text: tokenize(text) for text in set(instructions)}
-        self._instructions = [tokens[text] for text in instructions]
+        texts, self._instruction_of = np.unique(dataset.column("instruction"), return_inverse=True)
+        self._instructions = [tokenize(str(text)) for text in texts]
         self._by_action = self._tokens_by_action()
 
     def __len__(self) -> int:
@@ -159,10 +165,12 @@ class WindowSource:
         widest = max(tokens.shape[1], target.shape[1])
         executed_tokens, action_mask = pad_actions(tokens, step_mask, widest)
         target_tokens, target_mask = pad_actions(target, step_mask, widest)
-        instruction, instruction_mask = pad_left([self._instructions[episode] for episode in rows[:, 0]])
+        said, instruction_of = np.unique(self._instruction_of[rows[:, 0]], return_inverse=True)
+        instruction, instruction_mask = pad_left([self._instructions[number] for number in said])
         return Batch(
             instruction=torch.from_numpy(instruction),
             instruction_mask=torch.from_numpy(instruction_mask),
+            instruction_of=torch.from_numpy(instruction_of),
             frames=torch.from_numpy(frames) if size is None else size.fit(torch.from_numpy(frames)),
             actions=executed_tokens,
             targets=target_tokens,

@@ -64,11 +64,12 @@ class Plain(nn.Module):
 
     def forward(self, batch):
         """The three losses, weighted as in the shipped recipes."""
-        logits, words = self.action_logits(batch.frames, batch.instruction, batch.instruction_mask, batch.actions)
+        instruction, mask = batch.instruction[batch.instruction_of], batch.instruction_mask[batch.instruction_of]
+        logits, words = self.action_logits(batch.frames, instruction, mask, batch.actions)
         real = batch.step_mask & ~batch.context_mask
         action = F.cross_entropy(logits[real].float(), (batch.targets[..., 0] + self.text)[real])
-        said = batch.instruction_mask[:, :-1].bool()
-        language = F.cross_entropy(words[said].float(), batch.instruction[:, 1:][said])
+        said = mask[:, :-1].bool()
+        language = F.cross_entropy(words[said].float(), instruction[:, 1:][said])
         return action + language + 0.02 * self.reconstruction(self.pixels(batch.frames))
 
     def reconstruction(self, pixels):

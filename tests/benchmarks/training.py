@@ -80,9 +80,7 @@ def step(loss, optimizer):
 
 def ours_loss(model, batch, recipe):
     noise = torch.rand(int(batch.step_mask.sum()), batch.patches_per_frame)
-    output = model(
-        batch.instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask, mask_noise=noise
-    )
+    output = model(**batch.inputs, mask_noise=noise)
     return compute_losses(output, batch, recipe.losses).total
 
 

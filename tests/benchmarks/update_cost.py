@@ -1,8 +1,8 @@
 """Where the time of an update goes, by recipe: `python tests/benchmarks/update_cost.py`.
 
 Each recipe is trained for a few updates on a few recorded episodes, with one thread, and the seconds of the processor
-are counted part by part: forward by the model's parts, backward, and the optimizer's two halves. Writes
-tests/benchmarks/update_cost.md.
+are counted part by part: forward by the model's parts, backward, and the optimizer's two halves. The last line is of
+the same updates with instructions read in every window instead of once. Writes tests/benchmarks/update_cost.md.
 """
 
 import tempfile
@@ -15,15 +15,16 @@ import torch
 
 from agentgym import recipes
 from agentgym.experts import collection
+from agentgym.model import shared_instructions
 from agentgym.training.allocator import keep_freed_memory
 from agentgym.training.augmentation import draw
 from agentgym.training.datasets import open_parts
 from agentgym.training.first_model import first_model, window_config_of
 from agentgym.training.forward import forward
-from agentgym.training.optimizer import Muon, optimizers_of
+from agentgym.training.optimizer import Muon, convolves_in_bfloat16, optimizers_of
 from agentgym.training.sources import sources_of
 
-RECIPES = ("babyai-goto-redball", "babyai-goto-local")
+RECIPES = ("babyai-goto-redball", "babyai-goto-local", "minatar-asterix")
 EPISODES, WARM_UP, UPDATES = 200, 3, 10
 PARTS = {
     "vision_encoder": "vision encoder",
@@ -63,6 +64,8 @@ def measure(name, folder):
     parts = open_parts(folder, recipe)
     model, tokenizer = first_model(recipe, parts)
     source, _ = sources_of(parts, window_config_of(model, tokenizer))
+    if model.vision_encoder.stem is not None:
+        model.vision_encoder.stem.trains_in_bfloat16 = convolves_in_bfloat16(recipe.training.precision)
     optimizers = optimizers_of(model, recipe.training, bfloat16=False)
     size, watch = recipe.training.batch_size, Stopwatch()
     for child, shown in PARTS.items():
@@ -90,6 +93,8 @@ def main():
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         found = {name: measure(name, Path(folder) / name) for name in RECIPES}
+        shared_instructions.LEAST_SAVED = 1  # of all tokens, which is never saved
+        apart = [sum(measure(name, Path(folder) / name).values()) for name in RECIPES]
     rows = sorted({part for each in found.values() for part in each}, key=lambda part: -found[RECIPES[0]].get(part, 0))
     lines = [
         f"torch {torch.__version__}, one thread. Milliseconds of the processor an update, and their share.",
@@ -105,6 +110,7 @@ def main():
             for part in rows
         ),
         f"| all | {' | '.join(f'{sum(each.values()):.1f}' for each in found.values())} |",
+        f"| all, instructions read in every window | {' | '.join(f'{each:.1f}' for each in apart)} |",
     ]
     text = "\n".join(lines) + "\n"
     Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")

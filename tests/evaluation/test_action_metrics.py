@@ -52,8 +52,7 @@ def test_the_held_out_score_is_that_of_the_losses(demonstrations, tmp_path):
     found = score_next_actions(tmp_path / "model", dataset, 0.25)
     _, held_out = sources_of(dataset)
     batch = held_out.batch(range(len(held_out)))
-    arguments = (batch.instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask)
-    losses = compute_losses(model.eval()(*arguments), batch, LossRecipe())
+    losses = compute_losses(model.eval()(**batch.inputs), batch, LossRecipe())
     assert found["actions"] == losses.action.count
     assert found["accuracy"] == pytest.approx(losses.correct / losses.action.count)
     assert found["perplexity"] == pytest.approx(math.exp(losses.action.mean), rel=1e-4)

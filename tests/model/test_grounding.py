@@ -169,9 +169,7 @@ def test_the_masked_autoencoder_reads_frames_for_nothing_in_particular(dataset):
     model = model_of(dataset, instruction_attention=True)
     batch = sources_of(dataset)[0].batch(np.arange(4))
     noise = torch.rand(int(batch.step_mask.sum()), 49, generator=torch.Generator().manual_seed(0))
-    pictures = [
-        model(instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask, mask_noise=noise)
-        for instruction in (batch.instruction, batch.instruction.flip(0))
-    ]
+    swapped = {"instruction_of": batch.instruction_of.flip(0)}
+    pictures = [model(**{**batch.inputs, **other}, mask_noise=noise) for other in ({}, swapped)]
     assert torch.equal(pictures[0].reconstruction.predicted, pictures[1].reconstruction.predicted)
     assert not torch.allclose(pictures[0].action_logits, pictures[1].action_logits)

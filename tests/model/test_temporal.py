@@ -79,9 +79,7 @@ def world(demonstrations):
 
 
 def forward(model, batch, noise=None):
-    return model(
-        batch.instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask, mask_noise=noise
-    )
+    return model(**batch.inputs, mask_noise=noise)
 
 
 def test_padding_changes_no_logit_of_a_window(world):
@@ -121,8 +119,7 @@ def test_the_mask_of_a_clip_is_random_whichever_frames_are_chosen(world, which):
     for _ in range(draws):
         noise = torch.rand(*batch.step_mask.shape, 49, generator=generator)
         frames = frames_to_mask(batch, noise, recipe)
-        inputs = (batch.instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask)
-        masked = model(*inputs, mask_noise=noise[frames], masked_frames=frames).reconstruction.masked
+        masked = model(**batch.inputs, mask_noise=noise[frames], masked_frames=frames).reconstruction.masked
         for masks, clip in zip(seen, masked.split(frames.sum(1).tolist()), strict=True):
             assert (clip == clip[0]).all()
             masks.add(tuple(clip[0].tolist()))

@@ -28,8 +28,8 @@ def trained(run, data, processes, *overrides):
 @pytest.mark.parametrize(
     ("overrides", "precision"),
     [
-        (("losses.masked_image=0", "training.accumulation=2"), 1e-5),
-        (("training.optimizer=muon",), 1e-3),  # it takes directions of almost no gradient for as good as others
+        (("losses.masked_image=0", "training.accumulation=2"), 1e-4),  # the optimizers take directions of almost no
+        (("training.optimizer=muon",), 1e-3),  # gradient for as good as others
     ],
 )
 def test_two_processes_give_the_weights_and_the_curves_of_one(data, tmp_path, overrides, precision):

@@ -56,23 +56,14 @@ def source_of(dataset, window):
 
 
 def run(model, batch):
-    return model(
-        batch.instruction,
-        batch.instruction_mask,
-        batch.frames,
-        batch.actions,
-        batch.step_mask,
-        action_mask=batch.action_mask,
-        labels=batch.labels,
-        label_mask=batch.target_mask,
-    )
+    return model(**batch.inputs)
 
 
 def reference(model, batch):
     """-log p of every target's tokens: each target read in the place of the executed action, in a row of its own."""
     nats = 0.0
-    for row in range(len(batch.instruction)):
-        words = batch.instruction_mask[row].bool()
+    for row, said in enumerate(batch.instruction_of.tolist()):
+        words = batch.instruction_mask[said].bool()
         for step in torch.nonzero(batch.step_mask[row] & ~batch.context_mask[row]).flatten().tolist():
             masks = [
                 torch.ones_like(tokens).bool() if mask is None else mask
@@ -81,8 +72,8 @@ def reference(model, batch):
             actions = torch.cat([batch.actions[row, :step], batch.targets[row, step : step + 1]])
             mask = torch.cat([masks[0][row, :step], masks[1][row, step : step + 1]])
             output = model(
-                batch.instruction[row, words][None],
-                batch.instruction_mask[row, words][None],
+                batch.instruction[said, words][None],
+                batch.instruction_mask[said, words][None],
                 batch.frames[row, None, : step + 1],
                 actions[None],
                 torch.ones(1, step + 1, dtype=torch.bool),
@@ -122,10 +113,9 @@ def test_labels_that_are_the_executed_actions_give_the_same_logits(tmp_path):
     torch.manual_seed(0)
     model, source = model_of(dataset, window=4).eval(), source_of(dataset, 4)
     batch = source.batch(np.arange(len(source)))
-    inputs = (batch.instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask)
     with torch.no_grad():
-        plain = model(*inputs, action_mask=batch.action_mask)
-        told = model(*inputs, action_mask=batch.action_mask, labels=batch.targets, label_mask=batch.target_mask)
+        plain = model(**{**batch.inputs, "labels": None})
+        told = model(**{**batch.inputs, "labels": batch.targets})
     there = batch.target_mask
     torch.testing.assert_close(told.action_logits[there], plain.action_logits[there], atol=1e-5, rtol=0)
     torch.testing.assert_close(told.language_logits, plain.language_logits, atol=1e-5, rtol=0)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agentgym.model.agent import AgentOutput
 from agentgym.model.masked_autoencoder import Reconstruction
+from agentgym.model.output import AgentOutput
 from agentgym.recipes import LossRecipe
 from agentgym.training.losses import compute_losses, frames_to_mask
 from agentgym.training.windows import Batch
@@ -30,6 +30,7 @@ def world(seed=0, batch=2, steps=3, words=3):
     inputs = Batch(
         instruction=instruction,
         instruction_mask=torch.ones(batch, words, dtype=torch.long),
+        instruction_of=torch.arange(batch),
         frames=torch.zeros(batch, steps, 8, 8, 3, dtype=torch.uint8),
         actions=actions,
         targets=actions,
@@ -72,6 +73,7 @@ def by_hand():
     inputs = Batch(
         instruction=torch.tensor([[0, 1]]),
         instruction_mask=torch.ones(1, 2, dtype=torch.long),
+        instruction_of=torch.zeros(1, dtype=torch.long),
         frames=torch.zeros(1, 2, 8, 8, 3, dtype=torch.uint8),
         actions=torch.tensor([[[1], [1]]]),  # executed, which the losses do not look at
         targets=torch.tensor([[[0], [1]]]),
@@ -182,19 +184,10 @@ def test_two_half_batches_average_to_the_whole():
 
     def half(rows, frames):
         part = Reconstruction(*(value[frames] for value in vars(output.reconstruction).values()))
-        names = (
-            "instruction",
-            "instruction_mask",
-            "frames",
-            "actions",
-            "targets",
-            "step_mask",
-            "context_mask",
-            "episodes",
-        )
+        names = ("instruction", "instruction_mask", "frames", "actions", "targets", "step_mask", "context_mask")
         return (
             AgentOutput(output.language_logits[rows], output.action_logits[rows], part),
-            replace(inputs, **{name: getattr(inputs, name)[rows] for name in names}),
+            replace(inputs, **{name: getattr(inputs, name)[rows] for name in names}, instruction_of=torch.arange(2)),
         )
 
     inputs.step_mask[0, 2] = False  # the samples have different normalisers

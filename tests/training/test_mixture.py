@@ -134,12 +134,12 @@ def test_a_mixed_batch_is_its_rows_one_by_one(mixed):
     rows = np.array([ends[1], 0, ends[0], ends[1] + 1, 1])
     batch = source.batch(rows)
     assert batch.frames.shape[2:] == (56, 56, 3)
-    together = model.eval()(*inputs_of(batch), action_mask=batch.action_mask)
+    together = model.eval()(**batch.inputs)
     losses = compute_losses(together, batch, LossRecipe())
     totals = []
     for place, row in enumerate(rows):
         alone = source.batch(np.array([row]))
-        output = model(*inputs_of(alone), action_mask=alone.action_mask)
+        output = model(**alone.inputs)
         totals.append(compute_losses(output, alone, LossRecipe()))
         there = alone.target_mask if alone.target_mask is not None else torch.ones_like(alone.targets, dtype=torch.bool)
         steps, length = there.shape[1:]
@@ -149,10 +149,6 @@ def test_a_mixed_batch_is_its_rows_one_by_one(mixed):
     assert losses.total.item() == pytest.approx(np.mean([each.total.item() for each in totals]), rel=1e-5)
     assert losses.action.count == sum(each.action.count for each in totals)
     assert losses.correct == sum(each.correct for each in totals)
-
-
-def inputs_of(batch):
-    return batch.instruction, batch.instruction_mask, batch.frames, batch.actions, batch.step_mask
 
 
 def test_one_agent_plays_each_world_with_its_own_actions(mixed):

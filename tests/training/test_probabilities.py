@@ -11,7 +11,7 @@ from refusals import refusal
 from agentgym.data.store import DatasetWriter, EpisodeDataset
 from agentgym.data.store.extras import LABEL_PROBABILITIES
 from agentgym.experts.collection import collect, make_headers
-from agentgym.model.agent import AgentOutput
+from agentgym.model.output import AgentOutput
 from agentgym.recipes import LossRecipe, load_dataset
 from agentgym.training.losses import compute_losses
 from agentgym.training.mixture import join

@@ -60,8 +60,16 @@ def test_a_batch_holds_the_frames_and_actions_of_its_windows(dataset):
         assert batch.episodes[row] == episode
         assert np.array_equal(batch.frames[row, :steps].numpy(), EPISODES[episode].frames[start:stop])
         assert batch.actions[row, :steps, 0].tolist() == EPISODES[episode].actions[start:stop].tolist()
-        words = batch.instruction[row][batch.instruction_mask[row].bool()].tolist()
+        number = batch.instruction_of[row]
+        words = batch.instruction[number][batch.instruction_mask[number].bool()].tolist()
         assert words == tokenize(EPISODES[episode].instruction).tolist()
+
+
+def test_a_batch_holds_each_instruction_once(dataset):
+    source = source_of(dataset, window=3)
+    batch = source.batch(np.arange(len(source)))
+    assert len(batch.instruction) == len({EPISODES[episode].instruction for episode in batch.episodes})
+    assert len(batch.instruction_of) == len(source) > len(batch.instruction)
 
 
 def test_labels_are_the_targets_and_the_executed_actions_stay_in_the_history(tmp_path):
