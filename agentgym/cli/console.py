@@ -130,18 +130,21 @@ def _progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[
 def _lines(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
     """A line every LINE_EVERY_S seconds, and one at the end of what was begun."""
     began = said = time.monotonic()
-    done, latest, printed = 0, "", -1
+    done, before, latest, printed = 0, 0, "", -1
 
     def print_line(now: float) -> None:
         nonlocal printed
         printed = done
-        rate = f", {done / (now - began):,.1f} {unit}/s" if now > began else ""
+        rate = f", {(done - before) / (now - began):,.1f} {unit}/s" if done > before and now > began else ""
         line = f"{description}: {done:,} of {total:,} {unit}{rate}{f', {latest}' if latest else ''}"
         err.print(printable(line), soft_wrap=True)
 
     def on_progress(count: int, note: str) -> None:
-        nonlocal done, latest, said
-        done, latest, now = done + count, note or latest, time.monotonic()
+        nonlocal began, before, done, latest, said
+        now = time.monotonic()
+        if count and not done:  # what is there at first was maybe done long ago
+            began, before = now, count
+        done, latest = done + count, note or latest
         if now - said >= LINE_EVERY_S:
             said = now
             print_line(now)

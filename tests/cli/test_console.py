@@ -1,9 +1,11 @@
 """How commands speak: to people, to machines with --json, to nobody with --quiet."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from foreign_rooms import write_room
+from rich.console import Console
 from rich.table import Table
 from tiny import TASK
 
@@ -109,3 +111,13 @@ def test_names_are_shown_as_they_are_neither_markup_nor_emoji(capsys):
     said = capsys.readouterr()
     assert name in said.err
     assert said.out.count(name) == 3
+
+
+def test_what_was_done_before_is_not_in_the_rate(monkeypatch, capsys):
+    clock = iter([0.0, 10.0, 50.0, 60.0])
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(console, "err", Console(stderr=True, width=200))
+    with console._lines("training", 3000, "updates") as on_progress:
+        on_progress(2000, "")
+        on_progress(80, "")
+    assert "training: 2,080 of 3,000 updates, 2.0 updates/s" in capsys.readouterr().err
