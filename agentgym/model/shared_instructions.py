@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agentgym.model.language import LanguageModel, PlacedContext
 from agentgym.model.sequence import Layout, pack, unpack
-from agentgym.model.transformer import CausalAttention, Heads, masked_attention
+from agentgym.model.transformer import Block, CausalAttention, Heads, masked_attention
 
 LEAST_SAVED = 1 / 8  # of a batch's tokens: for fewer, two passes and masked attention are not worth it
 
@@ -37,8 +37,7 @@ def predicting(
     """
     (instructions, words), rows = instruction.shape, len(of_row)
     saved = (rows - instructions) * words / (rows * (words + tokens_after))
-    keeps_nothing = language.training and language.transformer.blocks[0].gradient_checkpointing
-    if saved < LEAST_SAVED or keeps_nothing:
+    if saved < LEAST_SAVED or not _may_run_twice(language):
         layout, hidden = read_on(instruction[of_row], real[of_row])
         numbers = torch.arange(rows, device=of_row.device)
         first = numbers.new_full((instructions,), rows).scatter_reduce(0, of_row, numbers, "amin")
@@ -48,6 +47,16 @@ def predicting(
     nothing = instruction.new_zeros(rows, 0)
     layout, hidden = read_on(nothing, nothing, before=before)
     return said[:, :-1], layout.predicts_actions(hidden)
+
+
+def _may_run_twice(language: LanguageModel) -> bool:
+    """Whether its blocks may run on instructions and then on rows.
+
+    FSDP, whose blocks have a class of its own, needs every process to run each equally often; what is computed again in
+    the backward pass cannot be kept for others.
+    """
+    block = language.transformer.blocks[0]
+    return type(block) is Block and not (language.training and block.gradient_checkpointing)
 
 
 class Branches(Protocol):
