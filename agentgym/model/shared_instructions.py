@@ -19,7 +19,7 @@ from agentgym.model.language import LanguageModel, PlacedContext
 from agentgym.model.sequence import Layout, pack, unpack
 from agentgym.model.transformer import Block, CausalAttention, Heads, masked_attention
 
-LEAST_SAVED = 1 / 8  # of a batch's tokens: for fewer, two passes and masked attention are not worth it
+LEAST_SAVED, LEAST_SHARE = 256, 1 / 8  # tokens of a batch: two passes and masked attention must be worth it
 
 
 def predicting(
@@ -36,8 +36,8 @@ def predicting(
     steps, `tokens_after` a row. Each instruction is read once, or in each of its rows where that saves too little.
     """
     (instructions, words), rows = instruction.shape, len(of_row)
-    saved = (rows - instructions) * words / (rows * (words + tokens_after))
-    if saved < LEAST_SAVED or not _may_run_twice(language):
+    saved, least = (rows - instructions) * words, max(LEAST_SAVED, LEAST_SHARE * rows * (words + tokens_after))
+    if saved < least or not _may_run_twice(language):
         layout, hidden = read_on(instruction[of_row], real[of_row])
         numbers = torch.arange(rows, device=of_row.device)
         first = numbers.new_full((instructions,), rows).scatter_reduce(0, of_row, numbers, "amin")

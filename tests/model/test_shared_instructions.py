@@ -4,10 +4,16 @@ import pytest
 import torch
 from small_agent import inputs_of, model_of
 
+from agentgym.model import shared_instructions
 from agentgym.model.tokenizer import PAD
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
 OF_ROW = torch.tensor([1, 0, 1, 1, 0, 1])
+
+
+@pytest.fixture(autouse=True)
+def few_tokens_are_worth_it(monkeypatch):
+    monkeypatch.setattr(shared_instructions, "LEAST_SAVED", 1)
 
 
 def shared_of(inputs):
