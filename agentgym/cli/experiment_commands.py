@@ -17,6 +17,7 @@ from agentgym.cli.options import (
     ExpertSteps,
     Overwrite,
     Processes,
+    References,
     Run,
     Set,
     Vector,
@@ -141,6 +142,7 @@ def evaluate(
     expert_seconds: Annotated[
         float | None, typer.Option(min=0.1, help="What an expert's episode may cost, in seconds of a core.")
     ] = None,
+    references: References = None,
     data: Recorded = None,
     workers: Workers = None,
     engine: Executor = PROCESSES,
@@ -166,4 +168,4 @@ def evaluate(
         vector=vector,
         **changes,
     )
-    output.result(stages.score(config, workers, engine, overwrite, output))
+    output.result(stages.score(config, workers, engine, overwrite, output, references=references))

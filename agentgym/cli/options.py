@@ -26,6 +26,9 @@ Processes = Annotated[
     int | None, typer.Option(help="Processes that train together, sharing each batch; one a core when not given.")
 ]
 Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
+References = Annotated[
+    Path | None, typer.Option(help="An evaluation by the same players: its random, expert and trivial ones are kept.")
+]
 Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
 ExpertSeconds = Annotated[
     float | None,

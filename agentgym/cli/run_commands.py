@@ -8,7 +8,18 @@ import typer
 from agentgym import recipes
 from agentgym.cli import stages
 from agentgym.cli.console import CommandOutput
-from agentgym.cli.options import PROCESSES, Data, Executor, Experiment, Overwrite, Processes, Run, Set, Workers
+from agentgym.cli.options import (
+    PROCESSES,
+    Data,
+    Executor,
+    Experiment,
+    Overwrite,
+    Processes,
+    References,
+    Run,
+    Set,
+    Workers,
+)
 from agentgym.cli.verbs import verb
 
 app = typer.Typer()
@@ -51,6 +62,7 @@ def run_experiment(
     workers: Workers = None,
     processes: Processes = None,
     engine: Executor = PROCESSES,
+    references: References = None,
     set_: Set = None,
     overwrite: Overwrite = False,
     *,
@@ -60,6 +72,10 @@ def run_experiment(
     resolved = recipes.load_experiment(experiment, set_ or ())
     folder = run or Path("runs") / resolved.name
     page = folder / "report.html"
+    if references is not None:  # before anything is recorded and trained
+        from agentgym.evaluation.references import check_references
+
+        check_references(references)
     recordables = stages.check_all_recordable(resolved, data)
     again = stages.choose_what_goes(resolved, recordables, folder, overwrite, output)
     from agentgym.evaluation import protocol
@@ -75,7 +91,7 @@ def run_experiment(
         "collect": recorded[0] if len(recorded) == 1 else recorded,
         "train": stages.train(resolved, data_folder, folder, processes, output, overwrite=overwrite),
         "evaluate": stages.score(
-            protocol.configure_evaluation(str(folder)), workers, engine, overwrite=False, output=output
+            protocol.configure_evaluation(str(folder)), workers, engine, False, output, references=references
         ),
         "report": str(page),
     }

@@ -168,14 +168,27 @@ def train(
 
 
 def score(
-    config: "EvaluationConfig", workers: int | None, engine: ExecutorName, overwrite: bool, output: CommandOutput
+    config: "EvaluationConfig",
+    workers: int | None,
+    engine: ExecutorName,
+    overwrite: bool,
+    output: CommandOutput,
+    *,
+    references: Path | None = None,
 ) -> dict[str, Any]:
     """Plays an evaluation and prints its scores; the folder, and what `evaluation.json` says."""
     from agentgym.evaluation import scoring
 
     with output.progress("evaluating", config.num_episodes, "episodes") as on_progress:
         again = overwrite or not (config.folder / "evaluation.json").is_file()
-        found = scoring.evaluate(config, workers=workers, engine=engine, overwrite=overwrite, on_progress=on_progress)
+        found = scoring.evaluate(
+            config,
+            workers=workers,
+            engine=engine,
+            overwrite=overwrite,
+            references=references,
+            on_progress=on_progress,
+        )
         if config.protocol.videos:
             on_progress(0, "videos")
             _write_videos(config, again, output)

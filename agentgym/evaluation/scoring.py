@@ -20,6 +20,7 @@ from agentgym.evaluation.protocol import (
     configure_evaluation,
     present_cache_key,
 )
+from agentgym.evaluation.references import in_order, with_references
 from agentgym.evaluation.role_rollouts import Workers, has_role, play_role
 from agentgym.evaluation.statistics import UNIT
 from agentgym.evaluation.stored import ROLES, read_episodes, read_evaluation
@@ -48,6 +49,7 @@ def evaluate(
     workers: int | None = None,
     engine: str = ExecutorName.PROCESSES,
     overwrite: bool = False,
+    references: Path | None = None,
     on_progress: OnProgress = lambda count, note: None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -56,22 +58,28 @@ def evaluate(
     WHO is a run, checkpoint or exported folder, an expert or `sb3:PATH`; `settings` are those of
     `protocol.configure_evaluation`: suite, to, data, expert, trust, and values of the protocol such as episodes.
     Without `workers` experts are played by all cores, and so is an agent on a CPU whose episodes may be long; another
-    policy by this process, whose threads it uses. A Ray cluster is used whole.
+    policy by this process, whose threads it uses. A Ray cluster is used whole. `references` is the folder of another
+    evaluation, whose references' episodes are taken over where they are of the same tasks and seeds.
     Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or the folder holds
     an evaluation by another protocol that may not be overwritten.
     """
     config = who if isinstance(who, EvaluationConfig) else configure_evaluation(str(who), **settings)
     with granted(config.grant):
-        return _evaluate(config, workers, engine, overwrite, on_progress)
+        return _evaluate(config, workers, engine, overwrite, references, on_progress)
 
 
 def _evaluate(
-    config: EvaluationConfig, workers: int | None, engine: str, overwrite: bool, on_progress: OnProgress
+    config: EvaluationConfig,
+    workers: int | None,
+    engine: str,
+    overwrite: bool,
+    references: Path | None,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     checked = check_seed_overlap(config)
     check_tasks_fit(config)
     with claimed(config.folder, BUSY):
-        return _complete(config, checked, workers, engine, overwrite, on_progress)
+        return _complete(config, checked, workers, engine, overwrite, references, on_progress)
 
 
 def _complete(
@@ -80,10 +88,15 @@ def _complete(
     workers: int | None,
     engine: str,
     overwrite: bool,
+    references: Path | None,
     on_progress: OnProgress,
 ) -> dict[str, Any]:
     """Plays what is missing and scores it; what evaluation.json then holds."""
     episodes = _known_episodes(config, overwrite)
+    if references is not None:
+        episodes = with_references(episodes, references, config)
+        config.folder.mkdir(parents=True, exist_ok=True)
+        write_json(config.folder / "episodes.json", episodes)
     file = config.folder / "evaluation.json"
     if not _play_what_is_missing(config, episodes, workers, engine, on_progress) and file.is_file():
         found = read_evaluation(file)
@@ -186,7 +199,7 @@ def _play_what_is_missing(
         pool = Workers(started, None if undecided else started.workers > 1 or engine != ExecutorName.PROCESSES)
         for (role, task), seeds in missing.items():
             played = _played(config, role, task, seeds, episodes, pool, on_progress)
-            episodes[role] = _in_order(config, [*episodes.get(role, ()), *played])
+            episodes[role] = in_order(config, [*episodes.get(role, ()), *played])
             write_json(config.folder / "episodes.json", episodes)
     return True
 
@@ -208,12 +221,6 @@ def _played(
         return [e for e in episodes["agent"] if e["task"] == task and e["seed"] in set(seeds)]
     found = play_role(config, play, role, seeds, workers, lambda count: on_progress(count, role))
     return [episode.to_json() for episode in found]
-
-
-def _in_order(config: EvaluationConfig, played: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Task by task, seed by seed, however they came to be played."""
-    places = {play.task.id: place for place, play in enumerate(config.plays)}
-    return sorted(played, key=lambda episode: (places[episode["task"]], episode["seed"]))
 
 
 def _device_of(config: EvaluationConfig) -> dict[str, str]:

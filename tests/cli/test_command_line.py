@@ -266,3 +266,8 @@ def test_what_exists_is_never_overwritten_unasked(refuses, finished, tmp_path):
 
 def test_an_unknown_option_is_one_line(refuses):
     refuses("No such option", "collect", "babyai-goto-redball", "--bogus")
+
+
+def test_references_that_are_not_there_are_said_before_anything_is_recorded(refuses, tmp_path):
+    refuses("--references nothing: holds no evaluation", "run", "babyai-goto-redball", "--references", "nothing")
+    assert not list(tmp_path.iterdir())

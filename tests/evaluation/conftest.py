@@ -20,10 +20,10 @@ def suite(tmp_path):
 def scored(tmp_path, suite):
     """Scores WHO on two levels of each task of the suite."""
 
-    def score(who, to="scored", workers=1, engine="processes", **changes):
+    def score(who, to="scored", workers=1, engine="processes", references=None, **changes):
         config = configure_evaluation(
             str(who), to=tmp_path / to, **{"suite": suite, "episodes": 2, "environments": 2, **changes}
         )
-        return evaluate(config, workers=workers, engine=engine)
+        return evaluate(config, workers=workers, engine=engine, references=references)
 
     return score
