@@ -148,7 +148,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "environments": "Environments stepped at once; the result is the same for any number.",
         "vector": "`sync` steps them in turn, `async` each in its own process.",
         "deterministic": "Acts by the likeliest actions; false draws them.",
-        "videos": "Episodes of which a video is made.",
+        "videos": "Episodes of which a video is made: at least one of each task, or 0.",
     },
     "PartRecipe": {
         "dataset": "A dataset recipe, recorded where it is missing.",

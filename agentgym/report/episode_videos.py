@@ -83,7 +83,7 @@ def write_evaluation_videos(config: EvaluationConfig, *, again: bool = False) ->
 
 
 def write_videos_of(config: EvaluationConfig, on_progress: Callable[[int], None] = lambda count: None) -> None:
-    """Makes videos of as many of the evaluated episodes as the protocol says."""
+    """Makes videos of as many of the evaluated episodes as the protocol says, and of one of each task at least."""
     played = [
         RolloutResult.from_json(values) for values in read_episodes(config.folder / "episodes.json").get("agent", ())
     ]
@@ -94,8 +94,12 @@ def write_videos_of(config: EvaluationConfig, on_progress: Callable[[int], None]
 
 
 def choose(played: Sequence[RolloutResult], count: int) -> list[RolloutResult]:
-    """As many of each task, its failures before its successes; where none succeeded the lowest and highest returns."""
+    """As many of each task, and of each one at least, its failures before its successes.
+
+    Where none succeeded they are the lowest and highest returns.
+    """
     tasks = list(dict.fromkeys(episode.task for episode in played))
+    count = max(count, len(tasks))
     of_task = [choose_of_task([e for e in played if e.task == task], -(-count // len(tasks))) for task in tasks]
     turns = [each[place] for place in range(count) for each in of_task if place < len(each)][:count]
     return sorted(turns, key=lambda episode: tasks.index(episode.task))

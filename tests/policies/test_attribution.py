@@ -123,11 +123,16 @@ def test_a_sheet_has_the_frames_below_each_other_in_their_own_colours(monkeypatc
 
 def test_failures_and_successes_share_the_videos():
     class Played:
-        def __init__(self, success):
-            self.success, self.task = success, TASK
+        def __init__(self, success, task=TASK):
+            self.success, self.task = success, task
 
     played = [Played(success) for success in (True, True, False, True, True)]
     assert [episode.success for episode in episode_videos.choose(played, 4)] == [False, True, True, True]
+    others = [Played(True, f"Other-{number}-v0") for number in range(5)]
+    assert [episode.task for episode in episode_videos.choose([*played, *others], 2)] == [
+        TASK,
+        *(episode.task for episode in others),
+    ]  # one of each at least
 
 
 def test_a_map_covers_the_frame_and_not_its_black_margin(agent):
