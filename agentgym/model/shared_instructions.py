@@ -64,7 +64,7 @@ class Branches(Protocol):
 
     visible: Bool[Tensor, "rows 1 tokens tokens"]
 
-    def positions(self, new: int) -> slice | Tensor:
+    def positions(self, new: int) -> Tensor:
         """See `PlacedContext`."""
         ...
 
@@ -96,8 +96,7 @@ class _Continuation:
         device, rows = before.lengths.device, len(before.of_row)
         self._before, words = before, before.layers[0][0].shape[2]
         lengths = before.lengths[before.of_row]
-        own: Tensor | slice = slice(0, new) if branches is None else branches.positions(new)
-        own = torch.arange(new, device=device)[own] if isinstance(own, slice) else own
+        own = torch.arange(new, device=device) if branches is None else branches.positions(new)
         self._positions = lengths[:, None] + own
         known = (torch.arange(words, device=device) < lengths[:, None])[:, None, None].expand(rows, 1, new, words)
         causal = torch.ones(new, new, dtype=torch.bool, device=device).tril()

@@ -119,8 +119,10 @@ class WindowSource:
         self.table = np.column_stack([episodes[rows[:, 0]], rows[:, 1:]])
         self._frame_size = frame_size
         self._targets = int(dataset.lengths[episodes].sum())
-        texts, self._instruction_of = np.unique(dataset.column("instruction"), return_inverse=True)
-        self._instructions = [tokenize(str(text)) for text in texts]
+        texts = dataset.column("instruction")
+        numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        self._instruction_of = np.array([numbers[text] for text in texts], np.int64)
+        self._instructions = [tokenize(text) for text in numbers]
         self._by_action = self._tokens_by_action()
 
     def __len__(self) -> int:
