@@ -27,7 +27,7 @@ Processes = Annotated[
 ]
 Data = Annotated[Path | None, typer.Option(help="The dataset's folder; data/NAME when not given.")]
 References = Annotated[
-    Path | None, typer.Option(help="An evaluation by the same players: its random, expert and trivial ones are kept.")
+    Path | None, typer.Option(help="An evaluated run whose random, expert and trivial episodes are taken, not played.")
 ]
 Run = Annotated[Path | None, typer.Option("--run", help="The run's folder; runs/NAME when not given.")]
 ExpertSeconds = Annotated[

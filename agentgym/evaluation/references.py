@@ -30,9 +30,9 @@ def with_references(episodes: dict[str, Any], folder: Path, config: EvaluationCo
     theirs, versions = read_episodes(file), read_evaluation(folder / "evaluation.json")["versions"]
     with understanding(file):
         known = present_cache_key(theirs["protocol"])["tasks"]
-    found, unlike = dict(episodes), dict[str, str]()
+    found, unlike, ours = dict(episodes), dict[str, str](), config.cache_key["tasks"]
     for play in config.plays:
-        difference = _difference(known.get(play.task.id), config.cache_key["tasks"][play.task.id], versions, play.task)
+        difference = _difference(known.get(play.task.id), ours[play.task.id], versions, play.task)
         if difference:
             unlike[play.task.id] = difference
             continue

@@ -49,7 +49,7 @@ def evaluate(
     workers: int | None = None,
     engine: str = ExecutorName.PROCESSES,
     overwrite: bool = False,
-    references: Path | None = None,
+    references: str | Path | None = None,
     on_progress: OnProgress = lambda count, note: None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -60,12 +60,13 @@ def evaluate(
     Without `workers` experts are played by all cores, and so is an agent on a CPU whose episodes may be long; another
     policy by this process, whose threads it uses. A Ray cluster is used whole. `references` is the folder of another
     evaluation, whose references' episodes are taken over where they are of the same tasks and seeds.
-    Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, or the folder holds
-    an evaluation by another protocol that may not be overwritten.
+    Raises UserError when seeds overlap the demonstrations', an environment does not fit the policy, the references are
+    of none of the tasks, or the folder holds an evaluation by another protocol that may not be overwritten.
     """
     config = who if isinstance(who, EvaluationConfig) else configure_evaluation(str(who), **settings)
     with granted(config.grant):
-        return _evaluate(config, workers, engine, overwrite, references, on_progress)
+        beside = None if references is None else Path(references)
+        return _evaluate(config, workers, engine, overwrite, beside, on_progress)
 
 
 def _evaluate(
@@ -94,9 +95,10 @@ def _complete(
     """Plays what is missing and scores it; what evaluation.json then holds."""
     episodes = _known_episodes(config, overwrite)
     if references is not None:
-        episodes = with_references(episodes, references, config)
-        config.folder.mkdir(parents=True, exist_ok=True)
-        write_json(config.folder / "episodes.json", episodes)
+        known, episodes = episodes, with_references(episodes, references, config)
+        if episodes != known:
+            config.folder.mkdir(parents=True, exist_ok=True)
+            write_json(config.folder / "episodes.json", episodes)
     file = config.folder / "evaluation.json"
     if not _play_what_is_missing(config, episodes, workers, engine, on_progress) and file.is_file():
         found = read_evaluation(file)
