@@ -28,7 +28,7 @@ from agentgym.model.language import LanguageModel
 from agentgym.model.masked_autoencoder import MAEDecoder, Reconstruction, of_first_chosen, split_patches
 from agentgym.model.older_formats import CHECKPOINT_FORMAT, read_older
 from agentgym.model.output import AgentOutput
-from agentgym.model.sequence import Layout, pack, unpack
+from agentgym.model.sequence import Layout, is_whole, pack, unpack
 from agentgym.model.shared_instructions import SharedInstructions, predicting
 from agentgym.model.vision import FrameSize, VisionEncoder
 
@@ -205,7 +205,7 @@ class AgentModel(PreTrainedModel):
             real = layout.real(instruction_mask, present, label_mask=of_labels[:, :, :-1])
             return layout, self._read_real(embeddings, real, before, LabelBranches(layout, real))
         layout, embeddings = self.embed(instruction, visual, actions)
-        if action_mask is None and bool(instruction_mask.all()):
+        if action_mask is None and is_whole(instruction_mask):
             return layout, self.language_model(embeddings, before.continued(layout.length) if before else None)
         real = layout.real(instruction_mask, torch.ones_like(actions).bool() if action_mask is None else action_mask)
         return layout, self._read_real(embeddings, real, before)

@@ -135,6 +135,11 @@ class Layout:
         return torch.cat([instruction_mask.bool(), steps], dim=1)
 
 
+def is_whole(mask: Tensor) -> bool:
+    """Whether no place is empty, as far as that is known without waiting for the device."""
+    return mask.numel() == 0 or (mask.device.type == "cpu" and bool(mask.all()))
+
+
 def pack(sequence: Tensor, real: Tensor, longest: int | None = None) -> Tensor:
     """Rows [batch, longest, width] of the real places only, in order; what is beyond a row's end is undefined.
 
