@@ -38,7 +38,7 @@ def report(
     folders: Annotated[list[Path], typer.Argument(help="A run folder; two or more are compared on one page.")],
     to: Annotated[Path | None, typer.Option(help="The page that compares runs; comparison.html if not given.")] = None,
     videos: Annotated[
-        int | None, typer.Option(min=1, help="Make videos of that many episodes of the evaluation.")
+        int | None, typer.Option(min=1, help="Make videos of that many evaluated episodes, one of each task at least.")
     ] = None,
     *,
     output: CommandOutput,
@@ -83,12 +83,12 @@ def publish(
 
 
 def _make_videos(run: Path, count: int, output: CommandOutput) -> None:
-    """Makes videos of that many of a run's evaluated episodes."""
+    """Makes videos of that many of a run's evaluated episodes, and of one of each task at least."""
     from agentgym.evaluation.protocol import configure_evaluation
     from agentgym.report import episode_videos
 
     if not (run / "evaluation.json").is_file():
         raise UserError(f"{run}: is not evaluated yet; 'agentgym evaluate {run}' plays the episodes to show")
     config = configure_evaluation(str(run), videos=count)
-    with output.progress("rendering", count, "videos") as on_progress:
+    with output.progress("rendering", max(count, len(config.plays)), "videos") as on_progress:
         episode_videos.write_videos_of(config, lambda done: on_progress(done, ""))

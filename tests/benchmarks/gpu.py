@@ -160,8 +160,7 @@ def throughput(preset, dataset, device, sizes):
 
     with FlopCounterMode(display=False) as counter:  # the model's alone: what the optimizer multiplies is no use of it
         learn(model)
-    flop = counter.get_total_flops()
-    seconds = seconds_of(partial(updates, model), device) / sizes.updates
+    flop, seconds = counter.get_total_flops(), seconds_of(partial(updates, model), device) / sizes.updates
     cells = [f"`{preset}`, {size} windows of {window}, all three losses", f"{size / seconds:,.1f}"]
     if device.type == "cuda" and preset == "tiny":
         for name, options in COMPILED.items():
@@ -169,7 +168,8 @@ def throughput(preset, dataset, device, sizes):
             try:  # the compiler has many errors, and the rest of the page is worth having
                 faster = seconds_of(partial(updates, torch.compile(model, **options)), device) / sizes.updates
                 cells[1] += f" ({name}: {size / faster:,.1f})"
-            except Exception as error:
+            except RuntimeError as error:
+                print(f"{name}: {error}", flush=True)
                 cells[1] += f" ({name}: {type(error).__name__})"
     rates = (peak_of(device) if bfloat16 else None), matrix_rate(device, sizes.matrix, bfloat16)
     shares = [f"{flop / seconds / rate:.1%}" if rate else "not known" for rate in rates]
