@@ -72,12 +72,13 @@ def publish(
 ) -> None:
     """Write a run's numbers, table and figure next to its recipe; fill the marks of README.md and docs/results.md."""
     from agentgym.evaluation.stored import read_evaluation
+    from agentgym.report import marked_tables
     from agentgym.report import publish as publishing
 
     page = publishing.publish(runs[0], to, runs[1:])
     for document in filter(Path.is_file, (Path("README.md"), Path("docs/results.md"))):
-        publishing.update_results(document, page.stem, read_evaluation(page.with_suffix(".json")))
-        publishing.update_scores(document, to)
+        marked_tables.update_results(document, page.stem, read_evaluation(page.with_suffix(".json")))
+        marked_tables.update_scores(document, to)
     output.print(f"results: {page}")
     output.result({"results": str(page)})
 

@@ -4,6 +4,7 @@ run_page, run_results, comparison_page   the page of a run, what it reads, the p
 curves, figures, video_section, failures   parts of a page; reference_scores: published results
 dataset_page, dagger_page, ppo_page, transfer_page   pages of a dataset and of other experiments
 video, episode_videos, publish           MP4s, and results next to a recipe
+marked_tables                            tables of published results in documents
 """
 
 from agentgym.report.comparison_page import write_comparison

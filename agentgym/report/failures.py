@@ -1,9 +1,11 @@
-"""Where an agent fails: the share of levels it solved, by task, by words of the instruction and by the level's start.
+"""Where an agent fails: the share of levels it solved, by task, by the instruction, the level's start and the plan.
 
 The start of a level is seen where its environment can be made and is a BabyAI one: how far the first object of the
-mission is from the agent (in cells, around no wall), and whether it is in view. Of others only the words are known.
+mission is from the agent (in cells, around no wall), and whether it is in view. The plan is as long as the expert's
+episode of that level, where it solved it. Of others only the instruction is known.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +13,19 @@ from typing import Any
 
 from agentgym import environments
 from agentgym.errors import UserError
+from agentgym.evaluation.score_rows import defines_success
 from agentgym.evaluation.statistics import wilson_interval
 from agentgym.recipes import FrameRecipe, TaskRecipe
+from agentgym.report.run_results import RunFolder
 
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 OBJECTS = ("ball", "box", "key", "door")
 QUIET_WORDS = {"a", "an", "the", "to", "you", "and", "of", "is", "your"}
 OTHER_WORDS = 12  # the most telling ones
 FEWEST = 5  # episodes below which a group says nothing
+KINDS = ("task", "colour", "object", "distance", "first view", "plan", "parts", "word")
+JOINS = re.compile(r",? then |,? after |,? and ")  # the parts of a BabyAI instruction
+PLANS = (16, 32, 64, 128)  # the most steps of a group
 
 
 @dataclass(frozen=True)
@@ -42,16 +49,57 @@ class Group:
 
 
 def find_failures(
-    episodes: Sequence[Mapping[str, Any]], tasks: Sequence[TaskRecipe], frames: Mapping[str, FrameRecipe]
+    episodes: Sequence[Mapping[str, Any]],
+    tasks: Sequence[TaskRecipe],
+    frames: Mapping[str, FrameRecipe],
+    experts: Sequence[Mapping[str, Any]] = (),
 ) -> list[Group]:
-    """The groups by which the episodes differ, each kind in its own order; a kind with one group is left out."""
+    """The groups by which the episodes differ, each kind in its own order; a kind with one group is left out.
+
+    `experts` are the expert's episodes of the same levels.
+    """
+    starts, plans = _starts(episodes, tasks, frames), _plans(episodes, experts)
+    known = [
+        [("task", episode["task"]), *_words(episode["instruction"]), *start, *plan]
+        for episode, start, plan in zip(episodes, starts, plans, strict=True)
+    ]
+    return _groups(episodes, known)
+
+
+def failures_of(run: RunFolder) -> list[Group]:
+    """The groups of a scored run's agent, over its tasks that say what success is."""
+    return find_failures(*_judged(run))
+
+
+def failures_by_task(run: RunFolder) -> dict[str, list[Group]]:
+    """For each such task the groups of its own episodes by the level's start and the plan."""
+    episodes, tasks, frames, experts = _judged(run)
+    found = {}
+    for task in tasks:
+        own = [episode for episode in episodes if episode["task"] == task.id]
+        groups = find_failures(own, [task], frames, experts)
+        found[task.id] = [group for group in groups if group.by in ("distance", "first view", "plan", "parts")]
+    return found
+
+
+def _judged(
+    run: RunFolder,
+) -> tuple[list[Mapping[str, Any]], list[TaskRecipe], Mapping[str, FrameRecipe], Sequence[Mapping[str, Any]]]:
+    """The agent's episodes whose tasks say what success is, these tasks, all frames, the expert's episodes."""
+    played = run.episodes or {}
+    by_return = {task["task"] for task in (run.evaluation or {"tasks": ()})["tasks"] if not defines_success(task)}
+    episodes = [episode for episode in played.get("agent", ()) if episode["task"] not in by_return]
+    present = {episode["task"] for episode in episodes}
+    return episodes, [task for task in run.tasks if task.id in present], run.frames, played.get("expert", ())
+
+
+def _groups(episodes: Sequence[Mapping[str, Any]], known: Sequence[Sequence[tuple[str, str]]]) -> list[Group]:
     outcomes: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    starts = _starts(episodes, tasks, frames)
-    for episode, start in zip(episodes, starts, strict=True):
-        for by, name in [("task", episode["task"]), *_words(episode["instruction"]), *start]:
+    for episode, kinds in zip(episodes, known, strict=True):
+        for by, name in kinds:
             outcomes[by][name].append(episode["success"])
     groups: list[Group] = []
-    for by in ("task", "colour", "object", "distance", "first view", "word"):
+    for by in KINDS:
         found = [Group(by, name, len(solved), sum(solved)) for name, solved in outcomes[by].items()]
         found = [group for group in found if FEWEST <= group.episodes < len(episodes)]
         if by == "word":
@@ -69,6 +117,29 @@ def _words(instruction: str) -> Iterator[tuple[str, str]]:
             yield "object", word
         elif word not in QUIET_WORDS:
             yield "word", word
+
+
+def _plans(
+    episodes: Sequence[Mapping[str, Any]], experts: Sequence[Mapping[str, Any]]
+) -> Iterator[list[tuple[str, str]]]:
+    """For each episode how many parts its instruction has, and how many steps the expert took where it solved it."""
+    steps = {(expert["task"], expert["seed"]): expert["length"] for expert in experts if expert["success"]}
+    for episode in episodes:
+        parts = len(JOINS.findall(episode["instruction"])) + 1
+        found = [("parts", "1 part" if parts == 1 else f"{parts} parts")]
+        length = steps.get((episode["task"], episode["seed"]))
+        if length is not None:
+            found.append(("plan", _plan(length)))
+        yield found
+
+
+def _plan(length: int) -> str:
+    low = 1
+    for most in PLANS:
+        if length <= most:
+            return f"{low:3d} to {most} steps"
+        low = most + 1
+    return f"{low:3d} steps and more"
 
 
 def _starts(

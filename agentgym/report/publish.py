@@ -1,19 +1,19 @@
 """publish(run, to): a run's results next to its recipe, as numbers, a table and a figure, never written by hand."""
 
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agentgym.errors import UserError
-from agentgym.evaluation.score_rows import Score, defines_success, plain, read_scores
+from agentgym.evaluation.score_rows import Score, plain, read_scores
 from agentgym.evaluation.statistics import UNIT, who_is_one
 from agentgym.evaluation.stored import read_evaluation
-from agentgym.files import read_json, read_text, replace_file, understanding, write_json
+from agentgym.files import read_json, replace_file, understanding, write_json
 from agentgym.folders import make_folder
 from agentgym.report import figures, reproduction
-from agentgym.report.training_runs import Scored, compare_runs, mean_of, runs_table
+from agentgym.report.failures import Group, failures_by_task
+from agentgym.report.run_results import read_run
+from agentgym.report.training_runs import Scored, compare_runs, runs_table
 from agentgym.training.run_folder import read_metrics, read_recipe, read_training
 
 
@@ -34,7 +34,11 @@ def publish(run: Path, to: Path, others: Sequence[Path] = ()) -> Path:
     with understanding(run):
         figure = figures.training_figure(metrics)
         scores = _scores_figure(evaluation)
-        page = _page(recipe, training, evaluation, runs, reproduction.command(recipe, run), drawn=scores is not None)
+        page = _page(
+            *(recipe, training, evaluation, runs, failures_table(failures_by_task(read_run(run)))),
+            reproduction.command(recipe, run),
+            drawn=scores is not None,
+        )
     make_folder(to)
     if scores is not None:
         replace_file(to / f"{name}-scores.svg", scores)
@@ -70,7 +74,7 @@ def results_table(evaluation: dict[str, Any]) -> str:
             solved = f"| {row.success_rate:.1%} [{low:.1%}, {high:.1%}] " if judged else ""
             lines.append(
                 f"| {row.policy} {solved}| {row.return_mean:.3f} [{row.return_ci95[0]:.3f}, {row.return_ci95[1]:.3f}] "
-                f"| {_three(row.normalised)} | {row.length_mean:.1f} |"
+                f"| {three(row.normalised)} | {row.length_mean:.1f} |"
             )
         lines.append("")
     return "\n".join(lines)
@@ -83,25 +87,28 @@ def _overview(scores: Sequence[Score]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for agent in (score for score in scores if score.role == "agent"):
-        by_role = {score.role: _value(score) for score in scores if score.task == agent.task}
-        between = " [{:.3f}, {:.3f}]".format(*agent.normalised_ci95) if agent.normalised_ci95 else ""
+        by_role = {score.role: score_of(score) for score in scores if score.task == agent.task}
+        interval = " [{:.3f}, {:.3f}]".format(*agent.normalised_ci95) if agent.normalised_ci95 else ""
         references = " | ".join(by_role.get(role, "–") for role in ("random", "expert", "constant", "repeat"))
-        score = f"{_value(agent)} [{_between(agent)}]"
-        lines.append(f"| {agent.task} | {score} | {_three(agent.normalised)}{between} | {references} |")
+        score = f"{score_of(agent)} [{between(agent)}]"
+        lines.append(f"| {agent.task} | {score} | {three(agent.normalised)}{interval} | {references} |")
     return [*lines, ""]
 
 
-def _value(score: Score) -> str:
+def score_of(score: Score) -> str:
+    """The share solved, or the return where a task does not say what success is."""
     return f"{score.success_rate:.1%}" if score.defines_success else plain(score.return_mean)
 
 
-def _between(score: Score) -> str:
+def between(score: Score) -> str:
+    """The ends of its 95 % interval."""
     if score.defines_success:
         return "{:.1%}, {:.1%}".format(*score.success_ci95)
     return ", ".join(map(plain, score.return_ci95))
 
 
-def _three(value: float | None) -> str:
+def three(value: float | None) -> str:
+    """Three decimals, or a dash."""
     return "–" if value is None else f"{value:.3f}"
 
 
@@ -150,99 +157,21 @@ def summary(evaluation: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def update_results(document: Path, name: str, evaluation: dict[str, Any]) -> bool:
-    """Puts the table between a document's `<!-- results:NAME -->` marks; whether it has such marks."""
-    text = read_text(document)
-    pattern = rf"(<!-- results:{re.escape(name)} -->\n).*?(<!-- /results -->)"
-    changed, count = re.subn(
-        pattern, lambda match: f"{match[1]}{results_table(evaluation)}{match[2]}", text, flags=re.DOTALL
+def failures_table(by_task: Mapping[str, Sequence[Group]]) -> str:
+    """Each kind of group of a task that is not always solved, as Markdown; empty where there is none."""
+    lines = []
+    for task, groups in by_task.items():
+        kinds = dict.fromkeys(group.by for group in groups if group.solved < group.episodes)
+        for kind in kinds:
+            shares = (f"{g.name.strip()} {g.rate:.0%} of {g.episodes}" for g in groups if g.by == kind)
+            lines.append(f"| {task} | {kind} | {'; '.join(shares)} |")
+    if not lines:
+        return ""
+    told = (
+        "Levels solved, by what they differ in. Plan: the expert's steps; parts: how many things the instruction asks "
+        "for; distance and first view: of the nearest object that it begins with, at the start."
     )
-    if count:
-        replace_file(document, changed)
-    return bool(count)
-
-
-def scores_table(folder: Path, names: Sequence[str], pages: str = "experiments") -> str:
-    """One line for each task of published runs, by their numbers in `folder`, as Markdown, linked to `pages`."""
-    stored = {name: read_evaluation(folder / f"{name}.json") for name in names}
-    judged = all(defines_success(task) for each in stored.values() for task in each["tasks"])
-    several = any("training_runs" in each for each in stored.values())
-    lines = [
-        f"| task | {'success' if judged else 'score'} [95 %] | random | expert | trained |"
-        + (" normalised, over training seeds |" if several else ""),
-        "|---|---|---|---|---|" + ("---|" if several else ""),
-    ]
-    for name, each in stored.items():
-        scores = list(read_scores(each))
-        for agent in (score for score in scores if score.role == "agent"):
-            by_role = {score.role: _value(score) for score in scores if score.task == agent.task}
-            trained = f"{each['training']['targets']:,} actions in {each['training']['seconds'] / 60:.0f} min"
-            lines.append(
-                f"| [{agent.task}]({pages}/{name}.md) | {_value(agent)} [{_between(agent)}] "
-                f"| {by_role['random']} | {by_role.get('expert', '–')} | {trained} |"
-                + (f" {_over_runs(each, agent.task)} |" if several else "")
-            )
-    return "\n".join(lines) + "\n"
-
-
-def _over_runs(stored: dict[str, Any], task: str) -> str:
-    runs = stored.get("training_runs", ())
-    return f"{mean_of(runs, task)} of {len(runs)}" if runs and task in runs[0]["normalised"] else "–"
-
-
-def specialists_table(folder: Path, name: str, others: Sequence[str], pages: str = "experiments") -> str:
-    """One line for each task of a published run of many: its score next to that of the agent trained for fewer tasks.
-
-    Of the `others`, which are published too, the first that plays the task is next to it.
-    """
-    specialists: dict[str, tuple[str, Score]] = {}
-    for other in others:
-        for score in _agents(folder, other):
-            specialists.setdefault(score.task, (other, score))
-    lines = [f"| task | random | expert | {name} | normalised | specialist | normalised |", "|---" * 7 + "|"]
-    stored = list(read_scores(read_evaluation(folder / f"{name}.json")))
-    for agent in (score for score in stored if score.role == "agent"):
-        by_role = {score.role: _value(score) for score in stored if score.task == agent.task}
-        special = "– | –"
-        if agent.task in specialists:
-            other, theirs = specialists[agent.task]
-            special = f"[{_value(theirs)}]({pages}/{other}.md) | {_three(theirs.normalised)}"
-        lines.append(
-            f"| {agent.task} | {by_role['random']} | {by_role.get('expert', '–')} "
-            f"| {_value(agent)} | {_three(agent.normalised)} | {special} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _agents(folder: Path, name: str) -> Iterator[Score]:
-    stored = read_evaluation(folder / f"{name}.json")
-    yield from (score for score in read_scores(stored) if score.role == "agent")
-
-
-def update_scores(document: Path, folder: Path) -> None:
-    """Puts tables between a document's marks, of what is published in `folder`.
-
-    `<!-- scores:NAME,NAME -->` is `scores_table`, `<!-- specialists:NAME:OTHER,OTHER -->` is `specialists_table`.
-    """
-
-    pages = os.path.relpath(folder, document.parent)
-
-    def published(names: str) -> list[str]:
-        return [name for name in names.split(",") if (folder / f"{name}.json").is_file()]
-
-    def scores(match: re.Match[str]) -> str:
-        return f"{match[1]}{scores_table(folder, published(match[2]), pages)}{match[3]}"
-
-    def specialists(match: re.Match[str]) -> str:
-        table = specialists_table(folder, match[2], published(match[3]), pages) if published(match[2]) else ""
-        return f"{match[1]}{table}{match[4]}"
-
-    text = read_text(document)
-    changed = re.sub(r"(<!-- scores:(\S+) -->\n).*?(<!-- /scores -->)", scores, text, flags=re.DOTALL)
-    marks = r"(<!-- specialists:([^:\s]+):(\S+) -->\n).*?(<!-- /specialists -->)"
-    changed = re.sub(marks, specialists, changed, flags=re.DOTALL)
-    if changed != text:
-        replace_file(document, changed)
+    return "\n".join([told, "", "| task | by | solved |", "|---|---|---|", *lines, "", ""])
 
 
 def _page(
@@ -250,6 +179,7 @@ def _page(
     training: dict[str, Any],
     evaluation: dict[str, Any],
     runs: Sequence[Scored],
+    failures: str,
     made_by: str,
     *,
     drawn: bool,
@@ -272,7 +202,7 @@ Trained for {training["updates"]:,} updates of {windows} windows ({training["tar
 in {training["seconds"]:,.0f} s, {training["precision"]}, {training["parameters"]:,} parameters, seed {loop["seed"]}.
 Intervals are over {UNIT}.
 
-{others}![Learning curves]({recipe["name"]}.svg)
+{others}{failures}![Learning curves]({recipe["name"]}.svg)
 
 Made by `{made_by}`{again} and `agentgym publish {folders}`. {versions}.
 """

@@ -16,7 +16,10 @@ PUBLISHED = Path(__file__).parent / "published.toml"
 
 @dataclass(frozen=True)
 class Peer:
-    """One published number. `tasks` are patterns of task ids; `result` is the number with its unit."""
+    """One published number. `tasks` are patterns of task ids; `result` is the number with its unit.
+
+    `normalised` is the number where random is 0 and the expert 1, as here.
+    """
 
     who: str
     tasks: tuple[str, ...]
@@ -25,6 +28,7 @@ class Peer:
     input: str
     data: str
     source: str
+    normalised: float | None = None
 
 
 def headline(

@@ -19,7 +19,7 @@ from agentgym.evaluation.statistics import who_is_one
 from agentgym.files import replace_file, understanding
 from agentgym.report import reproduction
 from agentgym.report.curves import learning_curves, profile_curve
-from agentgym.report.failures import Group, find_failures
+from agentgym.report.failures import Group, failures_of
 from agentgym.report.reference_scores import headline, peers_of
 from agentgym.report.run_results import RunFolder, read_run
 from agentgym.report.video_section import read_videos
@@ -88,11 +88,8 @@ def template_environment() -> Environment:
 def _failures(run: RunFolder) -> dict[str, list[Group]]:
     """The groups of the agent's episodes by what they differ in."""
     groups: dict[str, list[Group]] = {}
-    if run.episodes and run.episodes.get("agent"):
-        by_return = _by_return(run.evaluation)
-        judged = [episode for episode in run.episodes["agent"] if episode["task"] not in by_return]
-        for group in find_failures(judged, run.tasks, run.frames):
-            groups.setdefault(group.by, []).append(group)
+    for group in failures_of(run):
+        groups.setdefault(group.by, []).append(group)
     return groups
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command import ONE_THREAD, SMALL, agentgym, settings
 
-from agentgym.report.publish import scores_table, update_scores
+from agentgym.report.marked_tables import scores_table, update_scores
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,12 +5,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-from example_scores import evaluation_of, score_of, task_of
+from example_scores import episode_of, evaluation_of, score_of, task_of
 from refusals import refusal
 from tiny import experiment_recipe
 
 from agentgym.errors import UserError
-from agentgym.report.publish import publish, results_table, summary, update_results, update_scores
+from agentgym.report.marked_tables import update_results, update_scores
+from agentgym.report.publish import publish, results_table, summary
 from agentgym.report.reproduction import settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -111,6 +112,21 @@ def test_a_run_is_published_as_numbers_figure_and_page(tmp_path):
     assert "<svg" in page.with_suffix(".svg").read_text()
 
 
+def test_a_page_says_where_the_agent_fails(tmp_path):
+    run = run_of(tmp_path / "run", 0, 0.8)
+    task = experiment_recipe().suites[0].tasks[0].id
+    evaluation = {**EVALUATION, "tasks": [{**TASK, "task": task}]}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    played = [
+        episode_of(seed=seed, success=seed < 6, task=task, instruction="go to it" if seed < 5 else "go to it and stop")
+        for seed in range(10)
+    ]
+    assert "Levels solved" not in publish(run, tmp_path / "before").read_text()
+    (run / "episodes.json").write_text(json.dumps({"agent": played, "expert": []}))
+    text = publish(run, tmp_path / "after").read_text()
+    assert f"| {task} | parts | 1 part 100% of 5; 2 parts 20% of 5 |" in text
+
+
 def test_trainings_of_other_seeds_stand_beside_it(tmp_path):
     runs = [run_of(tmp_path / f"run-{seed}", seed, normalised) for seed, normalised in ((0, 0.8), (2, 1.0), (1, 0.9))]
     page = publish(runs[0], tmp_path, runs[1:])
@@ -191,6 +207,21 @@ def test_an_agent_of_many_tasks_stands_beside_its_specialists(tmp_path):
     _, _, _, first, second, _ = document.read_text().splitlines()
     assert first == f"| {task['task']} | {own} | [100.0%](experiments/one.md) | 1.000 |"
     assert second == f"| other-v0 | {own} | – | – |"
+
+
+def test_an_agent_stands_beside_a_peer_where_that_published_on_the_same_scale(tmp_path):
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    tasks = [{**TASK, "task": task} for task in ("BabyAI-BossLevel-v0", "BabyAI-GoToObj-v0", "T-v0")]
+    (folder / "ours.json").write_text(json.dumps({**EVALUATION, "tasks": tasks}))
+    document = tmp_path / "results.md"
+    document.write_text("<!-- peers:ours:JAT -->\n<!-- /peers -->\n")
+    update_scores(document, folder)
+    _, _, _, boss, obj, other, _, told, _ = document.read_text().splitlines()
+    assert boss.endswith(" | 0.875 | 0.54 | ✓ |")
+    assert obj.endswith(" | 0.875 | 1.01 |  |")
+    assert other.endswith(" | 0.875 | – |  |")
+    assert told == "Ahead in 1 of 2 tasks; means over these: 0.875, and 0.775 of JAT."
 
 
 def test_a_run_that_is_not_scored_is_one_clear_line(tmp_path):

@@ -74,6 +74,27 @@ def test_the_start_of_a_babyai_level_says_how_far_its_object_is_and_whether_it_i
     assert sum(group.episodes for group in groups if group.by == "first view") == 40
 
 
+def test_failures_are_counted_by_the_plan_and_the_parts_of_the_instruction():
+    def episodes(instruction, length, outcomes, first):
+        played = [an_episode(first + i, solved, 99) for i, solved in enumerate(outcomes)]
+        return [{**episode, "instruction": instruction} for episode in played], [
+            {**episode, "success": True, "length": length} for episode in played
+        ]
+
+    short, their_short = episodes("go to a ball", 16, [True] * 5, 0)
+    long, their_long = episodes("go to a ball and open a door, then go to a box", 17, [True] * 2 + [False] * 4, 5)
+    unknown, _ = episodes("go to a ball after you go to a box", 0, [False] * 5, 11)
+    groups = find_failures([*short, *long, *unknown], TASKS, FRAMES, [*their_short, *their_long])
+    counted = {(group.by, group.name.strip()): (group.solved, group.episodes) for group in groups}
+    assert {key: value for key, value in counted.items() if key[0] in ("plan", "parts")} == {
+        ("plan", "1 to 16 steps"): (5, 5),
+        ("plan", "17 to 32 steps"): (2, 6),
+        ("parts", "1 part"): (5, 5),
+        ("parts", "2 parts"): (0, 5),
+        ("parts", "3 parts"): (2, 6),
+    }
+
+
 @pytest.fixture
 def two_runs(tmp_path):
     """Two runs on the same ten levels, of which the first solves all and the second half."""
