@@ -57,12 +57,11 @@ def _play(expert: experts.Expert, env: Task, seed: int, budget: BudgetRecipe) ->
     observation, _ = env.reset(seed=seed)
     space = SpaceCodec.of(env.action_space).root
     builder = RolloutBuilder(env.task, seed, decode_instruction(observation["instruction"]), space)
-    seconds = seconds_for(budget, env)
     try:
-        with time_limit(seconds), Foreign(env.task, "expert"):
+        with time_limit(seconds_for(budget, env)), Foreign(env.task, "expert"):
             return _play_to_its_end(expert, env, observation, builder, budget.steps)
-    except OutOfTime:
-        return builder.give_up(f"no end after {seconds:g} s", over_budget=True)
+    except OutOfTime as over:
+        return builder.give_up(str(over), over_budget=True)
     except UserError:
         raise
     except Exception as error:  # an expert is foreign code and may raise anything

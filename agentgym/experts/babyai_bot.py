@@ -10,10 +10,13 @@ from minigrid.utils.baby_ai_bot import BabyAIBot
 
 from agentgym.environments import MiniGridTask, Observation, Task
 from agentgym.errors import UserError
+from agentgym.experts.budget import OutOfTime
+
+MOST_SUBGOALS = 1_000  # of one action; eight were the most in the levels that it solves
 
 
 class BabyAIExpert:
-    """One bot an episode; it may raise or never return on levels that it cannot do, so give it a budget."""
+    """One bot an episode. It may raise on levels that it cannot do, and is out of time where it would plan for ever."""
 
     def check(self, environment: Task) -> None:
         """Raises UserError when the task is not a BabyAI level."""
@@ -29,12 +32,25 @@ class BabyAIExpert:
 
     def act(self, observation: Observation) -> int:
         """The bot's next action."""
-        self._suggested = int(self._bot.replan(self._other))
+        self._suggested = self._bot.replan(self._other)
         return self._suggested
 
     def executed(self, action: int) -> None:
         """Another action than the bot's own is something that it has to make up for."""
         self._other = None if action == self._suggested else int(action)
+
+
+class _Plan(list[object]):
+    """The bot's stack of subgoals. Upstream may push them for ever: two that undo each other."""
+
+    pushed = 0  # for this action
+
+    def append(self, subgoal: object) -> None:
+        """Raises OutOfTime when the bot goes round in circles, on whatever machine."""
+        self.pushed += 1
+        if self.pushed > MOST_SUBGOALS:
+            raise OutOfTime("the bot plans in circles")
+        super().append(subgoal)
 
 
 class _SeeingBot(BabyAIBot):
@@ -46,6 +62,12 @@ class _SeeingBot(BabyAIBot):
     def __init__(self, environment: MiniGridTask) -> None:
         self._environment = environment
         super().__init__(environment.minigrid)
+        self.stack = _Plan(self.stack)
+
+    def replan(self, action_taken: int | None = None) -> int:
+        """The next action."""
+        self.stack.pushed = 0
+        return int(super().replan(action_taken))
 
     def _process_obs(self) -> None:
         inner = self._environment.minigrid

@@ -16,7 +16,7 @@ TURNS = 8  # how often a worker is given episodes: so all are busy to the end, a
 
 
 class OutOfTime(Interruption):
-    """Not an Exception, so that an expert's own `except Exception` cannot swallow it."""
+    """Says what was too much. Not an Exception, so that an expert's own `except Exception` cannot swallow it."""
 
 
 def seconds_for(budget: BudgetRecipe, task: Task) -> float:
@@ -39,7 +39,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     """
 
     def stop(signal_number: int, frame: FrameType | None) -> None:
-        raise OutOfTime
+        raise OutOfTime(f"no end after {seconds:g} s")
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)

@@ -118,7 +118,7 @@ class Demonstrator:
         done, steps = False, 0
         while not done:
             if steps == limit:
-                raise OutOfTime
+                raise OutOfTime(f"no end after {limit} steps")
             label = self.expert.act(observation)
             action = self.deviations.choose(observation, label)
             if self.with_probabilities:

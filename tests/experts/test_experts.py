@@ -8,6 +8,8 @@ from tiny import TASK
 
 from agentgym import experts
 from agentgym.environments import make
+from agentgym.evaluation.expert_rollouts import play_seeds
+from agentgym.recipes import BudgetRecipe, FrameRecipe
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,15 @@ def test_the_random_expert_draws_every_action_and_by_its_seed_only():
     assert actions(3) == actions(3)
     assert actions(3) != actions(4)
     assert np.array_equal(np.unique(actions(3)), np.arange(env.action_space.n))
+
+
+def test_a_plan_without_end_is_given_up_at_once_on_any_machine():
+    budget = BudgetRecipe(seconds=10_000)
+    played = play_seeds("babyai-bot", "BabyAI-UnlockToUnlock-v0", FrameRecipe(), range(8), budget)
+    in_circles = [episode for episode in played if episode.over_budget]
+    assert 0 < len(in_circles) < 8
+    assert {episode.error for episode in in_circles} == {"the bot plans in circles"}
+    assert all(episode.success for episode in played if not episode.over_budget)
 
 
 def test_the_bot_refuses_an_environment_it_cannot_act_in():
