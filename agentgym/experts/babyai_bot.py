@@ -59,6 +59,8 @@ class _SeeingBot(BabyAIBot):
     Upstream computes the same view again at every step, which is a quarter of the time of recording.
     """
 
+    stack: _Plan
+
     def __init__(self, environment: MiniGridTask) -> None:
         self._environment = environment
         super().__init__(environment.minigrid)

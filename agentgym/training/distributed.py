@@ -18,6 +18,7 @@ from agentgym import trust
 from agentgym.errors import UserError
 from agentgym.executors import begin_worker
 
+GONE_WITHIN_S = 2.0  # after its connections, a process that was killed is gone itself
 WINDOWS_EACH = 8  # of a batch: with fewer, a process waits for the others more than it computes
 
 
@@ -120,6 +121,13 @@ def _run(rank: int, granted: trust.Grant, work: Callable[..., None], arguments: 
             work(*arguments)
     except UserError:
         raise SystemExit(2) from None
+    except RuntimeError:  # of the connection, where the first was killed: nobody is left to be told
+        first = multiprocessing.parent_process()
+        if first is not None:
+            first.join(GONE_WITHIN_S)
+            if not first.is_alive():
+                raise SystemExit(1) from None
+        raise
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

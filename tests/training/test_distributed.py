@@ -1,5 +1,9 @@
 """Processes that train together: they share each batch, so that their number changes nothing but the time."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 import torch
 from accelerate import Accelerator, PartialState
@@ -72,6 +76,31 @@ def test_an_error_that_all_processes_share_is_raised_once(data, tmp_path):
         distributed.other_processes(2, imitation.train_run, recipe, data, run),
     ):
         imitation.train_run(recipe, data, run)
+
+
+KILLED = """
+import os, signal, torch
+from agentgym.training import distributed
+
+def work():
+    torch.distributed.init_process_group("gloo")
+    torch.distributed.barrier()
+    torch.distributed.barrier()
+
+if __name__ == "__main__":
+    with distributed.other_processes(2, work):
+        torch.distributed.init_process_group("gloo")
+        torch.distributed.barrier()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_when_the_first_process_is_killed_the_others_end_without_a_traceback(tmp_path):
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert "Traceback" not in ended.stderr
 
 
 def test_as_many_processes_as_a_batch_is_worth(monkeypatch):
