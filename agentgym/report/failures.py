@@ -82,15 +82,20 @@ def failures_by_task(run: RunFolder) -> dict[str, list[Group]]:
     return found
 
 
+def judged_episodes(run: RunFolder) -> list[Mapping[str, Any]]:
+    """The agent's episodes of the tasks that say what success is."""
+    by_return = {task["task"] for task in (run.evaluation or {"tasks": ()})["tasks"] if not defines_success(task)}
+    return [episode for episode in (run.episodes or {}).get("agent", ()) if episode["task"] not in by_return]
+
+
 def _judged(
     run: RunFolder,
 ) -> tuple[list[Mapping[str, Any]], list[TaskRecipe], Mapping[str, FrameRecipe], Sequence[Mapping[str, Any]]]:
-    """The agent's episodes whose tasks say what success is, these tasks, all frames, the expert's episodes."""
-    played = run.episodes or {}
-    by_return = {task["task"] for task in (run.evaluation or {"tasks": ()})["tasks"] if not defines_success(task)}
-    episodes = [episode for episode in played.get("agent", ()) if episode["task"] not in by_return]
+    """These episodes, their tasks, all frames and the expert's episodes."""
+    episodes = judged_episodes(run)
     present = {episode["task"] for episode in episodes}
-    return episodes, [task for task in run.tasks if task.id in present], run.frames, played.get("expert", ())
+    experts = (run.episodes or {}).get("expert", ())
+    return episodes, [task for task in run.tasks if task.id in present], run.frames, experts
 
 
 def _groups(episodes: Sequence[Mapping[str, Any]], known: Sequence[Sequence[tuple[str, str]]]) -> list[Group]:

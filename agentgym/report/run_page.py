@@ -8,18 +8,18 @@ shows everything but moving pictures.
 import json
 import shlex
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from agentgym.evaluation.score_rows import defines_success, plain, read_scores
+from agentgym.evaluation.score_rows import plain, read_scores
 from agentgym.evaluation.statistics import who_is_one
 from agentgym.files import replace_file, understanding
 from agentgym.report import reproduction
 from agentgym.report.curves import learning_curves, profile_curve
-from agentgym.report.failures import Group, failures_of
+from agentgym.report.failures import Group, failures_of, judged_episodes
 from agentgym.report.reference_scores import headline, peers_of
 from agentgym.report.run_results import RunFolder, read_run
 from agentgym.report.video_section import read_videos
@@ -55,7 +55,7 @@ def _render(folder: RunFolder) -> str:
             profile=profile_curve([overall["profile"]]) if overall else None,
             peers=peers_of([task.id for task in folder.tasks]),
             failures=_failures(folder),
-            unsolved=_unsolved(folder.episodes, _by_return(evaluation)),
+            unsolved=_unsolved(folder),
             curves=learning_curves([folder.metrics]),
             runs=[folder.recipe["name"]],
             videos=list(read_videos(folder)),
@@ -93,17 +93,11 @@ def _failures(run: RunFolder) -> dict[str, list[Group]]:
     return groups
 
 
-def _by_return(evaluation: Mapping[str, Any] | None) -> set[str]:
-    """The tasks that do not say what success is."""
-    return {task["task"] for task in (evaluation or {"tasks": ()})["tasks"] if not defines_success(task)}
-
-
-def _unsolved(episodes: Mapping[str, Any] | None, by_return: Set[str]) -> list[dict[str, Any]]:
+def _unsolved(run: RunFolder) -> list[dict[str, Any]]:
     """The agent's failures where there can be some, each with the steps of the expert where it solved the level."""
-    if episodes is None:
-        return []
-    expert = {(e["task"], e["seed"]): e["length"] for e in episodes.get("expert", []) if e["success"]}
-    failures = [e for e in episodes["agent"] if not e["success"] and e["task"] not in by_return]
+    experts = (run.episodes or {}).get("expert", ())
+    expert = {(e["task"], e["seed"]): e["length"] for e in experts if e["success"]}
+    failures = [episode for episode in judged_episodes(run) if not episode["success"]]
     return [{**episode, "expert_length": expert.get((episode["task"], episode["seed"]))} for episode in failures]
 
 
