@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,27 +87,30 @@ def _agents(folder: Path, name: str) -> Iterator[Score]:
 def peers_table(folder: Path, name: str, who: str, pages: str = "experiments") -> str:
     """One line for each task of a published run: its score, and a peer's where that published one on the same scale.
 
-    Below it is how many of the peer's tasks the agent is ahead in, and both means over these tasks.
+    Below it is in how many of the peer's tasks the agent is ahead, level or behind at two digits, and both means.
     """
     stored = list(read_scores(read_evaluation(folder / f"{name}.json")))
-    lines = [f"| task | random | expert | [{name}]({pages}/{name}.md) | normalised | {who} | ahead |", "|---" * 7 + "|"]
+    lines = [f"| task | random | expert | [{name}]({pages}/{name}.md) | normalised | {who} | it is |", "|---" * 7 + "|"]
     both: list[tuple[float, float]] = []
+    places: Counter[str] = Counter()
     for agent in (score for score in stored if score.role == "agent"):
         by_role = {score.role: score_of(score) for score in stored if score.task == agent.task}
-        theirs = _normalised(who, agent.task)
+        theirs, place = _normalised(who, agent.task), ""
         if theirs is not None and agent.normalised is not None:
             both.append((agent.normalised, theirs))
-        ahead = "" if theirs is None or agent.normalised is None or agent.normalised <= theirs else "✓"
+            lead = round(agent.normalised, 2) - theirs
+            place = "ahead" if lead > 0 else "behind" if lead < 0 else "level"
+            places[place] += 1
         lines.append(
             f"| {agent.task} | {by_role['random']} | {by_role.get('expert', '–')} | {score_of(agent)} "
-            f"| {three(agent.normalised)} | {'–' if theirs is None else f'{theirs:.2f}'} | {ahead} |"
+            f"| {three(agent.normalised)} | {'–' if theirs is None else f'{theirs:.2f}'} | {place} |"
         )
     if both:
         ours, others = (sum(values) / len(both) for values in zip(*both, strict=True))
-        count = sum(mine > theirs for mine, theirs in both)
         lines += [
             "",
-            f"Ahead in {count} of {len(both)} tasks; means over these: {ours:.3f}, and {others:.3f} of {who}.",
+            f"Of {len(both)} tasks, at two digits: ahead in {places['ahead']}, level in {places['level']}, "
+            f"behind in {places['behind']}; means over these: {ours:.3f}, and {others:.3f} of {who}.",
         ]
     return "\n".join(lines) + "\n"
 

@@ -218,10 +218,12 @@ def test_an_agent_stands_beside_a_peer_where_that_published_on_the_same_scale(tm
     document.write_text("<!-- peers:ours:JAT -->\n<!-- /peers -->\n")
     update_scores(document, folder)
     _, _, _, boss, obj, other, _, told, _ = document.read_text().splitlines()
-    assert boss.endswith(" | 0.875 | 0.54 | ✓ |")
-    assert obj.endswith(" | 0.875 | 1.01 |  |")
+    assert boss.endswith(" | 0.875 | 0.54 | ahead |")
+    assert obj.endswith(" | 0.875 | 1.01 | behind |")
     assert other.endswith(" | 0.875 | – |  |")
-    assert told == "Ahead in 1 of 2 tasks; means over these: 0.875, and 0.775 of JAT."
+    assert told == (
+        "Of 2 tasks, at two digits: ahead in 1, level in 0, behind in 1; means over these: 0.875, and 0.775 of JAT."
+    )
 
 
 def test_a_run_that_is_not_scored_is_one_clear_line(tmp_path):
