@@ -90,7 +90,10 @@ def peers_table(folder: Path, name: str, who: str, pages: str = "experiments") -
     Below it is in how many of the peer's tasks the agent is ahead, level or behind at two digits, and both means.
     """
     stored = list(read_scores(read_evaluation(folder / f"{name}.json")))
-    lines = [f"| task | random | expert | [{name}]({pages}/{name}.md) | normalised | {who} | it is |", "|---" * 7 + "|"]
+    lines = [
+        f"| task | random | expert | [{name}]({pages}/{name}.md) | normalised | {who} | the agent is |",
+        "|---" * 7 + "|",
+    ]
     both: list[tuple[float, float]] = []
     places: Counter[str] = Counter()
     for agent in (score for score in stored if score.role == "agent"):

@@ -212,17 +212,22 @@ def test_an_agent_of_many_tasks_stands_beside_its_specialists(tmp_path):
 def test_an_agent_stands_beside_a_peer_where_that_published_on_the_same_scale(tmp_path):
     folder = tmp_path / "experiments"
     folder.mkdir()
-    tasks = [{**TASK, "task": task} for task in ("BabyAI-BossLevel-v0", "BabyAI-GoToObj-v0", "T-v0")]
+    tasks = [
+        {**TASK, "task": task}
+        for task in ("BabyAI-BossLevel-v0", "BabyAI-ActionObjDoor-v0", "BabyAI-GoToObj-v0", "T-v0")
+    ]
+    tasks[1]["expert"] = {**TASK["expert"], "return_mean": 0.898}
     (folder / "ours.json").write_text(json.dumps({**EVALUATION, "tasks": tasks}))
     document = tmp_path / "results.md"
     document.write_text("<!-- peers:ours:JAT -->\n<!-- /peers -->\n")
     update_scores(document, folder)
-    _, _, _, boss, obj, other, _, told, _ = document.read_text().splitlines()
+    _, _, _, boss, door, obj, other, _, told, _ = document.read_text().splitlines()
     assert boss.endswith(" | 0.875 | 0.54 | ahead |")
+    assert door.endswith(" | 0.879 | 0.88 | level |")
     assert obj.endswith(" | 0.875 | 1.01 | behind |")
     assert other.endswith(" | 0.875 | – |  |")
     assert told == (
-        "Of 2 tasks, at two digits: ahead in 1, level in 0, behind in 1; means over these: 0.875, and 0.775 of JAT."
+        "Of 3 tasks, at two digits: ahead in 1, level in 1, behind in 1; means over these: 0.876, and 0.810 of JAT."
     )
 
 
