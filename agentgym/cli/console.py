@@ -94,11 +94,16 @@ def complain(line: str, style: str = "red") -> None:
 
 
 class _RateColumn(ProgressColumn):
-    """How many a second."""
+    """How many a second, or how many seconds each."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
+        return Text(_rate(speed, task.fields["unit"]) if speed else "", style="cyan")
+
+
+def _rate(speed: float, unit: str) -> str:
+    """How many a second; of what takes long, how many seconds each."""
+    return f"{speed:,.1f} {unit}/s" if speed >= 0.1 else f"{1 / speed:,.0f} s each"
 
 
 @contextmanager
@@ -135,7 +140,7 @@ def _lines(description: str, total: int, unit: str) -> Iterator[Callable[[int, s
     def print_line(now: float) -> None:
         nonlocal printed
         printed = done
-        rate = f", {(done - before) / (now - began):,.1f} {unit}/s" if done > before and now > began else ""
+        rate = f", {_rate((done - before) / (now - began), unit)}" if done > before and now > began else ""
         line = f"{description}: {done:,} of {total:,} {unit}{rate}{f', {latest}' if latest else ''}"
         err.print(printable(line), soft_wrap=True)
 

@@ -102,6 +102,7 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
     few = "".join(f" ({task.episodes:,} of {task.id})" for task in recipe.tasks if task.episodes)
     longer = "".join(f" ({task.updates:,} of {task.id})" for task in recipe.tasks if task.updates)
     runs = f"the mean of {recipe.seeds} training runs and the 95 % t interval over them"
+    trained = "Every start has the same demonstrations and" if recipe.starts else "Each is trained from scratch by"
     lines = [
         f"# {recipe.name}",
         "",
@@ -113,7 +114,7 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
         *_table(cells, _scored),
         "",
         f"Each number is over {played.episodes:,} levels from seed {played.first_seed}{few}: "
-        f"{runs if recipe.seeds > 1 else 'one training run'}. Every start has the same demonstrations and "
+        f"{runs if recipe.seeds > 1 else 'one training run'}. {trained} "
         f"{loop.updates:,} updates of {loop.batch_size} windows{longer}.",
         "",
         *([*(f"* {line}" for line in verdict(cells)), ""] if recipe.starts else []),

@@ -121,3 +121,13 @@ def test_what_was_done_before_is_not_in_the_rate(monkeypatch, capsys):
         on_progress(2000, "")
         on_progress(80, "")
     assert "training: 2,080 of 3,000 updates, 2.0 updates/s" in capsys.readouterr().err
+
+
+def test_the_rate_of_what_takes_long_is_seconds_each(monkeypatch, capsys):
+    clock = iter([0.0, 10.0, 210.0, 220.0])
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(console, "err", Console(stderr=True, width=200))
+    with console._lines("training runs", 30, "runs") as on_progress:
+        on_progress(4, "")
+        on_progress(2, "")
+    assert "training runs: 6 of 30 runs, 100 s each" in capsys.readouterr().err
