@@ -101,6 +101,7 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
     solved = list(_table([cell for cell in cells if cell.success is not None], _solved))
     few = "".join(f" ({task.episodes:,} of {task.id})" for task in recipe.tasks if task.episodes)
     longer = "".join(f" ({task.updates:,} of {task.id})" for task in recipe.tasks if task.updates)
+    wider = "".join(f" ({task.window} of {task.id})" for task in recipe.tasks if task.window)
     runs = f"the mean of {recipe.seeds} training runs and the 95 % t interval over them"
     trained = "Every start has the same demonstrations and" if recipe.starts else "Each is trained from scratch by"
     lines = [
@@ -115,7 +116,7 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
         "",
         f"Each number is over {played.episodes:,} levels from seed {played.first_seed}{few}: "
         f"{runs if recipe.seeds > 1 else 'one training run'}. {trained} "
-        f"{loop.updates:,} updates of {loop.batch_size} windows{longer}.",
+        f"{loop.updates:,} updates{longer} of {loop.batch_size} windows of {loop.window} steps{wider}.",
         "",
         *([*(f"* {line}" for line in verdict(cells)), ""] if recipe.starts else []),
         f"![Score by demonstrations]({recipe.name}.svg)",

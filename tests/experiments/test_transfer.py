@@ -201,7 +201,7 @@ def test_without_starts_it_is_what_demonstrations_are_worth(recipe, tmp_path):
     assert {trial.start for trial in trials_of(alone)} == {"scratch"}
     assert [trial.size for trial in trials_of(alone)] == [2, 2, 4, 4]
     page = write_results(alone, [Point("scratch", TASK, 2, seed, 0.75, 0.6, 0.7, 1.0) for seed in range(2)], tmp_path)
-    assert "Each is trained from scratch by 2 updates of 4 windows." in page.read_text()
+    assert "Each is trained from scratch by 2 updates of 4 windows of 4 steps." in page.read_text()
 
 
 def test_levels_solved_are_shown_where_a_task_says_so(recipe, tmp_path):
