@@ -1,6 +1,6 @@
 """The results of a comparison of starts: numbers as JSON, one table, one figure with intervals over training runs."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,9 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
     loop, played = recipe.training, recipe.evaluation
     starts = ", ".join(f"{name} is {_said(start)}" for name, start in recipe.starts.items())
     solved = list(_table([cell for cell in cells if cell.success is not None], _solved))
-    few = "".join(f" ({task.episodes:,} of {task.id})" for task in recipe.tasks if task.episodes)
-    longer = "".join(f" ({task.updates:,} of {task.id})" for task in recipe.tasks if task.updates)
-    wider = "".join(f" ({task.window} of {task.id})" for task in recipe.tasks if task.window)
+    few = _except((task.episodes, task.id) for task in recipe.tasks)
+    longer = _except((task.updates, task.id) for task in recipe.tasks)
+    wider = _except((task.window, task.id) for task in recipe.tasks)
     runs = f"the mean of {recipe.seeds} training runs and the 95 % t interval over them"
     trained = "Every start has the same demonstrations and" if recipe.starts else "Each is trained from scratch by"
     lines = [
@@ -124,6 +124,12 @@ def _page(recipe: TransferRecipe, cells: Sequence[Cell]) -> str:
         f"Made by `agentgym transfer {recipe.name}`" + (f"; the starts: {starts}." if starts else "."),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _except(values: Iterable[tuple[int | None, str]]) -> str:
+    """Which tasks have a number of their own, in brackets."""
+    own = ", ".join(f"{value:,} of {task}" for value, task in values if value)
+    return f" ({own})" if own else ""
 
 
 def _table(cells: Sequence[Cell], text: Callable[[Cell], str]) -> Iterator[str]:
