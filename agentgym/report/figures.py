@@ -13,6 +13,7 @@ from agentgym.report.curves import HEIGHT, WIDTH, Curve, Points, draw, learning_
 from agentgym.report.run_page import template_environment
 
 COLUMNS = 3
+EDGE = 10  # the last label of an axis may stand out so far
 NAMES, BARS, NUMBERS, ROW, HEAD = 190, 330, 150, 19, 24  # widths of the parts of a row of scores; heights
 LEAST, MOST = -0.1, 1.25  # normalised scores that are drawn; a bar that ends there may be longer
 TITLE, FOOT, LEGEND = 20, 16, 22  # heights of a title, of what is below a picture, and of the legend
@@ -90,7 +91,7 @@ def svg(curves: Sequence[Curve]) -> str:
     return template.render(
         pictures=pictures,
         names=names,
-        width=columns * WIDTH,
+        width=columns * WIDTH + EDGE,
         height=rows * height + LEGEND * len(names),
         legend=rows * height,
         title_height=TITLE,
