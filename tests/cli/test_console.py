@@ -113,21 +113,18 @@ def test_names_are_shown_as_they_are_neither_markup_nor_emoji(capsys):
     assert said.out.count(name) == 3
 
 
-def test_what_was_done_before_is_not_in_the_rate(monkeypatch, capsys):
-    clock = iter([0.0, 10.0, 50.0, 60.0])
+@pytest.mark.parametrize(
+    ("seconds", "before", "since", "said"),
+    [
+        (50.0, 2000, 80, "training: 2,080 of 3,000 updates, 2.0 updates/s"),  # what was done before is not in the rate
+        (210.0, 4, 2, "training: 6 of 3,000 updates, 100 s each"),
+    ],
+)
+def test_the_rate_of_what_was_done_here_is_said_a_second_or_each(monkeypatch, capsys, seconds, before, since, said):
+    clock = iter([0.0, 10.0, seconds, seconds + 10.0])
     monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(console, "err", Console(stderr=True, width=200))
     with console._lines("training", 3000, "updates") as on_progress:
-        on_progress(2000, "")
-        on_progress(80, "")
-    assert "training: 2,080 of 3,000 updates, 2.0 updates/s" in capsys.readouterr().err
-
-
-def test_the_rate_of_what_takes_long_is_seconds_each(monkeypatch, capsys):
-    clock = iter([0.0, 10.0, 210.0, 220.0])
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(console, "err", Console(stderr=True, width=200))
-    with console._lines("training runs", 30, "runs") as on_progress:
-        on_progress(4, "")
-        on_progress(2, "")
-    assert "training runs: 6 of 30 runs, 100 s each" in capsys.readouterr().err
+        on_progress(before, "")
+        on_progress(since, "")
+    assert said in capsys.readouterr().err
